@@ -1,0 +1,133 @@
+// The disk as a port: the few calls a crash-safe program needs, and the two helpers built on them.
+
+import { UpkeepError } from "./errors.ts";
+
+/**
+ * What a disk answers when it can't. Implementations map the system's codes:
+ * ENOENT missing, EEXIST exists, ENOSPC/EDQUOT full, EROFS/EACCES/EPERM read-only, ENOTDIR/EISDIR/ELOOP wrong-kind, ENOTEMPTY not-empty, else io.
+ */
+export type DiskErrorCode =
+  | "disk/missing"
+  | "disk/exists"
+  | "disk/full"
+  | "disk/read-only"
+  | "disk/wrong-kind"
+  | "disk/not-empty"
+  | "disk/io";
+export class DiskError extends UpkeepError<DiskErrorCode> {}
+
+export type FileKind = "file" | "directory" | "link" | "other";
+
+export type FileStat = {
+  readonly kind: FileKind;
+  readonly size: number;
+  /** Permission bits, as in 0o755. */
+  readonly mode: number;
+  readonly mtimeMs: number;
+};
+
+/** An open file. Positions are explicit; there is no cursor. */
+export interface DiskFile {
+  read(position: number, length: number): Promise<Uint8Array>;
+  write(position: number, bytes: Uint8Array): Promise<void>;
+  truncate(length: number): Promise<void>;
+  /** Returns only when the content would survive a power cut. */
+  sync(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Paths are absolute, with `/`. Nothing is durable until synced: file content by `DiskFile.sync`,
+ * names (create, rename, unlink, link) by `syncDirectory` of the folder that holds them. Every method throws `DiskError`.
+ */
+export interface Disk {
+  stat(path: string): Promise<FileStat>;
+  /** Names only, sorted. */
+  list(path: string): Promise<readonly string[]>;
+  /** Whole content; refuses more than `limit` bytes with `disk/io`. */
+  read(path: string, limit: number): Promise<Uint8Array>;
+  /** `create` fails with `disk/exists` if the name is taken (also by a link); `write` creates or opens; `read` opens. */
+  open(path: string, how: "read" | "write" | "create", mode?: number): Promise<DiskFile>;
+  /** Replaces the target atomically if it exists. */
+  rename(from: string, to: string): Promise<void>;
+  /** Makes a symbolic link named `path`; fails if the name is taken. */
+  link(path: string, target: string): Promise<void>;
+  readLink(path: string): Promise<string>;
+  makeDirectory(path: string, mode?: number): Promise<void>;
+  removeFile(path: string): Promise<void>;
+  removeDirectory(path: string): Promise<void>;
+  chmod(path: string, mode: number): Promise<void>;
+  syncDirectory(path: string): Promise<void>;
+  /** Bytes free for this user on the volume that holds `path`. */
+  free(path: string): Promise<number>;
+}
+
+export function parentOf(path: string): string {
+  const at = path.lastIndexOf("/");
+  return at <= 0 ? "/" : path.slice(0, at);
+}
+
+/** True if something by that name exists; links are not followed. */
+export async function exists(disk: Disk, path: string): Promise<boolean> {
+  return (await statOrNull(disk, path)) !== null;
+}
+
+export async function statOrNull(disk: Disk, path: string): Promise<FileStat | null> {
+  try {
+    return await disk.stat(path);
+  } catch (error) {
+    if (error instanceof DiskError && error.code === "disk/missing") return null;
+    throw error;
+  }
+}
+
+export async function readOrNull(disk: Disk, path: string, limit: number): Promise<Uint8Array | null> {
+  try {
+    return await disk.read(path, limit);
+  } catch (error) {
+    if (error instanceof DiskError && error.code === "disk/missing") return null;
+    throw error;
+  }
+}
+
+/** Makes the folder and its parents, each durable. */
+export async function makeDirectories(disk: Disk, path: string, mode = 0o755): Promise<void> {
+  const found = await statOrNull(disk, path);
+  if (found?.kind === "directory") return;
+  if (path !== "/") await makeDirectories(disk, parentOf(path), mode);
+  try {
+    await disk.makeDirectory(path, mode);
+  } catch (error) {
+    if (!(error instanceof DiskError && error.code === "disk/exists")) throw error;
+    // A link to a folder is as good as one; anything else is not.
+    await disk.list(path);
+  }
+  await disk.syncDirectory(parentOf(path));
+}
+
+/**
+ * The file is the old or the new one at every instant, also across a power cut: write beside, sync, rename, sync the folder.
+ * A leftover `.tmp` of an earlier crash is overwritten.
+ */
+export async function writeAtomic(disk: Disk, path: string, bytes: Uint8Array, mode = 0o644): Promise<void> {
+  const beside = `${path}.tmp`;
+  const file = await disk.open(beside, "write", mode);
+  try {
+    await file.truncate(0);
+    await file.write(0, bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await disk.rename(beside, path);
+  await disk.syncDirectory(parentOf(path));
+}
+
+/** Removes a file, link or whole tree; a missing one is fine. Links are removed, never followed. */
+export async function removeTree(disk: Disk, path: string): Promise<void> {
+  const found = await statOrNull(disk, path);
+  if (found === null) return;
+  if (found.kind !== "directory") return disk.removeFile(path);
+  for (const name of await disk.list(path)) await removeTree(disk, `${path}/${name}`);
+  await disk.removeDirectory(path);
+}

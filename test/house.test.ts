@@ -1,0 +1,180 @@
+// The architecture as a test: floors, who may touch the world, and what the agent and the signer may contain.
+
+import assert from "node:assert/strict";
+import { existsSync, globSync, readFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { describe, it } from "node:test";
+
+const root = new URL("..", import.meta.url).pathname;
+const src = join(root, "src");
+
+/** Lower floors first. A room imports from lower floors only, and from itself. */
+const FLOORS: readonly (readonly string[])[] = [
+  ["core"],
+  ["keys", "der", "mirror", "delta"],
+  ["release", "slot", "process", "message"],
+  ["artifact", "repository", "peer", "report", "identity", "license"],
+  ["signing", "fleet", "agent"],
+  ["io"],
+  ["testing"],
+  ["apps"],
+];
+
+/** Modules of Node that only compute: the same input gives the same output. */
+const PURE_NODE = new Set([
+  "node:crypto",
+  "node:zlib",
+  "node:util",
+  "node:buffer",
+  "node:assert",
+  "node:assert/strict",
+]);
+
+/** Names that reach for the clock or for chance; nouns are given both through their door. */
+const WORLDLY = [
+  /\bDate\.now\(/,
+  /\bnew Date\(\)/,
+  /\bMath\.random\(/,
+  /\brandomBytes\b/,
+  /\brandomUUID\b/,
+  /\bperformance\.now\(/,
+  /\bprocess\.(env|argv|exit|on|kill)\b/,
+  /\bset(Timeout|Interval)\(/,
+];
+
+type File = {
+  readonly path: string;
+  readonly room: string;
+  readonly test: boolean;
+  readonly text: string;
+  readonly imports: readonly string[];
+};
+
+const files: readonly File[] = globSync("**/*.ts", { cwd: src })
+  .sort()
+  .map((path) => {
+    const text = readFileSync(join(src, path), "utf8");
+    const imports = [
+      ...text.matchAll(
+        /^\s*(?:import|export)\b[^;]*?\bfrom\s+"([^"]+)"|^\s*import\s+"([^"]+)"|\bimport\("([^"]+)"\)/gm,
+      ),
+    ].map((m) => (m[1] ?? m[2] ?? m[3])!);
+    return { path, room: path.split("/")[0]!, test: path.endsWith(".test.ts"), text, imports };
+  });
+
+const floorOf = (room: string): number => FLOORS.findIndex((floor) => floor.includes(room));
+const roomOf = (file: File, imported: string): string =>
+  relative(src, join(src, dirname(file.path), imported)).split("/")[0]!;
+const product = files.filter((file) => !file.test);
+
+describe("the house", () => {
+  it("has a floor for every room", () => {
+    assert.deepEqual(
+      [...new Set(files.map((file) => file.room))].filter((room) => floorOf(room) < 0),
+      [],
+    );
+  });
+
+  it("imports downwards only", () => {
+    const wrong: string[] = [];
+    for (const file of product) {
+      for (const imported of file.imports.filter((name) => name.startsWith("."))) {
+        const target = roomOf(file, imported);
+        if (target === file.room) continue;
+        if (floorOf(target) >= floorOf(file.room))
+          wrong.push(`${file.path} imports ${imported}: ${target} is not below ${file.room}`);
+      }
+    }
+    assert.deepEqual(wrong, []);
+  });
+
+  it("keeps private files private", () => {
+    const wrong = files.flatMap((file) =>
+      file.imports
+        .filter((name) => name.startsWith(".") && /\/_[^/]+$/.test(name) && roomOf(file, name) !== file.room)
+        .map((name) => `${file.path} imports ${name}`),
+    );
+    assert.deepEqual(wrong, []);
+  });
+
+  it("lets doors (index.ts) be used from outside only", () => {
+    const wrong = product.flatMap((file) =>
+      file.imports
+        .filter((name) => name.startsWith(".") && name.endsWith("/index.ts"))
+        .map((name) => `${file.path} imports ${name}`),
+    );
+    assert.deepEqual(wrong, []);
+  });
+
+  it("touches disk, network, clock, chance and processes in io, testing and apps only", () => {
+    const wrong: string[] = [];
+    for (const file of product) {
+      if (["io", "testing", "apps"].includes(file.room)) continue;
+      for (const name of file.imports) {
+        if (name.startsWith("node:") && !PURE_NODE.has(name)) wrong.push(`${file.path} imports ${name}`);
+      }
+      const code = file.text.replace(/\/\/.*$/gm, "").replace(/\/\*[\s\S]*?\*\//g, "");
+      for (const name of WORLDLY) if (name.test(code)) wrong.push(`${file.path} uses ${name.source}`);
+    }
+    assert.deepEqual(wrong, []);
+  });
+
+  it("opens every file with one sentence that says what it is", () => {
+    assert.deepEqual(
+      files.filter((file) => !/^(#![^\n]*\n)?\/\/ \S.*/.test(file.text)).map((file) => file.path),
+      [],
+    );
+  });
+
+  it("keeps what an entry contains within its reviewed bans", () => {
+    const wrong: string[] = [];
+    for (const [entry, bans] of Object.entries(BANS)) {
+      if (!existsSync(join(src, entry))) continue;
+      const closure = closureOf(entry);
+      for (const [ban, reason] of Object.entries(bans)) {
+        for (const member of closure)
+          if (member === ban || member.startsWith(`${ban}/`))
+            wrong.push(`${entry} contains ${member}: ${reason}`);
+      }
+    }
+    assert.deepEqual(wrong, []);
+  });
+});
+
+/** What must never be part of a program, and why. Files, rooms, or packages. */
+const BANS: { readonly [entry: string]: { readonly [banned: string]: string } } = {
+  "apps/agent/main.ts": {
+    "io/http-server.ts": "the agent listens to nobody",
+    "io/sqlite.ts": "the agent keeps its state in small files that survive power cuts one by one",
+    signing: "an agent never signs for others",
+    testing: "doubles never ship",
+    kysely: "the agent has no database",
+    commander: "the agent program takes no commands from a terminal",
+  },
+  "apps/signer/main.ts": {
+    "io/http-server.ts": "the signer dials out and listens to nobody",
+    agent: "a signer installs nothing",
+    testing: "doubles never ship",
+  },
+  "apps/gateway/main.ts": {
+    "keys/local.ts": "the gateway holds no signing key",
+    artifact: "the gateway parses no file",
+    testing: "doubles never ship",
+  },
+};
+
+function closureOf(entry: string): ReadonlySet<string> {
+  const seen = new Set<string>();
+  const visit = (path: string): void => {
+    if (seen.has(path)) return;
+    seen.add(path);
+    const file = files.find((candidate) => candidate.path === path);
+    if (file === undefined) return;
+    for (const name of file.imports) {
+      if (name.startsWith(".")) visit(relative(src, join(src, dirname(path), name)));
+      else if (!name.startsWith("node:")) seen.add(name);
+    }
+  };
+  visit(entry);
+  return seen;
+}

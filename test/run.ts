@@ -1,0 +1,92 @@
+// Runs everything: prepare, format, lint, types, then unit tests in one process and whole-program tests each in its own.
+//
+//   node test/run.ts                 everything
+//   node test/run.ts --unit [TEXT]   unit tests only, of files whose path contains TEXT
+//   node test/run.ts --e2e [TEXT]    whole-program tests only
+
+import { spawnSync } from "node:child_process";
+import { globSync } from "node:fs";
+import { run } from "node:test";
+import { prepare } from "./prepare.ts";
+
+const root = new URL("..", import.meta.url).pathname;
+process.chdir(root);
+const args = process.argv.slice(2);
+const only = args[0] === "--unit" ? "unit" : args[0] === "--e2e" ? "e2e" : null;
+const filter = (only === null ? args[0] : args[1]) ?? "";
+
+const totals = { passed: 0, failed: 0, skipped: 0 };
+const started = performance.now();
+
+if (only === null && filter === "") {
+  prepare();
+  check("format", ["oxfmt", "--check", "."]);
+  check("lint", ["oxlint", "--deny-warnings", "."]);
+  check("types", ["tsc", "--noEmit"]);
+}
+const matching = (patterns: string[]): string[] =>
+  globSync(patterns)
+    .filter((file) => file.includes(filter))
+    .sort();
+if (only !== "e2e") await tests("unit", matching(["src/**/*.test.ts", "test/*.test.ts"]), "none");
+// Whole-program tests start processes and listen on ports: one at a time, each in a process of its own.
+if (only !== "unit") await tests("e2e", matching(["test/e2e/**/*.test.ts"]), "process");
+
+console.log(
+  `${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped in ${Math.round((performance.now() - started) / 1000)} s`,
+);
+process.exit(totals.failed > 0 || totals.passed === 0 ? 1 : 0);
+
+function check(name: string, command: string[]): void {
+  const { status } = spawnSync(`node_modules/.bin/${command[0]!}`, command.slice(1), {
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  if (status !== 0) {
+    totals.failed++;
+    console.error(`✗ ${name}`);
+  } else {
+    totals.passed++;
+    console.log(`✓ ${name}`);
+  }
+}
+
+async function tests(name: string, files: string[], isolation: "none" | "process"): Promise<void> {
+  if (files.length === 0) return;
+  const before = { ...totals };
+  const from = performance.now();
+  const stream = run({
+    files,
+    isolation,
+    concurrency: isolation === "none",
+    timeout: isolation === "none" ? 120_000 : 300_000,
+  });
+  const done = new Promise<void>((resolve) => stream.on("end", resolve));
+  stream.on("test:pass", (data) => {
+    if (data.details.type === "suite") return;
+    if (data.skip !== undefined) {
+      totals.skipped++;
+      console.log(
+        `- skipped: ${data.name} (${typeof data.skip === "string" ? data.skip : "no reason given"})`,
+      );
+    } else {
+      totals.passed++;
+    }
+  });
+  stream.on("test:fail", (data) => {
+    if (data.details.type === "suite") return;
+    totals.failed++;
+    console.error(
+      `✗ ${data.file ?? ""}:${data.line ?? 0} ${data.name}\n`,
+      data.details.error.cause ?? data.details.error,
+    );
+  });
+  stream.on("test:stderr", (data) => {
+    if (isolation === "process") process.stderr.write(data.message);
+  });
+  stream.resume();
+  await done;
+  const seconds = ((performance.now() - from) / 1000).toFixed(1);
+  console.log(
+    `${totals.failed === before.failed ? "✓" : "✗"} ${name}: ${totals.passed - before.passed} in ${seconds} s`,
+  );
+}
