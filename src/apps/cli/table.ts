@@ -2,6 +2,7 @@
 
 import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
+import { keyNoun } from "./key.ts";
 
 const completion: CommandSpec = {
   name: "completion",
@@ -20,4 +21,4 @@ const completion: CommandSpec = {
   },
 };
 
-export const TABLE: readonly TableEntry[] = [completion];
+export const TABLE: readonly TableEntry[] = [keyNoun, completion];
