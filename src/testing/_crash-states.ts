@@ -137,7 +137,7 @@ function build(directory: DirectoryNode, names: Names, kept: ReadonlyMap<FileNod
 function survivor(file: FileNode, kept: Kept): FileNode {
   if (kept === "none") return durableFile(file.durable.slice(), file.durableMode);
   if (kept === "all") return durableFile(file.content.slice(), file.mode);
-  let content = file.durable.slice();
+  let content: Uint8Array = file.durable.slice();
   for (const write of file.writes) {
     if ("length" in write) {
       const cut = new Uint8Array(write.length);
