@@ -66,6 +66,8 @@ function advance(attempt: Attempt, event: Exclude<JournalEvent, BeginEvent>): At
       return { ...attempt, snapshot: event.bytes };
     case "starting":
       return { ...attempt, step: "probation", starts: event.number };
+    case "paused":
+      return { ...attempt, starts: 0 };
     case "rolling-back":
       return { ...attempt, step: "rolling-back", rollingBack: { code: event.code, reason: event.reason } };
     case "restored":

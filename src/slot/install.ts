@@ -1,11 +1,13 @@
 // The steps that change a component's folder: stage a slot, switch the pointer, take slots away. Each is durable when it returns, and may be repeated.
 
+import { createHash } from "node:crypto";
 import { DiskError, exists, makeDirectories, removeTree, statOrNull, type Disk } from "../core/disk.ts";
 import { UpkeepError } from "../core/errors.ts";
 import type { Json } from "../core/json.ts";
 import type { UnpackLimits } from "./entry-path.ts";
 import { SlotError } from "./errors.ts";
 import { linkTarget, slotName, slotPath, TEMPORARY, type Layout, type SlotId } from "./layout.ts";
+import { readFile } from "./read-file.ts";
 import { checkSlot, readRecord, RECORD_NAME, writeRecord, type SlotRecord } from "./record.ts";
 import { entriesOf, unpack, type UnpackFormat, type ZipReader } from "./unpack.ts";
 
@@ -44,8 +46,19 @@ export async function stage(disk: Disk, layout: Layout, input: StageInput, zip: 
   }
   await removeSlot(disk, layout, slotName(input.id));
   await disk.makeDirectory(beside);
-  const entries = entriesOf(disk, input.artifact, input.format, zip);
+  const hash = createHash("sha256");
+  const entries = entriesOf(disk, input.artifact, input.format, zip, (part) => hash.update(part));
   const files = await unpack(disk, beside, entries, input.limits);
+  // The bytes that were applied are the bytes that were verified: hashed on their way, not before.
+  if (input.format.kind === "zip") for await (const part of readFile(disk, input.artifact)) hash.update(part);
+  const sha256 = hash.digest("hex");
+  if (sha256 !== input.id.sha256) {
+    throw new SlotError(
+      "slot/wrong-bytes",
+      "The artifact changed between its verification and its installation: either you are under attack, or the disk is failing.",
+      { expected: input.id.sha256, found: sha256 },
+    );
+  }
   if (input.entry !== null && !files.some((file) => file.path === input.entry && file.kind === "file")) {
     throw new SlotError(
       "slot/entry-missing",

@@ -63,6 +63,8 @@ export const journalEventSchema = z.discriminatedUnion("event", [
     number: z.number().check(z.int(), z.minimum(1)),
     boot: z.string().check(z.maxLength(64)),
   }),
+  /** The agent was stopped in good order while the new version was watched: that start is not held against it. */
+  z.strictObject({ event: z.literal("paused"), attempt }),
   /** The decision to go back, with the reason that the report will carry. */
   z.strictObject({ event: z.literal("rolling-back"), attempt, code, reason: text }),
   /** The data is that of before the attempt again. */

@@ -102,7 +102,9 @@ export function applyEnd(state: ComponentState, begin: BeginEvent, end: EndEvent
   if (state.applied === end.attempt) return state;
   const applied = { ...state, applied: end.attempt };
   if (end.end === "committed") {
-    const others = [...state.good, ...(state.committed === null ? [] : [state.committed])].filter(
+    const last = state.committed;
+    const former = last === null || goesBack(last, begin.to) ? [] : [last];
+    const others = [...state.good, ...former].filter(
       (id, i, all) => !sameSlot(id, begin.to) && all.findIndex((other) => sameSlot(other, id)) === i,
     );
     return {
@@ -110,23 +112,28 @@ export function applyEnd(state: ComponentState, begin: BeginEvent, end: EndEvent
       committed: begin.to,
       good: others.slice(-KEEP_GOOD),
       floor: higher(state.floor, begin.floor),
-      // What was proven good is no longer to be skipped.
-      skip: state.skip.filter((entry) => entry.sha256 !== begin.to.sha256),
+      // What was proven good is no longer to be skipped; what an operator went back from is, until something newer comes.
+      skip: withSkip(
+        state.skip.filter((entry) => entry.sha256 !== begin.to.sha256),
+        begin.manual && last !== null ? { ...last, code: "agent/rolled-back-by-hand", at: end.at } : null,
+      ),
     };
   }
   if (end.end === "rolled-back") {
-    const entry = {
-      sha256: begin.to.sha256,
-      version: begin.to.version,
-      code: end.code ?? "process/failed",
-      at: end.at,
-    };
-    return {
-      ...applied,
-      skip: [...state.skip.filter((s) => s.sha256 !== entry.sha256), entry].slice(-MAX_SKIPS),
-    };
+    const entry = { ...begin.to, code: end.code ?? "process/failed", at: end.at };
+    return { ...applied, skip: withSkip(state.skip, entry) };
   }
   return applied;
+}
+
+function withSkip(skip: readonly SkipEntry[], entry: SkipEntry | null): SkipEntry[] {
+  if (entry === null) return [...skip];
+  return [...skip.filter((other) => other.sha256 !== entry.sha256), entry].slice(-MAX_SKIPS);
+}
+
+/** Whoever went back from a version, by recall or by hand, does not keep it as one to go back to. */
+function goesBack(from: SlotId, to: SlotId): boolean {
+  return compareVersions(parseVersion(to.version), parseVersion(from.version)) < 0;
 }
 
 export function skipOf(state: ComponentState, sha256: string): SkipEntry | undefined {

@@ -21,27 +21,39 @@ export interface ZipReader {
   entries(disk: Disk, path: string): AsyncIterable<ArchiveEntry>;
 }
 
-/** The entries of the artifact at `path`, in whatever format. */
+/** The entries of the artifact at `path`, in whatever format. `seen` is given every byte of the artifact that was read, in order; not for zip. */
 export function entriesOf(
   disk: Disk,
   path: string,
   format: UnpackFormat,
   zip: ZipReader,
+  seen: (part: Uint8Array) => void,
 ): AsyncIterable<ArchiveEntry> {
   if (format.kind === "zip") return zip.entries(disk, path);
-  if (format.kind === "tar.gz") return readTar(gunzip(readFile(disk, path)));
-  return single(disk, path, format.name, format.executable);
+  if (format.kind === "tar.gz") return readTar(gunzip(watched(readFile(disk, path), seen)));
+  return single(disk, path, format, seen);
 }
 
 /** An artifact that is one file is installed byte for byte, so that it can be served to others as it is. */
 async function* single(
   disk: Disk,
   path: string,
-  name: string,
-  executable: boolean,
+  format: Extract<UnpackFormat, { kind: "file" }>,
+  seen: (part: Uint8Array) => void,
 ): AsyncGenerator<ArchiveEntry> {
   const { size } = await disk.stat(path);
-  yield { path: name, kind: "file", size, executable, target: "", content: readFile(disk, path) };
+  const content = watched(readFile(disk, path), seen);
+  yield { path: format.name, kind: "file", size, executable: format.executable, target: "", content };
+}
+
+async function* watched(
+  parts: AsyncIterable<Uint8Array>,
+  seen: (part: Uint8Array) => void,
+): AsyncGenerator<Uint8Array> {
+  for await (const part of parts) {
+    seen(part);
+    yield part;
+  }
 }
 
 /**
