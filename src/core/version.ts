@@ -21,21 +21,26 @@ const FORM =
 
 /** At most 128 characters, numbers below 2^53. Throws `version/malformed`. */
 export function parseVersion(text: string): Version {
+  const version = read(text);
+  if (version === null) throw malformed(text);
+  return version;
+}
+
+export function isVersion(text: string): boolean {
+  return read(text) !== null;
+}
+
+function read(text: string): Version | null {
   const match = text.length <= 128 ? FORM.exec(text) : null;
-  if (match === null) throw malformed(text);
+  if (match === null) return null;
   const [major, minor, patch] = [Number(match[1]), Number(match[2]), Number(match[3])];
   const pre = (match[4] ?? "")
     .split(".")
     .filter((part) => part !== "")
     .map((part) => (/^\d+$/.test(part) ? Number(part) : part));
-  for (const n of [major, minor, patch, ...pre]) {
-    if (typeof n === "number" && !Number.isSafeInteger(n)) throw malformed(text);
-  }
+  const numbers = [major, minor, patch, ...pre].filter((part) => typeof part === "number");
+  if (!numbers.every(Number.isSafeInteger)) return null;
   return { text, major, minor, patch, pre, build: match[5] ?? "" };
-}
-
-export function isVersion(text: string): boolean {
-  return text.length <= 128 && FORM.test(text);
 }
 
 /** SemVer 2.0.0 section 11 precedence; build metadata does not count. */
