@@ -42,21 +42,19 @@ async function outcome(
 ): Promise<{ what: string; seconds: number; aborted: boolean }> {
   const clock = new ScriptedClock();
   const source = paced(clock, bytes, every, parts);
-  let what: string | undefined;
-  let seconds = 0;
-  const done = (result: string): void => {
-    what = result;
-    seconds = clock.monotonic() / SECOND;
-  };
-  void readAll(withSpeedFloor(source, clock, floor), "file", Number.MAX_SAFE_INTEGER).then(
-    (all) => done(`${all.length} bytes`),
-    (error: { code: string }) => done(error.code),
-  );
-  for (let i = 0; what === undefined && i < 20_000; i++) {
-    const next = clock.nextWake();
-    await clock.advance(next ?? 1);
-  }
-  return { what: what ?? "never ended", seconds, aborted: source.aborted };
+  const end = { what: "never ended", seconds: -1 };
+  const reading = (async () => {
+    try {
+      const all = await readAll(withSpeedFloor(source, clock, floor), "file", Number.MAX_SAFE_INTEGER);
+      end.what = `${all.length} bytes`;
+    } catch (error) {
+      end.what = (error as { code: string }).code;
+    }
+    end.seconds = clock.monotonic() / SECOND;
+  })();
+  for (let i = 0; end.seconds < 0 && i < 20_000; i++) await clock.advance(clock.nextWake() ?? 1);
+  await reading;
+  return { ...end, aborted: source.aborted };
 }
 
 describe("slow retrieval attack", () => {
