@@ -11,5 +11,7 @@ export type KeyErrorCode =
   | "key/passphrase-needed"
   | "key/readable-by-others"
   | "key/not-found"
+  | "key/ambiguous"
+  | "key/exists"
   | "key/cannot-sign";
 export class KeyError extends UpkeepError<KeyErrorCode> {}

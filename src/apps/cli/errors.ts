@@ -1,0 +1,16 @@
+// What the command line itself refuses.
+
+import { UpkeepError } from "../../core/errors.ts";
+
+export type CliErrorCode =
+  | "cli/usage"
+  | "cli/no-secret"
+  | "cli/interrupted"
+  | "cli/not-found"
+  | "cli/verify-failed";
+export class CliError extends UpkeepError<CliErrorCode> {}
+
+/** A call that cannot be understood; ends with exit code 2. */
+export function usage(message: string, hint?: string): CliError {
+  return new CliError("cli/usage", message, {}, hint === undefined ? {} : { hint });
+}

@@ -1,0 +1,186 @@
+// Tests of the command line's frame: parsing, help, errors, exit codes, completion.
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { describe, it } from "node:test";
+import { UpkeepError } from "../../core/errors.ts";
+import { isNoun, type TableEntry } from "./command.ts";
+import { completionScript } from "./completion.ts";
+import type { World } from "./context.ts";
+import { exitFor } from "./exit-codes.ts";
+import { runProgram } from "./program.ts";
+import { progressLine } from "./progress.ts";
+import { columns, size } from "./style.ts";
+import { TABLE } from "./table.ts";
+
+async function run(table: readonly TableEntry[], ...words: string[]) {
+  let [out, err] = ["", ""];
+  const world: World = {
+    stdout: { write: (text) => (out += text) },
+    stderr: { write: (text) => (err += text) },
+    stdin: process.stdin,
+    env: {},
+    home: "/home/nobody",
+  };
+  const exit = await runProgram(table, words, world, "9.9.9");
+  return { exit, out, err };
+}
+
+const table: readonly TableEntry[] = [
+  {
+    name: "cup",
+    about: "work with cups",
+    commands: [
+      {
+        name: "fill",
+        about: "fill a cup",
+        arguments: [{ name: "<cup>", about: "which one" }],
+        options: [
+          { flags: "--with <drink>", about: "what with", repeat: true },
+          { flags: "--times <n>", about: "how often" },
+          { flags: "--hot", about: "heat it" },
+        ],
+        examples: ["upkeep cup fill mug --with tea"],
+        run: async (call) => {
+          if (call.argument(0) === "broken")
+            throw new UpkeepError(
+              "dsse/no-valid-signature",
+              "It leaks.",
+              { cup: "broken", hole: 3 },
+              { hint: "Buy one." },
+            );
+          const json = {
+            cup: call.argument(0),
+            with: call.list("with"),
+            times: call.whole("times", 1, 9) ?? null,
+            hot: call.flag("hot"),
+            data: call.context.data,
+          };
+          call.context.note("filling");
+          return { text: `filled ${json.cup}`, json };
+        },
+      },
+    ],
+  },
+];
+
+describe("the command line", () => {
+  it("hands arguments, options and global options to the command, wherever they stand", async () => {
+    const { exit, out, err } = await run(
+      table,
+      "--json",
+      "cup",
+      "fill",
+      "mug",
+      "--with",
+      "tea",
+      "--with",
+      "milk",
+      "--hot",
+      "--times",
+      "3",
+      "--data",
+      "/x",
+    );
+    assert.deepEqual(JSON.parse(out), { cup: "mug", with: ["tea", "milk"], times: 3, hot: true, data: "/x" });
+    assert.deepEqual([exit, err], [0, ""]);
+  });
+
+  it("prints results on stdout and notes on stderr, and no notes when quiet", async () => {
+    assert.deepEqual(await run(table, "cup", "fill", "mug"), {
+      exit: 0,
+      out: "filled mug\n",
+      err: "filling\n",
+    });
+    assert.deepEqual(await run(table, "cup", "fill", "mug", "--quiet"), {
+      exit: 0,
+      out: "filled mug\n",
+      err: "",
+    });
+  });
+
+  it("ends with 2 for a command line it cannot understand", async () => {
+    for (const words of [
+      ["cop"],
+      ["cup", "fil"],
+      ["cup", "fill"],
+      ["cup", "fill", "a", "b"],
+      ["cup", "fill", "a", "--cold"],
+      ["cup", "fill", "a", "--times", "x"],
+    ]) {
+      const { exit, err } = await run(table, ...words);
+      assert.equal(exit, 2, words.join(" "));
+      assert.notEqual(err, "");
+      const json = await run(table, ...words, "--json");
+      assert.equal((JSON.parse(json.err) as { error: { code: string } }).error.code, "cli/usage");
+    }
+  });
+
+  it("shows an error as code, sentence, the facts the sentence left out, and hint", async () => {
+    const { exit, err } = await run(table, "cup", "fill", "broken");
+    assert.equal(exit, 3);
+    assert.equal(err, "error dsse/no-valid-signature: It leaks.\n  cup: broken\n  hole: 3\nhint: Buy one.\n");
+    const json = JSON.parse((await run(table, "cup", "fill", "broken", "--json")).err) as { exit: number };
+    assert.equal(json.exit, 3);
+  });
+
+  it("shows examples and global options in the help of each command", async () => {
+    const { exit, out } = await run(table, "cup", "fill", "--help");
+    assert.equal(exit, 0);
+    assert.match(out, /Usage: upkeep cup fill \[options\] <cup>/);
+    assert.match(out, /upkeep cup fill mug --with tea/);
+    assert.match(out, /--data <folder>/);
+  });
+
+  it("has one exit code per class of error", () => {
+    assert.deepEqual(
+      ["cli/usage", "dsse/wrong-type", "mirror/unreachable", "disk/full", "nobody/knows"].map(exitFor),
+      [2, 3, 5, 1, 1],
+    );
+  });
+
+  it("gives every command of the program an example that starts with its own name", () => {
+    for (const entry of TABLE) {
+      const commands = isNoun(entry)
+        ? entry.commands.map((command) => [`upkeep ${entry.name} ${command.name}`, command] as const)
+        : ([[`upkeep ${entry.name}`, entry]] as const);
+      for (const [full, command] of commands) {
+        assert.ok(
+          command.examples.some((example) => example.includes(full)),
+          full,
+        );
+      }
+    }
+  });
+
+  it(
+    "completes in bash what the table holds",
+    { skip: spawnSync("bash", ["-c", "true"]).status !== 0 && "bash is not installed" },
+    () => {
+      const script = `${completionScript(table, "bash")}
+      COMP_WORDS=(upkeep cup fill --h); COMP_CWORD=3; _upkeep; echo "\${COMPREPLY[*]}"
+      COMP_WORDS=(upkeep cup ""); COMP_CWORD=2; _upkeep; echo "\${COMPREPLY[*]}"`;
+      const { stdout } = spawnSync("bash", ["-c", script], { encoding: "utf8" });
+      assert.equal(stdout, "--hot --help\nfill\n");
+    },
+  );
+
+  it("draws a bar that fits the width", () => {
+    assert.equal(
+      progressLine("packing", 50, 100, 80),
+      `packing  [${"#".repeat(20)}${".".repeat(20)}]   50 %`,
+    );
+    for (const width of [1, 10, 20, 40]) assert.ok(progressLine("packing", 7, 9, width).length < width + 1);
+  });
+
+  it("aligns columns and sizes", () => {
+    assert.equal(
+      columns([
+        ["a", "bb"],
+        ["ccc", "d"],
+      ]),
+      "a    bb\nccc  d",
+    );
+    assert.deepEqual([512, 2048, 5 * 2 ** 20].map(size), ["512 B", "2.0 KiB", "5.0 MiB"]);
+  });
+});

@@ -1,0 +1,47 @@
+// How an error is shown: code, sentence, facts and hint for people, one JSON object for programs.
+
+import { UpkeepError, type Fact } from "../../core/errors.ts";
+import { exitFor, EXIT } from "./exit-codes.ts";
+import { styler } from "./style.ts";
+
+export type Rendered = { readonly text: string; readonly exit: number };
+
+export function renderError(
+  error: unknown,
+  how: { readonly json: boolean; readonly colour: boolean; readonly verbose: boolean },
+): Rendered {
+  const known = error instanceof UpkeepError ? error : unexpected(error);
+  const exit = known.code === "cli/unexpected" ? EXIT.failed : exitFor(known.code);
+  const data = known.toJSON();
+  if (how.json) return { text: `${JSON.stringify({ error: data, exit })}\n`, exit };
+  const style = styler(how.colour);
+  const lines = [`${style.bad("error")} ${style.strong(known.code)}: ${known.message}`];
+  for (const [name, fact] of Object.entries(known.facts)) {
+    const shown = showFact(fact);
+    // The sentence usually says it already; repeat only what it left out.
+    if (shown !== "" && !known.message.includes(shown)) lines.push(style.faint(`  ${name}: ${shown}`));
+  }
+  for (const cause of data.causes ?? []) lines.push(style.faint(`  because: ${cause}`));
+  if (known.hint !== undefined) lines.push(`hint: ${known.hint}`);
+  if (how.verbose && error instanceof Error && error.stack !== undefined)
+    lines.push(style.faint(error.stack));
+  return { text: `${lines.join("\n")}\n`, exit };
+}
+
+function showFact(fact: Fact): string {
+  if (fact === null) return "";
+  if (typeof fact === "object") return JSON.stringify(fact);
+  return String(fact);
+}
+
+function unexpected(error: unknown): UpkeepError {
+  return new UpkeepError(
+    "cli/unexpected",
+    error instanceof Error ? error.message : String(error),
+    {},
+    {
+      cause: error instanceof Error ? error.cause : undefined,
+      hint: "This is a defect of Upkeep; run it again with --verbose and report what it prints.",
+    },
+  );
+}

@@ -1,0 +1,24 @@
+// The command table: every noun and verb of the program, one row each.
+
+import type { CommandSpec, TableEntry } from "./command.ts";
+import { SHELLS, type Shell } from "./completion.ts";
+import { keyNoun } from "./key.ts";
+
+const completion: CommandSpec = {
+  name: "completion",
+  about: "print a completion script for a shell",
+  arguments: [{ name: "<shell>", about: SHELLS.join(", ") }],
+  examples: ["source <(upkeep completion bash)", "upkeep completion fish | source"],
+  run: async (call) => {
+    const shell = call.argument(0);
+    if (!SHELLS.includes(shell as Shell)) {
+      const { usage } = await import("./errors.ts");
+      throw usage(`There is no completion for "${shell.slice(0, 40)}".`, `One of: ${SHELLS.join(", ")}.`);
+    }
+    const { completionScript } = await import("./completion.ts");
+    const script = completionScript(TABLE, shell as Shell);
+    return { text: script.trimEnd(), json: { shell, script } };
+  },
+};
+
+export const TABLE: readonly TableEntry[] = [keyNoun, completion];

@@ -1,0 +1,280 @@
+// Enrolment, renewal and revocation: how a key becomes, stays and ceases to be a device.
+
+import { sameDigest } from "../core/digest.ts";
+import { DAY, type Instant } from "../core/instant.ts";
+import type { PlatformFacts } from "../message/common.ts";
+import { secretDigest } from "../identity/token.ts";
+import { appendAudit } from "./audit.ts";
+import { FleetError } from "./errors.ts";
+import type { Device, Token } from "./records.ts";
+import type { FleetRecords } from "./store.ts";
+
+/** Short-lived by default, and never long. */
+export const TOKEN_LIFE = DAY;
+export const TOKEN_LIFE_MAX = 7 * DAY;
+/** Seconds between check-ins of a group that nobody configured. */
+export const DEFAULT_INTERVAL = 300;
+export const DEFAULT_GROUP = "default";
+
+/** Keeps a new token: only its digest. Makes the group if there is none. */
+export async function addToken(
+  records: FleetRecords,
+  now: Instant,
+  token: { readonly id: string; readonly secret: string; readonly group: string; readonly life: number },
+): Promise<Token> {
+  await ensureGroup(records, now, token.group);
+  const row: Token = {
+    id: token.id,
+    secretSha256: secretDigest(token.secret),
+    group: token.group,
+    created: now,
+    expires: now + Math.min(token.life, TOKEN_LIFE_MAX),
+    failures: 0,
+    used: null,
+    usedBy: null,
+  };
+  await records.addToken(row);
+  await appendAudit(records, now, {
+    actor: "operator",
+    action: "token/made",
+    subject: token.id,
+    facts: { group: token.group, expires: row.expires },
+  });
+  return row;
+}
+
+export async function ensureGroup(records: FleetRecords, now: Instant, name: string): Promise<void> {
+  if ((await records.group(name)) !== null) return;
+  await records.putGroup({ name, interval: DEFAULT_INTERVAL, created: now });
+}
+
+/** What was proved of the asker before this: both keys are its own. */
+export type Applicant = {
+  readonly spki: string;
+  readonly reportKey: string;
+  readonly name: string;
+  readonly platform: PlatformFacts;
+};
+
+/** `refused` is a value, not a throw: the count of bad secrets must be kept. */
+export type Enrolled =
+  | { readonly ok: true; readonly device: Device; readonly again: boolean }
+  | { readonly ok: false; readonly error: FleetError };
+
+/**
+ * Turns a token into a device. The same keys may repeat the request while the token lives, because an answer can get lost;
+ * anybody else is refused.
+ */
+export async function enrol(
+  records: FleetRecords,
+  now: Instant,
+  request: {
+    readonly token: { readonly id: string; readonly secret: string };
+    readonly applicant: Applicant;
+    /** For the new device. */
+    readonly id: string;
+    readonly certificateEnds: Instant;
+  },
+): Promise<Enrolled> {
+  const { applicant } = request;
+  const token = await records.token(request.token.id);
+  const refusal = checkToken(token, request.token.secret, now);
+  if (refusal !== null || token === null) return refuse(records, now, token, refusal ?? unknownToken());
+
+  if (token.usedBy !== null) {
+    const device = await records.device(token.usedBy);
+    const again =
+      device !== null &&
+      device.status === "active" &&
+      device.spki === applicant.spki &&
+      device.reportKey === applicant.reportKey;
+    if (again) return { ok: true, device, again: true };
+    return refuse(
+      records,
+      now,
+      token,
+      new FleetError(
+        "fleet/token-used",
+        "This enrolment token was used already: either it was pasted twice, or somebody else used it first.",
+        { token: token.id, device: token.usedBy },
+        { hint: "If no device of yours used it, revoke the device it made; then make a new token." },
+      ),
+    );
+  }
+  const taken =
+    (await records.deviceBySpki(applicant.spki)) ?? (await records.deviceByReportKey(applicant.reportKey));
+  if (taken !== null) return refuse(records, now, token, keyInUse());
+
+  const device: Device = {
+    id: request.id,
+    name: applicant.name,
+    group: token.group,
+    status: "active",
+    enrolled: now,
+    token: token.id,
+    platform: applicant.platform,
+    reportKey: applicant.reportKey,
+    spki: applicant.spki,
+    nextSpki: null,
+    certificateEnds: request.certificateEnds,
+    lastSeen: null,
+    claimed: [],
+    timestamp: null,
+    lastSequence: 0,
+    lastReport: null,
+  };
+  await records.addDevice(device);
+  await records.changeToken(token.id, { used: now, usedBy: device.id });
+  await appendAudit(records, now, {
+    actor: `token:${token.id}`,
+    action: "device/enrolled",
+    subject: device.id,
+    facts: { name: device.name, group: device.group, spki: device.spki },
+  });
+  return { ok: true, device, again: false };
+}
+
+function checkToken(token: Token | null, secret: string, now: Instant): FleetError | null {
+  // Hashed in either case: a missing id and a wrong secret take the same time and get the same answer.
+  const offered = secretDigest(secret);
+  const expected = token?.secretSha256 ?? "0".repeat(64);
+  if (!sameDigest(offered, expected) || token === null) return unknownToken();
+  if (token.expires <= now) {
+    return new FleetError(
+      "fleet/token-expired",
+      "This enrolment token has expired.",
+      { token: token.id },
+      {
+        hint: "Make a new one with `upkeep token new`.",
+      },
+    );
+  }
+  return null;
+}
+
+/**
+ * A bad secret is counted and traced but locks nothing: 256 bits cannot be guessed, and a lock would let
+ * whoever saw the id in a log keep the rightful device out.
+ */
+async function refuse(
+  records: FleetRecords,
+  now: Instant,
+  token: Token | null,
+  error: FleetError,
+): Promise<Enrolled> {
+  if (token !== null && token.failures < 1000) {
+    await records.changeToken(token.id, { failures: token.failures + 1 });
+    if (token.failures < 20) {
+      await appendAudit(records, now, {
+        actor: `token:${token.id}`,
+        action: "device/enrolment-refused",
+        subject: token.id,
+        facts: { code: error.code },
+      });
+    }
+  }
+  return { ok: false, error };
+}
+
+function unknownToken(): FleetError {
+  return new FleetError(
+    "fleet/token-unknown",
+    "This enrolment token is not known here.",
+    {},
+    {
+      hint: "Check that it was made on this server, and copied whole.",
+    },
+  );
+}
+
+function keyInUse(): FleetError {
+  return new FleetError(
+    "fleet/key-in-use",
+    "This key belongs to a device already; each device has keys of its own.",
+  );
+}
+
+/** Notes the key of a renewed certificate. The key in use stays valid until the new one is seen. */
+export async function renew(
+  records: FleetRecords,
+  now: Instant,
+  request: { readonly device: string; readonly spki: string; readonly certificateEnds: Instant },
+): Promise<void> {
+  const device = await records.device(request.device);
+  if (device === null || device.status !== "active") throw revoked(request.device);
+  if (device.spki === request.spki) {
+    throw new FleetError("fleet/key-in-use", "A renewed certificate needs a new key; this one is in use.", {
+      device: device.id,
+    });
+  }
+  const owner = await records.deviceBySpki(request.spki);
+  if (owner !== null && owner.id !== device.id) throw keyInUse();
+  await records.changeDevice(device.id, { nextSpki: request.spki });
+  await appendAudit(records, now, {
+    actor: `device:${device.id}`,
+    action: "certificate/renewed",
+    subject: device.id,
+    facts: { spki: request.spki, ends: request.certificateEnds },
+  });
+}
+
+/** First use of a renewed key: from now on it is the only one. */
+export async function adoptNextKey(
+  records: FleetRecords,
+  now: Instant,
+  used: { readonly device: string; readonly spki: string; readonly certificateEnds: Instant },
+): Promise<void> {
+  const device = await records.device(used.device);
+  if (device === null || device.nextSpki !== used.spki) return;
+  await records.changeDevice(device.id, {
+    spki: used.spki,
+    nextSpki: null,
+    certificateEnds: used.certificateEnds,
+  });
+  await appendAudit(records, now, {
+    actor: `device:${device.id}`,
+    action: "certificate/adopted",
+    subject: device.id,
+    facts: { spki: used.spki, replaced: device.spki },
+  });
+}
+
+/** From now on the device's keys open nothing. Error: `fleet/unknown-device`. */
+export async function revoke(
+  records: FleetRecords,
+  now: Instant,
+  id: string,
+  actor: string,
+): Promise<Device> {
+  const device = await records.device(id);
+  if (device === null) throw unknownDevice(id);
+  if (device.status === "revoked") return device;
+  await records.changeDevice(id, { status: "revoked", nextSpki: null });
+  await appendAudit(records, now, {
+    actor,
+    action: "device/revoked",
+    subject: id,
+    facts: { name: device.name },
+  });
+  return { ...device, status: "revoked", nextSpki: null };
+}
+
+export function unknownDevice(id: string): FleetError {
+  return new FleetError(
+    "fleet/unknown-device",
+    `There is no device ${id.slice(0, 64)}.`,
+    { device: id.slice(0, 64) },
+    {
+      hint: "`upkeep device list` shows all devices.",
+    },
+  );
+}
+
+export function revoked(id: string): FleetError {
+  return new FleetError(
+    "fleet/device-revoked",
+    "This device was revoked by an operator; it gets no more assignments.",
+    { device: id },
+    { hint: "To bring it back, enrol it again with a new token." },
+  );
+}

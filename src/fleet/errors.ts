@@ -1,0 +1,24 @@
+// Why the fleet refused something.
+
+import { UpkeepError } from "../core/errors.ts";
+
+export type FleetErrorCode =
+  | "fleet/unknown-device"
+  | "fleet/unknown-group"
+  | "fleet/unknown-release"
+  | "fleet/device-revoked"
+  | "fleet/token-unknown"
+  | "fleet/token-used"
+  | "fleet/token-expired"
+  | "fleet/key-in-use"
+  | "fleet/bad-proof"
+  | "fleet/bad-interval"
+  | "fleet/too-many-products"
+  | "fleet/quota"
+  | "fleet/store-in-use"
+  | "fleet/store-corrupt"
+  | "fleet/store-newer"
+  | "fleet/store-full"
+  | "fleet/store-unavailable"
+  | "fleet/audit-broken";
+export class FleetError extends UpkeepError<FleetErrorCode> {}

@@ -1,0 +1,167 @@
+// Taking in reports: each counts once, its place in the chain is judged, and what really runs is noted from signed words only.
+
+import { formatInstant, parseInstant, type Instant } from "../core/instant.ts";
+import { compareVersions, parseVersion } from "../core/version.ts";
+import type { OpenedReport, Report } from "../report/report.ts";
+import { chainFit } from "../report/report.ts";
+import { raiseAlarm } from "./alarms.ts";
+import type { Device, DeviceComponent, StoredReport } from "./records.ts";
+import type { FleetRecords } from "./store.ts";
+
+/** Reports kept of one device; older ones go. */
+export const REPORTS_KEPT = 500;
+
+/** Does the repository list this release? Also true while nobody can tell. */
+export type IsListed = (product: string, version: string) => boolean;
+
+/** The releases a report says to run. */
+export function releasesIn(
+  report: Report,
+): readonly { readonly product: string; readonly version: string }[] {
+  if (report.kind === "alarm") return [];
+  const told = report.kind === "attempt" ? [report] : report.components;
+  return told.flatMap(({ product, running }) => (running === null ? [] : [{ product, version: running }]));
+}
+
+export type Intake = "accepted" | "duplicate" | "conflict";
+
+/**
+ * Takes one report that `openReport` believed. `device` is as the store has it now.
+ * `conflict`: the id came before with other content.
+ */
+export async function takeReport(
+  records: FleetRecords,
+  isListed: IsListed,
+  now: Instant,
+  device: Device,
+  opened: OpenedReport,
+  envelope: string,
+): Promise<Intake> {
+  const { report, payloadSha256 } = opened;
+  const alarm = (code: string, detail: string): Promise<void> =>
+    raiseAlarm(records, now, { device: device.id, code, detail });
+
+  const known = await records.report(device.id, report.id);
+  if (known !== null) {
+    if (known.payloadSha256 === payloadSha256) return "duplicate";
+    await alarm("report/id-reused", `The report id ${report.id} came twice with different content.`);
+    return "conflict";
+  }
+
+  const last =
+    device.lastReport === null ? null : { sequence: device.lastSequence, payloadSha256: device.lastReport };
+  const fit = chainFit(last, report);
+  const place = `report ${report.sequence} after report ${device.lastSequence}`;
+  if (fit === "gap") await alarm("report/gap", `Reports are missing: ${place}.`);
+  if (fit === "old") await alarm("report/out-of-order", `The device's chain went back: ${place}.`);
+  if (fit === "fork") {
+    await alarm(
+      "report/fork",
+      `Two chains of reports go by this name, as after a cloned or restored disk: ${place}.`,
+    );
+  }
+
+  await records.addReport(storedForm(report, payloadSha256, envelope, now));
+  if (fit !== "old") {
+    await records.changeDevice(device.id, { lastSequence: report.sequence, lastReport: payloadSha256 });
+  }
+  await noteRunning(records, isListed, device, report, alarm);
+  if (report.kind === "alarm") await alarm(report.code, report.reason);
+  if (report.sequence % 50 === 0) await records.pruneReports(device.id, REPORTS_KEPT);
+  return "accepted";
+}
+
+async function noteRunning(
+  records: FleetRecords,
+  isListed: IsListed,
+  device: Device,
+  report: Report,
+  alarm: (code: string, detail: string) => Promise<void>,
+): Promise<void> {
+  if (report.kind === "alarm") return;
+  const at = parseInstant(report.issued);
+  const before = new Map((await records.components(device.id)).map((c) => [c.product, c]));
+  const told: DeviceComponent[] =
+    report.kind === "attempt"
+      ? [
+          {
+            device: device.id,
+            product: report.product,
+            running: report.running,
+            manifestSha256: null,
+            committed:
+              report.outcome === "success" ? report.to : (before.get(report.product)?.committed ?? null),
+            floor: before.get(report.product)?.floor ?? null,
+            sequence: report.sequence,
+            at,
+          },
+        ]
+      : report.components.map((c) => ({ device: device.id, ...c, sequence: report.sequence, at }));
+
+  for (const now of told) {
+    const was = before.get(now.product);
+    // An older report that comes late does not overwrite what a newer one said.
+    if (was !== undefined && was.sequence > now.sequence) continue;
+    await records.putComponent(now);
+    if (now.running === null) continue;
+    // C34: a version nobody published is noticed; nothing is ever withheld because of it.
+    if (!isListed(now.product, now.running)) {
+      await alarm(
+        "device/unlisted-version",
+        `${now.product} ${now.running} is said to run, but the repository lists no such release.`,
+      );
+    }
+    if (report.kind === "inventory" && isLower(now.running, was?.running ?? null)) {
+      await alarm(
+        "device/version-went-back",
+        `${now.product} went from ${was!.running} to ${now.running} without an attempt that says why.`,
+      );
+    }
+  }
+  if (
+    report.kind === "inventory" &&
+    told.every((c) => (before.get(c.product)?.sequence ?? 0) <= c.sequence)
+  ) {
+    await records.dropComponents(
+      device.id,
+      told.map((c) => c.product),
+    );
+  }
+}
+
+function isLower(a: string, b: string | null): boolean {
+  return b !== null && compareVersions(parseVersion(a), parseVersion(b)) < 0;
+}
+
+function storedForm(report: Report, payloadSha256: string, envelope: string, now: Instant): StoredReport {
+  const attempt = report.kind === "attempt" ? report : null;
+  const alarm = report.kind === "alarm" ? report : null;
+  return {
+    id: report.id,
+    device: report.device,
+    sequence: report.sequence,
+    kind: report.kind,
+    received: now,
+    issued: parseInstant(report.issued),
+    product: attempt?.product ?? alarm?.product ?? null,
+    from: attempt?.from ?? null,
+    to: attempt?.to ?? null,
+    outcome: attempt?.outcome ?? null,
+    code: attempt?.code ?? alarm?.code ?? null,
+    step: attempt?.step ?? null,
+    reason: attempt?.reason ?? alarm?.reason ?? null,
+    payloadSha256,
+    envelope,
+  };
+}
+
+/** One line for people. */
+export function reportLine(report: StoredReport): string {
+  const what =
+    report.kind === "attempt"
+      ? `${report.product} ${report.from ?? "nothing"} → ${report.to}: ${report.outcome}${report.code === null ? "" : ` (${report.code} at ${report.step})`}`
+      : report.kind === "alarm"
+        ? `alarm ${report.code}`
+        : report.kind;
+  return `${formatInstant(report.received)} ${report.device} #${report.sequence} ${what}`;
+}

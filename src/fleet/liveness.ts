@@ -1,0 +1,26 @@
+// Is a device there? Told from when it was last seen and how often it was asked to come.
+
+import { HOUR, SECOND, type Instant } from "../core/instant.ts";
+import type { DeviceStatus } from "./records.ts";
+
+/** `new`: enrolled, never checked in. `late`: missed a check-in. `dead`: missed many. */
+export type Liveness = "new" | "online" | "late" | "dead" | "revoked";
+
+/** A device adds up to a fifth to its interval and may be in the middle of a retry. */
+const LATE_AFTER = 2.5;
+const DEAD_AFTER = 12;
+/** Below this a short interval would call a reboot a death. */
+const DEAD_AT_LEAST = HOUR;
+
+/** `interval` in seconds. */
+export function liveness(
+  device: { readonly status: DeviceStatus; readonly enrolled: Instant; readonly lastSeen: Instant | null },
+  interval: number,
+  now: Instant,
+): Liveness {
+  if (device.status === "revoked") return "revoked";
+  const silent = now - (device.lastSeen ?? device.enrolled);
+  if (silent > Math.max(DEAD_AFTER * interval * SECOND, DEAD_AT_LEAST)) return "dead";
+  if (device.lastSeen === null) return "new";
+  return silent > LATE_AFTER * interval * SECOND ? "late" : "online";
+}

@@ -1,0 +1,111 @@
+// What the server remembers: plain records, as they stand in the store.
+
+import type { Instant } from "../core/instant.ts";
+import type { HoldReason } from "../message/assignment.ts";
+import type { PlatformFacts, Running } from "../message/common.ts";
+
+export type DeviceStatus = "active" | "revoked";
+
+export type Device = {
+  readonly id: string;
+  readonly name: string;
+  readonly group: string;
+  readonly status: DeviceStatus;
+  readonly enrolled: Instant;
+  /** Id of the token it enrolled with. */
+  readonly token: string;
+  readonly platform: PlatformFacts;
+  /** Ed25519, hex: verifies its reports. */
+  readonly reportKey: string;
+  /** SHA-256 of the SubjectPublicKeyInfo that authenticates it; this, not the certificate, is what it may act by. */
+  readonly spki: string;
+  /** Of a renewed certificate that the device has not used yet; its first use makes it the only one. */
+  readonly nextSpki: string | null;
+  readonly certificateEnds: Instant;
+  readonly lastSeen: Instant | null;
+  /** What the device said at its last check-in; for the operator's eyes only. */
+  readonly claimed: readonly Running[];
+  /** SHA-256 of the TUF timestamp the device trusted then. */
+  readonly timestamp: string | null;
+  /** The end of its chain of reports. */
+  readonly lastSequence: number;
+  readonly lastReport: string | null;
+};
+
+/** What a device runs, from its signed reports. */
+export type DeviceComponent = {
+  readonly device: string;
+  readonly product: string;
+  readonly running: string | null;
+  readonly manifestSha256: string | null;
+  readonly committed: string | null;
+  readonly floor: string | null;
+  /** The report that says so. */
+  readonly sequence: number;
+  readonly at: Instant;
+};
+
+export type Group = {
+  readonly name: string;
+  /** Seconds between check-ins. */
+  readonly interval: number;
+  readonly created: Instant;
+};
+
+/** Desired state: what the devices of a group should run of one product. */
+export type Desired = {
+  readonly group: string;
+  readonly product: string;
+  readonly channel: string;
+  /** A release to stay at instead of what the channel points to. */
+  readonly version: string | null;
+  readonly hold: HoldReason | null;
+  readonly holdUntil: Instant | null;
+  readonly changed: Instant;
+};
+
+export type Token = {
+  readonly id: string;
+  /** SHA-256 of the secret's 32 bytes; the secret itself is shown once and kept nowhere. */
+  readonly secretSha256: string;
+  readonly group: string;
+  readonly created: Instant;
+  readonly expires: Instant;
+  /** Bad secrets offered so far. */
+  readonly failures: number;
+  readonly used: Instant | null;
+  readonly usedBy: string | null;
+};
+
+/** A report that was verified and is kept as it came. */
+export type StoredReport = {
+  readonly id: string;
+  readonly device: string;
+  readonly sequence: number;
+  readonly kind: string;
+  readonly received: Instant;
+  readonly issued: Instant;
+  readonly product: string | null;
+  readonly from: string | null;
+  readonly to: string | null;
+  readonly outcome: string | null;
+  readonly code: string | null;
+  readonly step: string | null;
+  readonly reason: string | null;
+  readonly payloadSha256: string;
+  /** The signed envelope, byte for byte. */
+  readonly envelope: string;
+};
+
+/** Something an operator should look at; one row per device and code, however often it happens. */
+export type Alarm = {
+  readonly device: string;
+  readonly code: string;
+  readonly first: Instant;
+  readonly last: Instant;
+  readonly count: number;
+  readonly detail: string;
+};
+
+/** Who a wake-up concerns: everybody, a group, or one device. */
+export type WakeScope = "all" | `group:${string}` | `device:${string}`;

@@ -1,0 +1,108 @@
+// The store as a port: records in and out, and transactions around them; rules stand in the files that use it.
+
+import type { Instant } from "../core/instant.ts";
+import type { Running } from "../message/common.ts";
+import type { AuditRow } from "./audit.ts";
+import type {
+  Alarm,
+  Desired,
+  Device,
+  DeviceComponent,
+  Group,
+  StoredReport,
+  Token,
+  WakeScope,
+} from "./records.ts";
+
+export type DeviceFilter = {
+  readonly group?: string;
+  /** Devices whose id is greater; the way to the next page. */
+  readonly after?: string;
+  readonly limit: number;
+};
+export type ReportFilter = {
+  readonly device?: string;
+  readonly product?: string;
+  readonly outcome?: string;
+  readonly limit: number;
+};
+export type Sighting = {
+  readonly device: string;
+  readonly at: Instant;
+  readonly claimed: readonly Running[];
+  readonly timestamp: string | null;
+};
+export type DevicePatch = Partial<
+  Pick<Device, "group" | "status" | "spki" | "nextSpki" | "certificateEnds" | "lastSequence" | "lastReport">
+>;
+
+/** Reads and writes inside one transaction. Nothing here decides anything. */
+export interface FleetRecords {
+  device(id: string): Promise<Device | null>;
+  /** By the key in use or the next one. */
+  deviceBySpki(spki: string): Promise<Device | null>;
+  deviceByReportKey(reportKey: string): Promise<Device | null>;
+  /** Ordered by id. */
+  devices(filter: DeviceFilter): Promise<readonly Device[]>;
+  addDevice(device: Device): Promise<void>;
+  changeDevice(id: string, patch: DevicePatch): Promise<void>;
+  sight(sightings: readonly Sighting[]): Promise<void>;
+  components(device: string): Promise<readonly DeviceComponent[]>;
+  /** Ordered by device and product. */
+  allComponents(
+    after: { readonly device: string; readonly product: string } | null,
+    limit: number,
+  ): Promise<readonly DeviceComponent[]>;
+  putComponent(component: DeviceComponent): Promise<void>;
+  dropComponents(device: string, keep: readonly string[]): Promise<void>;
+
+  group(name: string): Promise<Group | null>;
+  groups(): Promise<readonly Group[]>;
+  putGroup(group: Group): Promise<void>;
+  desired(group: string): Promise<readonly Desired[]>;
+  allDesired(): Promise<readonly Desired[]>;
+  putDesired(desired: Desired): Promise<void>;
+  dropDesired(group: string, product: string): Promise<boolean>;
+
+  token(id: string): Promise<Token | null>;
+  /** Newest first. */
+  tokens(limit: number): Promise<readonly Token[]>;
+  addToken(token: Token): Promise<void>;
+  changeToken(id: string, patch: Partial<Pick<Token, "failures" | "used" | "usedBy">>): Promise<void>;
+
+  report(device: string, id: string): Promise<StoredReport | null>;
+  addReport(report: StoredReport): Promise<void>;
+  /** Newest first. */
+  reports(filter: ReportFilter): Promise<readonly StoredReport[]>;
+  /** Forgets all but the newest `keep` of a device. */
+  pruneReports(device: string, keep: number): Promise<void>;
+
+  alarm(device: string, code: string): Promise<Alarm | null>;
+  putAlarm(alarm: Alarm): Promise<void>;
+  /** Latest first. */
+  alarms(limit: number): Promise<readonly Alarm[]>;
+
+  lastAudit(): Promise<AuditRow | null>;
+  addAudit(row: AuditRow): Promise<void>;
+  /** Ordered by sequence, from the one after `after`. */
+  audit(after: number, limit: number): Promise<readonly AuditRow[]>;
+
+  /** Newest sequence of each scope that was ever woken. */
+  wakes(): Promise<ReadonlyMap<WakeScope, number>>;
+  putWake(scope: WakeScope, seq: number): Promise<void>;
+
+  setting(name: string): Promise<string | null>;
+  putSetting(name: string, value: string): Promise<void>;
+}
+
+/**
+ * All or nothing: `work` sees one state, and what it writes is durable when the promise resolves.
+ * `work` uses only the records it is given, and waits for nothing else.
+ * Errors: `fleet/store-*`, and what `work` throws, which undoes its writes.
+ */
+export interface FleetStore {
+  transaction<T>(work: (records: FleetRecords) => Promise<T>): Promise<T>;
+  /** A number that changes when another process has written; cheap enough to ask every second. */
+  foreignChanges(): number;
+  close(): Promise<void>;
+}

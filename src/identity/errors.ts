@@ -1,0 +1,12 @@
+// Why an identity was refused.
+
+import { UpkeepError } from "../core/errors.ts";
+
+export type IdentityErrorCode =
+  | "identity/bad-token"
+  | "identity/bad-request"
+  | "identity/bad-certificate"
+  | "identity/wrong-server"
+  | "identity/wrong-authority"
+  | "identity/unknown-certificate";
+export class IdentityError extends UpkeepError<IdentityErrorCode> {}

@@ -1,0 +1,341 @@
+// The store and the rules on top of it: tokens, devices, reports, alarms, audit, and what two processes see of each other.
+
+import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
+import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, it } from "node:test";
+import { DatabaseSync } from "node:sqlite";
+import { fromUtf8, toHex } from "../core/bytes.ts";
+import { DAY, HOUR, parseInstant } from "../core/instant.ts";
+import { checkChain } from "../fleet/audit.ts";
+import { adoptNextKey, addToken, enrol, renew, revoke, type Applicant } from "../fleet/enrol.ts";
+import { takeReport } from "../fleet/intake.ts";
+import type { FleetStore } from "../fleet/store.ts";
+import { wake } from "../fleet/wake.ts";
+import { newToken } from "../identity/token.ts";
+import { localSigner } from "../keys/signer.ts";
+import { openReport, signReport, type Report } from "../report/report.ts";
+import { openFleetStore } from "./fleet-store.ts";
+import { systemRandom } from "./random.ts";
+import { holdExclusive } from "./sqlite.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "upkeep-fleet-store-"));
+after(() => rmSync(folder, { recursive: true }));
+let count = 0;
+const fresh = (): string => join(folder, `${++count}.sqlite`);
+
+const now = parseInstant("2026-11-21T04:00:00Z");
+const pins = { caSpkiSha256: "1".repeat(64), rootSha256: "2".repeat(64) };
+const key = localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519");
+const applicant: Applicant = {
+  spki: "3".repeat(64),
+  reportKey: toHex(key.publicKey.spki.subarray(-32)),
+  name: "till 7",
+  platform: { os: "linux", arch: "x64", libc: "glibc" },
+};
+const id = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
+const other = (n: number): Applicant => ({
+  ...applicant,
+  spki: String(n).repeat(64),
+  reportKey: String(n).repeat(64),
+});
+const certificateEnds = now + 45 * DAY;
+
+async function withToken(store: FleetStore) {
+  const token = newToken(systemRandom, pins);
+  await store.transaction((r) => addToken(r, now, { ...token, group: "tills", life: DAY }));
+  return token;
+}
+
+async function withDevice(store: FleetStore): Promise<string> {
+  const token = await withToken(store);
+  const done = await store.transaction((r) =>
+    enrol(r, now, { token, applicant, id: id(1), certificateEnds }),
+  );
+  assert.ok(done.ok);
+  return done.device.id;
+}
+
+describe("an enrolment token", () => {
+  it("makes one device, in its group, and is spent", async () => {
+    const store = await openFleetStore(fresh());
+    const token = await withToken(store);
+    const ask = (n: number, who: Applicant) =>
+      store.transaction((r) => enrol(r, now, { token, applicant: who, id: id(n), certificateEnds }));
+    const first = await ask(1, applicant);
+    assert.ok(first.ok);
+    assert.equal(first.device.group, "tills");
+    const second = await ask(2, other(4));
+    assert.ok(!second.ok);
+    assert.equal(second.error.code, "fleet/token-used");
+    assert.equal((await store.transaction((r) => r.devices({ limit: 10 }))).length, 1);
+    await store.close();
+  });
+
+  it("may be repeated by the same keys, because an answer can get lost", async () => {
+    const store = await openFleetStore(fresh());
+    const token = await withToken(store);
+    const ask = (n: number) =>
+      store.transaction((r) => enrol(r, now, { token, applicant, id: id(n), certificateEnds }));
+    await ask(1);
+    const again = await ask(2);
+    assert.ok(again.ok && again.again);
+    assert.equal(again.device.id, id(1));
+    await store.transaction((r) => revoke(r, now, id(1), "operator"));
+    assert.ok(!(await ask(3)).ok, "not after the device was revoked");
+    await store.close();
+  });
+
+  it("is refused with a wrong secret, an unknown id, or after its time; the attempts are counted", async () => {
+    const store = await openFleetStore(fresh());
+    const token = await withToken(store);
+    const ask = async (change: object, at = now) => {
+      const done = await store.transaction((r) =>
+        enrol(r, at, { token: { ...token, ...change }, applicant, id: id(1), certificateEnds }),
+      );
+      return done.ok ? "ok" : done.error.code;
+    };
+    assert.equal(await ask({ secret: newToken(systemRandom, pins).secret }), "fleet/token-unknown");
+    assert.equal(await ask({ id: "0".repeat(16) }), "fleet/token-unknown");
+    assert.equal(await ask({}, now + DAY), "fleet/token-expired");
+    assert.equal((await store.transaction((r) => r.token(token.id)))?.failures, 2);
+    assert.equal(await ask({}), "ok", "bad attempts lock nobody out");
+    await store.close();
+  });
+
+  it("is kept as a digest only", async () => {
+    const path = fresh();
+    const store = await openFleetStore(path);
+    const token = await withToken(store);
+    await store.close();
+    const raw = new DatabaseSync(path);
+    const dump = JSON.stringify(raw.prepare("select * from token").all());
+    const audit = JSON.stringify(raw.prepare("select * from audit").all());
+    raw.close();
+    assert.ok(!dump.includes(token.secret) && !audit.includes(token.secret));
+  });
+
+  it("cannot bring a key that another device has", async () => {
+    const store = await openFleetStore(fresh());
+    await withDevice(store);
+    const token = await withToken(store);
+    for (const who of [applicant, { ...other(5), reportKey: applicant.reportKey }]) {
+      const done = await store.transaction((r) =>
+        enrol(r, now, { token, applicant: who, id: id(2), certificateEnds }),
+      );
+      assert.ok(!done.ok);
+      assert.equal(done.error.code, "fleet/key-in-use");
+    }
+    await store.close();
+  });
+});
+
+describe("a renewed certificate", () => {
+  it("works beside the old one until its first use, then alone (make before break)", async () => {
+    const store = await openFleetStore(fresh());
+    const device = await withDevice(store);
+    const next = "9".repeat(64);
+    await store.transaction((r) => renew(r, now, { device, spki: next, certificateEnds }));
+    for (const spki of [applicant.spki, next]) {
+      assert.equal((await store.transaction((r) => r.deviceBySpki(spki)))?.id, device);
+    }
+    await store.transaction((r) => adoptNextKey(r, now, { device, spki: next, certificateEnds }));
+    assert.equal(await store.transaction((r) => r.deviceBySpki(applicant.spki)), null);
+    assert.equal((await store.transaction((r) => r.deviceBySpki(next)))?.id, device);
+    await store.close();
+  });
+
+  it("needs a new key, and an active device", async () => {
+    const store = await openFleetStore(fresh());
+    const device = await withDevice(store);
+    const ask = (spki: string) => store.transaction((r) => renew(r, now, { device, spki, certificateEnds }));
+    await assert.rejects(ask(applicant.spki), { code: "fleet/key-in-use" });
+    await store.transaction((r) => revoke(r, now, device, "operator"));
+    await assert.rejects(ask("9".repeat(64)), { code: "fleet/device-revoked" });
+    await store.close();
+  });
+});
+
+const isListed = (_: string, version: string): boolean => ["1.0.0", "1.1.0"].includes(version);
+
+async function tell(store: FleetStore, report: Report) {
+  const { envelope, payloadSha256 } = await signReport(report, key);
+  const opened = openReport(envelope, { key: key.publicKey, device: report.device });
+  const intake = await store.transaction(async (r) =>
+    takeReport(r, isListed, now, (await r.device(report.device))!, opened, fromUtf8(envelope)),
+  );
+  return { intake, payloadSha256 };
+}
+
+function inventory(device: string, sequence: number, previous: string | null, running: string): Report {
+  return {
+    kind: "inventory",
+    id: String(sequence).padStart(32, "0"),
+    device,
+    sequence,
+    previous,
+    issued: "2026-11-21T04:00:00Z",
+    boot: "b".repeat(32),
+    components: [{ product: "shop", running, manifestSha256: null, committed: running, floor: null }],
+  };
+}
+
+describe("a report", () => {
+  it("counts once however often it arrives (replay), and says what runs", async () => {
+    const store = await openFleetStore(fresh());
+    const device = await withDevice(store);
+    const first = await tell(store, inventory(device, 1, null, "1.0.0"));
+    assert.equal(first.intake, "accepted");
+    assert.equal((await tell(store, inventory(device, 1, null, "1.0.0"))).intake, "duplicate");
+    assert.equal((await tell(store, inventory(device, 1, null, "1.1.0"))).intake, "conflict");
+    assert.equal((await tell(store, inventory(device, 2, first.payloadSha256, "1.1.0"))).intake, "accepted");
+    const components = await store.transaction((r) => r.components(device));
+    assert.deepEqual(
+      components.map((c) => [c.product, c.running]),
+      [["shop", "1.1.0"]],
+    );
+    assert.equal((await store.transaction((r) => r.reports({ device, limit: 10 }))).length, 2);
+    const alarms = await store.transaction((r) => r.alarms(10));
+    assert.deepEqual(
+      alarms.map((a) => a.code),
+      ["report/id-reused"],
+    );
+    await store.close();
+  });
+
+  for (const [what, code, reports] of [
+    ["a gap in the chain", "report/gap", [[3, "c", "1.0.0"]]],
+    [
+      "two chains by one name (clone)",
+      "report/fork",
+      [
+        [1, null, "1.0.0"],
+        [2, "c", "1.0.0"],
+      ],
+    ],
+    ["a version nobody published (C34)", "device/unlisted-version", [[1, null, "999.0.0"]]],
+    [
+      "a version that went back",
+      "device/version-went-back",
+      [
+        [1, null, "1.1.0"],
+        [2, "", "1.0.0"],
+      ],
+    ],
+  ] as const) {
+    it(`raises an alarm on ${what}, once however often`, async () => {
+      const store = await openFleetStore(fresh());
+      const device = await withDevice(store);
+      let last: string | null = null;
+      for (const [sequence, previous, running] of reports) {
+        const before: string | null = previous === "" ? last : previous === null ? null : previous.repeat(64);
+        const told = await tell(store, inventory(device, sequence, before, running));
+        assert.equal(told.intake, "accepted");
+        last = told.payloadSha256;
+      }
+      const alarms = await store.transaction((r) => r.alarms(10));
+      assert.deepEqual(
+        alarms.map((a) => [a.code, a.count]),
+        [[code, 1]],
+      );
+      await store.close();
+    });
+  }
+
+  it("that comes late does not overwrite what a newer one said", async () => {
+    const store = await openFleetStore(fresh());
+    const device = await withDevice(store);
+    await tell(store, inventory(device, 5, "c".repeat(64), "1.1.0"));
+    await tell(store, inventory(device, 2, "d".repeat(64), "1.0.0"));
+    const [component] = await store.transaction((r) => r.components(device));
+    assert.equal(component?.running, "1.1.0");
+    assert.equal((await store.transaction((r) => r.device(device)))?.lastSequence, 5);
+    await store.close();
+  });
+});
+
+describe("the store", () => {
+  it("undoes everything when a transaction fails", async () => {
+    const store = await openFleetStore(fresh());
+    await assert.rejects(
+      store.transaction(async (r) => {
+        await wake(r, "all");
+        throw new Error("no");
+      }),
+      /no/,
+    );
+    assert.equal((await store.transaction((r) => r.wakes())).size, 0);
+    await store.close();
+  });
+
+  it("runs transactions one after the other, also when asked at once", async () => {
+    const store = await openFleetStore(fresh());
+    const seqs = await Promise.all(
+      Array.from({ length: 20 }, () => store.transaction((r) => wake(r, "all"))),
+    );
+    assert.deepEqual(
+      seqs,
+      Array.from({ length: 20 }, (_, i) => i + 1),
+    );
+    await store.close();
+  });
+
+  it("notices what another process wrote, and only that", async () => {
+    const path = fresh();
+    const [one, two] = [await openFleetStore(path), await openFleetStore(path)];
+    const before = one.foreignChanges();
+    await one.transaction((r) => wake(r, "all"));
+    assert.equal(one.foreignChanges(), before);
+    await two.transaction((r) => wake(r, "all"));
+    assert.notEqual(one.foreignChanges(), before);
+    assert.equal((await one.transaction((r) => r.wakes())).get("all"), 2);
+    await one.close();
+    await two.close();
+  });
+
+  it("keeps an audit chain over everything that happened", async () => {
+    const store = await openFleetStore(fresh());
+    const device = await withDevice(store);
+    await store.transaction((r) => revoke(r, now + HOUR, device, "operator"));
+    const rows = await store.transaction((r) => r.audit(0, 100));
+    assert.deepEqual(
+      rows.map((row) => row.action),
+      ["token/made", "device/enrolled", "device/revoked"],
+    );
+    assert.equal(checkChain(null, rows)?.sequence, 3);
+    await store.close();
+  });
+
+  it("is readable by its owner only", async () => {
+    const path = fresh();
+    const store = await openFleetStore(path);
+    await store.transaction((r) => wake(r, "all"));
+    for (const file of [path, `${path}-wal`]) assert.equal(statSync(file).mode & 0o777, 0o600, file);
+    await store.close();
+  });
+
+  it("refuses a file that is no database, and one of a later program", async () => {
+    const bad = fresh();
+    writeFileSync(
+      bad,
+      "not a database, though it is long enough to look like something else entirely".repeat(20),
+    );
+    await assert.rejects(openFleetStore(bad), { code: "fleet/store-corrupt" });
+    const newer = fresh();
+    await (await openFleetStore(newer)).close();
+    const raw = new DatabaseSync(newer);
+    raw.exec("insert into schema_step values (99)");
+    raw.close();
+    await assert.rejects(openFleetStore(newer), { code: "fleet/store-newer" });
+  });
+
+  it("is held by one process at a time", () => {
+    const path = fresh();
+    const held = holdExclusive(path);
+    assert.throws(() => holdExclusive(path), { code: "fleet/store-in-use" });
+    held.release();
+    holdExclusive(path).release();
+  });
+});

@@ -1,0 +1,105 @@
+// The one process of a component: started so that it can be found again after the agent died, adopted or stopped then.
+
+import { fromUtf8, toHex, toUtf8 } from "../core/bytes.ts";
+import { exists, readOrNull, writeAtomic, type Disk } from "../core/disk.ts";
+import { UpkeepError } from "../core/errors.ts";
+import { parseJsonText } from "../core/json.ts";
+import type { Random } from "../core/random.ts";
+import { checkSchema, z } from "../core/schema.ts";
+import type { ProcessHost, RunningProcess, SpawnSpec } from "./ports.ts";
+
+const recordSchema = z.strictObject({
+  format: z.literal(1),
+  /** Name of the slot that runs. */
+  slot: z.string(),
+  /** Digest of how it was started, to notice that the configuration changed. */
+  launch: z.string(),
+  token: z.string().check(z.regex(/^[0-9a-f]{32}$/, "expected 32 hex digits")),
+  boot: z.string(),
+  /** Null between the intent and the start. */
+  pid: z.nullable(z.number()),
+  startTime: z.nullable(z.string()),
+});
+type ProcessRecord = z.infer<typeof recordSchema>;
+
+export type Launch = Omit<SpawnSpec, "token">;
+
+/** What runs, and from which slot. */
+export type Supervised = { readonly process: RunningProcess; readonly slot: string; readonly launch: string };
+
+export type ProcessRoom = {
+  readonly disk: Disk;
+  readonly random: Random;
+  readonly host: ProcessHost;
+  /** `process.json` of the component. */
+  readonly path: string;
+};
+
+/** The environment variable by which a process and its children are found again. */
+export const TOKEN_VARIABLE = "UPKEEP_INSTANCE";
+
+/**
+ * Starts the program. Its identity is written before it exists and completed after, so that at no instant a process runs that nobody can find.
+ * A disk that cannot take the record does not keep the component from running. Errors: `process/cannot-start`.
+ */
+export async function startProcess(
+  room: ProcessRoom,
+  slot: string,
+  launch: string,
+  spec: Launch,
+): Promise<Supervised> {
+  const token = toHex(room.random.bytes(16));
+  const boot = await room.host.boot();
+  const intent: ProcessRecord = { format: 1, slot, launch, token, boot, pid: null, startTime: null };
+  await write(room, intent);
+  const env = { ...spec.env, [TOKEN_VARIABLE]: token };
+  const process = await room.host.spawn({ ...spec, env, token });
+  const { pid, startTime } = process.identity;
+  await write(room, { ...intent, pid, startTime });
+  return { process, slot, launch };
+}
+
+/** The process that an earlier agent started, if it still runs. */
+export async function findProcess(room: ProcessRoom): Promise<Supervised | null> {
+  const record = await read(room);
+  if (record === null || record.boot !== (await room.host.boot())) return null;
+  const { token, boot, pid, startTime } = record;
+  const known = pid === null || startTime === null ? {} : { pid, startTime };
+  const process = await room.host.find({ token, boot, ...known });
+  return process === null ? null : { process, slot: record.slot, launch: record.launch };
+}
+
+/** Called when the process is gone and was not wanted back. */
+export async function forgetProcess(room: ProcessRoom): Promise<void> {
+  try {
+    if (await exists(room.disk, room.path)) await room.disk.removeFile(room.path);
+  } catch (error) {
+    // A stale record is harmless: its process is not found.
+    if (!(error instanceof UpkeepError)) throw error;
+  }
+}
+
+/** The slot that the record names, running or not: garbage collection keeps it. */
+export async function recordedSlot(room: ProcessRoom): Promise<string | null> {
+  return (await read(room))?.slot ?? null;
+}
+
+async function read(room: ProcessRoom): Promise<ProcessRecord | null> {
+  try {
+    const bytes = await readOrNull(room.disk, room.path, 64 * 1024);
+    return bytes === null
+      ? null
+      : checkSchema(recordSchema, parseJsonText(fromUtf8(bytes)), "process record");
+  } catch (error) {
+    if (error instanceof UpkeepError) return null;
+    throw error;
+  }
+}
+
+async function write(room: ProcessRoom, record: ProcessRecord): Promise<void> {
+  try {
+    await writeAtomic(room.disk, room.path, toUtf8(`${JSON.stringify(record)}\n`), 0o600);
+  } catch (error) {
+    if (!(error instanceof UpkeepError)) throw error;
+  }
+}

@@ -1,0 +1,14 @@
+// Why a release, a channel or a list of trusted keys was refused.
+
+import { UpkeepError } from "../core/errors.ts";
+
+export type ReleaseErrorCode =
+  | "release/bad-name"
+  | "release/bad-platform"
+  | "release/wrong-document"
+  | "release/ambiguous-artifacts"
+  | "release/bad-command"
+  | "release/bad-keys"
+  | "release/no-key"
+  | "release/digest-mismatch";
+export class ReleaseError extends UpkeepError<ReleaseErrorCode> {}

@@ -1,0 +1,291 @@
+// The release manifest: what a product at a version is made of, how it is started and how one sees that it is well.
+
+import { canonicalJson } from "../core/canonical-json.ts";
+import { signEnvelope, verifyEnvelope, type DsseSigner } from "../core/dsse.ts";
+import { parseJson, type Json } from "../core/json.ts";
+import {
+  checkSchema,
+  instantSchema,
+  lengthSchema,
+  nameSchema,
+  sha256Schema,
+  sha512Schema,
+  versionSchema,
+  z,
+} from "../core/schema.ts";
+import { parseRange } from "../core/version.ts";
+import { ReleaseError } from "./errors.ts";
+import { selectorKey, selectorShape } from "./platform.ts";
+import { parseTargetName } from "./target-names.ts";
+import type { DocumentKeys } from "./trusted-keys.ts";
+
+/** Largest release document that is read, envelope included. */
+export const RELEASE_LIMIT = 1024 * 1024;
+
+const seconds = (least: number, most: number) => z.number().check(z.int(), z.minimum(least), z.maximum(most));
+const text = (most: number) =>
+  z.string().check(z.maxLength(most), z.regex(/^[^\p{Cc}\p{Cs}]*$/u, "control characters are not allowed"));
+
+/** Relative to the slot, forward slashes, no part that climbs or hides: the same file on every system. */
+const programSchema = z
+  .string()
+  .check(
+    z.maxLength(512),
+    z.refine(isSlotPath, "expected a path inside the slot such as bin/service, without . or .. parts"),
+  );
+
+/** Program first, then its arguments, handed over as they are: no shell, no substitution. */
+const commandSchema = z.array(text(4096)).check(
+  z.minLength(1),
+  z.maxLength(64),
+  z.refine((command) => programSchema.safeParse(command[0]).success, {
+    message: "the first word must be a path inside the slot such as bin/service",
+    path: [0],
+  }),
+);
+
+const envName = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
+const envSchema = z.record(
+  z.string().check(z.regex(envName, "not a name of an environment variable")),
+  text(4096),
+);
+
+const timings = {
+  /** From start until failed probes count. */
+  startSeconds: seconds(0, 3600),
+  /** Between two probes. */
+  intervalSeconds: seconds(1, 3600),
+  /** One probe may take this long. */
+  timeoutSeconds: seconds(1, 600),
+  /** Good probes in a row that make the component healthy. */
+  successes: z.number().check(z.int(), z.minimum(1), z.maximum(100)),
+  /** Bad probes in a row that make it sick. */
+  failures: z.number().check(z.int(), z.minimum(1), z.maximum(100)),
+  /** How long the new version must stay healthy before it is committed. */
+  probationSeconds: seconds(0, 7 * 24 * 3600),
+};
+
+/** Where the HTTP probe finds the port: written here, or given to the component by this environment variable. */
+const portSchema = z.union([
+  z.number().check(z.int(), z.minimum(1), z.maximum(65535)),
+  z.strictObject({ env: z.string().check(z.regex(envName)) }),
+]);
+
+export const healthSchema = z.discriminatedUnion("kind", [
+  /** GET on the loopback address must answer 2xx. */
+  z.strictObject({
+    kind: z.literal("http"),
+    path: z
+      .string()
+      .check(z.regex(/^\/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]{0,511}$/, "expected a path such as /health")),
+    port: portSchema,
+    ...timings,
+  }),
+  /** A program of the slot must end with 0. */
+  z.strictObject({ kind: z.literal("command"), command: commandSchema, ...timings }),
+  /** The entry point is a job: it must itself end with 0. */
+  z.strictObject({ kind: z.literal("exit-code"), ...timings }),
+  /** The entry point must keep running. */
+  z.strictObject({ kind: z.literal("running"), ...timings }),
+]);
+export type Health = Readonly<z.infer<typeof healthSchema>>;
+
+const artifactSchema = z.strictObject({
+  ...selectorShape,
+  /** Name of the TUF target that holds the bytes. */
+  target: z.string().check(z.maxLength(512)),
+  /** `file` is installed byte for byte, under the base name of the target; archives are unpacked. */
+  format: z.enum(["file", "tar.gz", "zip"]),
+  length: lengthSchema,
+  sha256: sha256Schema,
+  sha512: sha512Schema,
+  /** Size of the pieces that peers exchange; a power of two from 256 KiB to 64 MiB. */
+  pieceSize: z.number().check(
+    z.int(),
+    z.refine(
+      (size) => size >= 2 ** 18 && size <= 2 ** 26 && (size & (size - 1)) === 0,
+      "expected a power of two from 2^18 to 2^26",
+    ),
+  ),
+  /** RFC 6962 root over the pieces of the artifact's bytes. */
+  merkleRoot: sha256Schema,
+  /** Upper bound of the bytes that unpacking writes; equal to `length` for `file`. */
+  unpackedLength: lengthSchema,
+  /** Ways to this artifact from an installed one. A reader passes over algorithms it does not know. */
+  deltas: z
+    .array(
+      z.strictObject({
+        from: versionSchema,
+        algorithm: nameSchema,
+        target: z.string().check(z.maxLength(512)),
+      }),
+    )
+    .check(z.maxLength(64)),
+});
+export type Artifact = Readonly<z.infer<typeof artifactSchema>>;
+
+const dependencySchema = z.strictObject({
+  product: nameSchema,
+  range: z.string().check(z.maxLength(200), z.refine(isRange, 'expected a range such as ">=1.2.0 <2.0.0"')),
+});
+
+/** Who must have signed the artifact itself (Authenticode or CMS), checked on the bytes that will run. */
+const publisherSchema = z
+  .strictObject({
+    subject: z.exactOptional(text(512)),
+    issuer: z.exactOptional(text(512)),
+    eku: z.exactOptional(
+      z
+        .array(z.string().check(z.regex(/^\d+(\.\d+)+$/, "expected an object identifier")))
+        .check(z.minLength(1), z.maxLength(16)),
+    ),
+    spkiSha256: z.exactOptional(z.array(sha256Schema).check(z.minLength(1), z.maxLength(16))),
+  })
+  .check(z.refine((pin) => Object.keys(pin).length > 0, "pins nothing"));
+export type PublisherPin = Readonly<z.infer<typeof publisherSchema>>;
+
+export const releaseSchema = z.strictObject({
+  product: nameSchema,
+  version: versionSchema,
+  /** The channel it was made for; other channels may point to it later. */
+  channel: nameSchema,
+  published: instantSchema,
+  /** True for a release that closes a security hole: policies may treat it as urgent. */
+  security: z.boolean(),
+  /** The lowest installed version that may go to this one directly. */
+  minimumFrom: z.exactOptional(versionSchema),
+  /** Once this release is committed, nothing lower is ever installed again. */
+  floor: z.exactOptional(versionSchema),
+  artifacts: z.array(artifactSchema).check(z.minLength(1), z.maxLength(64)),
+  /** Absent: nothing is started, the component is data. */
+  entryPoint: z.exactOptional(z.strictObject({ command: commandSchema, env: z.exactOptional(envSchema) })),
+  /** Absent only when nothing is started. */
+  health: z.exactOptional(healthSchema),
+  dependencies: z.array(dependencySchema).check(z.maxLength(64)),
+  publisher: z.exactOptional(publisherSchema),
+  notes: z.exactOptional(z.string().check(z.maxLength(16384))),
+});
+export type ReleaseManifest = Readonly<z.infer<typeof releaseSchema>>;
+export type EntryPoint = NonNullable<ReleaseManifest["entryPoint"]>;
+export type Dependency = ReleaseManifest["dependencies"][number];
+
+/** The payload's bytes: canonical JSON, so that one manifest has one spelling. */
+export function serialiseRelease(manifest: ReleaseManifest): Uint8Array {
+  return canonicalJson(checkRelease(manifest as unknown as Json) as unknown as Json);
+}
+
+/** Bytes of a payload to a manifest that is coherent in itself. Errors: `json/*`, `schema/invalid`, `release/*`. */
+export function parseRelease(payload: Uint8Array): ReleaseManifest {
+  return checkRelease(parseJson(payload));
+}
+
+/** Signs a manifest as a DSSE `release`. */
+export function signRelease(manifest: ReleaseManifest, signers: readonly DsseSigner[]): Promise<Uint8Array> {
+  return signEnvelope("release", serialiseRelease(manifest), signers);
+}
+
+/**
+ * The only way from bytes to a manifest that may be acted on. `expected` is what the name of the TUF target says:
+ * a manifest of something else under this name is refused. Errors: `dsse/*`, `schema/invalid`, `release/wrong-document`.
+ */
+export function openRelease(
+  bytes: Uint8Array,
+  trusted: DocumentKeys,
+  expected: { readonly product: string; readonly version?: string },
+): ReleaseManifest {
+  const { body } = verifyEnvelope(bytes, "release", trusted.keys, {
+    limit: RELEASE_LIMIT,
+    threshold: trusted.threshold,
+  });
+  const manifest = parseRelease(body);
+  if (
+    manifest.product !== expected.product ||
+    (expected.version !== undefined && manifest.version !== expected.version)
+  ) {
+    throw new ReleaseError(
+      "release/wrong-document",
+      `The release of ${expected.product} ${expected.version ?? ""} turned out to be one of ${manifest.product} ${manifest.version}: either you are under attack, or the repository was assembled wrongly.`,
+      {
+        expected: `${expected.product} ${expected.version ?? ""}`.trim(),
+        found: `${manifest.product} ${manifest.version}`,
+      },
+    );
+  }
+  return manifest;
+}
+
+function checkRelease(value: Json): ReleaseManifest {
+  const manifest = checkSchema(releaseSchema, value, "release manifest");
+  const seen = new Set<string>();
+  for (const artifact of manifest.artifacts) {
+    const key = selectorKey(artifact);
+    if (seen.has(key)) {
+      throw new ReleaseError(
+        "release/ambiguous-artifacts",
+        `Two artifacts of ${manifest.product} ${manifest.version} are for the same platform (${key}).`,
+        { platform: key },
+      );
+    }
+    seen.add(key);
+    for (const target of [artifact.target, ...artifact.deltas.map((delta) => delta.target)]) {
+      const name = parseTargetName(target);
+      // A release never points outside of its own product: another role could exchange those bytes.
+      if (name?.kind !== "artifact" || name.product !== manifest.product) {
+        throw new ReleaseError(
+          "release/bad-name",
+          `The artifact "${target.slice(0, 120)}" does not lie under products/${manifest.product}/.`,
+          { target: target.slice(0, 120) },
+        );
+      }
+    }
+    if (artifact.format === "file" && artifact.unpackedLength !== artifact.length) {
+      throw new ReleaseError(
+        "release/wrong-document",
+        "A single file unpacks to itself; its unpackedLength must equal its length.",
+        { target: artifact.target },
+      );
+    }
+  }
+  if (manifest.entryPoint !== undefined && manifest.health === undefined) {
+    throw new ReleaseError(
+      "release/bad-command",
+      "A release that starts something must say how one sees that it is well.",
+      {},
+    );
+  }
+  if (
+    manifest.entryPoint === undefined &&
+    manifest.health !== undefined &&
+    manifest.health.kind !== "command"
+  ) {
+    throw new ReleaseError(
+      "release/bad-command",
+      `A probe of kind ${manifest.health.kind} needs an entry point.`,
+      { kind: manifest.health.kind },
+    );
+  }
+  return manifest;
+}
+
+/** The file name an artifact of format `file` is installed under. */
+export function artifactFileName(artifact: Pick<Artifact, "target">): string {
+  return artifact.target.slice(artifact.target.lastIndexOf("/") + 1);
+}
+
+/** A relative path with forward slashes that stays inside and has one spelling. */
+export function isSlotPath(path: string): boolean {
+  return (
+    path.length > 0 &&
+    !/[\\:\p{Cc}\p{Cs}]/u.test(path) &&
+    path.split("/").every((part) => part !== "" && part !== "." && part !== ".." && !/[ .]$/.test(part))
+  );
+}
+
+function isRange(range: string): boolean {
+  try {
+    parseRange(range);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,209 @@
+// Tests of the release room's documents: manifest, channel pointer, trusted keys, target names.
+
+import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
+import { describe, it } from "node:test";
+import { fromUtf8, toUtf8 } from "../core/bytes.ts";
+import { signEnvelope } from "../core/dsse.ts";
+import { canonicalJson } from "../core/canonical-json.ts";
+import type { Json } from "../core/json.ts";
+import { localSigner } from "../keys/signer.ts";
+import { sampleManifest, samplePointer } from "./_sample.ts";
+import { openChannel, parseChannel, serialiseChannel, signChannel } from "./channel.ts";
+import { isSlotPath, openRelease, parseRelease, serialiseRelease, signRelease } from "./manifest.ts";
+import { artifactTarget, channelTarget, parseTargetName, releaseTarget } from "./target-names.ts";
+import { keysFor, parseTrustedKeys, serialiseTrustedKeys, type Grant } from "./trusted-keys.ts";
+
+const signer = localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519");
+const stranger = localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519");
+const trusted = { keys: [signer.publicKey], threshold: 1 };
+const bytesOf = (value: unknown): Uint8Array => canonicalJson(value as Json);
+
+describe("release manifest", () => {
+  it("survives writing and reading unchanged, in one spelling", () => {
+    const bytes = serialiseRelease(sampleManifest());
+    assert.deepEqual(serialiseRelease(parseRelease(bytes)), bytes);
+  });
+
+  it("names every bad field at once and refuses a field it does not know", () => {
+    const bad = { ...sampleManifest(), version: "1.1", security: "no", url: "https://example.org/" };
+    assert.throws(() => parseRelease(bytesOf(bad)), {
+      code: "schema/invalid",
+      message: /version: .*security: .*url/s,
+    });
+  });
+
+  it("refuses two artifacts that no device could tell apart", () => {
+    const [artifact] = sampleManifest().artifacts;
+    const bad = sampleManifest({ artifacts: [artifact!, { ...artifact! }] });
+    assert.throws(() => parseRelease(bytesOf(bad)), { code: "release/ambiguous-artifacts" });
+  });
+
+  it("refuses an artifact under another product (arbitrary installation)", () => {
+    const [artifact] = sampleManifest().artifacts;
+    for (const target of [
+      "products/other/1.1.0/shop.tar.gz",
+      "trust/keys.json",
+      "products/shop/1.1.0/../x",
+    ]) {
+      const bad = sampleManifest({ artifacts: [{ ...artifact!, target }] });
+      assert.throws(() => parseRelease(bytesOf(bad)), { code: "release/bad-name" }, target);
+    }
+  });
+
+  it("refuses programs outside of the slot", () => {
+    for (const program of ["/bin/sh", "../sh", "bin/../../sh", "./sh", "C:\\x.exe", "", "bin/.. /x", "a/"]) {
+      const bad = sampleManifest({ entryPoint: { command: [program] } });
+      assert.throws(() => parseRelease(bytesOf(bad)), { code: "schema/invalid" }, program);
+      assert.equal(isSlotPath(program), false, program);
+    }
+  });
+
+  it("wants a probe for what it starts, and an entry point for a probe of a process", () => {
+    const { health: _, ...noProbe } = sampleManifest();
+    assert.throws(() => parseRelease(bytesOf(noProbe)), { code: "release/bad-command" });
+    const { entryPoint: __, ...noEntry } = sampleManifest();
+    assert.throws(() => parseRelease(bytesOf(noEntry)), { code: "release/bad-command" });
+  });
+
+  it("opens only with a trusted signature, and only as the release that was asked for", async () => {
+    const bytes = await signRelease(sampleManifest(), [signer]);
+    assert.equal(openRelease(bytes, trusted, { product: "shop", version: "1.1.0" }).version, "1.1.0");
+    assert.throws(() => openRelease(bytes, trusted, { product: "shop", version: "1.2.0" }), {
+      code: "release/wrong-document",
+    });
+    assert.throws(() => openRelease(bytes, trusted, { product: "other" }), {
+      code: "release/wrong-document",
+    });
+    const forged = await signRelease(sampleManifest(), [stranger]);
+    assert.throws(() => openRelease(forged, trusted, { product: "shop" }), {
+      code: "dsse/no-valid-signature",
+    });
+  });
+
+  it("refuses a channel offered as a release", async () => {
+    const bytes = await signChannel(samplePointer(), [signer]);
+    assert.throws(() => openRelease(bytes, trusted, { product: "shop" }), { code: "dsse/wrong-type" });
+    const disguised = await signEnvelope("release", serialiseChannel(samplePointer()), [signer]);
+    assert.throws(() => openRelease(disguised, trusted, { product: "shop" }), { code: "schema/invalid" });
+  });
+
+  it("refuses a release in which any byte was changed", async () => {
+    const bytes = await signRelease(sampleManifest(), [signer]);
+    for (let at = 0; at < bytes.length - 1; at += 7) {
+      const changed = Uint8Array.from(bytes);
+      changed[at]! ^= 1;
+      assert.throws(() => openRelease(changed, trusted, { product: "shop" }), `byte ${at}`);
+    }
+  });
+});
+
+describe("channel pointer", () => {
+  it("survives signing and opening, and refuses another channel's name", async () => {
+    const bytes = await signChannel(samplePointer(), [signer]);
+    assert.deepEqual(openChannel(bytes, trusted, { product: "shop", channel: "stable" }).version, "1.1.0");
+    assert.throws(() => openChannel(bytes, trusted, { product: "shop", channel: "beta" }), {
+      code: "release/wrong-document",
+    });
+  });
+
+  it("refuses a pointer that contradicts itself", () => {
+    const recalled = [{ version: "1.1.0", reason: "corrupts orders", since: "2026-11-21T04:00:00Z" }];
+    const step = (version: string) => ({
+      version,
+      target: releaseTarget("shop", version),
+      sha256: "e".repeat(64),
+    });
+    for (const bad of [
+      samplePointer({ recalled }),
+      samplePointer({ target: "products/shop/1.0.0/release.json" }),
+      samplePointer({ steps: [step("1.0.0"), step("0.9.0")] }),
+      samplePointer({ steps: [step("1.1.0")] }),
+    ]) {
+      assert.throws(() => parseChannel(bytesOf(bad)), { code: "release/wrong-document" });
+    }
+  });
+});
+
+describe("trusted keys", () => {
+  const list = (grants: readonly Grant[]) =>
+    serialiseTrustedKeys({
+      keys: new Map([signer, stranger].map(({ publicKey }) => [publicKey.keyid, publicKey])),
+      grants,
+    });
+  const grant = (products: Grant["products"], keyid: string): Grant => ({
+    kind: "release",
+    products,
+    keyids: [keyid],
+    threshold: 1,
+  });
+
+  it("prefers the grant that names the product, and knows when nobody may sign", () => {
+    const parsed = parseTrustedKeys(
+      list([grant("*", signer.publicKey.keyid), grant(["shop"], stranger.publicKey.keyid)]),
+    );
+    assert.equal(keysFor(parsed, "release", "shop").keys[0]!.keyid, stranger.publicKey.keyid);
+    assert.equal(keysFor(parsed, "release", "other").keys[0]!.keyid, signer.publicKey.keyid);
+    assert.throws(() => keysFor(parsed, "licence", "shop"), { code: "release/no-key" });
+  });
+
+  it("refuses ambiguous grants, missing keys, impossible thresholds and keys under a foreign id", () => {
+    const two = [grant(["shop"], signer.publicKey.keyid), grant(["shop"], stranger.publicKey.keyid)];
+    assert.throws(() => list(two), { code: "release/bad-keys" });
+    assert.throws(() => list([grant("*", "0".repeat(64))]), { code: "release/bad-keys" });
+    assert.throws(() => list([{ ...grant("*", signer.publicKey.keyid), threshold: 2 }]), {
+      code: "release/bad-keys",
+    });
+    const text = fromUtf8(list([]));
+    const swapped = text.replace(`"keyid": "${signer.publicKey.keyid}"`, `"keyid": "${"1".repeat(64)}"`);
+    assert.notEqual(swapped, text);
+    assert.throws(() => parseTrustedKeys(toUtf8(swapped)), { code: "release/bad-keys" });
+    const once = JSON.parse(text) as { keys: unknown[]; grants: unknown[] };
+    const twice = { ...once, keys: [...once.keys, once.keys[0]] };
+    assert.throws(() => parseTrustedKeys(toUtf8(JSON.stringify(twice))), { code: "release/bad-keys" });
+  });
+});
+
+describe("target names", () => {
+  it("are read back as what they were made from", () => {
+    for (const name of [
+      channelTarget("shop", "stable"),
+      releaseTarget("shop", "1.0.0-rc.1+b7"),
+      artifactTarget("shop", "1.0.0", "shop_x64.tar.gz"),
+    ]) {
+      assert.notEqual(parseTargetName(name), null, name);
+    }
+    assert.deepEqual(parseTargetName("products/shop/1.0.0/release.json"), {
+      kind: "release",
+      product: "shop",
+      version: "1.0.0",
+    });
+  });
+
+  it("refuse names that mean something else somewhere (path traversal)", () => {
+    for (const file of [
+      "../x",
+      "a/b",
+      "CON",
+      "nul.txt",
+      "x.",
+      ".hidden",
+      "a b",
+      "",
+      "release.json",
+      "x\\y",
+      "%2e",
+    ]) {
+      assert.throws(() => artifactTarget("shop", "1.0.0", file), { code: "release/bad-name" }, file);
+    }
+    assert.throws(() => releaseTarget("../shop", "1.0.0"), { code: "release/bad-name" });
+    assert.throws(() => releaseTarget("shop", "latest"), { code: "release/bad-name" });
+    for (const name of [
+      "products/shop/1.0.0",
+      "products/shop/1.0.0/a/b",
+      "x/shop/1.0.0/a",
+      "products/shop/latest/a",
+    ])
+      assert.equal(parseTargetName(name), null, name);
+  });
+});

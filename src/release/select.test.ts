@@ -1,0 +1,151 @@
+// Tests of platforms and of choosing a release.
+
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { sampleManifest, samplePointer } from "./_sample.ts";
+import type { Artifact, ReleaseManifest } from "./manifest.ts";
+import { bestFit, formatSelector, misfit, parseSelector, type Platform } from "./platform.ts";
+import { choose, describeObstacle, type Surroundings } from "./select.ts";
+import { releaseTarget } from "./target-names.ts";
+
+const platform: Platform = {
+  os: "linux",
+  arch: "x64",
+  libc: "glibc",
+  osVersion: "6.1.0",
+  hardware: null,
+};
+const around = (
+  changes: Partial<Surroundings> & { version?: string | null; floor?: string } = {},
+): Surroundings => ({
+  installed: {
+    version: changes.version === undefined ? "1.0.0" : changes.version,
+    floor: changes.floor ?? null,
+  },
+  platform,
+  channel: samplePointer(),
+  skipped: new Set(),
+  others: new Map(),
+  ...changes,
+});
+const candidate = (manifest: ReleaseManifest = sampleManifest()) => ({ manifest, sha256: "d".repeat(64) });
+const codes = (manifest: ReleaseManifest, surroundings: Surroundings): readonly string[] => {
+  const choice = choose(candidate(manifest), surroundings);
+  if (choice.kind !== "refused") return [choice.kind];
+  for (const obstacle of choice.obstacles) assert.ok(describeObstacle(obstacle).length > 20);
+  return choice.obstacles.map((obstacle) => obstacle.code);
+};
+
+describe("choosing a release", () => {
+  it("installs a newer one, and the first one", () => {
+    assert.deepEqual(codes(sampleManifest(), around()), ["install"]);
+    assert.deepEqual(codes(sampleManifest(), around({ version: null })), ["install"]);
+  });
+
+  it("does nothing for the same version and refuses an older one (rollback attack)", () => {
+    assert.deepEqual(codes(sampleManifest(), around({ version: "1.1.0" })), ["current"]);
+    assert.deepEqual(codes(sampleManifest(), around({ version: "1.1.0+other.build" })), ["current"]);
+    assert.deepEqual(codes(sampleManifest(), around({ version: "1.2.0" })), ["older"]);
+  });
+
+  it("goes back only from a recalled version, only to where the channel points, and never below the floor", () => {
+    const recalled = [{ version: "1.2.0", reason: "loses orders", since: "2026-11-21T04:00:00Z" }];
+    const channel = samplePointer({ recalled });
+    const choice = choose(candidate(), around({ version: "1.2.0", channel }));
+    assert.equal(choice.kind === "install" && choice.goesBack, true);
+    assert.deepEqual(codes(sampleManifest(), around({ version: "1.3.0", channel })), ["older"]);
+    assert.deepEqual(codes(sampleManifest({ version: "1.0.0" }), around({ version: "1.2.0", channel })), [
+      "older",
+    ]);
+    assert.deepEqual(codes(sampleManifest(), around({ version: "1.2.0", channel, floor: "1.1.1" })), [
+      "below-floor",
+    ]);
+    assert.deepEqual(codes(sampleManifest({ version: "1.2.0" }), around({ channel })), ["recalled"]);
+  });
+
+  it("passes over a release that failed here", () => {
+    assert.deepEqual(codes(sampleManifest(), around({ skipped: new Set(["d".repeat(64)]) })), [
+      "failed-here",
+    ]);
+  });
+
+  it("collects every obstacle", () => {
+    const manifest = sampleManifest({
+      dependencies: [
+        { product: "db", range: ">=2.0.0" },
+        { product: "cache", range: "*" },
+      ],
+      minimumFrom: "1.0.5",
+    });
+    const surroundings = around({
+      platform: { ...platform, arch: "arm64" },
+      others: new Map([["db", "1.9.0"]]),
+      floor: "1.1.1",
+    });
+    assert.deepEqual(codes(manifest, surroundings), [
+      "below-floor",
+      "no-artifact",
+      "dependency-version",
+      "dependency-missing",
+      "minimum-from",
+    ]);
+  });
+
+  it("takes the lowest step that bridges a minimum, and never steps in a circle", () => {
+    const step = (version: string) => ({
+      version,
+      target: releaseTarget("shop", version),
+      sha256: "e".repeat(64),
+    });
+    const channel = samplePointer({ version: "3.0.0", steps: [step("1.5.0"), step("2.0.0"), step("2.5.0")] });
+    const three = sampleManifest({ version: "3.0.0", minimumFrom: "2.0.0" });
+    const first = choose(candidate(three), around({ channel }));
+    assert.equal(first.kind === "step" && first.step.version, "2.0.0");
+    const two = sampleManifest({ version: "2.0.0", minimumFrom: "1.2.0" });
+    const second = choose(candidate(two), around({ channel }));
+    assert.equal(second.kind === "step" && second.step.version, "1.5.0");
+    const odd = sampleManifest({ version: "1.5.0", minimumFrom: "1.4.0" });
+    assert.deepEqual(codes(odd, around({ channel })), ["minimum-from"]);
+  });
+});
+
+describe("platforms", () => {
+  const artifact = (text: string, more: Partial<Artifact> = {}): Artifact => ({
+    ...sampleManifest().artifacts[0]!,
+    ...parseSelector(text),
+    ...more,
+  });
+
+  it("say why an artifact is not for a device; an unknown fact is never a fit", () => {
+    assert.equal(misfit(artifact("any"), platform), null);
+    assert.equal(misfit(artifact("windows-x64"), platform), "os");
+    assert.equal(misfit(artifact("linux-arm64"), platform), "arch");
+    assert.equal(misfit(artifact("linux-x64-musl"), platform), "libc");
+    assert.equal(misfit(artifact("linux-x64", { minimumOs: "6.2" }), platform), "os-too-old");
+    assert.equal(misfit(artifact("linux-x64", { minimumOs: "5.10" }), platform), null);
+    assert.equal(
+      misfit(artifact("linux-x64", { minimumOs: "5.10" }), { ...platform, osVersion: null }),
+      "os-version-unknown",
+    );
+    assert.equal(misfit(artifact("linux-x64", { hardware: ["rev-b"] }), platform), "hardware");
+  });
+
+  it("choose the artifact that says most about whom it is for", () => {
+    const all = [
+      artifact("any"),
+      artifact("linux-x64"),
+      artifact("linux-x64-glibc"),
+      artifact("linux-x64-glibc", { minimumOs: "6.0" }),
+      artifact("linux-x64-glibc", { minimumOs: "7.0" }),
+    ];
+    assert.equal(bestFit(all, platform)?.minimumOs, "6.0");
+    assert.equal(bestFit(all, { ...platform, os: "darwin", libc: null })?.os, "any");
+  });
+
+  it("have one spelling", () => {
+    for (const text of ["any", "linux", "linux-x64", "linux-x64-musl", "windows-arm64"])
+      assert.equal(formatSelector(parseSelector(text)), text);
+    for (const text of ["", "Linux", "linux-x86", "windows-x64-musl", "linux-x64-glibc-2", "bsd"])
+      assert.throws(() => parseSelector(text), { code: "release/bad-platform" }, text);
+  });
+});

@@ -1,0 +1,155 @@
+// Choosing a release: pure, from signed data and local facts only; every no has its reason.
+
+import { compareVersions, inRange, parseRange, parseVersion } from "../core/version.ts";
+import type { ChannelPointer, ReleaseReference } from "./channel.ts";
+import type { Artifact, ReleaseManifest } from "./manifest.ts";
+import { bestFit, type Platform } from "./platform.ts";
+
+/** What the device knows of one component; all of it its own, none of it told by a server. */
+export type Installed = {
+  /** The committed version, null before the first install. */
+  readonly version: string | null;
+  /** Nothing below this is ever installed again; null when no floor was set yet. */
+  readonly floor: string | null;
+};
+
+export type Candidate = {
+  readonly manifest: ReleaseManifest;
+  /** SHA-256 of the release document, for the skip list. */
+  readonly sha256: string;
+};
+
+export type Surroundings = {
+  readonly installed: Installed;
+  readonly platform: Platform;
+  /** Null when the operator installs from a bundle without a channel: then nothing may go back. */
+  readonly channel: ChannelPointer | null;
+  /** SHA-256 of release documents that failed on this device. */
+  readonly skipped: ReadonlySet<string>;
+  /** Committed versions of the other products on this device. */
+  readonly others: ReadonlyMap<string, string>;
+};
+
+export type Obstacle =
+  | { readonly code: "older"; readonly version: string; readonly installed: string }
+  | { readonly code: "below-floor"; readonly version: string; readonly floor: string }
+  | { readonly code: "recalled"; readonly version: string; readonly reason: string }
+  | { readonly code: "failed-here"; readonly version: string }
+  | { readonly code: "no-artifact"; readonly version: string; readonly os: string; readonly arch: string }
+  | { readonly code: "minimum-from"; readonly installed: string; readonly minimumFrom: string }
+  | { readonly code: "dependency-missing"; readonly product: string; readonly range: string }
+  | {
+      readonly code: "dependency-version";
+      readonly product: string;
+      readonly range: string;
+      readonly found: string;
+    };
+
+export type Choice =
+  | { readonly kind: "install"; readonly artifact: Artifact; readonly goesBack: boolean }
+  | { readonly kind: "current" }
+  /** Too old to go there directly: take this release first. */
+  | { readonly kind: "step"; readonly step: ReleaseReference }
+  | { readonly kind: "refused"; readonly obstacles: readonly Obstacle[] };
+
+/** Decides whether a device goes to the candidate. Collects every obstacle, so that one look tells all. */
+export function choose(candidate: Candidate, around: Surroundings): Choice {
+  const { manifest } = candidate;
+  const { installed, platform, channel } = around;
+  const version = parseVersion(manifest.version);
+  const from = installed.version === null ? null : parseVersion(installed.version);
+  const order = from === null ? 1 : compareVersions(version, from);
+  if (order === 0) return { kind: "current" };
+
+  const obstacles: Obstacle[] = [];
+  const recalledHere = channel?.recalled.some((recalled) => recalled.version === installed.version) ?? false;
+  // Back only when the channel signed that the running version was recalled, and only to where the channel points.
+  const goesBack = order < 0;
+  if (goesBack && !(recalledHere && channel?.version === manifest.version)) {
+    obstacles.push({ code: "older", version: manifest.version, installed: installed.version! });
+  }
+  if (installed.floor !== null && compareVersions(version, parseVersion(installed.floor)) < 0) {
+    obstacles.push({ code: "below-floor", version: manifest.version, floor: installed.floor });
+  }
+  const recalled = channel?.recalled.find((candidate) => candidate.version === manifest.version);
+  if (recalled !== undefined)
+    obstacles.push({ code: "recalled", version: manifest.version, reason: recalled.reason });
+  if (around.skipped.has(candidate.sha256))
+    obstacles.push({ code: "failed-here", version: manifest.version });
+
+  const artifact = bestFit(manifest.artifacts, platform);
+  if (artifact === null) {
+    obstacles.push({
+      code: "no-artifact",
+      version: manifest.version,
+      os: platform.os,
+      arch: [platform.arch, platform.libc].filter((part) => part !== null).join("-"),
+    });
+  }
+  for (const { product, range } of manifest.dependencies) {
+    const found = around.others.get(product);
+    if (found === undefined) obstacles.push({ code: "dependency-missing", product, range });
+    else if (!inRange(parseVersion(found), parseRange(range)))
+      obstacles.push({ code: "dependency-version", product, range, found });
+  }
+  if (from !== null && !goesBack && manifest.minimumFrom !== undefined) {
+    const bound = parseVersion(manifest.minimumFrom);
+    if (compareVersions(from, bound) < 0) {
+      const step = stepTowards(installed.version!, manifest, channel);
+      if (step !== null && obstacles.length === 0) return { kind: "step", step };
+      obstacles.push({
+        code: "minimum-from",
+        installed: installed.version!,
+        minimumFrom: manifest.minimumFrom,
+      });
+    }
+  }
+  if (obstacles.length > 0 || artifact === null) return { kind: "refused", obstacles };
+  return { kind: "install", artifact, goesBack };
+}
+
+/**
+ * The lowest step above the installed version that satisfies the bound, so that as little as possible lies between;
+ * whether the device may take that step directly is asked again, of that release's own manifest.
+ */
+function stepTowards(
+  installed: string,
+  manifest: ReleaseManifest,
+  channel: ChannelPointer | null,
+): ReleaseReference | null {
+  const [from, end] = [parseVersion(installed), parseVersion(manifest.version)];
+  const least = parseVersion(manifest.minimumFrom ?? "0.0.0-0");
+  for (const step of channel?.steps ?? []) {
+    const version = parseVersion(step.version);
+    if (
+      compareVersions(version, from) > 0 &&
+      compareVersions(version, least) >= 0 &&
+      compareVersions(version, end) < 0
+    ) {
+      return step;
+    }
+  }
+  return null;
+}
+
+/** One obstacle as a sentence for people. */
+export function describeObstacle(obstacle: Obstacle): string {
+  switch (obstacle.code) {
+    case "older":
+      return `${obstacle.version} is older than the installed ${obstacle.installed}: either you are under attack, or the channel was moved back without a recall`;
+    case "below-floor":
+      return `${obstacle.version} is below the floor ${obstacle.floor}, under which this device never goes again`;
+    case "recalled":
+      return `${obstacle.version} was recalled: ${obstacle.reason}`;
+    case "failed-here":
+      return `${obstacle.version} failed on this device before; a newer release will be taken`;
+    case "no-artifact":
+      return `${obstacle.version} has no artifact for ${obstacle.os}-${obstacle.arch}`;
+    case "minimum-from":
+      return `the installed ${obstacle.installed} is too old to go there directly (at least ${obstacle.minimumFrom} is needed), and the channel names no step between`;
+    case "dependency-missing":
+      return `it needs ${obstacle.product} ${obstacle.range}, which is not installed here`;
+    case "dependency-version":
+      return `it needs ${obstacle.product} ${obstacle.range}, but ${obstacle.found} is installed here`;
+  }
+}

@@ -1,0 +1,479 @@
+// The audit log: entries appended in groups, durable before anybody hears of them, a signed checkpoint after each group.
+
+import { concat, toBase64, toHex, toUtf8 } from "../../core/bytes.ts";
+import type { Clock } from "../../core/clock.ts";
+import { sha256Hex } from "../../core/digest.ts";
+import {
+  exists,
+  makeDirectories,
+  readOrNull,
+  removeTree,
+  writeAtomic,
+  type Disk,
+  type DiskFile,
+} from "../../core/disk.ts";
+import { formatInstant, SECOND } from "../../core/instant.ts";
+import { SigningError } from "../errors.ts";
+import { openCheckpoint, signCheckpoint, type Checkpoint } from "./checkpoint.ts";
+import {
+  encodeEntry,
+  leafOf,
+  MAX_ENTRY,
+  MAX_INLINE,
+  NO_ENTRY,
+  parseEntry,
+  type AuditEntry,
+  type Blob,
+  type EntryBody,
+} from "./entry.ts";
+import type { NoteKey } from "./note.ts";
+import { formatReceipt } from "./receipt.ts";
+import { entryBundle, tilePath, TILE_WIDTH, TileTree } from "./tiles.ts";
+
+/** Entries per file of `entries/`: 16 bundles of the tile layout. */
+export const SEGMENT = 4096;
+const MAX_SEGMENT_BYTES = SEGMENT * (MAX_ENTRY + 1);
+const HEAD_SLOT = 1024;
+/** The published checkpoint and partial tiles are renewed at most this often. */
+const PUBLISH_EVERY = SECOND;
+
+export type AuditLogPorts = {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  /** Absolute path of the log's own folder. */
+  readonly folder: string;
+  readonly key: NoteKey;
+  /** Signs with the log key. */
+  readonly sign: (message: Uint8Array) => Promise<Uint8Array>;
+};
+
+export type Appended = { readonly entry: AuditEntry; readonly index: number };
+/** An entry that a checkpoint covers. */
+export type Sealed = Appended & { readonly checkpoint: string; readonly size: number };
+
+type Waiting = {
+  readonly body: EntryBody;
+  readonly appended: (done: Appended) => void;
+  readonly sealed: (done: Sealed) => void;
+  readonly fail: (error: unknown) => void;
+};
+
+export function segmentPath(folder: string, first: number): string {
+  return `${folder}/entries/${String(first).padStart(12, "0")}.jsonl`;
+}
+
+export function headPath(folder: string): string {
+  return `${folder}/head`;
+}
+
+export function blobPath(folder: string, sha256: string): string {
+  return `${folder}/blobs/${sha256}`;
+}
+
+/** Splits a segment into complete lines and what follows the last of them. */
+export function splitLines(bytes: Uint8Array): {
+  readonly lines: readonly Uint8Array[];
+  readonly rest: Uint8Array;
+} {
+  const lines: Uint8Array[] = [];
+  let start = 0;
+  for (;;) {
+    const end = bytes.indexOf(0x0a, start);
+    if (end < 0) return { lines, rest: bytes.subarray(start) };
+    lines.push(bytes.subarray(start, end));
+    start = end + 1;
+  }
+}
+
+/** The newest checkpoint of the two slots of `head`, or null if there never was one. Errors: `signing/log-damaged`. */
+export async function readHead(disk: Disk, folder: string, key: NoteKey): Promise<Checkpoint | null> {
+  const bytes = await readOrNull(disk, headPath(folder), 2 * HEAD_SLOT);
+  if (bytes === null) return null;
+  const found: Checkpoint[] = [];
+  let damaged: unknown;
+  for (const slot of [bytes.subarray(0, HEAD_SLOT), bytes.subarray(HEAD_SLOT)]) {
+    const end = slot.indexOf(0);
+    if (end === 0 || slot.length === 0) continue;
+    try {
+      found.push(openCheckpoint(slot.subarray(0, end < 0 ? slot.length : end), key));
+    } catch (cause) {
+      damaged = cause;
+    }
+  }
+  found.sort((a, b) => b.size - a.size);
+  if (found[0] !== undefined) return found[0];
+  if (damaged === undefined) return null;
+  throw new SigningError(
+    "signing/log-damaged",
+    "The head of the audit log holds no checkpoint of this log's key: either it was changed, or this folder belongs to another signer.",
+    { folder },
+    { cause: damaged },
+  );
+}
+
+/** The append-only log. One writer per folder. */
+export class AuditLog {
+  readonly #ports: AuditLogPorts;
+  readonly #tree: TileTree;
+  #file: DiskFile;
+  #head: DiskFile;
+  #first: number;
+  #offset: number;
+  #prev: string;
+  #bundle: Uint8Array[];
+  #slot = 0;
+  #waiting: Waiting[] = [];
+  #running: Promise<void> | null = null;
+  #failed: unknown = null;
+  #published = -Infinity;
+  #checkpoint = "";
+  #closed = false;
+  #covered: number;
+
+  private constructor(
+    ports: AuditLogPorts,
+    tree: TileTree,
+    at: { file: DiskFile; head: DiskFile; first: number; offset: number; prev: string; bundle: Uint8Array[] },
+  ) {
+    this.#ports = ports;
+    this.#tree = tree;
+    this.#file = at.file;
+    this.#head = at.head;
+    this.#first = at.first;
+    this.#offset = at.offset;
+    this.#prev = at.prev;
+    this.#bundle = at.bundle;
+    this.#covered = tree.size;
+  }
+
+  get size(): number {
+    return this.#tree.size;
+  }
+
+  /** Entries that `checkpoint` covers. */
+  get covered(): number {
+    return this.#covered;
+  }
+
+  /** The last signed checkpoint, empty before the first. */
+  get checkpoint(): string {
+    return this.#checkpoint;
+  }
+
+  /**
+   * Opens or starts the log. A tail that no checkpoint covers was never acknowledged to anybody: complete entries of it
+   * are kept, a torn or broken rest is cut off and its length returned as `dropped`.
+   * Errors: `signing/log-damaged` when entries that were acknowledged are missing or changed.
+   */
+  static async open(ports: AuditLogPorts): Promise<{ readonly log: AuditLog; readonly dropped: number }> {
+    const { disk, folder, key } = ports;
+    await makeDirectories(disk, `${folder}/entries`, 0o700);
+    await makeDirectories(disk, `${folder}/blobs`, 0o700);
+    const head = await readHead(disk, folder, key);
+    const firsts = await segmentsOf(disk, folder);
+    const first = firsts.at(-1) ?? 0;
+    const bytes =
+      (await readOrNull(disk, segmentPath(folder, first), MAX_SEGMENT_BYTES)) ?? new Uint8Array(0);
+    const acknowledged = head?.size ?? 0;
+
+    let prev = await leafBefore(disk, folder, first);
+    const leaves: Uint8Array[] = [];
+    const kept: Uint8Array[] = [];
+    let offset = 0;
+    for (const bytesOfLine of splitLines(bytes).lines) {
+      const n = first + kept.length;
+      try {
+        const entry = parseEntry(bytesOfLine);
+        if (entry.n !== n || entry.prev !== prev) throw damaged(n, "it does not follow its predecessor");
+      } catch (cause) {
+        if (n < acknowledged)
+          throw damaged(n, "it was changed, moved or removed after it was acknowledged", cause);
+        break;
+      }
+      const leaf = leafOf(bytesOfLine);
+      prev = toHex(leaf);
+      leaves.push(leaf);
+      kept.push(bytesOfLine.slice());
+      offset += bytesOfLine.length + 1;
+    }
+    const size = first + kept.length;
+    if (size < acknowledged) {
+      throw damaged(
+        size,
+        `the log was acknowledged up to ${acknowledged} entries but holds ${size}: it was truncated`,
+      );
+    }
+    const dropped = bytes.length - offset;
+
+    const tree = new TileTree((level, index) => readTile(disk, folder, level, index));
+    const full = Math.floor(kept.length / TILE_WIDTH) * TILE_WIDTH;
+    // Full tiles of this segment are derived again: a crash may have come before they were written.
+    if (first > 0) await tree.restore(first, []);
+    for (const leaf of leaves) tree.push(leaf);
+    const log = new AuditLog(ports, tree, {
+      file: await disk.open(segmentPath(folder, first), "write", 0o600),
+      head: await disk.open(headPath(folder), "write", 0o600),
+      first,
+      offset,
+      prev,
+      bundle: kept.slice(full),
+    });
+    if (dropped > 0) {
+      await log.#file.truncate(offset);
+      await log.#file.sync();
+    }
+    await disk.syncDirectory(`${folder}/entries`);
+    await disk.syncDirectory(folder);
+    if (head !== null) {
+      const root = await tree.rootAt(head.size);
+      if (toHex(root) !== toHex(head.root)) {
+        throw new SigningError(
+          "signing/log-damaged",
+          'The audit log does not lead to its last checkpoint: entries or tiles were changed. Run "audit verify" to name them.',
+          { size: head.size },
+        );
+      }
+    }
+    for (let i = 0; i + TILE_WIDTH <= kept.length; i += TILE_WIDTH) {
+      await log.#storeBundle((first + i) / TILE_WIDTH, kept.slice(i, i + TILE_WIDTH));
+    }
+    await log.#storeFullTiles();
+    return { log, dropped };
+  }
+
+  /** Resolves when the entry would survive a power cut. For intents. Errors: `signing/log-closed`. */
+  append(body: EntryBody): Promise<Appended> {
+    return new Promise((appended, fail) => this.#queue({ body, appended, sealed: () => {}, fail }));
+  }
+
+  /** Resolves when a durable signed checkpoint covers the entry. For results. Errors: `signing/log-closed`. */
+  seal(body: EntryBody): Promise<Sealed> {
+    return new Promise((sealed, fail) => this.#queue({ body, appended: () => {}, sealed, fail }));
+  }
+
+  /** A proof that stands alone: the entry, its inclusion proof, the checkpoint (C2SP tlog-proof). */
+  async receipt({ entry, index, checkpoint, size }: Sealed): Promise<string> {
+    return formatReceipt({
+      entry: encodeEntry(entry),
+      index,
+      proof: await this.#tree.inclusion(index, size),
+      checkpoint,
+    });
+  }
+
+  /** Keeps a document with the log. A large one is durable in `blobs/` before this returns. */
+  async keep(document: Uint8Array): Promise<Blob> {
+    const sha256 = sha256Hex(document);
+    const blob = { sha256, length: document.length };
+    if (document.length <= MAX_INLINE) return { ...blob, inline: toBase64(document) };
+    const path = blobPath(this.#ports.folder, sha256);
+    if (!(await exists(this.#ports.disk, path))) await writeAtomic(this.#ports.disk, path, document, 0o600);
+    return blob;
+  }
+
+  /** Waits for what was appended, publishes, and refuses everything after. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    while (this.#running !== null) await this.#running;
+    if (this.#failed === null && this.size > 0) await this.#publish();
+    await this.#file.close();
+    await this.#head.close();
+  }
+
+  #queue(waiting: Waiting): void {
+    if (this.#closed || this.#failed !== null) {
+      waiting.fail(
+        new SigningError(
+          "signing/log-closed",
+          "The audit log takes no more entries; nothing is signed without it.",
+          {},
+          { cause: this.#failed ?? undefined },
+        ),
+      );
+      return;
+    }
+    this.#waiting.push(waiting);
+    this.#running ??= this.#run();
+  }
+
+  async #run(): Promise<void> {
+    await Promise.resolve();
+    // Everything that arrives while one group is being synced forms the next group.
+    while (this.#waiting.length > 0) {
+      const group = this.#waiting.splice(0, SEGMENT);
+      try {
+        await this.#commit(group);
+      } catch (error) {
+        // A log that failed once is not written again: what is on disk is decided at the next start.
+        this.#failed = error;
+        for (const waiting of [...group, ...this.#waiting.splice(0)]) waiting.fail(error);
+      }
+    }
+    // In the same breath as the last look at the queue, so that nothing can slip in between.
+    this.#running = null;
+  }
+
+  async #commit(group: readonly Waiting[]): Promise<void> {
+    const time = formatInstant(this.#ports.clock.now());
+    let rest = [...group];
+    const done: Appended[] = [];
+    while (rest.length > 0) {
+      if (this.size - this.#first === SEGMENT) await this.#nextSegment();
+      const part = rest.slice(0, this.#first + SEGMENT - this.size);
+      rest = rest.slice(part.length);
+      const lines: Uint8Array[] = [];
+      for (const { body } of part) {
+        const entry = { n: this.size, time, prev: this.#prev, ...body } as AuditEntry;
+        const bytes = encodeEntry(entry);
+        if (bytes.length > MAX_ENTRY || bytes.includes(0x0a)) {
+          throw new SigningError(
+            "signing/log-closed",
+            `An audit entry of ${bytes.length} bytes does not fit the log.`,
+          );
+        }
+        const leaf = leafOf(bytes);
+        this.#prev = toHex(leaf);
+        this.#tree.push(leaf);
+        this.#bundle.push(bytes);
+        lines.push(bytes, NEWLINE);
+        done.push({ entry, index: entry.n });
+        if (this.#bundle.length === TILE_WIDTH) {
+          await this.#storeBundle(this.size / TILE_WIDTH - 1, this.#bundle);
+          this.#bundle = [];
+        }
+      }
+      const bytes = concat(lines);
+      await this.#file.write(this.#offset, bytes);
+      this.#offset += bytes.length;
+      await this.#file.sync();
+    }
+    group.forEach((waiting, i) => waiting.appended(done[i]!));
+    await this.#storeFullTiles();
+    await this.#seal();
+    group.forEach((waiting, i) =>
+      waiting.sealed({ ...done[i]!, checkpoint: this.#checkpoint, size: this.#covered }),
+    );
+    if (this.#ports.clock.monotonic() - this.#published >= PUBLISH_EVERY) await this.#publish();
+  }
+
+  /** Two slots written in turn: a torn write leaves the other one. */
+  async #seal(): Promise<void> {
+    const { key, sign } = this.#ports;
+    const checkpoint = { origin: key.name, size: this.size, root: this.#tree.root() };
+    const note = await signCheckpoint(checkpoint, key, sign);
+    const bytes = toUtf8(note);
+    if (bytes.length >= HEAD_SLOT)
+      throw new SigningError("signing/log-closed", "The checkpoint does not fit its slot.");
+    await this.#head.write(this.#slot * HEAD_SLOT, concat([bytes, new Uint8Array(HEAD_SLOT - bytes.length)]));
+    await this.#head.sync();
+    this.#slot = 1 - this.#slot;
+    this.#checkpoint = note;
+    this.#covered = checkpoint.size;
+  }
+
+  async #nextSegment(): Promise<void> {
+    const { disk, folder } = this.#ports;
+    await this.#file.close();
+    this.#first = this.size;
+    this.#offset = 0;
+    this.#file = await disk.open(segmentPath(folder, this.#first), "write", 0o600);
+    await disk.syncDirectory(`${folder}/entries`);
+  }
+
+  async #storeBundle(index: number, entries: readonly Uint8Array[]): Promise<void> {
+    await storeTile(this.#ports, tilePath("entries", index), entryBundle(entries));
+    // tlog-tiles "Partial Tiles": a partial one may go once the full one is there.
+    await removeTree(this.#ports.disk, `${this.#ports.folder}/tiles/${tilePath("entries", index)}.p`);
+  }
+
+  async #storeFullTiles(): Promise<void> {
+    for (const { level, index, hashes } of this.#tree.take()) {
+      await storeTile(this.#ports, tilePath(level, index), hashes);
+      await removeTree(this.#ports.disk, `${this.#ports.folder}/tiles/${tilePath(level, index)}.p`);
+    }
+  }
+
+  /** tlog-tiles "Partial Tiles": partial tiles exist for every checkpoint that is published. */
+  async #publish(): Promise<void> {
+    this.#published = this.#ports.clock.monotonic();
+    const { disk, folder } = this.#ports;
+    for (const { level, index, width, hashes } of this.#tree.partial()) {
+      await storeTile(this.#ports, tilePath(level, index, width), hashes);
+    }
+    if (this.#bundle.length > 0) {
+      const index = Math.floor(this.size / TILE_WIDTH);
+      await storeTile(
+        this.#ports,
+        tilePath("entries", index, this.#bundle.length),
+        entryBundle(this.#bundle),
+      );
+    }
+    await writeAtomic(disk, `${folder}/tiles/checkpoint`, toUtf8(this.#checkpoint), 0o600);
+  }
+}
+
+const NEWLINE = Uint8Array.of(0x0a);
+
+/** First entry numbers of the segments, ascending. */
+export async function segmentsOf(disk: Disk, folder: string): Promise<readonly number[]> {
+  const names = await disk.list(`${folder}/entries`);
+  return names.filter((name) => /^\d{12}\.jsonl$/.test(name)).map((name) => Number(name.slice(0, 12)));
+}
+
+export async function readSegment(disk: Disk, folder: string, first: number): Promise<Uint8Array> {
+  return disk.read(segmentPath(folder, first), MAX_SEGMENT_BYTES);
+}
+
+async function leafBefore(disk: Disk, folder: string, first: number): Promise<string> {
+  if (first === 0) return NO_ENTRY;
+  const last = splitLines(await readSegment(disk, folder, first - SEGMENT)).lines.at(-1);
+  if (last === undefined) throw damaged(first - 1, "the segment before it is empty");
+  return toHex(leafOf(last));
+}
+
+/** A full tile, from the tile files, or derived again from the entries if its file is not there. */
+async function readTile(disk: Disk, folder: string, level: number, index: number): Promise<Uint8Array> {
+  const stored = await readOrNull(disk, `${folder}/tiles/${tilePath(level, index)}`, TILE_WIDTH * 32);
+  if (stored?.length === TILE_WIDTH * 32) return stored;
+  const tree = new TileTree((l, i) => readTile(disk, folder, l, i));
+  if (level === 0) {
+    const start = index * TILE_WIDTH;
+    const first = Math.floor(start / SEGMENT) * SEGMENT;
+    const { lines } = splitLines(await readSegment(disk, folder, first));
+    for (const bytes of lines.slice(start - first, start - first + TILE_WIDTH)) tree.push(leafOf(bytes));
+  } else {
+    for (let i = 0; i < TILE_WIDTH; i++) {
+      const below = new TileTree(() => Promise.reject(new Error("unused")));
+      const hashes = await readTile(disk, folder, level - 1, index * TILE_WIDTH + i);
+      for (let at = 0; at < hashes.length; at += 32) below.push(hashes.subarray(at, at + 32));
+      tree.push(below.root());
+    }
+  }
+  const tile = tree.take()[0];
+  if (tile === undefined) throw damaged(index * TILE_WIDTH ** (level + 1), "entries of its tile are missing");
+  return tile.hashes;
+}
+
+/** Tiles are derived data: atomic by rename, durable when the system gets to it. */
+async function storeTile({ disk, folder }: AuditLogPorts, path: string, bytes: Uint8Array): Promise<void> {
+  const full = `${folder}/tiles/${path}`;
+  await makeDirectories(disk, full.slice(0, full.lastIndexOf("/")), 0o700);
+  const beside = `${full}.tmp`;
+  const file = await disk.open(beside, "write", 0o600);
+  try {
+    await file.truncate(0);
+    await file.write(0, bytes);
+  } finally {
+    await file.close();
+  }
+  await disk.rename(beside, full);
+}
+
+export function damaged(n: number, what: string, cause?: unknown): SigningError {
+  return new SigningError(
+    "signing/log-damaged",
+    `Entry ${n} of the audit log: ${what}.`,
+    { entry: n },
+    { cause },
+  );
+}

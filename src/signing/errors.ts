@@ -1,0 +1,32 @@
+// Why the signing service refused, and what it could not do.
+
+import { UpkeepError } from "../core/errors.ts";
+
+export type SigningErrorCode =
+  | "signing/bad-note"
+  | "signing/bad-proof"
+  | "signing/log-damaged"
+  | "signing/log-closed"
+  | "signing/receipt-mismatch"
+  | "signing/bad-request"
+  | "signing/bad-approval"
+  | "signing/bad-config"
+  | "signing/bad-frame"
+  | "signing/over-budget"
+  | "signing/denied"
+  | "signing/refused"
+  | "signing/pending"
+  | "signing/expired"
+  | "signing/busy"
+  | "signing/key-failed"
+  | "signing/key-unavailable"
+  | "signing/bad-reply"
+  | "signing/wrong-peer"
+  | "signing/unreachable"
+  | "signing/locked"
+  | "signing/bad-share"
+  | "signing/bad-ticket"
+  | "signing/not-found"
+  | "signing/exists"
+  | "signing/timestamp-failed";
+export class SigningError extends UpkeepError<SigningErrorCode> {}

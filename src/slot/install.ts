@@ -1,0 +1,166 @@
+// The steps that change a component's folder: stage a slot, switch the pointer, take slots away. Each is durable when it returns, and may be repeated.
+
+import { createHash } from "node:crypto";
+import { DiskError, exists, makeDirectories, removeTree, statOrNull, type Disk } from "../core/disk.ts";
+import { UpkeepError } from "../core/errors.ts";
+import type { Json } from "../core/json.ts";
+import type { UnpackLimits } from "./entry-path.ts";
+import { SlotError } from "./errors.ts";
+import { linkTarget, slotName, slotPath, TEMPORARY, type Layout, type SlotId } from "./layout.ts";
+import { readFile } from "./read-file.ts";
+import { checkSlot, readRecord, RECORD_NAME, writeRecord, type SlotRecord } from "./record.ts";
+import { entriesOf, unpack, type UnpackFormat, type ZipReader } from "./unpack.ts";
+
+export async function makeComponent(disk: Disk, layout: Layout): Promise<void> {
+  await makeDirectories(disk, layout.slots);
+  await makeDirectories(disk, layout.data);
+  await makeDirectories(disk, layout.snapshots);
+}
+
+export type StageInput = {
+  readonly product: string;
+  readonly id: SlotId;
+  /** The verified artifact. */
+  readonly artifact: string;
+  readonly artifactLength: number;
+  readonly format: UnpackFormat;
+  readonly limits: UnpackLimits;
+  readonly manifestSha256: string;
+  readonly run: Json;
+  /** A path that must be an executable or plain file of the slot, or null. */
+  readonly entry: string | null;
+};
+
+/**
+ * Makes the slot: unpacks beside it, reads everything back, then gives it its name. What an earlier try left is used if it is whole.
+ * Errors: `slot/*`, `disk/*`.
+ */
+export async function stage(disk: Disk, layout: Layout, input: StageInput, zip: ZipReader): Promise<void> {
+  const path = slotPath(layout, input.id);
+  const beside = `${layout.slots}/${TEMPORARY}${slotName(input.id)}`;
+  await removeTree(disk, beside);
+  if (await slotIsWhole(disk, layout, input.id)) {
+    // Found, not made: its name may not be durable yet.
+    await disk.syncDirectory(layout.slots);
+    return;
+  }
+  await removeSlot(disk, layout, slotName(input.id));
+  await disk.makeDirectory(beside);
+  const hash = createHash("sha256");
+  const entries = entriesOf(disk, input.artifact, input.format, zip, (part) => hash.update(part));
+  const files = await unpack(disk, beside, entries, input.limits);
+  // The bytes that were applied are the bytes that were verified: hashed on their way, not before.
+  if (input.format.kind === "zip") for await (const part of readFile(disk, input.artifact)) hash.update(part);
+  const sha256 = hash.digest("hex");
+  if (sha256 !== input.id.sha256) {
+    throw new SlotError(
+      "slot/wrong-bytes",
+      "The artifact changed between its verification and its installation: either you are under attack, or the disk is failing.",
+      { expected: input.id.sha256, found: sha256 },
+    );
+  }
+  if (input.entry !== null && !files.some((file) => file.path === input.entry && file.kind === "file")) {
+    throw new SlotError(
+      "slot/entry-missing",
+      `The artifact holds no file ${JSON.stringify(input.entry)}, which the release names as its entry point.`,
+      { entry: input.entry },
+    );
+  }
+  const record: SlotRecord = {
+    format: 1,
+    product: input.product,
+    id: input.id,
+    artifactLength: input.artifactLength,
+    manifestSha256: input.manifestSha256,
+    run: input.run,
+    files: [...files],
+  };
+  const file = await disk.open(`${beside}/${RECORD_NAME}`, "create", 0o444);
+  try {
+    await file.write(0, writeRecord(record));
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await disk.syncDirectory(beside);
+  // Wall against a disk that does not keep what it was given, and against whoever changed it meanwhile.
+  await checkSlot(disk, beside, files);
+  await disk.rename(beside, path);
+  await disk.syncDirectory(layout.slots);
+}
+
+/** True if the slot has its name and every byte of its record. Errors of the disk itself are thrown. */
+export async function slotIsWhole(disk: Disk, layout: Layout, id: SlotId): Promise<boolean> {
+  if (!(await exists(disk, slotPath(layout, id)))) return false;
+  try {
+    const record = await readRecord(disk, layout, id);
+    if (record.id.sha256 !== id.sha256 || record.id.version !== id.version) return false;
+    await checkSlot(disk, slotPath(layout, id), record.files);
+    return true;
+  } catch (error) {
+    if (error instanceof SlotError || (error instanceof DiskError && error.code === "disk/missing"))
+      return false;
+    throw error;
+  }
+}
+
+/** Lets `current` point to the slot, or to nothing. Old or new at every instant. */
+export async function switchCurrent(disk: Disk, layout: Layout, id: SlotId | null): Promise<void> {
+  if (id === null) {
+    if (await exists(disk, layout.current)) await disk.removeFile(layout.current);
+  } else {
+    const beside = `${layout.current}.tmp`;
+    if (await exists(disk, beside)) await disk.removeFile(beside);
+    await disk.link(beside, linkTarget(id));
+    await disk.rename(beside, layout.current);
+  }
+  await disk.syncDirectory(layout.folder);
+}
+
+/** What `current` holds, or null if there is none. */
+export async function readCurrent(disk: Disk, layout: Layout): Promise<string | null> {
+  const found = await statOrNull(disk, layout.current);
+  if (found === null) return null;
+  return found.kind === "link" ? disk.readLink(layout.current) : "";
+}
+
+/** Takes the name away first, so that a half-removed slot is never mistaken for one. */
+export async function removeSlot(disk: Disk, layout: Layout, name: string): Promise<void> {
+  const path = `${layout.slots}/${name}`;
+  if (!(await exists(disk, path))) return;
+  const beside = `${layout.slots}/${TEMPORARY}removed-${name}`;
+  await removeTree(disk, beside);
+  await disk.rename(path, beside);
+  await disk.syncDirectory(layout.slots);
+  await removeTree(disk, beside);
+}
+
+/**
+ * Removes slots, half-made slots and snapshots that nothing names. `slots` and `snapshots` are the names to keep, gathered by the caller
+ * from the link, the journal, the running process and the state at this moment: never from a list made earlier.
+ * Goes on past what cannot be removed and returns the names that it did remove.
+ */
+export async function collectGarbage(
+  disk: Disk,
+  layout: Layout,
+  keep: { readonly slots: ReadonlySet<string>; readonly snapshots: ReadonlySet<string> },
+): Promise<readonly string[]> {
+  const removed: string[] = [];
+  const attempt = async (name: string, action: () => Promise<void>): Promise<void> => {
+    try {
+      await action();
+      removed.push(name);
+    } catch (error) {
+      // Waste that stays is no reason to stop; the next round tries again.
+      if (!(error instanceof UpkeepError)) throw error;
+    }
+  };
+  for (const name of await disk.list(layout.slots)) {
+    if (name.startsWith(TEMPORARY)) await attempt(name, () => removeTree(disk, `${layout.slots}/${name}`));
+    else if (!keep.slots.has(name)) await attempt(name, () => removeSlot(disk, layout, name));
+  }
+  for (const name of await disk.list(layout.snapshots)) {
+    if (!keep.snapshots.has(name)) await attempt(name, () => removeTree(disk, `${layout.snapshots}/${name}`));
+  }
+  return removed;
+}

@@ -1,0 +1,90 @@
+// What a journal can say: one event per durable step of an attempt, from its intent to its one end.
+
+import { lengthSchema, instantSchema, sha256Schema, versionSchema, z } from "../core/schema.ts";
+import { slotIdSchema } from "./layout.ts";
+
+/** 16 random bytes in hex. */
+export const attemptIdSchema = z
+  .string()
+  .check(z.regex(/^[0-9a-f]{32}$/, "expected 32 lower-case hex digits"));
+const text = z.string().check(z.maxLength(1000));
+const code = z.string().check(z.maxLength(120));
+const attempt = attemptIdSchema;
+
+/** Steps in the order they are reached; a report names the last one. */
+export const STEPS = [
+  "chosen",
+  "downloading",
+  "verifying",
+  "staging",
+  "activating",
+  "probation",
+  "committed",
+  "rolling-back",
+] as const;
+export type Step = (typeof STEPS)[number];
+
+/** How an attempt ends. Only `committed` is a success. */
+export const ENDS = ["committed", "failed", "refused", "superseded", "rolled-back"] as const;
+export type End = (typeof ENDS)[number];
+
+export const journalEventSchema = z.discriminatedUnion("event", [
+  /** The intent, before the first byte is fetched. `from` is null at a first installation. */
+  z.strictObject({
+    event: z.literal("begin"),
+    attempt,
+    at: instantSchema,
+    from: z.nullable(slotIdSchema),
+    to: slotIdSchema,
+    length: lengthSchema,
+    manifestSha256: sha256Schema,
+    /** No older version than this may ever run here again, once this attempt is committed. */
+    floor: z.nullable(versionSchema),
+    /** Whether an operator asked for an older version that was good here before. */
+    manual: z.boolean(),
+  }),
+  /** The artifact is whole on disk and every check passed. */
+  z.strictObject({
+    event: z.literal("verified"),
+    attempt,
+    bytes: lengthSchema,
+    source: z.enum(["origin", "mirror", "peer", "bundle", "none"]),
+  }),
+  /** The slot is whole, read back and durable under its final name. */
+  z.strictObject({ event: z.literal("staged"), attempt }),
+  /** From here on `current` may change. */
+  z.strictObject({ event: z.literal("activating"), attempt }),
+  /** The component's data was copied; `bytes` of it. Absent when there was none, or nothing ran before. */
+  z.strictObject({ event: z.literal("snapshot"), attempt, bytes: lengthSchema }),
+  /** Written before the new version is started for the n-th time, so that crash loops end. */
+  z.strictObject({
+    event: z.literal("starting"),
+    attempt,
+    number: z.number().check(z.int(), z.minimum(1)),
+    boot: z.string().check(z.maxLength(64)),
+  }),
+  /** The agent was stopped in good order while the new version was watched: that start is not held against it. */
+  z.strictObject({ event: z.literal("paused"), attempt }),
+  /** The decision to go back, with the reason that the report will carry. */
+  z.strictObject({ event: z.literal("rolling-back"), attempt, code, reason: text }),
+  /** The data is that of before the attempt again. */
+  z.strictObject({ event: z.literal("restored"), attempt }),
+  /** The one end of an attempt. A one-way door: nothing after it changes how the attempt ended. */
+  z.strictObject({
+    event: z.literal("end"),
+    attempt,
+    end: z.enum(ENDS),
+    step: z.enum(STEPS),
+    code: z.nullable(code),
+    reason: z.nullable(text),
+    at: instantSchema,
+    /** Milliseconds since `begin`, over restarts of the agent. */
+    duration: lengthSchema,
+    running: z.nullable(versionSchema),
+  }),
+  /** The report of the end lies in the outbox. */
+  z.strictObject({ event: z.literal("reported"), attempt }),
+]);
+export type JournalEvent = z.infer<typeof journalEventSchema>;
+export type BeginEvent = Extract<JournalEvent, { event: "begin" }>;
+export type EndEvent = Extract<JournalEvent, { event: "end" }>;

@@ -1,0 +1,57 @@
+// Where things are in a component's folder, and how a slot is named.
+
+import { sha256Schema, versionSchema, z } from "../core/schema.ts";
+
+/** Which bytes a slot holds: the version and the SHA-256 of the artifact it was made from. */
+export const slotIdSchema = z.strictObject({ version: versionSchema, sha256: sha256Schema });
+export type SlotId = z.infer<typeof slotIdSchema>;
+
+/** 32 hex digits keep names short; the journal and the slot's record hold the whole digest. */
+export function slotName(id: SlotId): string {
+  return `${id.version}-${id.sha256.slice(0, 32)}`;
+}
+
+export function sameSlot(a: SlotId | null, b: SlotId | null): boolean {
+  return a === b || (a !== null && b !== null && a.version === b.version && a.sha256 === b.sha256);
+}
+
+/** All paths of one component; `folder` is `components/<product>`. */
+export type Layout = {
+  readonly folder: string;
+  readonly slots: string;
+  readonly current: string;
+  readonly journal: string;
+  readonly state: string;
+  readonly stateCopy: string;
+  readonly data: string;
+  readonly snapshots: string;
+  readonly process: string;
+  readonly log: string;
+};
+
+export function layoutOf(folder: string): Layout {
+  return {
+    folder,
+    slots: `${folder}/slots`,
+    current: `${folder}/current`,
+    journal: `${folder}/journal`,
+    state: `${folder}/state.json`,
+    stateCopy: `${folder}/state.copy.json`,
+    data: `${folder}/data`,
+    snapshots: `${folder}/snapshots`,
+    process: `${folder}/process.json`,
+    log: `${folder}/output.log`,
+  };
+}
+
+/** A slot being made; whatever has such a name is waste after a crash. */
+export const TEMPORARY = ".tmp-";
+
+export function slotPath(layout: Layout, id: SlotId): string {
+  return `${layout.slots}/${slotName(id)}`;
+}
+
+/** What `current` holds: relative, so that a data folder may be moved. */
+export function linkTarget(id: SlotId): string {
+  return `slots/${slotName(id)}`;
+}

@@ -1,0 +1,114 @@
+// The compliance suite of the Disk port: what every disk must do, in memory and for real.
+
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import { toUtf8 } from "../core/bytes.ts";
+import {
+  DiskError,
+  exists,
+  makeDirectories,
+  removeTree,
+  writeAtomic,
+  type Disk,
+  type DiskErrorCode,
+} from "../core/disk.ts";
+
+const code = (expected: DiskErrorCode) => (error: unknown) =>
+  error instanceof DiskError && error.code === expected;
+const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+
+/** Registers tests; `make` returns a disk and an empty folder of its own on it. */
+export function testDisk(
+  make: () => Promise<{ disk: Disk; folder: string; clean: () => Promise<void> }>,
+): void {
+  const on = (name: string, body: (disk: Disk, folder: string) => Promise<void>): void => {
+    void it(name, async () => {
+      const { disk, folder, clean } = await make();
+      try {
+        await body(disk, folder);
+      } finally {
+        await clean();
+      }
+    });
+  };
+
+  on("reads what was written, at any position", async (disk, folder) => {
+    const file = await disk.open(`${folder}/a`, "create");
+    await file.write(0, toUtf8("hello"));
+    await file.write(7, toUtf8("x"));
+    assert.deepEqual(await file.read(4, 10), Uint8Array.of(0x6f, 0, 0, 0x78));
+    await file.truncate(2);
+    await file.sync();
+    await file.close();
+    assert.equal(text(await disk.read(`${folder}/a`, 2)), "he");
+    assert.deepEqual(await disk.list(folder), ["a"]);
+  });
+
+  on("refuses to read more than the limit", async (disk, folder) => {
+    await writeAtomic(disk, `${folder}/a`, toUtf8("hello"));
+    await assert.rejects(disk.read(`${folder}/a`, 4), code("disk/io"));
+  });
+
+  on("refuses to create what exists, also behind a link", async (disk, folder) => {
+    await disk.link(`${folder}/l`, "nowhere");
+    await assert.rejects(disk.open(`${folder}/l`, "create"), code("disk/exists"));
+    await assert.rejects(disk.link(`${folder}/l`, "elsewhere"), code("disk/exists"));
+    await disk.makeDirectory(`${folder}/d`);
+    await assert.rejects(disk.makeDirectory(`${folder}/d`), code("disk/exists"));
+  });
+
+  on("never follows a link in the last place", async (disk, folder) => {
+    await writeAtomic(disk, `${folder}/a`, toUtf8("a"));
+    await disk.link(`${folder}/l`, "a");
+    await assert.rejects(disk.read(`${folder}/l`, 10), code("disk/wrong-kind"));
+    await assert.rejects(disk.open(`${folder}/l`, "write"), code("disk/wrong-kind"));
+    assert.equal((await disk.stat(`${folder}/l`)).kind, "link");
+    assert.equal(await disk.readLink(`${folder}/l`), "a");
+  });
+
+  on("follows links to folders on the way", async (disk, folder) => {
+    await makeDirectories(disk, `${folder}/slots/1`);
+    await writeAtomic(disk, `${folder}/slots/1/a`, toUtf8("one"));
+    await disk.link(`${folder}/current`, "slots/1");
+    assert.equal(text(await disk.read(`${folder}/current/a`, 10)), "one");
+    assert.deepEqual(await disk.list(`${folder}/current`), ["a"]);
+  });
+
+  on("replaces a link by renaming another over it", async (disk, folder) => {
+    await disk.link(`${folder}/current`, "slots/1");
+    await disk.link(`${folder}/next`, "slots/2");
+    await disk.rename(`${folder}/next`, `${folder}/current`);
+    assert.equal(await disk.readLink(`${folder}/current`), "slots/2");
+    assert.deepEqual(await disk.list(folder), ["current"]);
+  });
+
+  on("names what is missing, full of something, or of another kind", async (disk, folder) => {
+    await assert.rejects(disk.stat(`${folder}/no`), code("disk/missing"));
+    await assert.rejects(disk.open(`${folder}/no`, "read"), code("disk/missing"));
+    await assert.rejects(disk.rename(`${folder}/no`, `${folder}/b`), code("disk/missing"));
+    await disk.makeDirectory(`${folder}/d`);
+    await writeAtomic(disk, `${folder}/d/f`, toUtf8("f"));
+    await assert.rejects(disk.removeDirectory(`${folder}/d`), code("disk/not-empty"));
+    await assert.rejects(disk.list(`${folder}/d/f`), code("disk/wrong-kind"));
+    assert.equal(await exists(disk, `${folder}/d/f`), true);
+  });
+
+  on("removes a tree without following its links", async (disk, folder) => {
+    await makeDirectories(disk, `${folder}/keep`);
+    await writeAtomic(disk, `${folder}/keep/a`, toUtf8("a"));
+    await makeDirectories(disk, `${folder}/gone/deep`);
+    await disk.link(`${folder}/gone/deep/l`, "../../keep");
+    await removeTree(disk, `${folder}/gone`);
+    assert.deepEqual(await disk.list(folder), ["keep"]);
+    assert.deepEqual(await disk.list(`${folder}/keep`), ["a"]);
+  });
+
+  on("keeps permission bits", async (disk, folder) => {
+    await writeAtomic(disk, `${folder}/a`, toUtf8("a"), 0o600);
+    assert.equal((await disk.stat(`${folder}/a`)).mode, 0o600);
+    await disk.chmod(`${folder}/a`, 0o555);
+    assert.equal((await disk.stat(`${folder}/a`)).mode, 0o555);
+    await disk.syncDirectory(folder);
+    assert.ok((await disk.free(folder)) > 0);
+  });
+}
