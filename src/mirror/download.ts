@@ -43,6 +43,7 @@ export async function downloadFile(download: Download): Promise<void> {
   let kept = 0;
   try {
     const { size } = await disk.stat(path);
+    kept = size;
     const room = await disk.free(parentOf(path));
     if (room < length - size) {
       throw new DiskError("disk/full", `${to} needs ${length - size} bytes and the volume has ${room}.`, {

@@ -67,7 +67,7 @@ export function parseSnapshot(bytes: Uint8Array): Signed<Snapshot> {
   return parse(bytes, "snapshot", (f, o) => {
     const meta = new Map<string, MetaFile>();
     const listed = f.object(o, "meta");
-    for (const file in listed) {
+    for (const file of Object.keys(listed)) {
       f.within(`meta.${file}`, () => {
         const role = file.endsWith(".json") ? file.slice(0, -5) : "";
         // Some repositories list their root here too; it is bound by versions and otherwise of no use.
@@ -84,7 +84,7 @@ export function parseTargets(bytes: Uint8Array): Signed<Targets> {
   return parse(bytes, "targets", (f, o) => {
     const targets = new Map<string, TargetFile>();
     const listed = f.object(o, "targets");
-    for (const name in listed) targets.set(name, targetFile(f, name, listed[name]!));
+    for (const name of Object.keys(listed)) targets.set(name, targetFile(f, name, listed[name]!));
     return {
       ...common(f, o, "targets"),
       targets,
