@@ -78,12 +78,19 @@ export async function conclude(call: Call, outcome: Outcome, reason: string): Pr
 
 /** One line per role that still needs somebody. */
 export function waitingLines(request: SigningRequest): readonly string[] {
-  return requestStatus(request)
-    .filter(({ missing }) => missing > 0)
-    .map(
-      ({ role, signed, open, missing }) =>
-        `  ${role}: ${missing} more of ${open.join(", ") || "nobody"}${signed.length > 0 ? ` (signed: ${signed.join(", ")})` : ""}`,
-    );
+  // The root before and the root after often want the same: said once.
+  return unique(
+    requestStatus(request)
+      .filter(({ missing }) => missing > 0)
+      .map(
+        ({ role, signed, open, missing }) =>
+          `  ${role}: ${missing} more of ${open.join(", ") || "nobody"}${signed.length > 0 ? ` (signed: ${signed.join(", ")})` : ""}`,
+      ),
+  );
+}
+
+function unique(lines: readonly string[]): readonly string[] {
+  return [...new Set(lines)];
 }
 
 /** Publishes the request if it is complete; else null. */

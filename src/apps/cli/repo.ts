@@ -91,6 +91,7 @@ export const repoNoun: NounSpec = {
       options: [
         { flags: "--old <key>", about: "which key goes, when there are several" },
         { flags: "--new <file>", about: "public key that comes, as `key show --json` prints it" },
+        { flags: "--here", about: "make the new key here although the old one is not here" },
         { flags: "--passphrase-file <file>", about: "opens and wraps keys" },
       ],
       examples: [
@@ -122,6 +123,7 @@ export const repoNoun: NounSpec = {
           repeat: true,
         },
         { flags: "--last-good <role=version>", about: "pass over later versions of this role", repeat: true },
+        { flags: "--here", about: "make new keys here although the old ones are not here" },
         { flags: "--passphrase-file <file>", about: "opens wrapped keys" },
       ],
       examples: ["upkeep repo recover", "upkeep repo recover --compromised targets --last-good targets=4"],

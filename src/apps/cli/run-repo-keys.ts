@@ -220,6 +220,12 @@ async function nextKey(
   const file = call.text("new");
   if (file !== undefined) return readPublicKey(call, file);
   const infos = await operator.keys.list();
+  if (!infos.some((info) => info.name === old) && !call.flag("here")) {
+    throw usage(
+      `The key ${old} is not in this data folder, so its owner makes the new one.`,
+      "Give --new FILE with the public key that comes, or --here to make one in this data folder.",
+    );
+  }
   const [, stem, number] = /^(.*?)(?:-r(\d+))?$/.exec(old)!;
   let count = Number(number ?? "1") + 1;
   const taken = (name: string): boolean =>
