@@ -2,6 +2,7 @@
 
 import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
+import { demoCommand } from "./demo.ts";
 import { keyNoun } from "./key.ts";
 import { releaseNoun } from "./release.ts";
 import { repoNoun } from "./repo.ts";
@@ -24,4 +25,11 @@ const completion: CommandSpec = {
   },
 };
 
-export const TABLE: readonly TableEntry[] = [keyNoun, repoNoun, releaseNoun, verifyCommand, completion];
+export const TABLE: readonly TableEntry[] = [
+  demoCommand,
+  keyNoun,
+  repoNoun,
+  releaseNoun,
+  verifyCommand,
+  completion,
+];
