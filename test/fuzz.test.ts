@@ -1,6 +1,7 @@
 // A short fuzz run over every parser; `bench/fuzz.ts` runs the same for hours.
 
 import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import { UpkeepError } from "../src/core/errors.ts";
 import { generator, mutate } from "./fuzz/mutate.ts";
@@ -23,6 +24,22 @@ describe("damaged input", () => {
             assert.ok(error instanceof UpkeepError, `${what}\n${String(error)}`);
           }
         }
+      }
+    }
+  });
+
+  it("that once was a finding stays read or refused", async () => {
+    const folder = new URL("./vectors/fuzz/", import.meta.url);
+    const targets = new Map(
+      (await fuzzTargets()).map((target) => [target.name.replaceAll(" ", "-"), target]),
+    );
+    for (const file of readdirSync(folder).filter((name) => name.endsWith(".bin"))) {
+      const target = targets.get(file.split("--")[0]!);
+      assert.ok(target !== undefined, `${file} names no parser`);
+      try {
+        target.run(new Uint8Array(readFileSync(new URL(file, folder))));
+      } catch (error) {
+        assert.ok(error instanceof UpkeepError, `${file}: ${String(error)}`);
       }
     }
   });

@@ -30,9 +30,8 @@ export function parseRoot(bytes: Uint8Array): Signed<Root> {
     const roles = f.object(o, "roles");
     return {
       ...common(f, o, "root"),
-      // TUF 4.3: absent means false.
-      consistentSnapshot:
-        o["consistent_snapshot"] === undefined ? false : f.boolean(o, "consistent_snapshot"),
+      // TUF 4.3. Demanded, so that what is read and written again keeps its signatures.
+      consistentSnapshot: f.boolean(o, "consistent_snapshot"),
       keys: keysOf(f, o),
       roles: Object.fromEntries(
         names.map((name) => [
