@@ -107,6 +107,7 @@ const schemas = {
     ...who,
     ...what,
     attempt: index,
+    rule: lineSchema,
     checks: z.array(lineSchema),
     approvals: z.array(lineSchema),
     /** `root:index` when the approvals were given for a release's file list. */
