@@ -14,8 +14,9 @@ import { testAuthority, TEST_NOW, tinyElf, type Authority, type Person } from ".
 import { attribute } from "../cms-build.ts";
 import { parseSignedData } from "../cms.ts";
 import { digestContent } from "../content-digest.ts";
-import { signContent } from "../content-sign.ts";
+import { hashOf, signContent, type ContentSigner } from "../content-sign.ts";
 import { ArtifactError } from "../errors.ts";
+import { makeSignature } from "../make-signature.ts";
 import { writeRewrite } from "../rewrite.ts";
 import { bytesSource, MemorySink } from "../source.ts";
 import { readContainer, TRAILER_MAGIC, writeContainer } from "./container.ts";
@@ -37,13 +38,38 @@ before(async () => {
   policy = { roots: [authority.root], now: TEST_NOW };
 });
 
-async function sign(file: Uint8Array, more: Partial<ElfSigning> = {}): Promise<Uint8Array> {
+type Wish = {
+  readonly signers?: readonly ContentSigner[];
+  readonly plain?: boolean;
+  readonly release?: number;
+  readonly mode?: ElfSigning["mode"];
+  readonly requireStripped?: boolean;
+};
+
+async function sign(file: Uint8Array, wish: Wish = {}): Promise<Uint8Array> {
+  const {
+    signers = [alice],
+    plain = false,
+    release = IDENTITY.release,
+    mode = "new",
+    requireStripped = false,
+  } = wish;
+  const [first, ...rest] = signers.map((one) => ({ ...one, hash: hashOf(one) }));
   const source = bytesSource(file);
   const { rewrite } = await signElf(source, {
-    form: { kind: "full", identity: IDENTITY },
-    signers: [alice],
-    existing: "refuse",
-    ...more,
+    identity: plain ? null : { ...IDENTITY, release },
+    hashes: [first!.hash, ...rest.map((one) => one.hash)],
+    // Several at once, as the signing service may; `makeSignature` is the way of one.
+    makeSignature: (what) =>
+      what.kind === "plain" || rest.length === 0
+        ? makeSignature(what, first!)
+        : signContent({
+            digests: what.digests,
+            signers: [first!, ...rest],
+            attributes: [attribute(MANIFEST_OID, what.manifest!)],
+          }),
+    mode,
+    requireStripped,
   });
   const sink = new MemorySink();
   await writeRewrite(source, rewrite, sink);
@@ -121,14 +147,13 @@ describe("signing an ELF file", () => {
     const bob = await authority.person("Bob", "ed25519");
     const carol = await authority.person("Carol", "ecdsa-sha2-nistp256");
     const two = await sign(tinyElf(), { signers: [alice, bob] });
-    const three = await sign(two, { signers: [carol], existing: "append" });
+    const three = await sign(two, { signers: [carol], mode: "append" });
     const report = await requireElf(bytesSource(three), policy);
     assert.deepEqual(report.signers.map((signer) => signer.name).sort(), ["CN=Alice", "CN=Bob", "CN=Carol"]);
-    await assert.rejects(sign(three, { signers: [bob], existing: "append" }), {
+    await assert.rejects(sign(three, { signers: [bob], mode: "append" }), {
       code: "artifact/already-signed",
     });
-    const other = { kind: "full", identity: { ...IDENTITY, release: 8 } } as const;
-    await assert.rejects(sign(two, { signers: [carol], existing: "append", form: other }), {
+    await assert.rejects(sign(two, { signers: [carol], mode: "append", release: 8 }), {
       code: "artifact/bad-manifest",
     });
   });
@@ -136,7 +161,7 @@ describe("signing an ELF file", () => {
   it("refuses a signed file unless it is told what to do with the signature", async () => {
     const signed = await sign(tinyElf());
     await assert.rejects(sign(signed), { code: "artifact/already-signed" });
-    await requireElf(bytesSource(await sign(signed, { existing: "replace" })), policy);
+    await requireElf(bytesSource(await sign(signed, { mode: "replace" })), policy);
   });
 
   it("refuses an unstripped file where stripped ones are demanded, and says so otherwise (M15)", async () => {
@@ -365,13 +390,13 @@ describe("the kernel's form", { ...openssl }, () => {
       "-out",
       out,
     ]);
-    const signed = await sign(tinyElf(), { form: { kind: "plain" } });
+    const signed = await sign(tinyElf(), { plain: true });
     assert.deepEqual((await readContainer(bytesSource(signed)))!.cms, new Uint8Array(readFileSync(out)));
   });
 
   it("is believed with its signer's certificate at hand, and not without", async () => {
     for (const person of [alice, await authority.person("Bob", "ecdsa-sha2-nistp256")]) {
-      const signed = await sign(tinyElf(), { form: { kind: "plain" }, signers: [person] });
+      const signed = await sign(tinyElf(), { plain: true, signers: [person] });
       const plainCertificates = [person.certificate];
       await requireElf(bytesSource(signed), { ...policy, plainCertificates });
       await refused(signed, "artifact/bad-signature");
@@ -387,7 +412,7 @@ describe("the kernel's form", { ...openssl }, () => {
     const content = put("content", tinyElf());
     for (const kind of ["plain", "full"] as const) {
       const signed = await sign(tinyElf(), {
-        form: kind === "plain" ? { kind } : { kind, identity: IDENTITY },
+        plain: kind === "plain",
       });
       const cms = put(`${kind}.p7s`, (await readContainer(bytesSource(signed)))!.cms);
       const seconds = String(TEST_NOW / 1000);
@@ -410,7 +435,7 @@ describe("the kernel's form", { ...openssl }, () => {
   });
 
   it("ends with the magic of the kernel", async () => {
-    const signed = await sign(tinyElf(), { form: { kind: "plain" } });
+    const signed = await sign(tinyElf(), { plain: true });
     const size = (await readContainer(bytesSource(signed)))!.cms.length;
     const info = signed.subarray(signed.length - 40, signed.length - 28);
     // sign-file 6.1 writes 00 00 02 00 00 00 00 00 and the length, big end first.
