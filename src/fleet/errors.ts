@@ -12,6 +12,8 @@ export type FleetErrorCode =
   | "fleet/token-expired"
   | "fleet/key-in-use"
   | "fleet/bad-proof"
+  | "fleet/bad-interval"
+  | "fleet/too-many-products"
   | "fleet/quota"
   | "fleet/store-in-use"
   | "fleet/store-corrupt"

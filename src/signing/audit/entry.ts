@@ -39,6 +39,7 @@ const what = {
   operation: lineSchema,
   file: lineSchema,
   digest: lineSchema,
+  fileSha256: sha256Schema,
 };
 
 const schemas = {
@@ -60,6 +61,8 @@ const schemas = {
     kind: z.literal("session"),
     ...who,
     spki: sha256Schema,
+    /** SubjectPublicKeyInfo in base64: with it the signed requests below can be checked by anybody. */
+    key: lineSchema,
     method: lineSchema,
     outcome: z.enum(["accepted", "refused"]),
     reason: lineSchema,
@@ -81,7 +84,9 @@ const schemas = {
     kind: z.literal("pending"),
     ...who,
     ...what,
+    rule: lineSchema,
     needed: index,
+    release: z.optional(lineSchema),
     expires: instantSchema,
     document: blobSchema,
   }),
@@ -102,8 +107,11 @@ const schemas = {
     ...who,
     ...what,
     attempt: index,
+    rule: lineSchema,
     checks: z.array(lineSchema),
     approvals: z.array(lineSchema),
+    /** `root:index` when the approvals were given for a release's file list. */
+    release: z.optional(lineSchema),
     expires: instantSchema,
     document: blobSchema,
   }),
@@ -120,6 +128,7 @@ const schemas = {
     operation: lineSchema,
     file: lineSchema,
     digest: lineSchema,
+    fileSha256: sha256Schema,
     signatureSha256: sha256Schema,
     timestamp: z.optional(lineSchema),
     reply: blobSchema,

@@ -54,6 +54,7 @@ const result = (digest: string): EntryBody => ({
   operation: "authenticode",
   file: "setup.exe",
   digest,
+  fileSha256: "3".repeat(64),
   signatureSha256: "2".repeat(64),
   reply: { sha256: sha256Hex(new Uint8Array(3)), length: 3, inline: "AAAA" },
 });

@@ -150,6 +150,11 @@ export class AuditLog {
     return this.#tree.size;
   }
 
+  /** Entries that `checkpoint` covers. */
+  get covered(): number {
+    return this.#covered;
+  }
+
   /** The last signed checkpoint, empty before the first. */
   get checkpoint(): string {
     return this.#checkpoint;

@@ -1,0 +1,117 @@
+// What an operator changes: groups, desired state, where a device belongs.
+
+import type { Facts } from "../core/errors.ts";
+import { formatInstant, type Instant } from "../core/instant.ts";
+import { MAX_COMPONENTS, type HoldReason } from "../message/assignment.ts";
+import { MAX_INTERVAL, MIN_INTERVAL } from "../message/check-in.ts";
+import { appendAudit } from "./audit.ts";
+import { ensureGroup, unknownDevice } from "./enrol.ts";
+import { FleetError } from "./errors.ts";
+import type { Desired } from "./records.ts";
+import type { FleetRecords } from "./store.ts";
+import { wake } from "./wake.ts";
+
+export type AssignRequest = {
+  readonly group: string;
+  readonly product: string;
+  readonly channel: string;
+  /** Stay at this release instead of following the channel. */
+  readonly version?: string;
+  readonly hold?: { readonly reason: HoldReason; readonly until?: Instant };
+};
+
+/** Sets what a group should run of one product. Error: `fleet/too-many-products`. */
+export async function assign(records: FleetRecords, now: Instant, request: AssignRequest): Promise<Desired> {
+  await ensureGroup(records, now, request.group);
+  const all = await records.desired(request.group);
+  if (all.length >= MAX_COMPONENTS && !all.some((d) => d.product === request.product)) {
+    throw new FleetError("fleet/too-many-products", `A group can have at most ${MAX_COMPONENTS} products.`, {
+      group: request.group,
+      limit: MAX_COMPONENTS,
+    });
+  }
+  const desired: Desired = {
+    group: request.group,
+    product: request.product,
+    channel: request.channel,
+    version: request.version ?? null,
+    hold: request.hold?.reason ?? null,
+    holdUntil: request.hold?.until ?? null,
+    changed: now,
+  };
+  await records.putDesired(desired);
+  await trace(records, now, "group/assigned", request.group, {
+    product: desired.product,
+    channel: desired.channel,
+    version: desired.version,
+    hold: desired.hold,
+    until: desired.holdUntil === null ? null : formatInstant(desired.holdUntil),
+  });
+  return desired;
+}
+
+/** The group's devices are no longer told about the product; what is installed stays. */
+export async function unassign(
+  records: FleetRecords,
+  now: Instant,
+  request: { readonly group: string; readonly product: string },
+): Promise<boolean> {
+  const dropped = await records.dropDesired(request.group, request.product);
+  if (dropped) await trace(records, now, "group/unassigned", request.group, { product: request.product });
+  return dropped;
+}
+
+/** `interval` in seconds between check-ins. Error: `fleet/bad-interval`. */
+export async function configureGroup(
+  records: FleetRecords,
+  now: Instant,
+  request: { readonly group: string; readonly interval: number },
+): Promise<void> {
+  const { group, interval } = request;
+  if (!Number.isInteger(interval) || interval < MIN_INTERVAL || interval > MAX_INTERVAL) {
+    throw new FleetError(
+      "fleet/bad-interval",
+      `The interval must be a whole number of seconds from ${MIN_INTERVAL} to ${MAX_INTERVAL}.`,
+      { interval },
+    );
+  }
+  const known = await records.group(group);
+  await records.putGroup({ name: group, interval, created: known?.created ?? now });
+  await trace(records, now, "group/configured", group, { interval });
+}
+
+/** Errors: `fleet/unknown-device`. */
+export async function moveDevice(
+  records: FleetRecords,
+  now: Instant,
+  request: { readonly device: string; readonly group: string },
+): Promise<void> {
+  const device = await records.device(request.device);
+  if (device === null) throw unknownDevice(request.device);
+  if (device.group === request.group) return;
+  await ensureGroup(records, now, request.group);
+  await records.changeDevice(device.id, { group: request.group });
+  await wake(records, `device:${device.id}`);
+  await trace(records, now, "device/moved", device.id, { from: device.group, to: request.group });
+}
+
+/** Asks everybody, a group or a device to check now. */
+export async function wakeNow(
+  records: FleetRecords,
+  now: Instant,
+  scope: "all" | `group:${string}` | `device:${string}`,
+): Promise<number> {
+  const seq = await wake(records, scope);
+  await trace(records, now, "fleet/woken", scope, { seq });
+  return seq;
+}
+
+async function trace(
+  records: FleetRecords,
+  now: Instant,
+  action: string,
+  subject: string,
+  facts: Facts,
+): Promise<void> {
+  await appendAudit(records, now, { actor: "operator", action, subject, facts });
+}

@@ -1,0 +1,207 @@
+// Signing requests: what a client asks for, signed by its own key, bound to one session and one signer.
+
+import { canonicalJson } from "../core/canonical-json.ts";
+import { fromBase64, toHex } from "../core/bytes.ts";
+import { merkleLeaf, merkleRoot, sha256Hex } from "../core/digest.ts";
+import { signEnvelope, verifyEnvelope, type DsseSigner, type DsseVerifier } from "../core/dsse.ts";
+import { MINUTE, parseInstant, SECOND, type Instant } from "../core/instant.ts";
+import { parseJson, type Json } from "../core/json.ts";
+import { checkSchema, instantSchema, lengthSchema, nameSchema, sha256Schema, z } from "../core/schema.ts";
+import { SCHEMES, type Scheme } from "../keys/scheme.ts";
+import { lineSchema } from "./audit/entry.ts";
+import { verifyInclusion } from "./audit/proof.ts";
+import { SigningError } from "./errors.ts";
+
+/** A whole request with its envelope; page-hash tables and TUF metadata are what makes one large. */
+export const MAX_REQUEST = 768 * 1024;
+/** No request is good for longer, whoever made it; waiting for approvals has its own limit. */
+export const MAX_LIFETIME = 15 * MINUTE;
+/** Clocks of client and signer may differ by this much. */
+const SKEW = 60 * SECOND;
+
+export const idSchema = z.string().check(z.regex(/^[0-9a-f]{32}$/, "expected 32 lower-case hex digits"));
+const hex = z.string().check(z.regex(/^(?:[0-9a-f]{2}){20,64}$/, "expected a digest in lower-case hex"));
+const base64 = z.string().check(
+  z.refine((text) => {
+    try {
+      fromBase64(text);
+      return true;
+    } catch {
+      return false;
+    }
+  }, "expected canonical base64"),
+);
+export const digestAlgorithmSchema = z.enum(["sha256", "sha384", "sha512"]);
+const digestMembers = { algorithm: digestAlgorithmSchema, digest: hex, timestamp: z.boolean() };
+
+/** Identity of a program as the ELF manifest carries it. */
+const elfManifestSchema = z.strictObject({
+  product: nameSchema,
+  version: z.string().check(z.maxLength(128)),
+  release: lengthSchema,
+  os: z.string().check(z.maxLength(32)),
+  arch: z.string().check(z.maxLength(32)),
+  channel: z.optional(nameSchema),
+  buildId: z.optional(z.string().check(z.regex(/^[0-9a-f]{2,128}$/))),
+  merkleRoot: sha256Schema,
+});
+
+const operationSchema = z.discriminatedUnion("kind", [
+  z.strictObject({
+    kind: z.literal("authenticode"),
+    format: z.enum(["pe", "msi", "cab", "cat", "powershell"]),
+    ...digestMembers,
+    pageHashes: z.optional(z.strictObject({ algorithm: z.enum(["sha1", "sha256"]), table: base64 })),
+    description: z.optional(lineSchema),
+    url: z.optional(lineSchema),
+    nested: z.boolean(),
+  }),
+  z.strictObject({ kind: z.literal("elf"), ...digestMembers, manifest: elfManifestSchema }),
+  z.strictObject({ kind: z.literal("cms"), ...digestMembers }),
+  z.strictObject({
+    kind: z.literal("raw"),
+    scheme: z.enum(Object.keys(SCHEMES) as [Scheme, ...Scheme[]]),
+    message: base64,
+    /** What the bytes are, for policy and log, for example `tuf/targets`. */
+    purpose: lineSchema,
+  }),
+]);
+export type Operation = z.infer<typeof operationSchema>;
+export type OperationKind = Operation["kind"];
+
+/** A place in a release's file list, so that one approval covers all of it. */
+const membershipSchema = z.strictObject({
+  root: sha256Schema,
+  size: z.number().check(z.int(), z.minimum(1), z.maximum(100_000)),
+  index: lengthSchema,
+  proof: z.array(sha256Schema).check(z.maxLength(20)),
+});
+export type Membership = z.infer<typeof membershipSchema>;
+
+const requestSchema = z.strictObject({
+  version: z.literal(1),
+  id: idSchema,
+  requester: lineSchema,
+  certificate: nameSchema,
+  operation: operationSchema,
+  file: z.strictObject({ name: lineSchema, length: lengthSchema, sha256: sha256Schema }),
+  release: z.optional(membershipSchema),
+  created: instantSchema,
+  expires: instantSchema,
+  /** TLS exporter value of the inner session (RFC 9266 in spirit): a request cannot be lifted into another session. */
+  session: sha256Schema,
+  /** Name of the signer that may obey it. */
+  signer: nameSchema,
+});
+export type SigningRequest = z.infer<typeof requestSchema>;
+
+/**
+ * What approvals cover and what makes two submissions the same request: everything but the session it came through,
+ * so that a client may submit it again after a broken connection.
+ */
+export function requestHash(request: SigningRequest): string {
+  const { session: _session, signer: _signer, ...rest } = request;
+  return sha256Hex(canonicalJson(rest as unknown as Json));
+}
+
+/** What is signed, as one word for logs and receipts: `sha256:<hex>`. */
+export function digestWord(operation: Operation): string {
+  return operation.kind === "raw"
+    ? `sha256:${sha256Hex(fromBase64(operation.message))}`
+    : `${operation.algorithm}:${operation.digest}`;
+}
+
+/** One line of a release's file list. */
+export type ListedFile = {
+  readonly certificate: string;
+  readonly operation: OperationKind;
+  readonly name: string;
+  readonly digest: string;
+};
+
+export function listedFileOf(request: SigningRequest): ListedFile {
+  return {
+    certificate: request.certificate,
+    operation: request.operation.kind,
+    name: request.file.name,
+    digest: digestWord(request.operation),
+  };
+}
+
+export function listLeaf(file: ListedFile): Uint8Array {
+  return merkleLeaf(canonicalJson(file as unknown as Json));
+}
+
+export function listRoot(files: readonly ListedFile[]): string {
+  return toHex(merkleRoot(files.map(listLeaf)));
+}
+
+export function signRequest(request: SigningRequest, signer: DsseSigner): Promise<Uint8Array> {
+  return signEnvelope("signing-request", canonicalJson(request as unknown as Json), [signer]);
+}
+
+/** What a request must agree with before anybody looks at what it asks for. */
+export type RequestContext = {
+  readonly key: DsseVerifier;
+  readonly user: string;
+  readonly session: string;
+  readonly signer: string;
+  readonly now: Instant;
+};
+
+/**
+ * The request, once it is known to be this user's, of this session, for this signer and in time.
+ * Errors: `dsse/*`, `json/*`, `schema/invalid`, `signing/bad-request`, `signing/expired`.
+ */
+export function openRequest(envelope: Uint8Array, context: RequestContext): SigningRequest {
+  const { body } = verifyEnvelope(envelope, "signing-request", [context.key], { limit: MAX_REQUEST });
+  const request = checkSchema(requestSchema, parseJson(body), "signing request");
+  if (request.requester !== context.user) throw bad("it names another requester than the one who signed in");
+  if (request.session !== context.session) {
+    throw bad(
+      "it was made for another session: either it was replayed, or it was spliced in by whoever carries the bytes",
+    );
+  }
+  if (request.signer !== context.signer) throw bad("it was made for another signer");
+  const [created, expires] = [parseInstant(request.created), parseInstant(request.expires)];
+  if (expires <= created || expires - created > MAX_LIFETIME) {
+    throw bad(`it is meant to live longer than ${MAX_LIFETIME / MINUTE} minutes`);
+  }
+  if (created > context.now + SKEW)
+    throw bad("it was made in the future: compare the clocks of client and signer");
+  if (expires <= context.now) {
+    throw new SigningError("signing/expired", `The request ${request.id} expired at ${request.expires}.`, {
+      request: request.id,
+      expires: request.expires,
+    });
+  }
+  checkDigestLength(request.operation);
+  if (request.release !== undefined) checkMembership(request, request.release);
+  return request;
+}
+
+/** The request in a kept envelope, for display and approval; its signature was checked when it was kept. */
+export function readKeptRequest(body: Uint8Array): SigningRequest {
+  return checkSchema(requestSchema, parseJson(body), "signing request");
+}
+
+const DIGEST_BYTES = { sha256: 32, sha384: 48, sha512: 64 } as const;
+
+function checkDigestLength(operation: Operation): void {
+  if (operation.kind === "raw") return;
+  if (operation.digest.length !== 2 * DIGEST_BYTES[operation.algorithm]) {
+    throw bad(`a ${operation.algorithm} digest has ${DIGEST_BYTES[operation.algorithm]} bytes`);
+  }
+}
+
+function checkMembership(request: SigningRequest, { root, size, index, proof }: Membership): void {
+  const leaf = listLeaf(listedFileOf(request));
+  const path = proof.map((hash) => new Uint8Array(Buffer.from(hash, "hex")));
+  if (!verifyInclusion(leaf, index, size, path, new Uint8Array(Buffer.from(root, "hex")))) {
+    throw bad("the file is not in the list whose root it names");
+  }
+}
+
+function bad(what: string): SigningError {
+  return new SigningError("signing/bad-request", `The signing request is refused: ${what}.`);
+}

@@ -1,0 +1,430 @@
+// The signing service: one request from its envelope to its receipt, every step of it in the audit log.
+
+import type { Clock } from "../core/clock.ts";
+import { fromBase64, toBase64 } from "../core/bytes.ts";
+import { sha256Hex } from "../core/digest.ts";
+import { UpkeepError } from "../core/errors.ts";
+import { formatInstant, HOUR } from "../core/instant.ts";
+import { isJsonObject, parseJson } from "../core/json.ts";
+import { fingerprint, type Certificate } from "../der/x509.ts";
+import type { Scheme } from "../keys/scheme.ts";
+import { quorum, subjectWord, type ApprovalSubject, type GivenApproval } from "./approval.ts";
+import type { AuditLog } from "./audit/log.ts";
+import { line, type Blob, type EntryBody, type EntryOf } from "./audit/entry.ts";
+import type { CertificateConfig, LoadedConfig, SignerConfig } from "./config.ts";
+import { SigningError } from "./errors.ts";
+import type { Ledger } from "./ledger.ts";
+import { decide, type Check, type Decision } from "./policy.ts";
+import type { Build, KeyRing, Log } from "./ports.ts";
+import type { SignOutcome } from "./protocol.ts";
+import { FairQueue } from "./queue.ts";
+import { digestWord, readKeptRequest, requestHash, type SigningRequest } from "./request.ts";
+
+export type LoadedCertificate = { readonly pem: string; readonly chain: readonly Certificate[] };
+/** Configuration and certificates as one value, so that a reload changes both at once. */
+export type Settings = LoadedConfig & { readonly certificates: ReadonlyMap<string, LoadedCertificate> };
+
+export type ServicePorts = {
+  readonly clock: Clock;
+  readonly log: AuditLog;
+  readonly ledger: Ledger;
+  readonly keys: KeyRing;
+  readonly build: Build;
+  readonly readBlob: (blob: Blob) => Promise<Uint8Array>;
+  readonly say: Log;
+};
+
+/** Who asks, from where. */
+export type Asker = { readonly user: string; readonly session: string; readonly address: string };
+
+export class SigningService {
+  readonly #ports: ServicePorts;
+  #settings: Settings;
+  readonly #queues = new Map<string, FairQueue>();
+  readonly #running = new Map<string, Promise<SignOutcome>>();
+
+  constructor(ports: ServicePorts, settings: Settings) {
+    this.#ports = ports;
+    this.#settings = settings;
+  }
+
+  get config(): SignerConfig {
+    return this.#settings.config;
+  }
+
+  get settings(): Settings {
+    return this.#settings;
+  }
+
+  /** Another configuration, from the next request on. */
+  async reconfigure(settings: Settings, note: string): Promise<void> {
+    this.#settings = settings;
+    this.#queues.clear();
+    await this.record({ kind: "config", config: settings.sha256, note: line(note) });
+  }
+
+  /** Appends to the audit log and to what is derived from it. */
+  async record(body: EntryBody): Promise<number> {
+    const { entry, index } = await this.#ports.log.append(body);
+    this.#ports.ledger.apply(entry);
+    return index;
+  }
+
+  /** Closes what a crash left open: the signature may exist, but it was never released. */
+  async recover(): Promise<number> {
+    const open = this.#ports.ledger.openIntents();
+    for (const intent of open)
+      await this.record({ kind: "abandoned", intent: intent.n, request: intent.request });
+    return open.length;
+  }
+
+  /**
+   * A request whose envelope was checked. The same request again, after a broken connection or a restart, gets the same
+   * answer; it is never signed twice. Errors: `signing/denied`, `signing/bad-request`, `signing/busy`, `signing/key-failed`, …
+   */
+  submit(request: SigningRequest, envelope: Uint8Array, asker: Asker): Promise<SignOutcome> {
+    const hash = requestHash(request);
+    return this.#once(request.id, async () => {
+      const known = this.#ports.ledger.request(request.id);
+      if (known !== undefined && known.hash !== hash) {
+        throw new SigningError("signing/bad-request", "The request's id was used for another request.", {
+          request: request.id,
+        });
+      }
+      if (known?.state === "signed") return this.#signedAnswer(known.entry);
+      return this.#judge(request, hash, asker, () => this.#ports.log.keep(envelope));
+    });
+  }
+
+  /** The state of an earlier request of this user; signs it if its approvals have arrived. */
+  status(id: string, asker: Asker): Promise<SignOutcome> {
+    return this.#once(id, async () => {
+      const known = this.#ports.ledger.request(id);
+      if (known?.state === "signed" && known.entry.user === asker.user)
+        return this.#signedAnswer(known.entry);
+      if (known?.state === "pending" && known.entry.user === asker.user) {
+        const request = await this.#kept(known.entry.document);
+        return this.#judge(
+          request,
+          known.hash,
+          { ...asker, address: known.entry.address },
+          async () => known.entry.document,
+        );
+      }
+      if (known?.state === "failed") {
+        throw new SigningError("signing/key-failed", `The request failed (${known.code}); send it again.`, {
+          request: id,
+        });
+      }
+      // Unknown, another's and denied look the same.
+      throw denied();
+    });
+  }
+
+  /** Two calls for one request share one run. */
+  #once(id: string, work: () => Promise<SignOutcome>): Promise<SignOutcome> {
+    const running = this.#running.get(id);
+    if (running !== undefined) return running;
+    const promise = work().finally(() => this.#running.delete(id));
+    this.#running.set(id, promise);
+    return promise;
+  }
+
+  async #judge(
+    request: SigningRequest,
+    hash: string,
+    asker: Asker,
+    document: () => Promise<Blob>,
+  ): Promise<SignOutcome> {
+    const { ledger, clock } = this.#ports;
+    const decision = this.#decide(request, asker);
+    const what = { ...asker, ...describe(request, hash) };
+    const deny = async (reasons: readonly string[]): Promise<never> => {
+      await this.record({ kind: "denied", ...what, reasons: reasons.map(line), document: await document() });
+      throw denied();
+    };
+    if (decision.outcome === "deny") {
+      return deny(
+        decision.checks.filter((check) => !check.ok).map(({ name, reason }) => `${name}: ${reason}`),
+      );
+    }
+    let approvals: readonly GivenApproval[] = [];
+    const subject = subjectOf(request, hash);
+    const place =
+      request.release === undefined ? undefined : `${request.release.root}:${request.release.index}`;
+    if (decision.outcome === "ask") {
+      const taken = place === undefined ? undefined : ledger.placeTaken(place);
+      if (taken !== undefined && taken !== request.id && ledger.request(taken)?.state !== "failed") {
+        return deny([
+          `approval: the place ${place ?? ""} of the release was signed already by the request ${taken}`,
+        ]);
+      }
+      const given = [...ledger.approvals(subjectWord(subject)), ...ledger.approvals(`request:${hash}`)];
+      const vote = quorum(given, { ...decision, requester: asker.user, now: clock.now() });
+      if (vote.state === "rejected") return deny([`approval: ${vote.by} rejected it`]);
+      if (vote.state === "waiting") return this.#wait(request, hash, asker, decision, vote.have, document);
+      approvals = vote.by;
+    }
+    // From here on the signature counts, though its intent is not written yet.
+    const release = ledger.reserve(request.certificate, decision.rule);
+    try {
+      return await this.#sign(request, hash, asker, {
+        rule: decision.rule,
+        checks: decision.checks,
+        approvals,
+        document: await document(),
+        counted: release,
+        ...(place === undefined ? {} : { place }),
+      });
+    } finally {
+      release();
+    }
+  }
+
+  #decide(request: SigningRequest, asker: Asker): Decision {
+    const config = this.#settings.config.certificates[request.certificate];
+    const loaded = this.#settings.certificates.get(request.certificate);
+    const certificate: { name: string; config: CertificateConfig; validTo: number | null } | null =
+      config === undefined
+        ? null
+        : { name: request.certificate, config, validTo: loaded?.chain[0]?.notAfter ?? null };
+    return decide({
+      request,
+      user: { name: asker.user, config: this.#settings.config.users[asker.user]! },
+      certificate,
+      address: asker.address,
+      now: this.#ports.clock.now(),
+      usage: this.#ports.ledger,
+    });
+  }
+
+  async #wait(
+    request: SigningRequest,
+    hash: string,
+    asker: Asker,
+    decision: Extract<Decision, { outcome: "ask" }>,
+    have: number,
+    document: () => Promise<Blob>,
+  ): Promise<SignOutcome> {
+    const { ledger, clock } = this.#ports;
+    const known = ledger.request(request.id);
+    let expires: string;
+    if (known?.state === "pending") {
+      expires = known.entry.expires;
+    } else {
+      expires = formatInstant(clock.now() + decision.pendingHours * HOUR);
+      await this.record({
+        kind: "pending",
+        ...asker,
+        ...describe(request, hash),
+        rule: line(decision.rule),
+        needed: decision.needed,
+        expires,
+        document: await document(),
+        ...(request.release === undefined
+          ? {}
+          : { release: `${request.release.root}:${request.release.size}:${request.release.index}` }),
+      });
+    }
+    return { state: "pending", request: request.id, needed: decision.needed, have, expires };
+  }
+
+  async #sign(
+    request: SigningRequest,
+    hash: string,
+    asker: Asker,
+    granted: {
+      readonly rule: string;
+      readonly checks: readonly Check[];
+      readonly approvals: readonly GivenApproval[];
+      readonly document: Blob;
+      readonly place?: string;
+      readonly counted: () => void;
+    },
+  ): Promise<SignOutcome> {
+    const { keys, log, ledger, build } = this.#ports;
+    const config = this.#settings.config.certificates[request.certificate]!;
+    const keyConfig = this.#settings.config.keys[config.key]!;
+    const publicKey = keys.publicKey(config.key);
+    if (publicKey === null) {
+      throw new SigningError("signing/key-unavailable", "The key is not available now; try again later.", {
+        key: config.key,
+      });
+    }
+    const certificate = this.#settings.certificates.get(request.certificate);
+    const earlier = ledger.request(request.id);
+    const attempt = earlier?.state === "failed" ? earlier.attempt + 1 : 0;
+    let intent = -1;
+    let over = false;
+    // The one way to the key: the intent is durable, the ticket names exactly these bytes.
+    const useKey = (scheme: Scheme) => (message: Uint8Array) =>
+      this.#queue(config.key).run(asker.user, async () => {
+        if (intent >= 0) throw new Error("one intent allows one signature");
+        intent = await this.record({
+          kind: "intent",
+          ...asker,
+          ...describe(request, hash),
+          attempt,
+          rule: line(granted.rule),
+          checks: granted.checks.map(({ name }) => line(name)),
+          approvals: granted.approvals.map(({ user, nonce }) => line(`${user}:${nonce}`)),
+          expires: request.expires,
+          document: granted.document,
+          ...(granted.place === undefined ? {} : { release: granted.place }),
+        });
+        granted.counted();
+        if (over) {
+          await this.record({
+            kind: "failed",
+            intent,
+            request: request.id,
+            code: "signing/key-failed",
+            reason: "too late",
+          });
+          throw new SigningError("signing/key-failed", "The request was given up before its turn came.");
+        }
+        return keys.sign(keys.issue(config.key, scheme, message, intent), message);
+      });
+    try {
+      const { operation } = request;
+      let reply: Uint8Array;
+      let timestamp: string | undefined;
+      if (operation.kind === "raw") {
+        const allowed = [keyConfig.scheme, ...keyConfig["also-schemes"]];
+        if (!allowed.includes(operation.scheme)) {
+          throw new SigningError("signing/bad-request", `The key does not sign with ${operation.scheme}.`);
+        }
+        reply = await useKey(operation.scheme)(fromBase64(operation.message));
+      } else {
+        if (certificate === undefined) {
+          throw new SigningError("signing/key-unavailable", "The certificate was not imported yet.", {
+            certificate: request.certificate,
+          });
+        }
+        const scheme = schemeFor(keyConfig.scheme, operation.algorithm);
+        const built = await build({
+          operation,
+          chain: certificate.chain,
+          key: publicKey,
+          scheme,
+          sign: useKey(scheme),
+        });
+        reply = built.cms;
+        timestamp = built.timestamp;
+      }
+      const leaf = certificate?.chain[0];
+      const sealed = await log.seal({
+        kind: "result",
+        intent,
+        ...result(request, hash, asker.user),
+        ...(leaf === undefined ? {} : { certificateSha256: fingerprint(leaf) }),
+        ...(timestamp === undefined ? {} : { timestamp: line(timestamp) }),
+        signatureSha256: sha256Hex(reply),
+        reply: await log.keep(reply),
+      });
+      ledger.apply(sealed.entry);
+      return {
+        state: "signed",
+        request: request.id,
+        reply: toBase64(reply),
+        receipt: await log.receipt(sealed),
+      };
+    } catch (error) {
+      over = true;
+      if (intent >= 0) {
+        const { code, message } =
+          error instanceof UpkeepError
+            ? error
+            : { code: "signing/key-failed", message: (error as Error).message };
+        await this.record({
+          kind: "failed",
+          intent,
+          request: request.id,
+          code: line(code),
+          reason: line(message),
+        });
+      }
+      throw error;
+    }
+  }
+
+  async #signedAnswer(entry: EntryOf<"result">): Promise<SignOutcome> {
+    const { log, readBlob } = this.#ports;
+    return {
+      state: "signed",
+      request: entry.request,
+      reply: toBase64(await readBlob(entry.reply)),
+      receipt: await log.receipt({ entry, index: entry.n, checkpoint: log.checkpoint, size: log.covered }),
+    };
+  }
+
+  async #kept(document: Blob): Promise<SigningRequest> {
+    const envelope = parseJson(await this.#ports.readBlob(document));
+    if (!isJsonObject(envelope) || typeof envelope["payload"] !== "string")
+      throw new Error("a kept request is unreadable");
+    return readKeptRequest(fromBase64(envelope["payload"]));
+  }
+
+  #queue(key: string): FairQueue {
+    const known = this.#queues.get(key);
+    if (known !== undefined) return known;
+    const { service, keys } = this.#settings.config;
+    const queue = new FairQueue({
+      name: key,
+      clock: this.#ports.clock,
+      limit: service.queue,
+      parallel: keys[key]!.parallel,
+      timeout: service["key-timeout-seconds"] * 1000,
+      stuck: () => {
+        this.#ports.say("error", "key-stuck", { key });
+        this.#ports.keys.replace(key);
+      },
+    });
+    this.#queues.set(key, queue);
+    return queue;
+  }
+}
+
+/** What approvals of this request are given for. */
+export function subjectOf(request: SigningRequest, hash: string): ApprovalSubject {
+  return request.release === undefined
+    ? { kind: "request", sha256: hash }
+    : { kind: "release", root: request.release.root, size: request.release.size };
+}
+
+export function denied(): SigningError {
+  return new SigningError(
+    "signing/denied",
+    "The request was refused.",
+    {},
+    {
+      hint: "The reason stands in the signer's audit log.",
+    },
+  );
+}
+
+/** The key's kind with the digest that the client asked for. */
+function schemeFor(scheme: Scheme, algorithm: "sha256" | "sha384" | "sha512"): Scheme {
+  if (scheme.startsWith("rsa-pkcs1v15-")) return `rsa-pkcs1v15-${algorithm}`;
+  return scheme;
+}
+
+function result(request: SigningRequest, hash: string, user: string) {
+  const { certificate, operation, file, digest, fileSha256 } = describe(request, hash);
+  return { request: request.id, requestHash: hash, user, certificate, operation, file, digest, fileSha256 };
+}
+
+function describe(request: SigningRequest, hash: string) {
+  return {
+    request: request.id,
+    requestHash: hash,
+    certificate: request.certificate,
+    operation:
+      request.operation.kind === "authenticode"
+        ? `authenticode/${request.operation.format}`
+        : request.operation.kind,
+    file: request.file.name,
+    digest: digestWord(request.operation),
+    fileSha256: request.file.sha256,
+  };
+}

@@ -1,0 +1,402 @@
+// One inner session: hello, sign-in, then calls; what it may ask depends on who signed in.
+
+import type { Clock } from "../core/clock.ts";
+import type { Random } from "../core/random.ts";
+import { fromBase64, toBase64, toHex } from "../core/bytes.ts";
+import { UpkeepError } from "../core/errors.ts";
+import { formatInstant, MINUTE, parseInstant, SECOND, type Instant } from "../core/instant.ts";
+import { sha256Hex } from "../core/digest.ts";
+import { certificatePem } from "../der/x509.ts";
+import type { PublicKey } from "../keys/public-key.ts";
+import { openApproval, subjectWord } from "./approval.ts";
+import { line } from "./audit/entry.ts";
+import { formatNoteKey, type NoteKey } from "./audit/note.ts";
+import type { Budgets } from "./budget.ts";
+import type { UserConfig } from "./config.ts";
+import { openWith } from "./custody.ts";
+import { SigningError } from "./errors.ts";
+import type { TokenChecker } from "./oidc.ts";
+import { NOBODY, passwordFits } from "./password.ts";
+import type { KeyRing, Log } from "./ports.ts";
+import {
+  PROTOCOL_VERSION,
+  type Answers,
+  type CallBody,
+  type CallMessage,
+  type OfferedCertificate,
+  type PendingRequest,
+  type ReplyMessage,
+  type SignIn,
+} from "./protocol.ts";
+import { openRequest } from "./request.ts";
+import { denied, type SigningService } from "./service.ts";
+import type { AuditLog } from "./audit/log.ts";
+import type { Ledger } from "./ledger.ts";
+import { totpStep } from "./totp.ts";
+
+export type SessionPorts = {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly service: SigningService;
+  readonly log: AuditLog;
+  readonly ledger: Ledger;
+  readonly keys: KeyRing;
+  readonly tokens: TokenChecker;
+  readonly logKey: NoteKey;
+  /** Opens what config seals, such as one-time code secrets. */
+  readonly sealKey: Uint8Array;
+  readonly say: Log;
+  /** Shared by all sessions: failed sign-ins per user and per address. */
+  readonly failures: Budgets;
+};
+
+/** What the inner TLS session says about the other side. */
+export type Peer = {
+  readonly key: PublicKey;
+  /** Exporter value: what requests are bound to. */
+  readonly binding: string;
+  /** As the gateway tells it. */
+  readonly address: string;
+};
+
+/**
+ * new --hello--> greeted --sign-in--> open --(time, disabled user, connection)--> ended
+ * Any call out of its state, and the third failed sign-in, ends the session.
+ */
+type State = "new" | "greeted" | "open" | "ended";
+const ALLOWED: { readonly [S in State]: readonly CallBody["type"][] } = {
+  new: ["hello"],
+  greeted: ["sign-in"],
+  open: ["certificates", "sign", "status", "pending", "approve"],
+  ended: [],
+};
+
+const MAX_TRIES = 3;
+/** Failed sign-ins: a handful at once, then one every 30 seconds, per user and per address. */
+export const FAILURE_BUDGET = { rate: 1 / 30, burst: 5 } as const;
+
+export class SigningSession {
+  readonly id: string;
+  readonly #ports: SessionPorts;
+  readonly #peer: Peer;
+  readonly #spki: string;
+  #state: State = "new";
+  #user = "";
+  #tries = 0;
+  #until: Instant = 0;
+
+  constructor(ports: SessionPorts, peer: Peer) {
+    this.#ports = ports;
+    this.#peer = peer;
+    this.#spki = sha256Hex(peer.key.spki);
+    this.id = toHex(ports.random.bytes(16));
+  }
+
+  get ended(): boolean {
+    return this.#state === "ended";
+  }
+
+  get user(): string {
+    return this.#user;
+  }
+
+  /** Never throws: a refusal is a reply, and one that breaks the rules ends the session. */
+  async handle(call: CallMessage): Promise<ReplyMessage> {
+    const { seq } = call;
+    try {
+      return { seq, ok: true, answer: await this.#answer(call) };
+    } catch (error) {
+      if (error instanceof UpkeepError) {
+        this.#ports.say("info", "refused", {
+          session: this.id,
+          user: this.#user,
+          call: call.type,
+          code: error.code,
+        });
+        return { seq, ok: false, code: error.code, message: error.message };
+      }
+      this.#ports.say("error", "failed", { session: this.id, call: call.type, what: line(String(error)) });
+      return { seq, ok: false, code: "signing/key-failed", message: "The signer could not do it." };
+    }
+  }
+
+  /** Ends the session if its user was disabled or removed, or its time is up; says whether it did. */
+  async review(): Promise<boolean> {
+    if (this.#state !== "open") return false;
+    const why = !this.#userStillIn()
+      ? "the user was disabled or removed"
+      : this.#ports.clock.now() >= this.#until
+        ? "its time was up"
+        : null;
+    if (why === null) return false;
+    await this.end(why);
+    return true;
+  }
+
+  async end(reason: string): Promise<void> {
+    const was = this.#state;
+    this.#state = "ended";
+    if (was === "open")
+      await this.#ports.service.record({ kind: "session-end", session: this.id, reason: line(reason) });
+  }
+
+  async #answer(call: CallMessage): Promise<Answers[CallBody["type"]]> {
+    if (this.#state === "open" && (await this.review())) throw ended();
+    if (!ALLOWED[this.#state].includes(call.type)) {
+      await this.end(`a ${call.type} out of turn`);
+      throw ended();
+    }
+    switch (call.type) {
+      case "hello":
+        return this.#hello(call.versions);
+      case "sign-in":
+        return this.#signIn(call);
+      case "certificates":
+        return { certificates: this.#certificates() };
+      case "sign":
+        return this.#sign(call.envelope);
+      case "status":
+        return this.#ports.service.status(call.request, this.#asker());
+      case "pending":
+        return { requests: this.#pending() };
+      case "approve":
+        return this.#approve(call.envelope);
+    }
+  }
+
+  #hello(versions: readonly number[]): Answers["hello"] {
+    if (!versions.includes(PROTOCOL_VERSION)) {
+      throw new SigningError(
+        "signing/bad-request",
+        `This signer speaks protocol version ${PROTOCOL_VERSION}.`,
+      );
+    }
+    this.#state = "greeted";
+    const { service, logKey, clock } = this.#ports;
+    return {
+      version: PROTOCOL_VERSION,
+      signer: service.config.service.name,
+      log: formatNoteKey(logKey),
+      time: formatInstant(clock.now()),
+    };
+  }
+
+  async #signIn(given: SignIn): Promise<Answers["sign-in"]> {
+    const { service, clock, failures } = this.#ports;
+    const claimed = given.method === "password" ? line(given.user) : "";
+    const session = {
+      kind: "session",
+      session: this.id,
+      address: line(this.#peer.address),
+      spki: this.#spki,
+      key: toBase64(this.#peer.key.spki),
+      method: given.method,
+    } as const;
+    try {
+      const { user, used } = await this.#identify(given);
+      const config = service.config.users[user];
+      if (config === undefined || config.disabled) throw refused(`the user ${user} is disabled`);
+      await service.record({
+        ...session,
+        user,
+        outcome: "accepted",
+        reason: "",
+        ...(used === undefined ? {} : { used }),
+      });
+      this.#user = user;
+      this.#state = "open";
+      this.#until = clock.now() + service.config.service["session-minutes"] * MINUTE;
+      return { user, roles: config.roles, until: formatInstant(this.#until) };
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      failures.take(`address ${this.#peer.address}`, clock.monotonic());
+      if (claimed !== "") failures.take(`user ${claimed}`, clock.monotonic());
+      await service.record({ ...session, user: claimed, outcome: "refused", reason: line(reason) });
+      if (++this.#tries >= MAX_TRIES) this.#state = "ended";
+      // Which of user, password, code, key or token was wrong, or whether the user exists, is said in the log only.
+      throw new SigningError("signing/refused", "Sign-in was refused.");
+    }
+  }
+
+  async #identify(given: SignIn): Promise<{ readonly user: string; readonly used?: string }> {
+    const { service, clock, ledger, tokens } = this.#ports;
+    const { config } = service;
+    const now = clock.now();
+    if (given.method === "key") {
+      const found = Object.entries(config.users).find(
+        ([, user]) => user.kind === "machine" && user.keys.includes(this.#spki),
+      );
+      if (found === undefined) throw refused("no user has this key");
+      const [name, user] = found;
+      if (user.kind === "machine" && user.expires !== undefined && parseInstant(user.expires) <= now) {
+        throw refused(`the user ${name} expired at ${user.expires}`);
+      }
+      return { user: name };
+    }
+    if (given.method === "oidc") {
+      const { user, used } = await tokens.check(given.token, this.#spki, config, now);
+      const first = ledger.usedBy(used);
+      if (first !== undefined && first !== this.#spki) {
+        throw refused(
+          "the token was used before with another key: either it was stolen, or a job was run twice",
+        );
+      }
+      return { user, used };
+    }
+    return this.#password(given.user, given.password, given.code, config.users[given.user]);
+  }
+
+  async #password(
+    name: string,
+    password: string,
+    code: string,
+    user: UserConfig | undefined,
+  ): Promise<{ readonly user: string; readonly used: string }> {
+    const { clock, failures, ledger, sealKey } = this.#ports;
+    const monotonic = clock.monotonic();
+    const throttled =
+      !failures.take(`user ${line(name)}`, monotonic, 0.001) ||
+      !failures.take(`address ${this.#peer.address}`, monotonic, 0.001);
+    const person = user?.kind === "person" ? user : undefined;
+    // An unknown user costs the same work as a known one.
+    const fits = throttled ? false : await passwordFits(password, person?.password ?? NOBODY);
+    if (throttled) throw refused("too many failed sign-ins of this user or from this address");
+    if (person === undefined) throw refused("there is no such person");
+    if (!fits) throw refused("the password is wrong");
+    const secret = openWith(sealKey, parseSealedWord(person.totp), `totp ${name}`);
+    if (secret === null)
+      throw refused("the one-time code secret cannot be opened with this signer's unlock secret");
+    const step = totpStep(secret, code, clock.now());
+    if (step === null) throw refused("the one-time code is wrong");
+    const used = `totp:${name}:${step}`;
+    if (ledger.usedBy(used) !== undefined) throw refused("the one-time code was used before");
+    return { user: name, used };
+  }
+
+  #certificates(): OfferedCertificate[] {
+    const { config, certificates } = this.#ports.service.settings;
+    const offered: OfferedCertificate[] = [];
+    for (const [name, certificate] of Object.entries(config.certificates)) {
+      const rules = Object.values(certificate.policy).filter((rule) => rule.users.includes(this.#user));
+      const key = this.#ports.keys.publicKey(certificate.key);
+      if (rules.length === 0 || certificate.disabled || key === null) continue;
+      const chain = certificates.get(name)?.chain;
+      const keyConfig = config.keys[certificate.key]!;
+      offered.push({
+        name,
+        scheme: keyConfig.scheme,
+        schemes: [keyConfig.scheme, ...keyConfig["also-schemes"]],
+        operations: [...new Set(rules.flatMap((rule) => rule.operations))],
+        spki: toBase64(key.spki),
+        ...(chain === undefined
+          ? {}
+          : { chain: chain.map(certificatePem).join(""), expires: formatInstant(chain[0]!.notAfter) }),
+      });
+    }
+    return offered;
+  }
+
+  #sign(text: string): Promise<Answers["sign"]> {
+    const { service, clock } = this.#ports;
+    const envelope = fromBase64(text);
+    const request = openRequest(envelope, {
+      key: this.#peer.key,
+      user: this.#user,
+      session: this.#peer.binding,
+      signer: service.config.service.name,
+      now: clock.now(),
+    });
+    return service.submit(request, envelope, this.#asker());
+  }
+
+  #pending(): PendingRequest[] {
+    const { ledger, service, clock } = this.#ports;
+    const shown: PendingRequest[] = [];
+    for (const entry of ledger.pending(clock.now())) {
+      const rule = service.config.certificates[entry.certificate]?.policy[entry.rule];
+      if (entry.user !== this.#user && rule?.approvers.includes(this.#user) !== true) continue;
+      const [root, size, index] = entry.release?.split(":") ?? [];
+      const subject = root === undefined ? `request:${entry.requestHash}` : `release:${root}:${size ?? ""}`;
+      const have = new Set(
+        ledger
+          .approvals(subject)
+          .filter((given) => given.user !== entry.user)
+          .map((given) => given.user),
+      ).size;
+      shown.push({
+        request: entry.request,
+        requestHash: entry.requestHash,
+        user: entry.user,
+        certificate: entry.certificate,
+        operation: entry.operation,
+        file: entry.file,
+        digest: entry.digest,
+        address: entry.address,
+        since: entry.time,
+        expires: entry.expires,
+        needed: entry.needed,
+        have,
+        ...(root === undefined ? {} : { release: { root, size: Number(size), index: Number(index) } }),
+      });
+    }
+    return shown;
+  }
+
+  async #approve(text: string): Promise<Answers["approve"]> {
+    const { service, log, ledger, clock } = this.#ports;
+    const user = service.config.users[this.#user]!;
+    const envelope = fromBase64(text);
+    if (!user.roles.includes("approver") || user.kind === "ci") throw denied();
+    // A person whose approval keys are known approves with one of them only.
+    if (
+      user.kind === "person" &&
+      user["approval-keys"].length > 0 &&
+      !user["approval-keys"].includes(this.#spki)
+    )
+      throw denied();
+    const approval = openApproval(envelope, {
+      keys: [this.#peer.key],
+      user: this.#user,
+      signer: service.config.service.name,
+      now: clock.now(),
+    });
+    const subject = subjectWord(approval.subject);
+    await service.record({
+      kind: "approval",
+      ...this.#asker(),
+      subject,
+      decision: approval.decision,
+      nonce: approval.nonce,
+      expires: approval.expires,
+      document: await log.keep(envelope),
+    });
+    return { subject, have: new Set(ledger.approvals(subject).map((given) => given.user)).size };
+  }
+
+  #asker() {
+    return { user: this.#user, session: this.id, address: line(this.#peer.address) };
+  }
+
+  #userStillIn(): boolean {
+    const user = this.#ports.service.config.users[this.#user];
+    if (user === undefined || user.disabled) return false;
+    return user.kind !== "machine" || user.keys.includes(this.#spki);
+  }
+}
+
+/** `nonce.ciphertext`: the form in which configuration carries a sealed secret. */
+export function parseSealedWord(word: string): { readonly nonce: string; readonly ciphertext: string } {
+  const [nonce = "", ciphertext = ""] = word.split(".");
+  return { nonce, ciphertext };
+}
+
+function refused(what: string): SigningError {
+  return new SigningError("signing/refused", `Sign-in failed: ${what}.`);
+}
+
+function ended(): SigningError {
+  return new SigningError("signing/refused", "The session ended.");
+}
+
+/** Sessions are reviewed this often; a disabled user is out within it. */
+export const REVIEW_EVERY = SECOND;
