@@ -2,9 +2,11 @@
 
 import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
+import { deviceNoun, fleetNoun, reportNoun, tokenNoun } from "./fleet.ts";
 import { keyNoun } from "./key.ts";
 import { releaseNoun } from "./release.ts";
 import { repoNoun } from "./repo.ts";
+import { serverCommand } from "./server.ts";
 import { verifyCommand } from "./verify.ts";
 
 const completion: CommandSpec = {
@@ -24,4 +26,15 @@ const completion: CommandSpec = {
   },
 };
 
-export const TABLE: readonly TableEntry[] = [keyNoun, repoNoun, releaseNoun, verifyCommand, completion];
+export const TABLE: readonly TableEntry[] = [
+  keyNoun,
+  repoNoun,
+  releaseNoun,
+  serverCommand,
+  fleetNoun,
+  deviceNoun,
+  tokenNoun,
+  reportNoun,
+  verifyCommand,
+  completion,
+];
