@@ -197,27 +197,29 @@ export function readOid(value: Der): string {
   if (bytes.length === 0 || bytes.length > 64 || bytes[bytes.length - 1]! >= 0x80)
     throw malformed("an OBJECT IDENTIFIER is empty, too long or cut off", value.start);
   const arcs: (number | bigint)[] = [];
-  let arc = 0;
-  let begun = false;
-  for (const byte of bytes) {
-    if (!begun && byte === 0x80)
+  for (let from = 0; from < bytes.length;) {
+    if (bytes[from] === 0x80)
       throw notCanonical("an OBJECT IDENTIFIER has a superfluous leading group", value.start);
-    begun = true;
-    arc = arc * 128 + (byte & 0x7f);
-    if (arc > Number.MAX_SAFE_INTEGER / 128)
-      throw new DerError("der/unexpected", "An OBJECT IDENTIFIER has an arc beyond 46 bits.", {
-        at: value.start,
-      });
-    if (byte < 0x80) {
-      if (arcs.length === 0) {
-        const first = Math.min(2, Math.floor(arc / 40));
-        arcs.push(first, arc - first * 40);
-      } else arcs.push(arc);
-      arc = 0;
-      begun = false;
-    }
+    let to = from;
+    while (bytes[to]! >= 0x80) to++;
+    const arc = readArc(bytes.subarray(from, to + 1), value);
+    if (arcs.length === 0) {
+      const first = Math.min(2, Math.floor(Number(arc) / 40));
+      arcs.push(first, typeof arc === "number" ? arc - first * 40 : arc - BigInt(first * 40));
+    } else arcs.push(arc);
+    from = to + 1;
   }
   return arcs.join(".");
+}
+
+/** Six groups are 42 bits; nineteen are 133, enough for the 128-bit numbers under 2.25 (X.667). */
+function readArc(groups: Uint8Array, value: Der): number | bigint {
+  if (groups.length <= 6) return groups.reduce((sum, group) => sum * 128 + (group & 0x7f), 0);
+  if (groups.length > 19)
+    throw new DerError("der/unexpected", "An OBJECT IDENTIFIER has an arc beyond 133 bits.", {
+      at: value.start,
+    });
+  return groups.reduce((sum, group) => sum * 128n + BigInt(group & 0x7f), 0n);
 }
 
 const UTC = /^(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/;

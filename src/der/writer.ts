@@ -89,23 +89,17 @@ const OIDS = new Map<string, Uint8Array>();
 export function oid(dotted: string): Uint8Array {
   const known = OIDS.get(dotted);
   if (known !== undefined) return known;
-  const arcs = /^[0-2](\.(0|[1-9]\d*))+$/.test(dotted) ? dotted.split(".").map(Number) : [];
+  const arcs = /^[0-2](\.(0|[1-9]\d{0,38}))+$/.test(dotted) ? dotted.split(".").map(BigInt) : [];
   const [first, second, ...rest] = arcs;
-  if (
-    first === undefined ||
-    second === undefined ||
-    (first < 2 && second > 39) ||
-    arcs.some((arc) => !Number.isSafeInteger(arc))
-  ) {
+  if (first === undefined || second === undefined || (first < 2n && second > 39n)) {
     throw new DerError("der/bad-value", `"${dotted.slice(0, 60)}" is not an object identifier.`, {
       text: dotted.slice(0, 60),
     });
   }
   const bytes: number[] = [];
-  for (const arc of [first * 40 + second, ...rest]) {
-    const groups = [arc % 128];
-    for (let left = Math.floor(arc / 128); left > 0; left = Math.floor(left / 128))
-      groups.unshift((left % 128) | 0x80);
+  for (const arc of [first * 40n + second, ...rest]) {
+    const groups = [Number(arc % 128n)];
+    for (let left = arc / 128n; left > 0n; left /= 128n) groups.unshift(Number(left % 128n) | 0x80);
     bytes.push(...groups);
   }
   const out = element(tags.OID, Uint8Array.from(bytes));

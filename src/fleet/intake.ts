@@ -5,12 +5,23 @@ import { compareVersions, parseVersion } from "../core/version.ts";
 import type { OpenedReport, Report } from "../report/report.ts";
 import { chainFit } from "../report/report.ts";
 import { raiseAlarm } from "./alarms.ts";
-import type { Catalogue } from "./decide.ts";
 import type { Device, DeviceComponent, StoredReport } from "./records.ts";
 import type { FleetRecords } from "./store.ts";
 
 /** Reports kept of one device; older ones go. */
 export const REPORTS_KEPT = 500;
+
+/** Does the repository list this release? Also true while nobody can tell. */
+export type IsListed = (product: string, version: string) => boolean;
+
+/** The releases a report says to run. */
+export function releasesIn(
+  report: Report,
+): readonly { readonly product: string; readonly version: string }[] {
+  if (report.kind === "alarm") return [];
+  const told = report.kind === "attempt" ? [report] : report.components;
+  return told.flatMap(({ product, running }) => (running === null ? [] : [{ product, version: running }]));
+}
 
 export type Intake = "accepted" | "duplicate" | "conflict";
 
@@ -20,7 +31,7 @@ export type Intake = "accepted" | "duplicate" | "conflict";
  */
 export async function takeReport(
   records: FleetRecords,
-  catalogue: Catalogue,
+  isListed: IsListed,
   now: Instant,
   device: Device,
   opened: OpenedReport,
@@ -54,7 +65,7 @@ export async function takeReport(
   if (fit !== "old") {
     await records.changeDevice(device.id, { lastSequence: report.sequence, lastReport: payloadSha256 });
   }
-  await noteRunning(records, catalogue, device, report, alarm);
+  await noteRunning(records, isListed, device, report, alarm);
   if (report.kind === "alarm") await alarm(report.code, report.reason);
   if (report.sequence % 50 === 0) await records.pruneReports(device.id, REPORTS_KEPT);
   return "accepted";
@@ -62,7 +73,7 @@ export async function takeReport(
 
 async function noteRunning(
   records: FleetRecords,
-  catalogue: Catalogue,
+  isListed: IsListed,
   device: Device,
   report: Report,
   alarm: (code: string, detail: string) => Promise<void>,
@@ -94,7 +105,7 @@ async function noteRunning(
     await records.putComponent(now);
     if (now.running === null) continue;
     // C34: a version nobody published is noticed; nothing is ever withheld because of it.
-    if (catalogue.timestamp() !== null && catalogue.byVersion(now.product, now.running) === null) {
+    if (!isListed(now.product, now.running)) {
       await alarm(
         "device/unlisted-version",
         `${now.product} ${now.running} is said to run, but the repository lists no such release.`,

@@ -75,7 +75,7 @@ export function httpSource(address: string, options: HttpSourceOptions = {}): So
         ? fail("mirror/aborted", "the caller gave up", wanted.signal.reason)
         : fail("mirror/unreachable", `the connection failed (${reasonOf(cause)})`, cause);
 
-    let url = new URL(path, base);
+    let url = new URL(path, base.href);
     for (let hop = 0; ; hop++) {
       let answer: IncomingMessage;
       try {
@@ -87,7 +87,7 @@ export function httpSource(address: string, options: HttpSourceOptions = {}): So
       const { location } = answer.headers;
       if ([301, 302, 303, 307, 308].includes(status) && location !== undefined) {
         answer.destroy();
-        const next = URL.canParse(location, url) ? new URL(location, url) : null;
+        const next = URL.canParse(location, url.href) ? new URL(location, url.href) : null;
         if (next === null || next.origin !== base.origin)
           throw fail("mirror/bad-answer", "it redirects to another place");
         if (hop >= redirects) throw fail("mirror/bad-answer", `it redirects more than ${redirects} times`);

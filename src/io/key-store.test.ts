@@ -132,7 +132,7 @@ describe("the key store", () => {
       created,
     });
     await keys.signer("x");
-    const here = await keys.signersOf([info.publicKey.keyid, "0".repeat(64)]);
+    const here = await keys.signersFor([info.publicKey, readKeyInfo(file(null)).publicKey]);
     assert.deepEqual(
       here.map((signer) => signer.publicKey.keyid),
       [info.publicKey.keyid],

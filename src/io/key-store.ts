@@ -1,14 +1,16 @@
 // Private keys in a folder: one file each, readable by their owner only.
 
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
+import { toHex } from "../core/bytes.ts";
 import { makeDirectories, statOrNull, type Disk } from "../core/disk.ts";
 import type { Instant } from "../core/instant.ts";
 import type { Random } from "../core/random.ts";
 import { nameSchema, z } from "../core/schema.ts";
 import { KeyError } from "../keys/errors.ts";
 import { KEY_FILE_LIMIT, openKeyFile, readKeyInfo, writeKeyFile, type KeyInfo } from "../keys/key-file.ts";
+import type { PublicKey } from "../keys/public-key.ts";
 import { SCHEMES, type Scheme } from "../keys/scheme.ts";
-import type { Signer } from "../keys/signer.ts";
+import { localSigner, type Signer } from "../keys/signer.ts";
 
 /** Asked once per wrapped key; null means that nobody can be asked. */
 export type AskPassphrase = (info: KeyInfo) => Promise<string | null>;
@@ -20,8 +22,8 @@ export interface KeyStore {
   /** By name, key id or a beginning of it (8 digits or more). Errors: `key/not-found`, `key/ambiguous`, `key/readable-by-others`. */
   find(nameOrId: string): Promise<KeyInfo>;
   signer(nameOrId: string): Promise<Signer>;
-  /** Every key of the store that is among these ids; the others are elsewhere, which is no error. */
-  signersOf(keyids: readonly string[]): Promise<readonly Signer[]>;
+  /** Every key of the store that is among these, whatever their ids; the others are elsewhere, which is no error. */
+  signersFor(wanted: readonly PublicKey[]): Promise<readonly Signer[]>;
   /** Makes a key and its file. Throws `key/exists`. */
   create(key: {
     readonly name: string;
@@ -101,8 +103,9 @@ export function openKeyStore(
     list,
     find,
     signer,
-    signersOf: async (keyids) => {
-      const here = (await list()).filter((info) => keyids.includes(info.publicKey.keyid));
+    signersFor: async (wanted) => {
+      const spki = new Set(wanted.map((key) => toHex(key.spki)));
+      const here = (await list()).filter((info) => spki.has(toHex(info.publicKey.spki)));
       const signers: Signer[] = [];
       for (const info of here) signers.push(await signer(info.name));
       return signers;
@@ -125,12 +128,12 @@ export function openKeyStore(
           { hint: "Choose another name, or move the old file away first." },
         );
       }
-      const bytes = writeKeyFile(
-        { name, scheme, created, privateKey: generateKey(scheme), passphrase },
-        random,
-      );
+      const privateKey = generateKey(scheme);
+      const bytes = writeKeyFile({ name, scheme, created, privateKey, passphrase }, random);
       await writeNew(disk, path, bytes);
-      return readKeyInfo(bytes);
+      const info = readKeyInfo(bytes);
+      opened.set(info.publicKey.keyid, localSigner(privateKey, scheme));
+      return info;
     },
   };
 }

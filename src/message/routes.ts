@@ -77,8 +77,12 @@ export const ROUTES = {
 
 export type Routes = typeof ROUTES;
 export type RouteName = keyof Routes;
-export type RequestOf<N extends RouteName> = Routes[N] extends Route<infer R, unknown> ? R : never;
-export type AnswerOf<N extends RouteName> = Routes[N] extends Route<never, infer A> ? A : never;
+export type RequestOf<N extends RouteName> = Routes[N] extends { readonly request: Schema<infer R> }
+  ? R
+  : never;
+export type AnswerOf<N extends RouteName> = Routes[N] extends { readonly answer: Schema<infer A> }
+  ? A
+  : never;
 
 /** The wake-up stream stands beside the table because its answer is a stream. */
 export const WAKE_PATH = "/v1/wake";

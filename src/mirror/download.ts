@@ -40,8 +40,10 @@ export async function downloadFile(download: Download): Promise<void> {
   const { disk, to, length } = download;
   const path = `${to}.part`;
   const part = await disk.open(path, "write", 0o600);
+  let kept = 0;
   try {
     const { size } = await disk.stat(path);
+    kept = size;
     const room = await disk.free(parentOf(path));
     if (room < length - size) {
       throw new DiskError("disk/full", `${to} needs ${length - size} bytes and the volume has ${room}.`, {
@@ -51,10 +53,17 @@ export async function downloadFile(download: Download): Promise<void> {
       });
     }
     const state = new Part(part, download);
-    await state.resume(size);
-    await fill(download, state);
-    await part.truncate(length);
+    try {
+      await state.resume(size);
+      await fill(download, state);
+    } finally {
+      kept = state.received;
+    }
     await part.sync();
+  } catch (error) {
+    // Nothing worth resuming: nothing is left behind.
+    if (kept === 0) await disk.removeFile(path);
+    throw error;
   } finally {
     await part.close();
   }
@@ -67,7 +76,7 @@ async function fill(download: Download, part: Part): Promise<void> {
   const { sources, from, length, tools, signal } = download;
   const failures: Failure[] = [];
   let left = sources;
-  for (let round = 0; round < tools.retry.rounds; round++) {
+  for (let round = 0; left.length > 0 && round < tools.retry.rounds; round++) {
     if (round > 0) await pause(tools, round, signal);
     const again: Source[] = [];
     for (const source of left) {

@@ -21,7 +21,7 @@ import type {
   Body,
   RoleType,
 } from "./metadata.ts";
-import { roleNameProblem } from "./names.ts";
+import { roleNameProblem, TOP_ROLES } from "./names.ts";
 
 /** Throws `repository/malformed`; `facts.fields` lists what is wrong where. So do the other three. */
 export function parseRoot(bytes: Uint8Array): Signed<Root> {
@@ -67,11 +67,12 @@ export function parseSnapshot(bytes: Uint8Array): Signed<Snapshot> {
   return parse(bytes, "snapshot", (f, o) => {
     const meta = new Map<string, MetaFile>();
     const listed = f.object(o, "meta");
-    for (const file in listed) {
+    for (const file of Object.keys(listed)) {
       f.within(`meta.${file}`, () => {
         const role = file.endsWith(".json") ? file.slice(0, -5) : "";
-        const bad = role === "targets" ? null : roleNameProblem(role);
-        if (bad !== null) f.problem("", `not the file of a targets role: ${bad}`);
+        // Some repositories list their root here too; it is bound by versions and otherwise of no use.
+        const bad = (TOP_ROLES as readonly string[]).includes(role) ? null : roleNameProblem(role);
+        if (bad !== null) f.problem("", `not the file of a role: ${bad}`);
         meta.set(role, metaFile(f, f.object(listed, file, true)));
       });
     }
@@ -83,7 +84,7 @@ export function parseTargets(bytes: Uint8Array): Signed<Targets> {
   return parse(bytes, "targets", (f, o) => {
     const targets = new Map<string, TargetFile>();
     const listed = f.object(o, "targets");
-    for (const name in listed) targets.set(name, targetFile(f, name, listed[name]!));
+    for (const name of Object.keys(listed)) targets.set(name, targetFile(f, name, listed[name]!));
     return {
       ...common(f, o, "targets"),
       targets,

@@ -1,0 +1,544 @@
+// The agent of one device: joins check, components, reports and status, with one lock over everything that changes something.
+
+import { makeDirectories, removeTree, writeAtomic } from "../core/disk.ts";
+import { toUtf8 } from "../core/bytes.ts";
+import { formatInstant, type Instant } from "../core/instant.ts";
+import { UpkeepError } from "../core/errors.ts";
+import { nameSchema, z } from "../core/schema.ts";
+import {
+  askWhatToRun,
+  inOrder,
+  isRelease,
+  loadAssigned,
+  loadChannel,
+  loadRelease,
+  type AssignedRelease,
+  type Instructions,
+} from "./check.ts";
+import { reportOf } from "./attempt-report.ts";
+import { openComponent, type Component } from "./component.ts";
+import { AgentError, codeOf, sentenceOf } from "./errors.ts";
+import { openOutbox, type Outbox } from "./outbox.ts";
+import type { DeviceIdentity, Repository, UpdateServer, World } from "./ports.ts";
+import { CRASH_LOOP } from "../process/restart.ts";
+import { componentSettings, type Settings } from "./settings.ts";
+import type { CheckStatus, ComponentStatus, Status } from "./status.ts";
+import {
+  goBack,
+  recoverComponent,
+  updateComponent,
+  type ComponentResult,
+  type Offer,
+  type Refusals,
+  type Update,
+} from "./update-component.ts";
+
+export type AgentParts = {
+  readonly world: World;
+  readonly folder: string;
+  readonly identity: DeviceIdentity;
+  readonly repository: Repository;
+  readonly server: UpdateServer;
+  readonly settings: Settings;
+  readonly pid: number;
+};
+
+export type Trigger = "start" | "schedule" | "wake-up" | "operator";
+
+export type CheckResult = {
+  readonly at: string;
+  readonly components: readonly ComponentResult[];
+  /** Why the check as a whole came to nothing; null if it went through. */
+  readonly failure: { readonly code: string; readonly message: string; readonly hint: string | null } | null;
+  /** What the server asked for. */
+  readonly interval: number | null;
+  readonly seq: number | null;
+  readonly retryAfter: number | null;
+};
+
+/** Steps from a very old version on the way to the assigned one, at most. */
+const MAX_STEPS = 256;
+
+export class Agent {
+  readonly parts: AgentParts;
+  readonly outbox: Outbox;
+  readonly #components = new Map<string, Component>();
+  readonly #refusals: Refusals = new Map();
+  /** The running change, which later callers join or wait for. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #check: { readonly byHand: boolean; readonly result: Promise<CheckResult> } | null = null;
+  readonly #results = new Map<string, ComponentResult>();
+  readonly #progress = new Map<string, ComponentStatus["attempt"]>();
+  #lastCheck: CheckStatus | null = null;
+  #doing: Status["doing"] = "starting";
+  #waiting: { readonly why: string; readonly until: Instant } | null = null;
+  wakeUps: Status["wakeUps"] = "disconnected";
+  readonly #stopping = new AbortController();
+
+  constructor(parts: AgentParts, outbox: Outbox) {
+    this.parts = parts;
+    this.outbox = outbox;
+  }
+
+  get components(): readonly Component[] {
+    return [...this.#components.values()];
+  }
+
+  get stopped(): AbortSignal {
+    return this.#stopping.signal;
+  }
+
+  /** Opens every component that is on disk and finishes what an earlier run left. What cannot be finished is told and tried again at each check. */
+  async start(): Promise<void> {
+    const { world, folder } = this.parts;
+    await makeDirectories(world.disk, `${folder}/components`);
+    await makeDirectories(world.disk, `${folder}/download`);
+    for (const name of await world.disk.list(`${folder}/components`)) {
+      if (!z.safeParse(nameSchema, name).success) continue;
+      await this.#guarded(name, async () => {
+        await this.#open(name);
+      });
+    }
+    await this.#exclusive(() => this.#recoverAll(false));
+    await this.#collectDownloads();
+    await this.writeStatus();
+  }
+
+  /** Removes downloads that no attempt of any component is about. */
+  async #collectDownloads(): Promise<void> {
+    const { world, folder } = this.parts;
+    const wanted = new Set(
+      this.components.map((component) => `${component.attempt?.begin.to.sha256 ?? ""}.part`),
+    );
+    for (const name of await world.disk.list(`${folder}/download`)) {
+      if (wanted.has(name)) continue;
+      await removeTree(world.disk, `${folder}/download/${name}`).catch((error: unknown) => {
+        world.log({ level: "warn", event: "download-stays", name, message: sentenceOf(error) });
+      });
+    }
+  }
+
+  /** A check. Who calls while one runs joins it; an operator's call that finds another's running waits for it and then runs its own. */
+  check(trigger: Trigger): Promise<CheckResult> {
+    const byHand = trigger === "operator";
+    if (this.#check !== null && (this.#check.byHand || !byHand)) return this.#check.result;
+    const result = this.#exclusive(() => this.#runCheck(trigger)).finally(() => {
+      if (this.#check?.result === result) this.#check = null;
+    });
+    this.#check = { byHand, result };
+    return result;
+  }
+
+  /** Starts again what ended by itself, with growing pauses; tells people when that happens again and again. */
+  async tend(): Promise<void> {
+    for (const component of this.components) {
+      await this.#guarded(component.product, async () => {
+        const ends = await component.restartIfEnded();
+        if (ends === CRASH_LOOP)
+          await this.#alarm(
+            `crash-loop ${component.product}`,
+            "process/crash-loop",
+            `${component.product} ended ${ends} times in a row; it is started again with growing pauses.`,
+            component.product,
+          );
+      });
+    }
+  }
+
+  /** Back to the version before, by hand. Errors: `agent/not-installed`, `agent/nothing-to-go-back-to`, `agent/interrupted`. */
+  rollBack(product: string): Promise<ComponentResult> {
+    return this.#exclusive(async () => {
+      const component = this.#components.get(product);
+      if (component === undefined)
+        throw new AgentError("agent/not-installed", `${product} is not installed on this device.`, {
+          product,
+        });
+      await this.#recover(component, true);
+      const result = await goBack(this.#update(component, true));
+      this.#results.set(product, result);
+      await this.#flush();
+      await this.writeStatus();
+      return result;
+    });
+  }
+
+  /** Stops everything in good order: what is watched is marked as paused, components end, reports stay in the outbox. */
+  async stop(): Promise<void> {
+    this.#doing = "stopping";
+    this.#stopping.abort(new AgentError("agent/stopping", "The agent is stopping.", {}));
+    await this.#turn.catch(() => undefined);
+    for (const component of this.components) await this.#guarded(component.product, () => component.stop());
+    this.#doing = "stopped";
+    await this.writeStatus();
+  }
+
+  /** Sends what waits, if the server can be reached. */
+  async #flush(): Promise<void> {
+    const { server, world } = this.parts;
+    try {
+      await this.outbox.send((envelopes) => server.sendReports(envelopes, this.stopped));
+    } catch (error) {
+      if (!(error instanceof UpkeepError)) throw error;
+      world.log({
+        level: "warn",
+        event: "reports-wait",
+        waiting: this.outbox.waiting,
+        code: error.code,
+        message: sentenceOf(error),
+      });
+    }
+  }
+
+  async #runCheck(trigger: Trigger): Promise<CheckResult> {
+    const { world } = this.parts;
+    const at = formatInstant(world.clock.now());
+    const byHand = trigger === "operator";
+    this.#doing = "checking";
+    world.log({ level: "info", event: "check", trigger });
+    const components: ComponentResult[] = [];
+    let failure: CheckResult["failure"] = null;
+    let instructions: Instructions | null = null;
+    let retryAfter: number | null = null;
+    try {
+      await this.writeStatus();
+      await this.#recoverAll(byHand);
+      instructions = await this.#ask();
+      await this.outbox.clear("check ");
+      components.push(...(await this.#applyAll(instructions, byHand)));
+    } catch (error) {
+      if (!(error instanceof UpkeepError)) {
+        world.log({ level: "error", event: "unforeseen", at: "check", message: sentenceOf(error) });
+        if (!(error instanceof Error)) throw error;
+      }
+      failure = {
+        code: codeOf(error),
+        message: sentenceOf(error),
+        hint: error instanceof UpkeepError ? (error.hint ?? null) : null,
+      };
+      retryAfter = retryAfterOf(error);
+      world.log({ level: "error", event: "check-failed", code: failure.code, message: failure.message });
+      await this.#alarm(`check ${failure.code}`, failure.code, failure.message, null);
+    }
+    await this.#flush();
+    for (const result of components) this.#results.set(result.product, result);
+    this.#lastCheck = {
+      at,
+      result: failure === null ? "ok" : "failed",
+      code: failure?.code ?? null,
+      message: failure?.message ?? null,
+    };
+    this.#doing = "waiting";
+    await this.writeStatus();
+    return {
+      at,
+      components,
+      failure,
+      interval: instructions?.interval ?? null,
+      seq: instructions?.seq ?? null,
+      retryAfter,
+    };
+  }
+
+  async #ask(): Promise<Instructions> {
+    const { world, identity, repository, server } = this.parts;
+    const running = [];
+    for (const component of this.components)
+      running.push({ product: component.product, version: await component.running() });
+    return askWhatToRun({ world, identity, repository, server, signal: this.stopped }, running);
+  }
+
+  async #applyAll(instructions: Instructions, byHand: boolean): Promise<ComponentResult[]> {
+    const results: ComponentResult[] = [];
+    const offers: { assigned: AssignedRelease; candidate: Offer["candidate"] }[] = [];
+    for (const assigned of instructions.assignment.components) {
+      const { product } = assigned;
+      if (!isRelease(assigned)) {
+        const until = assigned.hold.until === undefined ? null : Date.parse(assigned.hold.until);
+        results.push(await this.#held(product, assigned.hold.reason, until));
+        continue;
+      }
+      // One component's trouble does not keep the others from their updates.
+      const candidate = await this.#orRefused(product, assigned.release.version, results, () =>
+        loadAssigned(instructions, assigned),
+      );
+      if (candidate !== null) offers.push({ assigned, candidate });
+    }
+    for (const { assigned, candidate } of inOrder(offers)) {
+      const { product } = assigned;
+      const result = await this.#orRefused(product, candidate.manifest.version, results, () =>
+        this.#apply(instructions, assigned, candidate, byHand),
+      );
+      if (result === null) continue;
+      results.push(result);
+      if (
+        result.result === "refused" &&
+        result.code !== null &&
+        this.#components.get(product)?.attempt?.end?.code !== result.code
+      )
+        await this.#alarm(
+          `refused ${product} ${result.code} ${result.to ?? ""}`,
+          result.code,
+          result.reason,
+          product,
+        );
+      if (result.result === "current" || result.result === "updated")
+        await this.outbox.clear(`refused ${product} `);
+    }
+    return results;
+  }
+
+  /** Runs the action; an error of ours becomes a refusal of this component, with an alarm. Stopping and interruptions go through. */
+  async #orRefused<T>(
+    product: string,
+    version: string,
+    results: ComponentResult[],
+    action: () => Promise<T>,
+  ): Promise<T | null> {
+    try {
+      return await action();
+    } catch (error) {
+      if (!(error instanceof UpkeepError) || error.code === "agent/stopping") throw error;
+      const [code, reason] = [error.code, sentenceOf(error)];
+      const component = this.#components.get(product);
+      const running = component === undefined ? null : await component.running();
+      const result = code === "agent/interrupted" ? "waiting" : "refused";
+      results.push({ product, result, from: running, to: version, running, code, reason, until: null });
+      this.parts.world.log({ level: "error", event: "refused", product, version, code, message: reason });
+      await this.#alarm(`refused ${product} ${code} ${version}`, code, reason, product);
+      return null;
+    }
+  }
+
+  async #apply(
+    instructions: Instructions,
+    assigned: AssignedRelease,
+    aim: Offer["candidate"],
+    byHand: boolean,
+  ): Promise<ComponentResult> {
+    const { product, channel: name } = assigned;
+    const component = await this.#open(product);
+    const channel = await loadChannel(instructions, product, name);
+    const { releases, trusted } = instructions;
+    let candidate = aim;
+    for (let steps = 0; steps < MAX_STEPS; steps++) {
+      const others = new Map<string, string>();
+      for (const other of this.components)
+        if (other !== component && other.state.committed !== null)
+          others.set(other.product, other.state.committed.version);
+      const result = await updateComponent(this.#update(component, byHand), {
+        releases,
+        channel,
+        candidate,
+        others,
+      });
+      if ("step" in result) {
+        candidate = await loadRelease(releases, trusted, product, result.step.version);
+        continue;
+      }
+      this.parts.world.log({ level: result.code === null ? "info" : "warn", event: "component", ...result });
+      // A step on the way was taken: on to the next one, or to the aim.
+      if (result.result === "updated" && candidate !== aim) candidate = aim;
+      else return result;
+    }
+    throw new AgentError(
+      "agent/refused",
+      `The channel leads ${product} through more than ${MAX_STEPS} steps.`,
+      { product },
+    );
+  }
+
+  async #held(product: string, hold: string, until: Instant | null): Promise<ComponentResult> {
+    const running = (await this.#components.get(product)?.running()) ?? null;
+    const reason = HOLD_SENTENCES[hold] ?? `The server holds it back (${hold}).`;
+    return { product, result: "held", from: running, to: null, running, code: null, reason, until };
+  }
+
+  async #open(product: string): Promise<Component> {
+    const known = this.#components.get(product);
+    if (known !== undefined) return known;
+    const { world, folder, settings } = this.parts;
+    const component = await openComponent(
+      world,
+      `${folder}/components/${product}`,
+      product,
+      componentSettings(settings, product),
+    );
+    this.#components.set(product, component);
+    if (component.damage !== null)
+      await this.#alarm(`damage ${product}`, component.damage.code, sentenceOf(component.damage), product);
+    return component;
+  }
+
+  async #recoverAll(byHand: boolean): Promise<void> {
+    for (const component of this.components)
+      await this.#guarded(component.product, () => this.#recover(component, byHand));
+  }
+
+  async #recover(component: Component, byHand: boolean): Promise<void> {
+    const result = await recoverComponent(this.#update(component, byHand));
+    if (result !== null) this.#results.set(component.product, result);
+  }
+
+  #update(component: Component, byHand: boolean): Update {
+    const { product } = component;
+    return {
+      component,
+      refusals: this.#refusals,
+      byHand,
+      downloads: `${this.parts.folder}/download`,
+      signal: this.stopped,
+      report: (attempt, bytes) =>
+        this.outbox.add(`attempt ${attempt.begin.attempt}`, (fields) =>
+          reportOf(product, attempt, bytes, fields),
+        ),
+      tell: (state, bytes) => {
+        const { to, length } = component.attempt!.begin;
+        const before = this.#progress.get(product);
+        if (state === "done" || state === "waiting") this.#progress.delete(product);
+        else this.#progress.set(product, { to: to.version, state, bytes, length });
+        if (before?.state !== state) void this.writeStatus();
+      },
+    };
+  }
+
+  async #alarm(key: string, code: string, reason: string, product: string | null): Promise<void> {
+    if (/^agent\/stopping$/.test(code)) return;
+    try {
+      await this.outbox.alarm(key, (fields, since) => ({
+        ...fields,
+        kind: "alarm",
+        code,
+        since,
+        reason: reason.slice(0, 1000),
+        ...(product === null ? {} : { product }),
+      }));
+    } catch (error) {
+      if (!(error instanceof UpkeepError)) throw error;
+      this.parts.world.log({ level: "error", event: "alarm-lost", code, message: sentenceOf(error) });
+    }
+  }
+
+  /** Trouble with one component is told and does not stop the others. */
+  async #guarded(product: string, action: () => Promise<void>): Promise<void> {
+    try {
+      await action();
+    } catch (error) {
+      if (!(error instanceof UpkeepError)) throw error;
+      const [code, message] = [error.code, sentenceOf(error)];
+      this.parts.world.log({ level: "error", event: "component-trouble", product, code, message });
+      const running =
+        (await this.#components
+          .get(product)
+          ?.running()
+          .catch(() => null)) ?? null;
+      this.#results.set(product, {
+        product,
+        result: "waiting",
+        from: running,
+        to: null,
+        running,
+        code,
+        reason: message,
+        until: null,
+      });
+      await this.#alarm(`trouble ${product} ${code}`, code, message, product);
+    }
+  }
+
+  #exclusive<T>(action: () => Promise<T>): Promise<T> {
+    const run = this.#turn.then(action, action);
+    this.#turn = run.catch(() => undefined);
+    return run;
+  }
+
+  setWaiting(why: string, until: Instant): void {
+    this.#waiting = { why, until };
+    void this.writeStatus();
+  }
+
+  async status(): Promise<Status> {
+    const { world, identity, pid } = this.parts;
+    const components: ComponentStatus[] = [];
+    for (const component of this.components) components.push(await this.#componentStatus(component));
+    const waits = this.#doing === "waiting" ? this.#waiting : null;
+    return {
+      format: 1,
+      written: formatInstant(world.clock.now()),
+      pid,
+      device: identity.device,
+      doing: this.#doing,
+      why: waits?.why ?? null,
+      until: waits === null ? null : formatInstant(waits.until),
+      lastCheck: this.#lastCheck,
+      wakeUps: this.wakeUps,
+      reportsWaiting: this.outbox.waiting,
+      components,
+    };
+  }
+
+  async #componentStatus(component: Component): Promise<ComponentStatus> {
+    const { product, state, supervised } = component;
+    const result = this.#results.get(product);
+    const attempt = this.#progress.get(product) ?? null;
+    const running = await component.running().catch(() => null);
+    const why =
+      attempt === null
+        ? (result?.reason ?? "It was not checked since the agent started.")
+        : `${attempt.to} is ${attempt.state}.`;
+    return {
+      product,
+      running,
+      committed: state.committed?.version ?? null,
+      floor: state.floor,
+      pid: running === null ? null : (supervised?.process.identity.pid ?? null),
+      attempt,
+      why,
+      until: formatUntil(result?.until ?? null),
+      code: result?.code ?? null,
+      skipped: state.skip.map(({ version, code }) => ({ version, code })),
+    };
+  }
+
+  #writing: Promise<void> = Promise.resolve();
+
+  /** A disk that cannot take the status keeps nobody from anything. */
+  writeStatus(): Promise<void> {
+    const write = async (): Promise<void> => {
+      const { disk } = this.parts.world;
+      const bytes = toUtf8(`${JSON.stringify(await this.status(), null, 1)}\n`);
+      await writeAtomic(disk, `${this.parts.folder}/status.json`, bytes, 0o644);
+    };
+    this.#writing = this.#writing.then(write).catch((error: unknown) => {
+      this.parts.world.log({ level: "warn", event: "status-not-written", message: sentenceOf(error) });
+    });
+    return this.#writing;
+  }
+}
+
+const HOLD_SENTENCES: { readonly [reason: string]: string } = {
+  paused: "The rollout is paused by its operator.",
+  "not-your-turn": "The rollout has not reached this device yet.",
+  recalled: "The release was recalled.",
+  halted: "The rollout was halted because devices failed.",
+  "no-release": "The channel has no release.",
+  unavailable: "The server could not say what this device should run.",
+};
+
+function formatUntil(until: Instant | null): string | null {
+  return until === null ? null : formatInstant(until);
+}
+
+/** Seconds that an error asks to wait, wherever in its causes. */
+function retryAfterOf(error: unknown): number | null {
+  for (let e: unknown = error; e instanceof Error; e = e.cause) {
+    const value = e instanceof UpkeepError ? e.facts["retryAfter"] : undefined;
+    if (typeof value === "number") return value;
+  }
+  return null;
+}
+
+/** Opens the agent's own state. Errors: `disk/*`. */
+export async function openAgent(parts: AgentParts): Promise<Agent> {
+  const outbox = await openOutbox(parts.world, parts.identity, `${parts.folder}/outbox`);
+  return new Agent(parts, outbox);
+}

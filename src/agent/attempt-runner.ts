@@ -1,0 +1,489 @@
+// Carries out the effects of the state table for one attempt, and writes every step down before anything relies on it.
+
+import { exists } from "../core/disk.ts";
+import { formatInstant, parseInstant } from "../core/instant.ts";
+import { UpkeepError } from "../core/errors.ts";
+import { RunningDigests } from "../core/digest.ts";
+import type { Artifact, ReleaseManifest } from "../release/manifest.ts";
+import { artifactFileName } from "../release/manifest.ts";
+import { readCurrent, slotIsWhole, stage, switchCurrent } from "../slot/install.ts";
+import type { End, Step } from "../slot/journal-event.ts";
+import { linkTarget, slotPath } from "../slot/layout.ts";
+import { readFile } from "../slot/read-file.ts";
+import { restoreSnapshot, takeSnapshot } from "../slot/snapshot.ts";
+import { applyEnd } from "../slot/state.ts";
+import type { Attempt } from "../slot/attempt.ts";
+import { SlotError } from "../slot/errors.ts";
+import {
+  EFFECTS,
+  outcomeOf,
+  transition,
+  type AttemptState,
+  type Effect,
+  type Outcome,
+} from "./attempt-table.ts";
+import type { Component } from "./component.ts";
+import { AgentError, codeOf, sentenceOf } from "./errors.ts";
+import type { Releases } from "./ports.ts";
+import { isService, rulesOf, runOf } from "./run-spec.ts";
+import { probe, watch } from "./watch.ts";
+
+/** What an attempt needs while it still fetches; later states live from the journal and the slot alone. */
+export type Plan = {
+  readonly manifest: ReleaseManifest;
+  readonly artifact: Artifact;
+  readonly releases: Releases;
+};
+
+export type RunnerContext = {
+  readonly component: Component;
+  readonly plan: Plan | null;
+  /** Where `*.part` files lie. */
+  readonly downloads: string;
+  readonly signal: AbortSignal;
+  /** Puts the report of the ended attempt into the outbox. */
+  readonly report: (attempt: Attempt, bytesFetched: number) => Promise<void>;
+  /** Tells what is going on. */
+  readonly tell: (state: AttemptState, bytes: number) => void;
+};
+
+/** Why the attempt left its path, if it did. */
+export type Trouble = { readonly code: string; readonly reason: string };
+export type RunResult = { readonly state: "done" | "waiting"; readonly trouble: Trouble | null };
+
+/** Room that is left alone beside what an attempt needs. */
+const MARGIN = 16 * 1024 * 1024;
+/** Entries an archive may have; the signed manifest bounds the bytes. */
+const MAX_ENTRIES = 200_000;
+
+/**
+ * Runs the open attempt of the component from `state` until it ended or waits. An effect that must not be given up and does not work
+ * throws `agent/interrupted`; the journal then says where recovery goes on.
+ */
+export async function runAttempt(
+  context: RunnerContext,
+  state: AttemptState,
+  trouble: Trouble | null = null,
+): Promise<RunResult> {
+  const runner = new Runner(context, trouble);
+  return runner.run(state);
+}
+
+class Runner {
+  readonly #context: RunnerContext;
+  #trouble: Trouble | null;
+  #reached: Step = "chosen";
+  #fetched = 0;
+  #wellBefore = false;
+
+  constructor(context: RunnerContext, trouble: Trouble | null) {
+    this.#context = context;
+    this.#trouble = trouble;
+  }
+
+  get #component(): Component {
+    return this.#context.component;
+  }
+
+  get #attempt(): Attempt {
+    const attempt = this.#component.attempt;
+    if (attempt === null) throw new AgentError("agent/interrupted", "No attempt is open.", {});
+    return attempt;
+  }
+
+  async run(from: AttemptState): Promise<RunResult> {
+    try {
+      return await this.#run(from);
+    } finally {
+      this.#component.owned = false;
+    }
+  }
+
+  async #run(from: AttemptState): Promise<RunResult> {
+    let state: AttemptState = from;
+    while (state !== "done" && state !== "waiting") {
+      this.#context.tell(state, this.#fetched);
+      if (state === "activating" || state === "probation" || state === "rolling-back")
+        this.#component.owned = true;
+      const step = stepOf(state);
+      if (step !== null) this.#reached = step;
+      const outcome = await this.#enter(state);
+      if (outcome === "stopping") return { state: "waiting", trouble: this.#trouble };
+      const next = transition(state, outcome);
+      if (next === "stuck") {
+        throw new AgentError(
+          "agent/interrupted",
+          `The update of ${this.#component.product} stopped while ${state}: ${this.#trouble?.reason ?? "unknown"} It will be continued.`,
+          { product: this.#component.product, state, code: this.#trouble?.code ?? "" },
+        );
+      }
+      state = next;
+    }
+    return { state, trouble: this.#trouble };
+  }
+
+  async #enter(state: Exclude<AttemptState, "done" | "waiting">): Promise<Outcome | "stopping"> {
+    for (const effect of EFFECTS[state]) {
+      const point = `${state}:${effect}`;
+      try {
+        await this.#component.world.atPoint(`before ${point}`);
+        await this.#perform(effect, state);
+        await this.#component.world.atPoint(`after ${point}`);
+      } catch (error) {
+        if (!(error instanceof UpkeepError)) {
+          this.#component.world.log({
+            level: "error",
+            event: "unforeseen",
+            at: point,
+            message: sentenceOf(error),
+          });
+        }
+        const code = codeOf(error);
+        if (code === "agent/stopping" && (state === "probation" || state === "rolling-back")) {
+          if (state === "probation")
+            await this.#component.note({ event: "paused", attempt: this.#attempt.begin.attempt });
+          return "stopping";
+        }
+        this.#trouble = { code, reason: sentenceOf(error) };
+        return outcomeOf(code);
+      }
+    }
+    return "ok";
+  }
+
+  async #perform(effect: Effect, state: AttemptState): Promise<void> {
+    const { component } = this;
+    const { world, layout } = component;
+    const attempt = this.#attempt;
+    const { begin } = attempt;
+    const id = { attempt: begin.attempt };
+    switch (effect) {
+      case "reserve-space":
+        return this.#reserveSpace();
+      case "fetch":
+        return this.#fetch();
+      case "check-bytes":
+        return this.#checkBytes();
+      case "check-publisher":
+        return this.#checkPublisher();
+      case "note-verified":
+        if (attempt.verified !== null) return;
+        return component.note({ event: "verified", ...id, bytes: this.#fetched, source: this.#source });
+      case "stage":
+        return this.#stage();
+      case "note-staged":
+        return attempt.staged ? undefined : component.note({ event: "staged", ...id });
+      case "look-at-old":
+        return this.#lookAtOld();
+      case "note-activating":
+        return attempt.activating ? undefined : component.note({ event: "activating", ...id });
+      case "stop":
+        return component.stop();
+      case "snapshot":
+        return this.#snapshot();
+      case "switch-forward":
+        return this.#switchForward();
+      case "start-and-watch-new":
+        return this.#startAndWatchNew();
+      case "note-rolling-back": {
+        if (attempt.rollingBack !== null) return;
+        const { code, reason } = this.#trouble ?? {
+          code: "agent/unforeseen",
+          reason: "The reason was lost.",
+        };
+        return component.note({
+          event: "rolling-back",
+          ...id,
+          code,
+          reason: await this.#withLog(code, reason),
+        });
+      }
+      case "restore":
+        if (attempt.snapshot === null || attempt.restored) return;
+        await restoreSnapshot(world.disk, layout, begin.attempt);
+        return component.note({ event: "restored", ...id });
+      case "switch-back": {
+        const wanted = begin.from === null ? null : linkTarget(begin.from);
+        if ((await readCurrent(world.disk, layout)) !== wanted)
+          return switchCurrent(world.disk, layout, begin.from);
+        // Found right, but perhaps only in memory.
+        return world.disk.syncDirectory(layout.folder);
+      }
+      case "start-and-watch-old":
+        return this.#startOld();
+      case "note-end":
+        return attempt.end === null ? this.#noteEnd(state as End) : undefined;
+      case "remember":
+        if (attempt.end !== null) await component.remember(applyEnd(component.state, begin, attempt.end));
+        return;
+      case "report":
+        if (attempt.reported) return;
+        await this.#context.report(attempt, this.#fetched);
+        return component.note({ event: "reported", ...id });
+      case "collect":
+        return this.#collect(state);
+    }
+  }
+
+  get component(): Component {
+    return this.#component;
+  }
+
+  #source: "origin" | "mirror" | "peer" | "bundle" | "none" = "none";
+
+  #plan(): Plan {
+    const { plan } = this.#context;
+    if (plan === null)
+      throw new AgentError("agent/interrupted", "The release of the attempt is not at hand.", {});
+    return plan;
+  }
+
+  get #part(): string {
+    return `${this.#context.downloads}/${this.#attempt.begin.to.sha256}.part`;
+  }
+
+  #isStaged(): Promise<boolean> {
+    const { world, layout } = this.#component;
+    // A slot with this name was verified before it got it.
+    return slotIsWhole(world.disk, layout, this.#attempt.begin.to);
+  }
+
+  async #reserveSpace(): Promise<void> {
+    if (await this.#isStaged()) return;
+    const { artifact } = this.#plan();
+    const { disk } = this.#component.world;
+    const present = (await exists(disk, this.#part)) ? (await disk.stat(this.#part)).size : 0;
+    const needed = Math.max(0, artifact.length - present) + artifact.unpackedLength + MARGIN;
+    const free = await disk.free(this.#component.layout.folder);
+    if (free >= needed) return;
+    throw new AgentError(
+      "agent/no-space",
+      `The update needs ${needed} bytes on disk and ${free} are free; it is tried again at the next check.`,
+      { needed, free },
+      { hint: "Make room on the volume that holds the agent's data folder." },
+    );
+  }
+
+  async #fetch(): Promise<void> {
+    if (await this.#isStaged()) return;
+    const { artifact, releases } = this.#plan();
+    const got = await releases.download(artifact, this.#part, {
+      signal: this.#context.signal,
+      progress: (bytes) => this.#context.tell("downloading", bytes),
+    });
+    this.#fetched += got.bytes;
+    this.#source = got.source;
+  }
+
+  /** TUF said what the target's bytes are, the manifest says it again, and both must hold for what lies on this disk. */
+  async #checkBytes(): Promise<void> {
+    if (await this.#isStaged()) return;
+    const { artifact } = this.#plan();
+    const { disk } = this.#component.world;
+    const running = new RunningDigests();
+    for await (const part of readFile(disk, this.#part)) running.update(part);
+    const { sha256, sha512 } = running.digests();
+    if (running.length === artifact.length && sha256 === artifact.sha256 && sha512 === artifact.sha512)
+      return;
+    await disk.removeFile(this.#part);
+    throw new AgentError(
+      "agent/wrong-bytes",
+      `${artifact.target} does not have the bytes that its release names: either you are under attack, or it was damaged on its way.`,
+      { target: artifact.target, expected: artifact.sha256, found: sha256, length: running.length },
+    );
+  }
+
+  async #checkPublisher(): Promise<void> {
+    const { publisher } = this.#plan().manifest;
+    if (publisher === undefined || (await this.#isStaged())) return;
+    const { verifyPublisher } = this.#component.world;
+    // Failing closed: a pin that nobody can check is a pin that does not hold.
+    if (verifyPublisher === null) {
+      throw new AgentError(
+        "agent/no-verifier",
+        "The release demands that its publisher's signature is checked, and this agent has no verifier for it.",
+        { target: this.#plan().artifact.target },
+      );
+    }
+    await verifyPublisher(this.#part, publisher);
+  }
+
+  async #stage(): Promise<void> {
+    const { world, layout, product } = this.#component;
+    if (await this.#isStaged()) return world.disk.syncDirectory(layout.slots);
+    const { artifact, manifest } = this.#plan();
+    const { to, manifestSha256 } = this.#attempt.begin;
+    const program = manifest.entryPoint?.command[0] ?? null;
+    const probed = manifest.health?.kind === "command" ? manifest.health.command[0]! : null;
+    const name = artifactFileName(artifact);
+    await stage(
+      world.disk,
+      layout,
+      {
+        product,
+        id: to,
+        artifact: this.#part,
+        artifactLength: artifact.length,
+        // A single file that is started, or asked how it is, must be executable.
+        format:
+          artifact.format === "file"
+            ? { kind: "file", name, executable: name === program || name === probed }
+            : { kind: artifact.format },
+        limits: { bytes: artifact.unpackedLength, entries: MAX_ENTRIES },
+        manifestSha256,
+        run: runOf(manifest),
+        entry: program ?? probed,
+      },
+      world.zip,
+    );
+  }
+
+  /** Remembers whether the old version could be seen well: only then is a lasting "unknown" held against the new one. */
+  async #lookAtOld(): Promise<void> {
+    const { from } = this.#attempt.begin;
+    if (from === null || this.#component.supervised === null) return;
+    const run = await this.#component.runOf(from);
+    this.#wellBefore = (await probe(this.#component, from, run)).kind === "well";
+  }
+
+  async #snapshot(): Promise<void> {
+    const { world, layout, settings } = this.#component;
+    const { begin, snapshot } = this.#attempt;
+    const there = (await readCurrent(world.disk, layout)) === linkTarget(begin.to);
+    if (begin.from === null || snapshot !== null || there || settings.snapshotBytes === 0) return;
+    if (!(await exists(world.disk, layout.data)) || (await world.disk.list(layout.data)).length === 0) return;
+    const bytes = await takeSnapshot(world.disk, layout, begin.attempt, settings.snapshotBytes);
+    if (bytes !== null) return this.#component.note({ event: "snapshot", attempt: begin.attempt, bytes });
+    world.log({
+      level: "warn",
+      event: "snapshot-skipped",
+      product: this.#component.product,
+      limit: settings.snapshotBytes,
+    });
+  }
+
+  async #switchForward(): Promise<void> {
+    const { world, layout } = this.#component;
+    const { to } = this.#attempt.begin;
+    // The last look before these bytes run.
+    if (!(await this.#isStaged())) {
+      throw new SlotError("slot/damaged", `The slot ${slotPath(layout, to)} is not whole any more.`, {
+        path: slotPath(layout, to),
+      });
+    }
+    if ((await readCurrent(world.disk, layout)) !== linkTarget(to))
+      await switchCurrent(world.disk, layout, to);
+    else await world.disk.syncDirectory(layout.folder);
+  }
+
+  async #startAndWatchNew(): Promise<void> {
+    const component = this.#component;
+    const { to, attempt } = this.#attempt.begin;
+    const run = await component.runOf(to);
+    const boot = await component.world.processes.boot();
+    const note = (): Promise<void> =>
+      component.note({ event: "starting", attempt, number: this.#attempt.starts + 1, boot });
+    // A service that survived its agent is watched on; a job cannot tell its exit code to a stranger and is run again.
+    if (!(isService(run) && (await component.adopt(to, run)))) {
+      await note();
+      await component.start(to, run);
+    }
+    const verdict = await watch(
+      component,
+      to,
+      run,
+      rulesOf(run, this.#wellBefore),
+      note,
+      this.#context.signal,
+    );
+    if (verdict.kind === "failed") throw new RolledBack(verdict.code, verdict.reason);
+  }
+
+  async #startOld(): Promise<void> {
+    const component = this.#component;
+    const { from } = this.#attempt.begin;
+    if (from === null) return;
+    const run = await component.runOf(from);
+    if (!isService(run)) return;
+    if (!(await component.adopt(from, run))) await component.start(from, run);
+    // Only to report the truth: going back is finished whatever it shows, and its keeper goes on trying.
+    const rules = { ...rulesOf(run, false), probationSeconds: 0 };
+    const restart = async (): Promise<void> => {};
+    const verdict = await watch(component, from, run, rules, restart, this.#context.signal);
+    if (verdict.kind === "failed") {
+      component.world.log({
+        level: "error",
+        event: "old-version-sick",
+        product: component.product,
+        version: from.version,
+        code: verdict.code,
+        message: verdict.reason,
+      });
+    }
+  }
+
+  async #withLog(code: string, reason: string): Promise<string> {
+    if (!code.startsWith("process/")) return reason;
+    const tail = sentenceOf(await this.#component.world.logs.tail(this.#component.layout.log, 600)).trim();
+    return tail === "" ? reason : `${reason.slice(0, 300)}; the end of its output: ${tail.slice(-600)}`;
+  }
+
+  async #noteEnd(end: End): Promise<void> {
+    const component = this.#component;
+    const { begin, rollingBack, step } = this.#attempt;
+    const why = end === "committed" ? null : (rollingBack ?? this.#trouble);
+    const now = component.world.clock.now();
+    // Over a restart only wall time is left to measure by.
+    const began = component.begun?.attempt === begin.attempt ? component.begun.at : null;
+    const duration =
+      began === null ? now - parseInstant(begin.at) : component.world.clock.monotonic() - began;
+    await component.note({
+      event: "end",
+      attempt: begin.attempt,
+      end,
+      step:
+        end === "committed"
+          ? "committed"
+          : end === "rolled-back"
+            ? "rolling-back"
+            : later(step, this.#reached),
+      code:
+        why?.code ??
+        (end === "superseded" ? "agent/superseded" : end === "committed" ? null : "agent/unforeseen"),
+      reason: why?.reason ?? null,
+      at: formatInstant(now),
+      duration: Math.round(Math.max(duration, 0)),
+      running: end === "committed" ? begin.to.version : await component.running(),
+    });
+  }
+
+  async #collect(state: AttemptState): Promise<void> {
+    const { disk } = this.#component.world;
+    // What failed for now is kept, so that the next attempt goes on with it.
+    if (state !== "failed" && (await exists(disk, this.#part))) await disk.removeFile(this.#part);
+    await this.#component.collect();
+  }
+}
+
+/** Carries the verdict of probation through the table. */
+class RolledBack extends UpkeepError {}
+
+const ORDER: readonly Step[] = ["chosen", "downloading", "verifying", "staging", "activating", "probation"];
+function later(a: Step, b: Step): Step {
+  return ORDER.indexOf(a) > ORDER.indexOf(b) ? a : b;
+}
+
+function stepOf(state: AttemptState): Step | null {
+  switch (state) {
+    case "downloading":
+    case "verifying":
+    case "staging":
+    case "activating":
+    case "probation":
+    case "committed":
+    case "rolling-back":
+      return state;
+    default:
+      return null;
+  }
+}

@@ -1,0 +1,118 @@
+// The state table of one update attempt: pure transitions, effects as values.
+//
+//   downloading ─▶ verifying ─▶ staging ─▶ activating ─▶ probation ─▶ committed ─▶ done
+//        │             │           │            │            │
+//        ├─▶ waiting   ▼           ▼            └─▶ rolling-back ─▶ rolled-back ─▶ done
+//        └───────▶ refused / failed ─▶ done
+//
+// Until `activating` nothing that runs was touched. `committed` is a one-way door: what fails after it is not a failure of the update.
+
+/** `waiting` and `done` are ends of one run; a waiting attempt is still open and goes on at the next check. */
+export type AttemptState =
+  | "downloading"
+  | "verifying"
+  | "staging"
+  | "activating"
+  | "probation"
+  | "committed"
+  | "rolling-back"
+  | "rolled-back"
+  | "refused"
+  | "failed"
+  | "superseded"
+  | "waiting"
+  | "done";
+
+/** Steps that the outside takes. Each may be repeated: after a kill the same state is entered again. */
+export type Effect =
+  | "reserve-space"
+  | "fetch"
+  | "check-bytes"
+  | "check-publisher"
+  | "note-verified"
+  | "stage"
+  | "note-staged"
+  | "look-at-old"
+  | "note-activating"
+  | "stop"
+  | "snapshot"
+  | "switch-forward"
+  | "start-and-watch-new"
+  | "note-rolling-back"
+  | "restore"
+  | "switch-back"
+  | "start-and-watch-old"
+  | "note-end"
+  | "remember"
+  | "report"
+  | "collect";
+
+const END: readonly Effect[] = ["note-end", "remember", "report", "collect"];
+
+/** What entering a state does, in this order (the numbers are those of spec/journal.md). */
+export const EFFECTS: { readonly [S in AttemptState]: readonly Effect[] } = {
+  downloading: ["reserve-space", "fetch"],
+  verifying: ["check-bytes", "check-publisher", "note-verified"],
+  staging: ["stage", "note-staged"],
+  activating: ["look-at-old", "note-activating", "stop", "snapshot", "switch-forward"],
+  probation: ["start-and-watch-new"],
+  committed: END,
+  "rolling-back": ["note-rolling-back", "stop", "restore", "switch-back", "start-and-watch-old"],
+  "rolled-back": END,
+  refused: END,
+  failed: END,
+  superseded: END,
+  waiting: [],
+  done: [],
+};
+
+/**
+ * How entering a state went. `refused`: what arrived cannot be trusted or cannot be installed. `transient`: the world was in the way
+ * (network, space, disk); the same may work later. `failed`: anything else. `stuck`: an effect that must not be given up did not work.
+ */
+export type Outcome = "ok" | "refused" | "transient" | "failed";
+
+type Row = { readonly [O in Outcome]: AttemptState | "stuck" };
+
+/*                      ok             refused         transient       failed        */
+const TABLE: { readonly [S in Exclude<AttemptState, "waiting" | "done">]: Row } = {
+  downloading: row("verifying", "refused", "waiting", "failed"),
+  verifying: row("staging", "refused", "waiting", "failed"),
+  staging: row("activating", "refused", "waiting", "failed"),
+  activating: row("probation", "rolling-back", "rolling-back", "rolling-back"),
+  probation: row("committed", "rolling-back", "rolling-back", "rolling-back"),
+  committed: row("done", "stuck", "stuck", "stuck"),
+  "rolling-back": row("rolled-back", "stuck", "stuck", "stuck"),
+  "rolled-back": row("done", "stuck", "stuck", "stuck"),
+  refused: row("done", "stuck", "stuck", "stuck"),
+  failed: row("done", "stuck", "stuck", "stuck"),
+  superseded: row("done", "stuck", "stuck", "stuck"),
+};
+
+function row(
+  ok: AttemptState,
+  refused: AttemptState | "stuck",
+  transient: AttemptState | "stuck",
+  failed: AttemptState | "stuck",
+): Row {
+  return { ok, refused, transient, failed };
+}
+
+/** `stuck` means: stop here, keep something running, and let recovery decide from the facts. */
+export function transition(
+  state: Exclude<AttemptState, "waiting" | "done">,
+  outcome: Outcome,
+): AttemptState | "stuck" {
+  return TABLE[state][outcome];
+}
+
+/** Codes by which the world was in the way. Everything else that arrives before activation is a refusal or a failure. */
+const TRANSIENT =
+  /^(?:mirror\/(?:unreachable|slow|too-short|aborted|not-found|refused|bad-answer)|disk\/(?:full|io|read-only)|agent\/(?:no-space|stopping)|server\/.*|repository\/(?:expired|locked))$/;
+const REFUSALS =
+  /^(?:mirror\/(?:wrong-content|too-long)|repository\/.*|slot\/(?:bad-archive|unsafe-entry|too-large|wrong-bytes|entry-missing)|agent\/(?:wrong-bytes|no-verifier|wrong-release|refused)|artifact\/.*|der\/.*|dsse\/.*|release\/.*|schema\/.*|json\/.*)$/;
+
+export function outcomeOf(code: string): Exclude<Outcome, "ok"> {
+  if (TRANSIENT.test(code)) return "transient";
+  return REFUSALS.test(code) ? "refused" : "failed";
+}

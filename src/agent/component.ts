@@ -1,0 +1,309 @@
+// One component on this device: its folder, its journal, its process. The lowest layer that knows what a release is.
+
+import { statOrNull } from "../core/disk.ts";
+import type { UpkeepError } from "../core/errors.ts";
+import { formatInstant } from "../core/instant.ts";
+import {
+  findProcess,
+  forgetProcess,
+  recordedSlot,
+  startProcess,
+  type ProcessRoom,
+  type Supervised,
+} from "../process/component-process.ts";
+import { describeExit } from "../process/health.ts";
+import { afterEnd, type RestartState } from "../process/restart.ts";
+import { lastAttempt, type Attempt } from "../slot/attempt.ts";
+import { SlotError } from "../slot/errors.ts";
+import { collectGarbage, makeComponent, readCurrent, slotIsWhole } from "../slot/install.ts";
+import type { JournalEvent } from "../slot/journal-event.ts";
+import { openJournal, type Journal } from "../slot/journal.ts";
+import { layoutOf, linkTarget, slotName, slotPath, type Layout, type SlotId } from "../slot/layout.ts";
+import { readRecord, readRecordAt, type SlotRecord } from "../slot/record.ts";
+import { recover, rightfulSlot, type LinkPlace, type Recovery } from "../slot/recover.ts";
+import { EMPTY_STATE, loadState, namedSlots, saveState, type ComponentState } from "../slot/state.ts";
+import { sentenceOf } from "./errors.ts";
+import type { World } from "./ports.ts";
+import { isService, launchOf, parseRun, type Place, type RunSpec } from "./run-spec.ts";
+import type { ComponentSettings } from "./settings.ts";
+
+/** Starts of a new version without a healthy end in between, over restarts of the agent. */
+export const MAX_STARTS = 5;
+const LOG_LIMIT = 4 * 1024 * 1024;
+
+export class Component {
+  readonly world: World;
+  readonly product: string;
+  readonly layout: Layout;
+  settings: ComponentSettings;
+  readonly journal: Journal;
+  #state: ComponentState;
+  /** What runs now, as far as this agent knows. */
+  supervised: Supervised | null = null;
+  /** True while an attempt starts, watches and stops the process: then nobody else does. */
+  owned = false;
+  #restart: RestartState & { readonly dueAt: number | null } = { failures: 0, startedAt: 0, dueAt: null };
+  /** One change of the process at a time. */
+  #turn: Promise<unknown> = Promise.resolve();
+  /** When the open attempt began, if it began in this process: attempt id and monotonic milliseconds. */
+  begun: { readonly attempt: string; readonly at: number } | null = null;
+  /** Set when what the component remembers was lost: it keeps running, but nothing is installed. */
+  blocked: UpkeepError | null = null;
+  /** Set when the journal had to be put aside; to be told once. */
+  damage: UpkeepError | null = null;
+
+  constructor(
+    world: World,
+    product: string,
+    layout: Layout,
+    settings: ComponentSettings,
+    journal: Journal,
+    state: ComponentState,
+  ) {
+    this.world = world;
+    this.product = product;
+    this.layout = layout;
+    this.settings = settings;
+    this.journal = journal;
+    this.#state = state;
+  }
+
+  get state(): ComponentState {
+    return this.#state;
+  }
+
+  get attempt(): Attempt | null {
+    return lastAttempt(this.journal.events);
+  }
+
+  /** The attempt that has not ended, if there is one. */
+  get openAttempt(): Attempt | null {
+    const attempt = this.attempt;
+    return attempt?.end === null ? attempt : null;
+  }
+
+  get processRoom(): ProcessRoom {
+    const { disk, random, processes } = this.world;
+    return { disk, random, host: processes, path: this.layout.process };
+  }
+
+  note(event: JournalEvent): Promise<void> {
+    return this.journal.append(event);
+  }
+
+  /** Takes what runs for what was committed last; written only if the state itself was merely missing. */
+  async adoptCommitted(id: SlotId): Promise<void> {
+    const state = { ...this.#state, committed: id };
+    if (this.blocked === null) await this.remember(state);
+    else this.#state = state;
+  }
+
+  async remember(state: ComponentState): Promise<void> {
+    if (state !== this.#state) this.#state = await saveState(this.world.disk, this.layout, state);
+  }
+
+  /** What recovery has to do, from the facts of this moment. */
+  async diagnose(): Promise<Recovery> {
+    const attempt = this.attempt;
+    const toSlot = attempt !== null && (await slotIsWhole(this.world.disk, this.layout, attempt.begin.to));
+    return recover({ attempt, link: await this.#linkPlace(attempt), toSlot, maxStarts: MAX_STARTS });
+  }
+
+  async #linkPlace(attempt: Attempt | null): Promise<LinkPlace> {
+    const link = await readCurrent(this.world.disk, this.layout);
+    const is = (id: SlotId | null): boolean => link === (id === null ? null : linkTarget(id));
+    if (attempt === null) return is(this.#state.committed) ? "from" : "other";
+    if (is(attempt.begin.to)) return "to";
+    return is(attempt.begin.from) ? "from" : "other";
+  }
+
+  /** The slot that must run while no attempt is being activated. */
+  get rightful(): SlotId | null {
+    return rightfulSlot(this.attempt, this.#state.committed);
+  }
+
+  /** The slot that `current` names, whatever the journal says; null if it names none that can be read. */
+  async currentRecord(): Promise<SlotRecord | null> {
+    const { disk } = this.world;
+    const link = await readCurrent(disk, this.layout);
+    if (link === null || !/^slots\/[^/]+$/.test(link)) return null;
+    const path = `${this.layout.folder}/${link}`;
+    return (await statOrNull(disk, path)) === null ? null : readRecordAt(disk, path);
+  }
+
+  async runOf(id: SlotId): Promise<RunSpec> {
+    return parseRun((await readRecord(this.world.disk, this.layout, id)).run);
+  }
+
+  place(id: SlotId): Place {
+    const { data, log } = this.layout;
+    return { product: this.product, slot: slotPath(this.layout, id), data, log };
+  }
+
+  /** Takes over the slot's process if it runs already and was started as it would be now. */
+  async adopt(id: SlotId, run: RunSpec): Promise<boolean> {
+    if (run.entryPoint === undefined) return false;
+    const { digest } = this.#launch(id, run, run.entryPoint);
+    const found = this.supervised ?? (await findProcess(this.processRoom));
+    if (found === null || found.slot !== slotName(id) || found.launch !== digest || !(await isAlive(found)))
+      return false;
+    this.supervised = found;
+    return true;
+  }
+
+  /** Stops whatever of the component runs, then starts the slot's entry point if it has one. Errors: `process/*`. */
+  start(id: SlotId, run: RunSpec): Promise<void> {
+    return this.#inTurn(() => this.#start(id, run));
+  }
+
+  async #start(id: SlotId, run: RunSpec): Promise<void> {
+    await this.#stop();
+    if (run.entryPoint === undefined) return;
+    const { spec, digest } = this.#launch(id, run, run.entryPoint);
+    await this.world.logs.bound(this.layout.log, LOG_LIMIT);
+    this.supervised = await startProcess(this.processRoom, slotName(id), digest, spec);
+    this.#restart = { ...this.#restart, startedAt: this.world.clock.monotonic(), dueAt: null };
+  }
+
+  /** What `current` names runs if it is a service, and nothing else does; used when no attempt is being watched. */
+  async keepRunning(): Promise<void> {
+    const record = await this.currentRecord();
+    const run = record === null ? null : parseRun(record.run);
+    if (record === null || run === null || !isService(run)) return this.stop();
+    if (!(await this.adopt(record.id, run))) await this.start(record.id, run);
+  }
+
+  #launch(id: SlotId, run: RunSpec, entryPoint: NonNullable<RunSpec["entryPoint"]>) {
+    return launchOf({ ...run, entryPoint }, this.place(id), this.settings, this.world.environment);
+  }
+
+  /** After it nothing of the component runs, whoever started it. */
+  stop(): Promise<void> {
+    return this.#inTurn(() => this.#stop());
+  }
+
+  /**
+   * If the service of the committed version ended by itself, starts it again once its pause is over.
+   * Returns how often it ended in a row if it was found ended now, else null.
+   */
+  restartIfEnded(): Promise<number | null> {
+    return this.#inTurn(async () => {
+      const found = this.supervised;
+      const now = this.world.clock.monotonic();
+      const { dueAt } = this.#restart;
+      if (this.owned) return null;
+      if (dueAt !== null) {
+        if (now < dueAt) return null;
+        const record = await this.currentRecord();
+        const run = record === null ? null : parseRun(record.run);
+        this.#restart = { ...this.#restart, dueAt: null };
+        if (record === null || run === null || !isService(run)) return null;
+        try {
+          await this.#start(record.id, run);
+        } catch (error) {
+          const { waitMs, next } = afterEnd(this.#restart, now);
+          this.#restart = { ...next, dueAt: now + waitMs };
+          throw error;
+        }
+        return null;
+      }
+      if (found === null || (await isAlive(found))) return null;
+      const { waitMs, next } = afterEnd(this.#restart, now);
+      this.#restart = { ...next, dueAt: now + waitMs };
+      const exit = describeExit(await found.process.exited);
+      const { product } = this;
+      this.world.log({ level: "warn", event: "component-ended", product, how: exit, again: waitMs });
+      return next.failures;
+    });
+  }
+
+  #inTurn<T>(action: () => Promise<T>): Promise<T> {
+    const run = this.#turn.then(action, action);
+    this.#turn = run.catch(() => undefined);
+    return run;
+  }
+
+  async #stop(): Promise<void> {
+    const found = this.supervised ?? (await findProcess(this.processRoom));
+    if (found !== null) await found.process.stop(this.settings.stopMs);
+    this.supervised = null;
+    await forgetProcess(this.processRoom);
+  }
+
+  /** What really runs: the version of the live process; for data and jobs the version that `current` names. */
+  async running(): Promise<string | null> {
+    const record = await this.currentRecord();
+    if (record === null) return null;
+    if (!isService(parseRun(record.run))) return record.id.version;
+    if (this.supervised === null || !(await isAlive(this.supervised))) return null;
+    return this.supervised.slot === slotName(record.id) ? record.id.version : null;
+  }
+
+  /** Removes what neither link, journal, process nor state names, gathered now. */
+  async collect(): Promise<void> {
+    const keep = new Set(namedSlots(this.#state).map(slotName));
+    const attempt = this.attempt;
+    const snapshots = new Set<string>();
+    if (attempt !== null) {
+      if (attempt.begin.from !== null) keep.add(slotName(attempt.begin.from));
+      // Of an attempt that ended without success nothing is kept but what the state names.
+      if (attempt.end === null || attempt.end.end === "committed") keep.add(slotName(attempt.begin.to));
+      if (attempt.end === null) snapshots.add(attempt.begin.attempt);
+    }
+    const record = await this.currentRecord();
+    if (record !== null) keep.add(slotName(record.id));
+    for (const slot of [this.supervised?.slot, await recordedSlot(this.processRoom)])
+      if (slot !== undefined && slot !== null) keep.add(slot);
+    await collectGarbage(this.world.disk, this.layout, { slots: keep, snapshots });
+  }
+
+  at(): string {
+    return formatInstant(this.world.clock.now());
+  }
+}
+
+/** True if the process has not ended; asks without waiting. */
+export async function isAlive(found: Supervised): Promise<boolean> {
+  const pending = Symbol("pending");
+  const first = await Promise.race([found.process.exited, Promise.resolve(pending)]);
+  return first === pending;
+}
+
+/**
+ * Opens the component's folder, making it if needed. A journal that cannot be read is put aside: the state and the pointer
+ * say enough to go on with what was good. A state of which both copies are damaged blocks updates, since its floor is lost.
+ * Errors: `disk/*`.
+ */
+export async function openComponent(
+  world: World,
+  folder: string,
+  product: string,
+  settings: ComponentSettings,
+): Promise<Component> {
+  const { disk } = world;
+  const layout = layoutOf(folder);
+  await makeComponent(disk, layout);
+  let damage: UpkeepError | null = null;
+  const journal = await openJournal(disk, layout.journal).catch(async (error: unknown) => {
+    if (!(error instanceof SlotError)) throw error;
+    damage = error;
+    world.log({ level: "error", event: "journal-damaged", product, message: sentenceOf(error) });
+    await disk.rename(layout.journal, `${layout.journal}.damaged`);
+    return openJournal(disk, layout.journal);
+  });
+  let blocked: UpkeepError | null = null;
+  const state = await loadState(disk, layout).catch((error: unknown) => {
+    if (!(error instanceof SlotError)) throw error;
+    blocked = error;
+    return EMPTY_STATE;
+  });
+  const component = new Component(world, product, layout, settings, journal, state);
+  component.blocked = blocked;
+  component.damage = damage;
+  if (state.committed === null && component.attempt === null) {
+    // The memory is gone but not the pointer: what it names was running, and goes on running.
+    const record = await component.currentRecord();
+    if (record !== null) await component.adoptCommitted(record.id);
+  }
+  return component;
+}

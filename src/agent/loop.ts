@@ -1,0 +1,158 @@
+// The agent's life: check at the start, by schedule, at wake-ups; keep components running; stop in good order.
+
+import { fraction } from "../core/random.ts";
+import { UpkeepError } from "../core/errors.ts";
+import type { Agent, CheckResult, Trigger } from "./agent.ts";
+import { sentenceOf } from "./errors.ts";
+import {
+  beginWait,
+  firstCheck,
+  FULL_BUCKET,
+  nextCheck,
+  reconnectWait,
+  remaining,
+  SLICE,
+  takeToken,
+  type Wait,
+} from "./policy.ts";
+import { DEFAULT_INTERVAL, DEFAULT_START_SPREAD } from "./settings.ts";
+import { waitSentence } from "./status.ts";
+
+const TEND_EVERY = 1000;
+
+/** Runs until `signal` aborts, then stops the agent in good order. Errors: `disk/*` at the start. */
+export async function runAgent(agent: Agent, signal: AbortSignal): Promise<void> {
+  const bell = new Bell();
+  await agent.start();
+  const wakes = { seq: 0 };
+  const all = [schedule(agent, bell, wakes, signal), listen(agent, bell, wakes, signal), tend(agent, signal)];
+  await aborted(signal);
+  await agent.stop();
+  await Promise.all(all);
+}
+
+async function schedule(
+  agent: Agent,
+  bell: Bell,
+  wakes: { seq: number },
+  signal: AbortSignal,
+): Promise<void> {
+  const { world, settings } = agent.parts;
+  let failures = 0;
+  let interval = settings.interval ?? DEFAULT_INTERVAL;
+  let last: CheckResult | null = null;
+  let next: Wait = firstCheck(settings.startSpread ?? DEFAULT_START_SPREAD, fraction(world.random));
+  let trigger: Trigger = "start";
+  while (!signal.aborted) {
+    const rung = await wait(agent, bell, next, last, signal);
+    if (signal.aborted) return;
+    const result: CheckResult = await agent.check(rung ? "wake-up" : trigger);
+    trigger = "schedule";
+    failures = result.failure === null ? 0 : failures + 1;
+    interval = settings.interval ?? result.interval ?? interval;
+    if (result.seq !== null) wakes.seq = Math.max(wakes.seq, result.seq);
+    last = result;
+    const facts = { interval, failures, retryAfter: result.retryAfter, draw: fraction(world.random) };
+    next = nextCheck(facts);
+  }
+}
+
+/** Returns true if a wake-up ended the wait. */
+async function wait(
+  agent: Agent,
+  bell: Bell,
+  next: Wait,
+  last: CheckResult | null,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { clock } = agent.parts.world;
+  const waiting = beginWait(next, clock.monotonic(), clock.now());
+  const lastCheck =
+    last === null
+      ? null
+      : {
+          at: last.at,
+          result: "failed" as const,
+          code: last.failure?.code ?? null,
+          message: last.failure?.message ?? null,
+        };
+  agent.setWaiting(waitSentence(next.reason, waiting.untilWall, lastCheck), waiting.untilWall);
+  for (;;) {
+    if (bell.taken()) return true;
+    const left = remaining(waiting, clock.monotonic(), clock.now());
+    if (left <= 0 || signal.aborted) return false;
+    const timer = new AbortController();
+    const stop = (): void => timer.abort(new Error("no longer needed"));
+    signal.addEventListener("abort", stop, { once: true });
+    const slept = clock.sleep(Math.min(left, SLICE), timer.signal).catch(() => undefined);
+    await Promise.race([slept, bell.next()]);
+    stop();
+    signal.removeEventListener("abort", stop);
+  }
+}
+
+/** Holds the wake-up stream. All that a wake-up can do is ring the bell, and that only so often. */
+async function listen(agent: Agent, bell: Bell, wakes: { seq: number }, signal: AbortSignal): Promise<void> {
+  const { world, server } = agent.parts;
+  let bucket = FULL_BUCKET;
+  let failures = 0;
+  while (!signal.aborted) {
+    try {
+      for await (const wake of server.wakeUps(wakes.seq, signal)) {
+        agent.wakeUps = "connected";
+        failures = 0;
+        // A number that was acted on already is an echo.
+        if (wake.seq <= wakes.seq) continue;
+        wakes.seq = wake.seq;
+        const taken = takeToken(bucket, world.clock.monotonic());
+        bucket = taken.bucket;
+        if (taken.granted) bell.ring();
+        else world.log({ level: "warn", event: "wake-up-dropped", seq: wake.seq });
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (failures === 0 || !(error instanceof UpkeepError))
+        world.log({ level: "warn", event: "wake-ups-lost", message: sentenceOf(error) });
+    }
+    agent.wakeUps = "disconnected";
+    failures++;
+    await world.clock.sleep(reconnectWait(failures, fraction(world.random)), signal).catch(() => undefined);
+  }
+}
+
+async function tend(agent: Agent, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await agent.parts.world.clock.sleep(TEND_EVERY, signal).catch(() => undefined);
+    if (!signal.aborted) await agent.tend();
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+/** Rung any number of times, heard once. */
+class Bell {
+  #rung = false;
+  #listeners: (() => void)[] = [];
+
+  ring(): void {
+    this.#rung = true;
+    const listeners = this.#listeners;
+    this.#listeners = [];
+    for (const listener of listeners) listener();
+  }
+
+  taken(): boolean {
+    const rung = this.#rung;
+    this.#rung = false;
+    return rung;
+  }
+
+  next(): Promise<void> {
+    return this.#rung ? Promise.resolve() : new Promise((resolve) => this.#listeners.push(resolve));
+  }
+}

@@ -1,0 +1,92 @@
+// What the agent needs from outside, each port a handful of methods.
+
+import type { Clock } from "../core/clock.ts";
+import type { Disk } from "../core/disk.ts";
+import type { DsseSigner } from "../core/dsse.ts";
+import type { Instant } from "../core/instant.ts";
+import type { Random } from "../core/random.ts";
+import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
+import type { ReportResult } from "../message/reports.ts";
+import type { Wake } from "../message/wake.ts";
+import type { ProcessHost, Probes } from "../process/ports.ts";
+import type { Artifact, PublisherPin } from "../release/manifest.ts";
+import type { Platform } from "../release/platform.ts";
+import type { VerifiedSource } from "../slot/attempt.ts";
+import type { ZipReader } from "../slot/unpack.ts";
+
+/** One verified, consistent state of the repository; everything of one check comes from the same. */
+export interface Releases {
+  /** SHA-256 of the TUF timestamp file that was trusted; null if unknown. */
+  readonly timestampSha256: string | null;
+  /** A small target, verified against TUF metadata. Errors: `repository/*`, `mirror/*`. */
+  document(target: string, limit: number): Promise<Uint8Array>;
+  /**
+   * Brings an artifact into the file `part`, going on with what it holds, and returns when the file has the length and digests
+   * that both TUF and `artifact` name. What has other digests is removed; if part of it was there before, a crash may have damaged that,
+   * and the whole is fetched once more before anybody is accused. Errors: `repository/*`, `mirror/*`, `disk/*`.
+   */
+  download(artifact: Artifact, part: string, options: DownloadOptions): Promise<Downloaded>;
+}
+export type DownloadOptions = {
+  readonly signal: AbortSignal;
+  readonly progress: (bytes: number) => void;
+};
+/** `bytes` counts what came over the wire for this call. */
+export type Downloaded = { readonly bytes: number; readonly source: VerifiedSource };
+
+export interface Repository {
+  /** Refreshes trusted metadata as of `now`, which is read once per check (TUF 5.1). Errors: `repository/*`, `mirror/*`, `disk/*`. */
+  refresh(now: Instant, signal: AbortSignal): Promise<Releases>;
+}
+
+export interface UpdateServer {
+  /** Errors: `server/*`, `mirror/*`: an error whose `facts.retryAfter` is a number of seconds is obeyed. */
+  checkIn(request: CheckInRequest, signal: AbortSignal): Promise<CheckInAnswer>;
+  /** One result per envelope, in order. */
+  sendReports(envelopes: readonly Uint8Array[], signal: AbortSignal): Promise<readonly ReportResult[]>;
+  /** Wake-ups after the number; ends when the connection does. */
+  wakeUps(after: number, signal: AbortSignal): AsyncIterable<Wake>;
+}
+
+/**
+ * Wall 2: the artifact's own signature. Resolves when the file at `path` is signed by the pinned publisher;
+ * throws otherwise. When a manifest pins a publisher and no verifier is wired, the agent refuses.
+ */
+export type VerifyPublisher = (path: string, pin: PublisherPin) => Promise<void>;
+
+/** Who this device is. */
+export type DeviceIdentity = {
+  readonly device: string;
+  /** Ed25519; signs reports. */
+  readonly key: DsseSigner;
+};
+
+/** Bounds and reads what components write. */
+export interface Logs {
+  bound(path: string, limit: number): Promise<void>;
+  tail(path: string, limit: number): Promise<string>;
+}
+
+/** One structured line: what happened, with facts. */
+export type LogLine = {
+  readonly level: "info" | "warn" | "error";
+  readonly event: string;
+  readonly [fact: string]: unknown;
+};
+
+export type World = {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly processes: ProcessHost;
+  readonly probes: Probes;
+  readonly logs: Logs;
+  readonly zip: ZipReader;
+  readonly platform: Platform;
+  readonly verifyPublisher: VerifyPublisher | null;
+  /** The agent's own environment; components get a few names of it, see run-spec.ts. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly log: (line: LogLine) => void;
+  /** Tests stop real processes at named points through this; nothing else may use it. */
+  readonly atPoint: (name: string) => Promise<void>;
+};

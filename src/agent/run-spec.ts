@@ -1,0 +1,122 @@
+// How an installed version is run: taken from its signed manifest when it was staged, kept in its slot, turned into a launch here.
+
+import { isJsonObject, type Json } from "../core/json.ts";
+import { sha256Hex } from "../core/digest.ts";
+import { toUtf8 } from "../core/bytes.ts";
+import { checkSchema, versionSchema, z } from "../core/schema.ts";
+import type { Launch } from "../process/component-process.ts";
+import { ProcessError } from "../process/errors.ts";
+import type { ProbationRules } from "../process/probation.ts";
+import { healthSchema, releaseSchema, type Health, type ReleaseManifest } from "../release/manifest.ts";
+import type { ComponentSettings } from "./settings.ts";
+
+const runSchema = z.strictObject({
+  version: versionSchema,
+  entryPoint: releaseSchema.shape.entryPoint,
+  health: z.exactOptional(healthSchema),
+});
+export type RunSpec = z.infer<typeof runSchema>;
+
+export function runOf(manifest: ReleaseManifest): Json {
+  const { version, entryPoint, health } = manifest;
+  const run = {
+    version,
+    ...(entryPoint === undefined ? {} : { entryPoint }),
+    ...(health === undefined ? {} : { health }),
+  };
+  return run as unknown as Json;
+}
+
+/** Errors: `schema/invalid`. */
+export function parseRun(value: Json): RunSpec {
+  return checkSchema(runSchema, isJsonObject(value) ? value : null, "run record of a slot");
+}
+
+/** True for what keeps running; a job ends by itself, and data never starts. */
+export function isService(run: RunSpec): boolean {
+  return run.entryPoint !== undefined && run.health?.kind !== "exit-code";
+}
+
+export type Place = {
+  readonly product: string;
+  /** Absolute path of the slot. */
+  readonly slot: string;
+  readonly data: string;
+  readonly log: string;
+};
+
+/** What every component finds in its environment besides what its release and the operator set. Nothing else of the agent's own gets through. */
+const PASSED_ON = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "SSL_CERT_FILE"] as const;
+
+export type HostEnvironment = Readonly<Record<string, string | undefined>>;
+
+export function environmentOf(
+  run: RunSpec,
+  place: Place,
+  settings: ComponentSettings,
+  host: HostEnvironment,
+): Readonly<Record<string, string>> {
+  const env: Record<string, string> = {};
+  for (const name of PASSED_ON) {
+    const value = host[name];
+    if (value !== undefined) env[name] = value;
+  }
+  return {
+    ...env,
+    ...run.entryPoint?.env,
+    ...settings.env,
+    UPKEEP_PRODUCT: place.product,
+    UPKEEP_VERSION: run.version,
+    UPKEEP_SLOT: place.slot,
+    UPKEEP_COMPONENT_DATA: place.data,
+  };
+}
+
+/** The launch of a slot's entry point, and a digest of it: a running process with another one was started otherwise. */
+export function launchOf(
+  run: RunSpec & { readonly entryPoint: NonNullable<RunSpec["entryPoint"]> },
+  place: Place,
+  settings: ComponentSettings,
+  host: HostEnvironment,
+): { readonly spec: Launch; readonly digest: string } {
+  const [program, ...args] = run.entryPoint.command;
+  const env = environmentOf(run, place, settings, host);
+  const spec = { program: `${place.slot}/${program!}`, args, cwd: place.slot, env, log: place.log };
+  // Of the host's own environment only what was set on purpose counts: a changed PATH is no reason to restart.
+  const digest = sha256Hex(toUtf8(JSON.stringify([place.slot, run.entryPoint, settings.env])));
+  return { spec, digest };
+}
+
+/** The port of an HTTP probe. Errors: `process/no-port`. */
+export function portOf(
+  health: Extract<Health, { kind: "http" }>,
+  env: Readonly<Record<string, string>>,
+  product: string,
+): number {
+  if (typeof health.port === "number") return health.port;
+  const text = env[health.port.env] ?? "";
+  const port = /^[1-9]\d{0,4}$/.test(text) ? Number(text) : 0;
+  if (port === 0 || port > 65535) {
+    throw new ProcessError(
+      "process/no-port",
+      `The health probe of ${product} asks on the port in ${health.port.env}, which is ${text === "" ? "not set" : "no port number"}.`,
+      { product, variable: health.port.env },
+      { hint: `Set components.${product}.env.${health.port.env} in the agent's settings.` },
+    );
+  }
+  return port;
+}
+
+export function rulesOf(run: RunSpec, wellBefore: boolean): ProbationRules {
+  const { health } = run;
+  return {
+    job: health?.kind === "exit-code",
+    startSeconds: health?.startSeconds ?? 0,
+    intervalSeconds: health?.intervalSeconds ?? 1,
+    timeoutSeconds: health?.timeoutSeconds ?? 1,
+    successes: health?.successes ?? 1,
+    failures: health?.failures ?? 1,
+    probationSeconds: health?.probationSeconds ?? 0,
+    wellBefore,
+  };
+}

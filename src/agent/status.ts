@@ -1,0 +1,64 @@
+// What `agent status` shows: what is happening, why nothing is, and until when. Written to status.json at every change.
+
+import { formatInstant, type Instant } from "../core/instant.ts";
+import type { AttemptState } from "./attempt-table.ts";
+import type { WaitReason } from "./policy.ts";
+
+export type ComponentStatus = {
+  readonly product: string;
+  readonly running: string | null;
+  readonly committed: string | null;
+  readonly floor: string | null;
+  readonly pid: number | null;
+  /** The open attempt, or null. */
+  readonly attempt: {
+    readonly to: string;
+    readonly state: AttemptState;
+    readonly bytes: number;
+    readonly length: number;
+  } | null;
+  /** Why it is as it is. Always a sentence. */
+  readonly why: string;
+  /** When that changes by itself, if it is known. */
+  readonly until: string | null;
+  /** The code of the last refusal or failure, until something succeeds. */
+  readonly code: string | null;
+  readonly skipped: readonly { readonly version: string; readonly code: string }[];
+};
+
+export type CheckStatus = {
+  readonly at: string;
+  readonly result: "ok" | "failed";
+  readonly code: string | null;
+  readonly message: string | null;
+};
+
+export type Status = {
+  readonly format: 1;
+  readonly written: string;
+  readonly pid: number;
+  readonly device: string;
+  readonly doing: "starting" | "checking" | "waiting" | "stopping" | "stopped";
+  /** Why nothing is happening, in a sentence; null while something is. */
+  readonly why: string | null;
+  readonly until: string | null;
+  readonly lastCheck: CheckStatus | null;
+  readonly wakeUps: "connected" | "disconnected";
+  readonly reportsWaiting: number;
+  readonly components: readonly ComponentStatus[];
+};
+
+/** Why the agent waits, as a sentence. */
+export function waitSentence(reason: WaitReason, until: Instant, lastCheck: CheckStatus | null): string {
+  const at = formatInstant(until);
+  switch (reason) {
+    case "schedule":
+      return `Nothing is due: the next check is at ${at}, or at a wake-up.`;
+    case "start":
+      return `The first check after the start is at ${at}.`;
+    case "retry-after":
+      return `The server asked to be left alone until ${at}.`;
+    case "back-off":
+      return `The last check failed (${lastCheck?.code ?? "unknown"}): ${lastCheck?.message ?? ""} It is repeated at ${at}.`;
+  }
+}

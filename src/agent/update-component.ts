@@ -1,0 +1,297 @@
+// One component's part of a check: finish what was begun, decide from signed data, carry it out, say how it went.
+
+import { toHex } from "../core/bytes.ts";
+import { HOUR, formatInstant, type Instant } from "../core/instant.ts";
+import { UpkeepError } from "../core/errors.ts";
+import type { ChannelPointer } from "../release/channel.ts";
+import type { Artifact } from "../release/manifest.ts";
+import { choose, describeObstacle, type Candidate, type Choice } from "../release/select.ts";
+import { recentRecords, type Attempt } from "../slot/attempt.ts";
+import { slotIsWhole, switchCurrent } from "../slot/install.ts";
+import { sameSlot, type SlotId } from "../slot/layout.ts";
+import { readRecord } from "../slot/record.ts";
+import { belowFloor, skipOf } from "../slot/state.ts";
+import { runAttempt, type Plan, type RunnerContext, type RunResult, type Trouble } from "./attempt-runner.ts";
+import type { AttemptState } from "./attempt-table.ts";
+import type { Component } from "./component.ts";
+import { AgentError, codeOf, sentenceOf } from "./errors.ts";
+import { retryOfRefused } from "./policy.ts";
+import type { Releases } from "./ports.ts";
+
+export type ComponentResult = {
+  readonly product: string;
+  readonly result: "current" | "updated" | "rolled-back" | "refused" | "failed" | "held" | "waiting";
+  readonly from: string | null;
+  readonly to: string | null;
+  readonly running: string | null;
+  readonly code: string | null;
+  /** A sentence: why it ended so. */
+  readonly reason: string;
+  readonly until: Instant | null;
+};
+
+/** What was refused lately, so that the same is not tried at every check. In memory only: a restart asks once more. */
+export type Refusals = Map<string, { readonly key: string; readonly times: number; readonly again: Instant }>;
+
+export type Update = Omit<RunnerContext, "component" | "plan"> & {
+  readonly component: Component;
+  readonly refusals: Refusals;
+  /** An operator asked: refused releases are tried at once. */
+  readonly byHand: boolean;
+};
+
+/** Goes on from wherever the last run was stopped. Returns how an attempt ended by it, or null if there was nothing to end. */
+export async function recoverComponent(update: Update): Promise<ComponentResult | null> {
+  const { component } = update;
+  const { world, layout } = component;
+  const attempt = component.attempt;
+  const found = await component.diagnose();
+  switch (found.do) {
+    case "run":
+    case "await":
+      if (found.relink) {
+        world.log({ level: "warn", event: "pointer-repaired", product: component.product });
+        await component.stop();
+        const rightful = component.rightful;
+        const whole = rightful === null || (await slotIsWhole(world.disk, layout, rightful));
+        if (whole) await switchCurrent(world.disk, layout, rightful);
+      }
+      await component.keepRunning();
+      if (attempt !== null && attempt.end !== null && !attempt.reported)
+        return finish(update, attempt.end.end, null);
+      // Waste that a crash left behind.
+      await component.collect();
+      return null;
+    case "activate":
+      return finish(update, "activating", null);
+    case "start":
+      return finish(update, "probation", null);
+    case "roll-back":
+      return finish(update, "rolling-back", { code: found.code, reason: found.reason });
+    case "finish-roll-back":
+      return finish(update, "rolling-back", null);
+  }
+}
+
+async function finish(
+  update: Update,
+  state: AttemptState,
+  trouble: Trouble | null,
+  plan: Plan | null = null,
+): Promise<ComponentResult> {
+  const { component } = update;
+  const { product } = component;
+  let result: RunResult;
+  try {
+    result = await runAttempt({ ...update, plan }, state, trouble);
+  } catch (error) {
+    if (!(error instanceof UpkeepError)) throw error;
+    // Something runs all the same: whatever the pointer names.
+    await component.keepRunning().catch((second: unknown) => {
+      if (!(second instanceof UpkeepError)) throw second;
+      component.world.log({
+        level: "error",
+        event: "not-running",
+        product,
+        code: codeOf(second),
+        message: sentenceOf(second),
+      });
+    });
+    throw error;
+  }
+  return resultOf(component, component.attempt!, result);
+}
+
+async function resultOf(component: Component, attempt: Attempt, run: RunResult): Promise<ComponentResult> {
+  const { begin, end } = attempt;
+  const common = {
+    product: component.product,
+    from: begin.from?.version ?? null,
+    to: begin.to.version,
+    running: await component.running(),
+    until: null,
+  };
+  if (end === null) {
+    const code = run.trouble?.code ?? "agent/stopping";
+    return { ...common, result: "waiting", code, reason: run.trouble?.reason ?? "The agent was stopped." };
+  }
+  const reason = end.reason ?? "";
+  switch (end.end) {
+    case "committed":
+      return {
+        ...common,
+        result: "updated",
+        code: null,
+        reason: `${begin.to.version} runs and came through its probation.`,
+      };
+    case "rolled-back":
+      return { ...common, result: "rolled-back", code: end.code, reason };
+    case "refused":
+      return { ...common, result: "refused", code: end.code, reason };
+    default:
+      return { ...common, result: "failed", code: end.code, reason };
+  }
+}
+
+/** Signed data that the decision rests on; all of one repository state. */
+export type Offer = {
+  readonly releases: Releases;
+  readonly channel: ChannelPointer | null;
+  readonly candidate: Candidate;
+  readonly others: ReadonlyMap<string, string>;
+};
+
+/** Decides about the offered release and, if the answer is yes, installs it. Errors: `agent/interrupted`, `disk/*`. */
+export async function updateComponent(
+  update: Update,
+  offer: Offer,
+): Promise<ComponentResult | { readonly step: Extract<Choice, { kind: "step" }>["step"] }> {
+  const { component } = update;
+  const { manifest } = offer.candidate;
+  const { state } = component;
+  if (component.blocked !== null)
+    return refused(update, manifest.version, component.blocked.code, component.blocked.message);
+  const failedHere = manifest.artifacts.some((artifact) => skipOf(state, artifact.sha256) !== undefined);
+  const choice = choose(offer.candidate, {
+    installed: { version: state.committed?.version ?? null, floor: state.floor },
+    platform: component.world.platform,
+    channel: offer.channel,
+    skipped: new Set(failedHere ? [offer.candidate.sha256] : []),
+    others: offer.others,
+  });
+  const open = component.openAttempt;
+  if (choice.kind === "step") return { step: choice.step };
+  if (open !== null && !(choice.kind === "install" && sameAim(open, choice.artifact, offer.candidate))) {
+    await finish(update, "superseded", null);
+  }
+  if (choice.kind === "current") {
+    return {
+      product: component.product,
+      result: "current",
+      from: state.committed?.version ?? null,
+      to: null,
+      running: await component.running(),
+      code: null,
+      reason: `${manifest.version} is installed and is what this device should run.`,
+      until: null,
+    };
+  }
+  if (choice.kind === "refused") {
+    const sentence = choice.obstacles.map(describeObstacle).join("; ");
+    const answer = await refused(
+      update,
+      manifest.version,
+      `release/${choice.obstacles[0]!.code}`,
+      `${sentence}.`,
+    );
+    // What failed here was told when it failed; now it is merely waited for something newer.
+    return choice.obstacles.every((obstacle) => obstacle.code === "failed-here")
+      ? { ...answer, result: "held" }
+      : answer;
+  }
+  return install(update, offer, choice.artifact);
+}
+
+function sameAim(open: Attempt, artifact: Artifact, candidate: Candidate): boolean {
+  return open.begin.to.sha256 === artifact.sha256 && open.begin.manifestSha256 === candidate.sha256;
+}
+
+async function install(update: Update, offer: Offer, artifact: Artifact): Promise<ComponentResult> {
+  const { component, refusals } = update;
+  const { manifest, sha256: manifestSha256 } = offer.candidate;
+  const to: SlotId = { version: manifest.version, sha256: artifact.sha256 };
+  const known = refusals.get(component.product);
+  const now = component.world.clock.now();
+  if (!update.byHand && known?.key === manifestSha256 && now < known.again && now > known.again - 25 * HOUR) {
+    return {
+      ...(await refused(
+        update,
+        to.version,
+        "agent/refused",
+        `${to.version} was refused before; it is tried again at ${formatInstant(known.again)}.`,
+      )),
+      result: "waiting",
+      until: known.again,
+    };
+  }
+  if (component.openAttempt === null) {
+    await begin(component, {
+      to,
+      length: artifact.length,
+      manifestSha256,
+      floor: manifest.floor ?? null,
+      manual: false,
+    });
+  }
+  const result = await finish(update, "downloading", null, { manifest, artifact, releases: offer.releases });
+  if (result.result === "refused" || result.result === "failed") {
+    const times = known?.key === manifestSha256 ? known.times + 1 : 1;
+    const again = component.world.clock.now() + retryOfRefused(times);
+    refusals.set(component.product, { key: manifestSha256, times, again });
+    return { ...result, until: again };
+  }
+  if (result.result !== "waiting") refusals.delete(component.product);
+  return result;
+}
+
+type Intent = {
+  readonly to: SlotId;
+  readonly length: number;
+  readonly manifestSha256: string;
+  readonly floor: string | null;
+  readonly manual: boolean;
+};
+
+/** Step 3: the intent, and the room for all that the journal will have to say about it. */
+async function begin(component: Component, intent: Intent): Promise<void> {
+  const { world, journal } = component;
+  await journal.reserve(recentRecords);
+  const attempt = toHex(world.random.bytes(16));
+  await component.note({
+    event: "begin",
+    attempt,
+    at: component.at(),
+    from: component.state.committed,
+    ...intent,
+  });
+  component.begun = { attempt, at: world.clock.monotonic() };
+}
+
+async function refused(update: Update, to: string, code: string, reason: string): Promise<ComponentResult> {
+  const { component } = update;
+  return {
+    product: component.product,
+    result: "refused",
+    from: component.state.committed?.version ?? null,
+    to,
+    running: await component.running(),
+    code,
+    reason,
+    until: null,
+  };
+}
+
+/**
+ * Back to the last version that was good here, because an operator says so. The version that is left goes to the skip list.
+ * Errors: `agent/not-installed`, `agent/nothing-to-go-back-to`, `agent/interrupted`, `disk/*`.
+ */
+export async function goBack(update: Update): Promise<ComponentResult> {
+  const { component } = update;
+  const { state, world, layout, product } = component;
+  if (state.committed === null)
+    throw new AgentError("agent/not-installed", `${product} is not installed on this device.`, { product });
+  if (component.openAttempt !== null) await finish(update, "superseded", null);
+  for (const id of state.good.toReversed()) {
+    if (sameSlot(id, state.committed) || belowFloor(state, id.version)) continue;
+    if (!(await slotIsWhole(world.disk, layout, id))) continue;
+    const record = await readRecord(world.disk, layout, id);
+    const { manifestSha256, artifactLength: length } = record;
+    await begin(component, { to: id, length, manifestSha256, floor: null, manual: true });
+    return finish(update, "activating", null);
+  }
+  throw new AgentError(
+    "agent/nothing-to-go-back-to",
+    `No earlier version of ${product} that was good here and is not below the floor is kept on this device.`,
+    { product, committed: state.committed.version, floor: state.floor },
+  );
+}

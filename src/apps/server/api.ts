@@ -1,0 +1,279 @@
+// What the server answers to each call of the route table.
+
+import type { Clock } from "../../core/clock.ts";
+import { fromBase64, fromHex, fromUtf8, toBase64, toHex } from "../../core/bytes.ts";
+import { sha256Hex } from "../../core/digest.ts";
+import type { DsseSigner } from "../../core/dsse.ts";
+import { UpkeepError } from "../../core/errors.ts";
+import { formatInstant, MINUTE } from "../../core/instant.ts";
+import type { Random } from "../../core/random.ts";
+import { decide, type ListedRelease } from "../../fleet/decide.ts";
+import { adoptNextKey, enrol, renew, revoked } from "../../fleet/enrol.ts";
+import { FleetError } from "../../fleet/errors.ts";
+import { releasesIn, takeReport, type IsListed } from "../../fleet/intake.ts";
+import { Quotas } from "../../fleet/quota.ts";
+import type { Device } from "../../fleet/records.ts";
+import type { FleetStore } from "../../fleet/store.ts";
+import { issueDevice, readDeviceRequest, type Authority } from "../../identity/authority.ts";
+import { HttpError } from "../../io/http-errors.ts";
+import type { Call } from "../../io/http-server.ts";
+import { parseTufKey, type PublicKey } from "../../keys/public-key.ts";
+import { signAssignment } from "../../message/assignment.ts";
+import { enrolmentProof } from "../../message/enroll.ts";
+import type { ReportResult } from "../../message/reports.ts";
+import type { AnswerOf, RequestOf, RouteName } from "../../message/routes.ts";
+import { openReport, type OpenedReport } from "../../report/report.ts";
+import type { FleetView } from "./fleet-view.ts";
+import type { Metrics } from "./metrics.ts";
+
+/** How long an assignment may be acted on. A device asks again before every attempt, so it needs to be no longer. */
+const ASSIGNMENT_LIFE = 60 * MINUTE;
+
+export type ApiOptions = {
+  readonly store: FleetStore;
+  readonly view: FleetView;
+  readonly deviceAuthority: Authority;
+  /** The key that signs assignments; the repository names it in trust/keys.json. */
+  readonly director: DsseSigner;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly metrics: Metrics;
+  /** A release by version, of any product; null when the repository does not list it, undefined when nobody can tell. */
+  readonly findRelease: (product: string, version: string) => Promise<ListedRelease | null | undefined>;
+};
+
+export type Api = {
+  /** The active device that shows this certificate. Errors: `http/no-certificate`, `http/unknown-device`, `fleet/device-revoked`. */
+  identify(call: Call): Promise<Device>;
+  readonly handlers: {
+    readonly [N in RouteName]: (
+      call: Call,
+      request: RequestOf<N>,
+      device: Device | null,
+    ) => Promise<AnswerOf<N>>;
+  };
+};
+
+export function serverApi(options: ApiOptions): Api {
+  const { store, view, deviceAuthority, director, clock, random, metrics } = options;
+  // Start values from the field; a fleet of 500 behind one address is not slowed, a loop is.
+  const checkIns = new Quotas({ burst: 20, refillMs: 3000 });
+  const reportCalls = new Quotas({ burst: 30, refillMs: 2000 });
+  const renewals = new Quotas({ burst: 5, refillMs: 10 * MINUTE });
+  const badEnrolments = new Quotas({ burst: 20, refillMs: MINUTE });
+
+  const spend = (quotas: Quotas, key: string, what: string): void => {
+    const wait = quotas.take(key, clock.monotonic());
+    if (wait > 0) throw tooMany(what, wait);
+  };
+
+  const identify = async (call: Call): Promise<Device> => {
+    const { certificate } = call;
+    if (certificate === null) {
+      throw new HttpError(
+        "http/no-certificate",
+        "This call needs a device certificate of this server that has not expired.",
+        {},
+        { hint: "Enrol the device, or renew its certificate before it ends." },
+      );
+    }
+    const device = await view.deviceBySpki(certificate.spki);
+    if (device === null) {
+      throw new HttpError(
+        "http/unknown-device",
+        "The certificate's key belongs to no device here: it was renewed since, or the device was removed.",
+      );
+    }
+    call.notes["device"] = device.id;
+    if (device.status !== "active") throw revoked(device.id);
+    if (device.nextSpki === certificate.spki) {
+      const used = { device: device.id, spki: certificate.spki, certificateEnds: certificate.notAfter };
+      await store.transaction((records) => adoptNextKey(records, clock.now(), used));
+      view.forget(device.spki);
+      view.forget(certificate.spki);
+    }
+    return device;
+  };
+
+  return {
+    identify,
+    handlers: {
+      enroll: async (call, request) => {
+        const waiting = badEnrolments.wait(call.address, clock.monotonic());
+        if (waiting > 0) throw tooMany("failed enrolments from this address", waiting);
+        try {
+          return await enrolDevice(options, request);
+        } catch (error) {
+          badEnrolments.take(call.address, clock.monotonic());
+          metrics.count("upkeep_enrolments_total", { result: "refused" });
+          throw error;
+        }
+      },
+
+      checkIn: async (_call, request, device) => {
+        const { id, group } = device!;
+        spend(checkIns, id, "check-ins of this device");
+        const now = clock.now();
+        view.sight({
+          device: id,
+          at: now,
+          claimed: request.components,
+          timestamp: request.timestamp ?? null,
+        });
+        // C34: nothing of the request but the nonce goes into the answer.
+        const assignment = await signAssignment(
+          {
+            device: id,
+            nonce: request.nonce,
+            issued: formatInstant(now),
+            expires: formatInstant(now + ASSIGNMENT_LIFE),
+            components: [...decide(view.desired(group), view.catalogue, now)],
+          },
+          director,
+        );
+        metrics.count("upkeep_check_ins_total", {});
+        return {
+          assignment: toBase64(assignment),
+          interval: view.interval(group),
+          seq: view.newestWake(device!),
+        };
+      },
+
+      reports: async (call, request, device) => {
+        spend(reportCalls, device!.id, "report deliveries of this device");
+        const results = await takeReports(options, device!, request.reports);
+        for (const { result } of results) metrics.count("upkeep_reports_total", { result });
+        call.notes["reports"] = results.length;
+        return { results };
+      },
+
+      renew: async (_call, request, device) => {
+        spend(renewals, device!.id, "renewals of this device");
+        const { spki, digest } = readDeviceRequest(fromBase64(request.csr));
+        const now = clock.now();
+        const certificate = await issueDevice(deviceAuthority, { device: device!.id, spki, now, random });
+        await store.transaction((records) =>
+          renew(records, now, { device: device!.id, spki: digest, certificateEnds: certificate.notAfter }),
+        );
+        view.forget(device!.spki);
+        view.forget(digest);
+        return { certificates: [certificate, deviceAuthority.certificate].map(({ der }) => toBase64(der)) };
+      },
+    },
+  };
+}
+
+async function enrolDevice(
+  { store, view, deviceAuthority, clock, random, metrics }: ApiOptions,
+  request: RequestOf<"enroll">,
+): Promise<AnswerOf<"enroll">> {
+  const csr = fromBase64(request.csr);
+  const { spki, digest } = readDeviceRequest(csr);
+  if (!reportKeyOf(request.reportKey).verify(enrolmentProof(csr), fromBase64(request.reportKeyProof))) {
+    throw new FleetError(
+      "fleet/bad-proof",
+      "The report key did not sign this certificate request: either the request was changed on its way, or the key is somebody else's.",
+    );
+  }
+  const now = clock.now();
+  const { token, name, platform, reportKey } = request;
+  const applicant = { spki: digest, reportKey, name, platform };
+  const issueFor = (device: string) => issueDevice(deviceAuthority, { device, spki, now, random });
+  const id = newDeviceId(random);
+  const fresh = await issueFor(id);
+  const done = await store.transaction((records) =>
+    enrol(records, now, { token, applicant, id, certificateEnds: fresh.notAfter }),
+  );
+  if (!done.ok) throw done.error;
+  const certificate = done.again ? await issueFor(done.device.id) : fresh;
+  view.forget(digest);
+  metrics.count("upkeep_enrolments_total", { result: done.again ? "repeated" : "new" });
+  return {
+    device: done.device.id,
+    certificates: [certificate, deviceAuthority.certificate].map(({ der }) => toBase64(der)),
+  };
+}
+
+/** Each report is judged alone; those that are good are kept together in one transaction. */
+async function takeReports(
+  { store, clock, findRelease }: ApiOptions,
+  device: Device,
+  envelopes: readonly string[],
+): Promise<ReportResult[]> {
+  const now = clock.now();
+  const key = reportKeyOf(device.reportKey);
+  const results: ReportResult[] = [];
+  const good: { readonly at: number; readonly opened: OpenedReport; readonly envelope: string }[] = [];
+  for (const [at, base64] of envelopes.entries()) {
+    const bytes = fromBase64(base64);
+    const sha256 = sha256Hex(bytes);
+    try {
+      good.push({ at, opened: openReport(bytes, { key, device: device.id }), envelope: fromUtf8(bytes) });
+      results.push({ sha256, result: "accepted" });
+    } catch (error) {
+      if (!(error instanceof UpkeepError)) throw error;
+      // What does not verify now never will.
+      results.push({
+        sha256,
+        result: "refused",
+        final: true,
+        code: error.code,
+        message: error.message.slice(0, 500),
+      });
+    }
+  }
+  if (good.length === 0) return results;
+  const isListed = await listedAmong(
+    good.map(({ opened }) => opened),
+    findRelease,
+  );
+  await store.transaction(async (records) => {
+    for (const { at, opened, envelope } of good) {
+      // Read again each time: the report before moved the end of the chain.
+      const current = await records.device(device.id);
+      if (current === null || current.status !== "active") throw revoked(device.id);
+      const intake = await takeReport(records, isListed, now, current, opened, envelope);
+      const { sha256 } = results[at]!;
+      if (intake === "duplicate") results[at] = { sha256, result: "duplicate" };
+      if (intake === "conflict") {
+        const message = "A report with this id and other content is here already.";
+        results[at] = { sha256, result: "refused", final: true, code: "report/id-reused", message };
+      }
+    }
+  });
+  return results;
+}
+
+/** Asked before the transaction, because it may have to read and verify metadata. */
+async function listedAmong(
+  reports: readonly OpenedReport[],
+  findRelease: ApiOptions["findRelease"],
+): Promise<IsListed> {
+  const missing = new Set<string>();
+  for (const { product, version } of reports.flatMap(({ report }) => releasesIn(report))) {
+    if ((await findRelease(product, version)) === null) missing.add(`${product} ${version}`);
+  }
+  return (product, version) => !missing.has(`${product} ${version}`);
+}
+
+function reportKeyOf(hex: string): PublicKey {
+  return parseTufKey({ keytype: "ed25519", scheme: "ed25519", keyval: { public: toHex(fromHex(hex)) } });
+}
+
+/** A random UUID (RFC 9562 section 5.4). */
+function newDeviceId(random: Random): string {
+  const bytes = random.bytes(16);
+  bytes[6] = (bytes[6]! & 0x0f) | 0x40;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  return toHex(bytes).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}
+
+export function tooMany(what: string, waitMs: number): HttpError {
+  const seconds = Math.max(1, Math.ceil(waitMs / 1000));
+  return new HttpError(
+    "http/too-many",
+    `Too many ${what}; try again in ${seconds} s.`,
+    { seconds },
+    { headers: { "retry-after": String(seconds) } },
+  );
+}

@@ -1,0 +1,149 @@
+// The device plane: which request goes where, and what has to be true before it gets there.
+
+import { toUtf8 } from "../../core/bytes.ts";
+import { checkSchema, type Schema } from "../../core/schema.ts";
+import { Quotas } from "../../fleet/quota.ts";
+import type { Clock } from "../../core/clock.ts";
+import type { Device } from "../../fleet/records.ts";
+import { HttpError } from "../../io/http-errors.ts";
+import type { Answer, Call, Handler } from "../../io/http-server.ts";
+import type { StaticFiles } from "../../io/static-files.ts";
+import type { WakeHub } from "../../io/wake-hub.ts";
+import { readMessage } from "../../message/common.ts";
+import { openApi } from "../../message/openapi.ts";
+import { ROUTES, WAKE_PATH, type Route, type RouteName } from "../../message/routes.ts";
+import { wakeQuerySchema } from "../../message/wake.ts";
+import { tooMany, type Api } from "./api.ts";
+import type { FleetView } from "./fleet-view.ts";
+
+type AnyRoute = Route<unknown, unknown>;
+type AnyHandler = (call: Call, request: unknown, device: Device | null) => Promise<unknown>;
+
+const REPOSITORY = "/repository/";
+
+export function devicePlane(parts: {
+  readonly api: Api;
+  readonly files: StaticFiles;
+  readonly hub: WakeHub;
+  readonly view: FleetView;
+  readonly clock: Clock;
+  readonly version: string;
+}): Handler {
+  const { api, files, hub, view, clock } = parts;
+  const table = new Map(
+    Object.entries(ROUTES).map(([name, row]) => [
+      row.path as string,
+      { row: row as unknown as AnyRoute, handler: api.handlers[name as RouteName] as unknown as AnyHandler },
+    ]),
+  );
+  const streams = new Quotas({ burst: 10, refillMs: 3000 });
+  const description = toUtf8(JSON.stringify(openApi(parts.version), null, 1));
+
+  return async (call) => {
+    if (call.path.startsWith(REPOSITORY)) {
+      const path = call.path.slice(REPOSITORY.length);
+      if (!/^(?:metadata|targets)\//.test(path)) throw notFound();
+      return files.answer(call, path);
+    }
+    if (call.path === WAKE_PATH) {
+      only(call, "GET");
+      const device = await api.identify(call);
+      const wait = streams.take(device.id, clock.monotonic());
+      if (wait > 0) throw tooMany("wake-up streams of this device", wait);
+      return wakeAnswer(call, device, hub, view);
+    }
+    if (call.path === "/v1/openapi.json") {
+      only(call, "GET", "HEAD");
+      return { status: 200, headers: { "content-type": "application/json" }, body: description };
+    }
+    const entry = table.get(call.path);
+    if (entry === undefined) throw notFound();
+    const { row, handler } = entry;
+    only(call, row.method);
+    if (call.query !== "") throw new HttpError("http/bad-request", "This call takes no query.");
+    needJson(call);
+    // Who it is before what it says: strangers cost no parsing.
+    const device = row.caller === "device" ? await api.identify(call) : null;
+    const request = readMessage(await call.body(row.requestLimit), row.request, "request", row.requestLimit);
+    const answer = await handler(call, request, device);
+    return {
+      status: 200,
+      headers: { "content-type": "application/json" },
+      body: toUtf8(`${JSON.stringify(answer)}\n`),
+    };
+  };
+}
+
+function wakeAnswer(call: Call, device: Device, hub: WakeHub, view: FleetView): Answer {
+  const query = readQuery(call.query);
+  const last = call.headers["last-event-id"];
+  const after = wakeNumber(typeof last === "string" ? last : query.after);
+  if (!hub.hasRoom(device.id)) {
+    throw new HttpError(
+      "http/unavailable",
+      "Too many devices wait already; poll instead and try later.",
+      {},
+      {
+        headers: { "retry-after": "300" },
+      },
+    );
+  }
+  const newest = view.newestWake(device);
+  if (query.wait === undefined)
+    return { stream: (response) => hub.stream(device, response, { after, newest }) };
+  const ms = Number(query.wait) * 1000;
+  return {
+    stream: async (response) => {
+      response.socket?.setTimeout(ms + 10_000);
+      const wake = await hub.wait(device, { after: after ?? newest, newest }, ms, call.signal);
+      response.setHeader("cache-control", "no-store");
+      if (wake === null) {
+        response.writeHead(204).end();
+        return;
+      }
+      response.setHeader("content-type", "application/json");
+      response.end(`${JSON.stringify(wake)}\n`);
+    },
+  };
+}
+
+function wakeNumber(text: string | undefined): number | null {
+  if (text === undefined) return null;
+  const { after } = checkSchema(wakeQuerySchema, { after: text }, "last event id");
+  return Number(after);
+}
+
+function readQuery(query: string): { readonly after?: string; readonly wait?: string } {
+  const pairs = [...new URLSearchParams(query)];
+  if (new Set(pairs.map(([name]) => name)).size !== pairs.length) {
+    throw new HttpError("http/bad-request", "A query parameter stands twice.");
+  }
+  return checkSchema(
+    wakeQuerySchema as Schema<{ after?: string; wait?: string }>,
+    Object.fromEntries(pairs),
+    "query",
+  );
+}
+
+function only(call: Call, ...methods: readonly string[]): void {
+  if (methods.includes(call.method)) return;
+  throw new HttpError(
+    "http/method-not-allowed",
+    `This address answers to ${methods.join(" and ")} only.`,
+    {},
+    {
+      headers: { allow: methods.join(", ") },
+    },
+  );
+}
+
+/** A browser cannot be made to send this media type across sites without asking first. */
+function needJson(call: Call): void {
+  const type = (call.headers["content-type"] ?? "").toLowerCase().replace(/\s/g, "");
+  if (type === "application/json" || type === "application/json;charset=utf-8") return;
+  throw new HttpError("http/wrong-media-type", "The request's body has to be application/json.");
+}
+
+function notFound(): HttpError {
+  return new HttpError("http/not-found", "There is nothing at this address.");
+}

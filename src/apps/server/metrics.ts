@@ -1,0 +1,70 @@
+// Metrics in the Prometheus text form, version 0.0.4.
+
+type Labels = Readonly<Record<string, string>>;
+type Family = {
+  readonly help: string;
+  readonly type: "counter" | "gauge";
+  readonly values: Map<string, number>;
+};
+
+/** Every metric the server has; a name that is not here cannot be counted. */
+const FAMILIES = {
+  upkeep_requests_total: ["counter", "Requests answered, by plane and class of status."],
+  upkeep_check_ins_total: ["counter", "Check-ins answered with an assignment."],
+  upkeep_reports_total: ["counter", "Reports received, by verdict."],
+  upkeep_enrolments_total: ["counter", "Enrolments, by result."],
+  upkeep_wakes_total: ["counter", "Wake-ups sent to listeners."],
+  upkeep_devices: ["gauge", "Devices by liveness."],
+  upkeep_listeners: ["gauge", "Devices that wait for a wake-up."],
+  upkeep_connections: ["gauge", "Open connections of devices."],
+  upkeep_transfers: ["gauge", "Files being sent."],
+  upkeep_repository_expires_seconds: [
+    "gauge",
+    "Unix time when the first of the repository's metadata expires.",
+  ],
+  upkeep_repository_fresh: ["gauge", "1 when the last refresh of the repository succeeded."],
+  upkeep_certificate_expires_seconds: ["gauge", "Unix time when the server's certificate ends."],
+  process_cpu_seconds_total: ["counter", "Processor time used."],
+  process_resident_memory_bytes: ["gauge", "Resident memory."],
+  process_start_time_seconds: ["gauge", "Unix time of the start."],
+} as const satisfies { readonly [name: string]: readonly ["counter" | "gauge", string] };
+
+export type MetricName = keyof typeof FAMILIES;
+
+export class Metrics {
+  readonly #families = new Map<MetricName, Family>();
+
+  constructor() {
+    for (const [name, [type, help]] of Object.entries(FAMILIES)) {
+      this.#families.set(name as MetricName, { type, help, values: new Map() });
+    }
+  }
+
+  count(name: MetricName, labels: Labels, by = 1): void {
+    const { values } = this.#families.get(name)!;
+    const key = labelText(labels);
+    values.set(key, (values.get(key) ?? 0) + by);
+  }
+
+  set(name: MetricName, labels: Labels, value: number): void {
+    this.#families.get(name)!.values.set(labelText(labels), value);
+  }
+
+  text(): string {
+    const lines: string[] = [];
+    for (const [name, { help, type, values }] of this.#families) {
+      if (values.size === 0) continue;
+      lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
+      for (const [labels, value] of values) lines.push(`${name}${labels} ${value}`);
+    }
+    return `${lines.join("\n")}\n`;
+  }
+}
+
+/** Exposition format: backslash, quote and line feed are escaped. */
+function labelText(labels: Labels): string {
+  const pairs = Object.entries(labels).map(
+    ([name, value]) => `${name}="${value.replace(/[\\"]/g, "\\$&").replace(/\n/g, "\\n")}"`,
+  );
+  return pairs.length === 0 ? "" : `{${pairs.join(",")}}`;
+}

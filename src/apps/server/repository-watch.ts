@@ -1,0 +1,106 @@
+// The server's own verifying view of the repository folder: noticed when it changes, believed only through TUF.
+
+import { stat } from "node:fs/promises";
+import type { Clock } from "../../core/clock.ts";
+import { sha256Hex } from "../../core/digest.ts";
+import { readOrNull, type Disk } from "../../core/disk.ts";
+import type { Instant } from "../../core/instant.ts";
+import type { Random } from "../../core/random.ts";
+import { findRelease, readCatalogue, type Problem } from "../../fleet/catalogue.ts";
+import type { Catalogue, ListedRelease } from "../../fleet/decide.ts";
+import type { Desired } from "../../fleet/records.ts";
+import { diskSource } from "../../io/disk-source.ts";
+import { mirrorAt, openRepository, type Repository } from "../../repository/client.ts";
+import { diskStore, type MetadataStore } from "../../repository/store.ts";
+
+const ROOT_LIMIT = 512 * 1024;
+const TIMESTAMP_LIMIT = 16 * 1024;
+
+export type Refreshed = {
+  readonly catalogue: Catalogue;
+  readonly problems: readonly Problem[];
+  /** The first of the metadata to expire. */
+  readonly expires: Instant;
+};
+
+export class RepositoryWatch {
+  readonly #folder: string;
+  readonly #options: { readonly disk: Disk; readonly clock: Clock; readonly random: Random };
+  readonly #store: MetadataStore;
+  #client: Repository | null = null;
+  #seen = "";
+
+  /** `folder` holds `metadata/` and `targets/`; `state` is where this client keeps what it trusts. */
+  constructor(
+    folder: string,
+    state: string,
+    options: { readonly disk: Disk; readonly clock: Clock; readonly random: Random },
+  ) {
+    this.#folder = folder;
+    this.#options = options;
+    this.#store = diskStore(options.disk, state);
+  }
+
+  /** True when `timestamp.json`, which is published last, is another file than at the last refresh. */
+  async hasChanged(): Promise<boolean> {
+    return (await this.#mark()) !== this.#seen;
+  }
+
+  /** Null while there is no repository yet. Errors: `repository/*`. */
+  async refresh(
+    wanted: readonly Pick<Desired, "product" | "channel" | "version">[],
+  ): Promise<Refreshed | null> {
+    const mark = await this.#mark();
+    const client = await this.#open();
+    if (client === null) return null;
+    const { expires } = await client.refresh();
+    const timestamp = await this.#store.load("timestamp", TIMESTAMP_LIMIT);
+    if (timestamp === null) return null;
+    const read = await readCatalogue(client, sha256Hex(timestamp), wanted);
+    this.#seen = mark;
+    return { ...read, expires };
+  }
+
+  /** A release by version; null when it is not listed, undefined when the repository cannot tell. */
+  async findRelease(product: string, version: string): Promise<ListedRelease | null | undefined> {
+    if (this.#client === null || this.#seen === "") return undefined;
+    try {
+      return await findRelease(this.#client, product, version);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** SHA-256 of `1.root.json`, which enrolment tokens pin; null while there is no repository. */
+  async firstRoot(): Promise<string | null> {
+    return firstRootDigest(this.#options.disk, this.#folder);
+  }
+
+  async #open(): Promise<Repository | null> {
+    if (this.#client !== null) return this.#client;
+    const trustedRoot = await readOrNull(this.#options.disk, firstRootPath(this.#folder), ROOT_LIMIT);
+    if (trustedRoot === null) return null;
+    const mirrors = [mirrorAt(diskSource(this.#options.disk, this.#folder))];
+    this.#client = openRepository({ mirrors, store: this.#store, trustedRoot, ...this.#options });
+    return this.#client;
+  }
+
+  async #mark(): Promise<string> {
+    try {
+      const { ino, mtimeMs, size } = await stat(`${this.#folder}/metadata/timestamp.json`);
+      return `${ino} ${mtimeMs} ${size}`;
+    } catch {
+      return "";
+    }
+  }
+}
+
+/** SHA-256 of the repository's `1.root.json`, or null. */
+export async function firstRootDigest(disk: Disk, folder: string): Promise<string | null> {
+  const bytes = await readOrNull(disk, firstRootPath(folder), ROOT_LIMIT);
+  return bytes === null ? null : sha256Hex(bytes);
+}
+
+function firstRootPath(folder: string): string {
+  return `${folder}/metadata/1.root.json`;
+}

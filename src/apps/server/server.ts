@@ -1,0 +1,295 @@
+// The update server: one process, one data folder; the static plane, the dynamic plane and the admin plane wired together.
+
+import { mkdirSync } from "node:fs";
+import type { Clock } from "../../core/clock.ts";
+import type { Disk } from "../../core/disk.ts";
+import type { DsseSigner } from "../../core/dsse.ts";
+import { UpkeepError, type Facts } from "../../core/errors.ts";
+import { formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
+import type { Random } from "../../core/random.ts";
+import { certificatePem } from "../../der/x509.ts";
+import { liveness } from "../../fleet/liveness.ts";
+import { renewalTime, spkiDigest } from "../../identity/authority.ts";
+import { openFleetStore } from "../../io/fleet-store.ts";
+import { startHttpServer, type HttpLimits, type HttpServer } from "../../io/http-server.ts";
+import type { Log } from "../../io/log.ts";
+import { holdExclusive } from "../../io/sqlite.ts";
+import { staticFiles } from "../../io/static-files.ts";
+import { WakeHub } from "../../io/wake-hub.ts";
+import { adminPlane } from "./admin-plane.ts";
+import { serverApi } from "./api.ts";
+import { makeServerCertificate, openAuthorities } from "./authorities.ts";
+import { devicePlane } from "./device-plane.ts";
+import { FleetView } from "./fleet-view.ts";
+import { Metrics } from "./metrics.ts";
+import { RepositoryWatch } from "./repository-watch.ts";
+
+export type Listen = { readonly host: string; readonly port: number };
+
+export type UpdateServerOptions = {
+  /** The operator's data folder, absolute. */
+  readonly data: string;
+  readonly listen: Listen;
+  /** Where health and metrics are; a loopback address or a socket's path. Null: nowhere. */
+  readonly admin: Listen | { readonly path: string } | null;
+  /** Host names and addresses that devices reach this server by. */
+  readonly names: readonly string[];
+  readonly director: DsseSigner;
+  readonly version: string;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly disk: Disk;
+  readonly random: Random;
+  /** Renews the online roles of the repository when it is time; called about every minute. */
+  readonly renewOnline?: (now: Instant) => Promise<void>;
+  readonly limits?: Partial<HttpLimits> & { readonly listeners?: number; readonly heartbeat?: number };
+  /** Milliseconds between two looks at the folder and the store. */
+  readonly tick?: number;
+};
+
+export type UpdateServer = {
+  readonly address: Listen;
+  readonly admin: HttpServer["address"] | null;
+  /** SHA-256 of the server authority's key, as enrolment tokens pin it. */
+  readonly caSpkiSha256: string;
+  readonly caPem: string;
+  /** Looks at the folder and the store now instead of at the next tick. */
+  refresh(): Promise<void>;
+  stop(): Promise<void>;
+};
+
+const LISTENERS = 8_000;
+const TICK = 500;
+const FLUSH_EVERY = 2 * SECOND;
+const SLOW_TICK = 30 * SECOND;
+
+/** Errors: `fleet/store-*`, `key/*`, `disk/*`, and the system's when an address is taken. */
+export async function startUpdateServer(options: UpdateServerOptions): Promise<UpdateServer> {
+  const { data, clock, disk, random } = options;
+  const folder = `${data}/server`;
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const held = holdExclusive(`${folder}/lock`);
+  try {
+    return await startLocked(options, folder, () => held.release(), { disk, random, clock });
+  } catch (error) {
+    held.release();
+    throw error;
+  }
+}
+
+async function startLocked(
+  options: UpdateServerOptions,
+  folder: string,
+  unlock: () => void,
+  tools: { readonly disk: Disk; readonly random: Random; readonly clock: Clock },
+): Promise<UpdateServer> {
+  const { data, clock, director } = options;
+  const metrics = new Metrics();
+  const log: Log = (level, event, facts = {}) => {
+    if (event === "request") {
+      metrics.count("upkeep_requests_total", { class: `${String(facts["status"]).slice(0, 1)}xx` });
+    }
+    options.log(level, event, facts);
+  };
+  const authorities = await openAuthorities(`${folder}/tls`, tools);
+  let own = await makeServerCertificate(authorities.server, options.names, tools);
+  const store = await openFleetStore(`${folder}/upkeep.sqlite`);
+  const view = new FleetView(store, clock);
+  const watch = new RepositoryWatch(`${data}/repository`, `${folder}/tuf`, tools);
+  const { listeners = LISTENERS, heartbeat, ...limits } = options.limits ?? {};
+  const hub = new WakeHub(listeners, heartbeat);
+  const files = staticFiles(`${data}/repository`);
+  const api = serverApi({
+    store,
+    view,
+    deviceAuthority: authorities.device,
+    director,
+    metrics,
+    findRelease: (product, version) => watch.findRelease(product, version),
+    ...tools,
+  });
+  const startedAt = clock.now();
+  let trouble: string | null = "the repository was not read yet";
+  let device: HttpServer | null = null;
+
+  const guarded = async (what: string, action: () => Promise<void>): Promise<boolean> => {
+    try {
+      await action();
+      return true;
+    } catch (error) {
+      log("error", what, factsOf(error));
+      return false;
+    }
+  };
+
+  /** One look at everything that can have changed. `always`: also what changes by time alone. */
+  const look = async (always: boolean): Promise<void> => {
+    const stale = view.isStale();
+    if (stale) {
+      const { cutOff } = await view.load();
+      const lost = new Set(cutOff.flatMap(({ spkis }) => spkis));
+      for (const { id } of cutOff) hub.revoke(id);
+      if (lost.size > 0) device?.closeWhere(({ spki }) => lost.has(spki));
+    }
+    if (stale || always || (await watch.hasChanged())) {
+      const fresh = await guarded("repository/refresh-failed", async () => {
+        const found = await watch.refresh(view.allDesired());
+        trouble = found === null ? "there is no repository in the data folder yet" : null;
+        if (found === null) return;
+        view.catalogue = found.catalogue;
+        metrics.set("upkeep_repository_expires_seconds", {}, found.expires / SECOND);
+        for (const { what, error } of found.problems)
+          log("error", "repository/unusable", { what, ...factsOf(error) });
+      });
+      if (!fresh) trouble = "the repository cannot be verified";
+      metrics.set("upkeep_repository_fresh", {}, fresh ? 1 : 0);
+      const woken = await view.steer(clock.now());
+      if (woken.length > 0) log("info", "fleet/steered", { groups: woken });
+    }
+    const told = hub.tell((listener) => view.newestWake(listener));
+    if (told > 0) {
+      metrics.count("upkeep_wakes_total", {}, told);
+      log("info", "fleet/woken", { listeners: told });
+    }
+  };
+  // One at a time: the timer and a caller of refresh() never interleave.
+  let looking: Promise<unknown> = Promise.resolve();
+  const lookInTurn = (always: boolean): Promise<void> => {
+    const next = looking.then(() => look(always));
+    looking = next.catch(() => {});
+    return next;
+  };
+
+  const gauge = async (): Promise<void> => {
+    const counts = new Map<string, number>([
+      ["new", 0],
+      ["online", 0],
+      ["late", 0],
+      ["dead", 0],
+      ["revoked", 0],
+    ]);
+    const now = clock.now();
+    let after: string | undefined;
+    for (;;) {
+      const page = await store.transaction((records) =>
+        records.devices({ limit: 1000, ...(after === undefined ? {} : { after }) }),
+      );
+      for (const one of page) {
+        const state = liveness(one, view.interval(one.group), now);
+        counts.set(state, counts.get(state)! + 1);
+      }
+      if (page.length < 1000) break;
+      after = page.at(-1)!.id;
+    }
+    for (const [state, count] of counts) metrics.set("upkeep_devices", { state }, count);
+    metrics.set("upkeep_listeners", {}, hub.size);
+    metrics.set("upkeep_connections", {}, device?.connections() ?? 0);
+    metrics.set("upkeep_transfers", {}, files.active());
+    metrics.set("upkeep_certificate_expires_seconds", {}, own.certificate.notAfter / SECOND);
+    const { user, system } = process.cpuUsage();
+    metrics.set("process_cpu_seconds_total", {}, (user + system) / 1e6);
+    metrics.set("process_resident_memory_bytes", {}, process.memoryUsage.rss());
+    metrics.set("process_start_time_seconds", {}, startedAt / SECOND);
+  };
+
+  const stopping = new AbortController();
+  const every = (ms: number, what: string, action: () => Promise<void>): Promise<void> =>
+    (async () => {
+      for (;;) {
+        try {
+          await clock.sleep(ms, stopping.signal);
+        } catch {
+          return;
+        }
+        await guarded(what, action);
+      }
+    })();
+
+  let admin: HttpServer | null = null;
+  try {
+    await view.load();
+    await lookInTurn(true);
+    device = await startHttpServer({
+      listen: options.listen,
+      tls: {
+        key: own.key,
+        cert: own.cert,
+        ca: certificatePem(authorities.device.certificate),
+        minVersion: "TLSv1.3",
+        requestCert: true,
+        // The static plane and enrolment need no certificate; every other call checks for itself that one was verified.
+        rejectUnauthorized: false,
+      },
+      limits,
+      log,
+      handle: devicePlane({ api, files, hub, view, clock, version: options.version }),
+    });
+    if (options.admin !== null) {
+      const notReady = (): string | null => trouble;
+      admin = await startHttpServer({
+        listen: options.admin,
+        limits: { connections: 100, connectionsPerAddress: 100 },
+        log: options.log,
+        handle: adminPlane({ metrics, gauge, notReady }),
+      });
+    }
+  } catch (error) {
+    hub.stop();
+    await device?.stop();
+    await store.close();
+    throw error;
+  }
+
+  const loops = [
+    every(options.tick ?? TICK, "server/look-failed", () => lookInTurn(false)),
+    every(SLOW_TICK, "server/look-failed", () => lookInTurn(true)),
+    every(FLUSH_EVERY, "server/flush-failed", () => view.flush()),
+    every(MINUTE, "server/renewal-failed", async () => {
+      await options.renewOnline?.(clock.now());
+      if (clock.now() < renewalTime(own.certificate)) return;
+      own = await makeServerCertificate(authorities.server, options.names, tools);
+      device!.setSecureContext({
+        key: own.key,
+        cert: own.cert,
+        ca: certificatePem(authorities.device.certificate),
+      });
+      log("info", "server/certificate-renewed", { ends: formatInstant(own.certificate.notAfter) });
+    }),
+  ];
+
+  let stopped: Promise<void> | null = null;
+  const stop = async (): Promise<void> => {
+    log("info", "server/stopping", { connections: device!.connections() });
+    stopping.abort();
+    await Promise.all(loops);
+    // Streams end with a hint when to come back; answers under way are finished.
+    const closed = device!.stop();
+    hub.stop();
+    await closed;
+    await admin?.stop();
+    await looking;
+    await guarded("server/flush-failed", () => view.flush());
+    await store.close();
+    unlock();
+    log("info", "server/stopped", {});
+  };
+
+  const bound = device.address as Listen;
+  log("info", "server/started", { host: bound.host, port: bound.port, names: options.names });
+  return {
+    address: bound,
+    admin: admin?.address ?? null,
+    caSpkiSha256: spkiDigest(authorities.server.certificate.spki),
+    caPem: certificatePem(authorities.server.certificate),
+    refresh: () => lookInTurn(true),
+    stop: () => (stopped ??= stop()),
+  };
+}
+
+function factsOf(error: unknown): Facts {
+  if (error instanceof UpkeepError) return { code: error.code, reason: error.message, facts: error.facts };
+  return {
+    reason: String(error).slice(0, 500),
+    stack: error instanceof Error ? (error.stack ?? "").slice(0, 2000) : "",
+  };
+}

@@ -1,0 +1,235 @@
+// From what a build left on disk to an artifact: one pass that copies or packs, and knows every digest at the end.
+
+import { once } from "node:events";
+import { createGunzip, createGzip } from "node:zlib";
+import { Readable } from "node:stream";
+import { RunningDigests, RunningMerkle } from "../core/digest.ts";
+import { makeDirectories, type Disk, type DiskFile, type FileStat } from "../core/disk.ts";
+import { toHex } from "../core/bytes.ts";
+import type { Random } from "../core/random.ts";
+import { ReleaseError } from "../release/errors.ts";
+import { isSlotPath, type Artifact } from "../release/manifest.ts";
+import { tarEnd, tarHeader, tarPadding } from "../release/tar-writer.ts";
+
+export type PackedArtifact = Pick<
+  Artifact,
+  "format" | "length" | "sha256" | "sha512" | "pieceSize" | "merkleRoot" | "unpackedLength"
+> & {
+  /** Where the bytes wait; to be renamed into place. */
+  readonly path: string;
+  /** What a file name of this format ends with. */
+  readonly suffix: string;
+  /** True when a folder was packed here, rather than a file taken as it is. */
+  readonly packed: boolean;
+};
+
+export type PackOptions = {
+  readonly disk: Disk;
+  readonly random: Random;
+  /** A folder on the volume of the repository. */
+  readonly staging: string;
+  readonly pieceSize: number;
+  readonly onBytes?: (bytes: number) => void;
+};
+
+const CHUNK = 1 << 20;
+
+/**
+ * A folder becomes a tar.gz with the same bytes on every machine; a `.tar.gz`, `.tgz` or `.zip` is taken as an archive;
+ * anything else is a single file. Errors: `release/bad-name` for entries that no device would unpack, `disk/*`.
+ */
+export async function packArtifact(source: string, options: PackOptions): Promise<PackedArtifact> {
+  const { disk, random, staging, pieceSize } = options;
+  await makeDirectories(disk, staging);
+  const path = `${staging}/${toHex(random.bytes(8))}.part`;
+  const stat = await disk.stat(source);
+  const format = formatOf(source, stat);
+  const file = await disk.open(path, "create");
+  try {
+    const sink = sinkTo(file, pieceSize, options.onBytes);
+    let unpackedLength: number;
+    if (stat.kind === "directory") unpackedLength = await packFolder(disk, source, sink);
+    else unpackedLength = await copyFile(disk, source, format, stat, sink);
+    await file.sync();
+    return {
+      path,
+      format,
+      packed: stat.kind === "directory",
+      suffix: format === "file" ? "" : `.${format}`,
+      pieceSize,
+      unpackedLength,
+      ...sink.result(),
+    };
+  } catch (error) {
+    await disk.removeFile(path).catch(() => {});
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+/** Bytes that `packArtifact` will read, for a progress bar. */
+export async function sizeOf(disk: Disk, source: string): Promise<number> {
+  const stat = await disk.stat(source);
+  if (stat.kind !== "directory") return stat.size;
+  let total = 0;
+  for (const name of await disk.list(source)) total += await sizeOf(disk, `${source}/${name}`);
+  return total;
+}
+
+function formatOf(source: string, stat: FileStat): Artifact["format"] {
+  if (stat.kind === "directory") return "tar.gz";
+  if (stat.kind !== "file") {
+    throw new ReleaseError("release/bad-name", `${source} is neither a file nor a folder.`, { path: source });
+  }
+  if (/\.(tar\.gz|tgz)$/.test(source)) return "tar.gz";
+  return source.endsWith(".zip") ? "zip" : "file";
+}
+
+type Sink = {
+  put(bytes: Uint8Array): Promise<void>;
+  /** Reading progress, which for packing is not the bytes written. */
+  readonly seen: (bytes: number) => void;
+  result(): Pick<PackedArtifact, "length" | "sha256" | "sha512" | "merkleRoot">;
+};
+
+function sinkTo(file: DiskFile, pieceSize: number, onBytes: PackOptions["onBytes"]): Sink {
+  const digests = new RunningDigests();
+  const merkle = new RunningMerkle(pieceSize);
+  return {
+    put: async (bytes) => {
+      await file.write(digests.length, bytes);
+      digests.update(bytes);
+      merkle.update(bytes);
+    },
+    seen: (bytes) => onBytes?.(bytes),
+    result: () => ({ length: digests.length, ...digests.digests(), merkleRoot: merkle.rootHex() }),
+  };
+}
+
+async function* contentOf(disk: Disk, path: string, size: number): AsyncGenerator<Uint8Array> {
+  const file = await disk.open(path, "read");
+  try {
+    for (let at = 0; at < size;) {
+      const part = await file.read(at, Math.min(CHUNK, size - at));
+      if (part.length === 0) {
+        throw new ReleaseError("release/bad-name", `${path} became shorter while it was read.`, { path });
+      }
+      at += part.length;
+      yield part;
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+async function copyFile(
+  disk: Disk,
+  source: string,
+  format: Artifact["format"],
+  stat: FileStat,
+  sink: Sink,
+): Promise<number> {
+  const gunzip = format === "tar.gz" ? createGunzip() : null;
+  let unpacked = 0;
+  const counting =
+    gunzip === null
+      ? null
+      : (async () => {
+          for await (const part of gunzip as AsyncIterable<Uint8Array>) unpacked += part.length;
+        })();
+  // A rejection is looked at below, after the copy; until then it must not count as unhandled.
+  counting?.catch(() => {});
+  try {
+    for await (const part of contentOf(disk, source, stat.size)) {
+      await sink.put(part);
+      sink.seen(part.length);
+      if (gunzip !== null && !gunzip.destroyed && !gunzip.write(part)) {
+        await Promise.race([once(gunzip, "drain"), once(gunzip, "close")]);
+      }
+    }
+    gunzip?.end();
+    await counting;
+  } catch (cause) {
+    if (cause instanceof ReleaseError || (gunzip?.errored ?? null) === null) throw cause;
+    throw new ReleaseError("release/bad-name", `${source} is not a gzip file.`, { path: source }, { cause });
+  }
+  if (format === "file") return stat.size;
+  // The tar stream is longer than what it unpacks to: an upper bound, known without trusting any header.
+  return format === "tar.gz" ? unpacked : zipBound(disk, source);
+}
+
+/** The sum of the sizes that the central directory claims; a device stops at this many bytes whatever the archive does. */
+async function zipBound(disk: Disk, source: string): Promise<number> {
+  const { fromBufferPromise } = await import("yauzl");
+  const archive = await fromBufferPromise(Buffer.from(await disk.read(source, 1 << 30)), {
+    lazyEntries: true,
+  });
+  let total = 0;
+  for await (const entry of archive.eachEntry()) total += entry.uncompressedSize;
+  return total;
+}
+
+async function packFolder(disk: Disk, folder: string, sink: Sink): Promise<number> {
+  let total = 0;
+  async function* entries(prefix: string): AsyncGenerator<Uint8Array> {
+    for (const name of await disk.list(prefix === "" ? folder : `${folder}/${prefix.slice(0, -1)}`)) {
+      const path = `${prefix}${name}`;
+      if (!isSlotPath(path)) {
+        throw new ReleaseError(
+          "release/bad-name",
+          `${path} has a name that not every device can write; rename it.`,
+          { path },
+        );
+      }
+      const full = `${folder}/${path}`;
+      const stat = await disk.stat(full);
+      if (stat.kind === "directory") {
+        yield tarHeader({ kind: "directory", path });
+        yield* entries(`${path}/`);
+      } else if (stat.kind === "file") {
+        total += stat.size;
+        yield tarHeader({ kind: "file", path, size: stat.size, executable: (stat.mode & 0o100) !== 0 });
+        for await (const part of contentOf(disk, full, stat.size)) {
+          sink.seen(part.length);
+          yield part;
+        }
+        yield tarPadding(stat.size);
+      } else if (stat.kind === "link") {
+        const target = await disk.readLink(full);
+        if (!staysInside(path, target)) {
+          throw new ReleaseError(
+            "release/bad-name",
+            `The link ${path} leads out of the folder, to ${target}.`,
+            {
+              path,
+              target,
+            },
+          );
+        }
+        yield tarHeader({ kind: "link", path, target });
+      } else {
+        throw new ReleaseError("release/bad-name", `${path} is a device, socket or pipe.`, { path });
+      }
+    }
+  }
+  async function* tar(): AsyncGenerator<Uint8Array> {
+    yield* entries("");
+    yield tarEnd();
+  }
+  // zlib writes no time and no name, so equal input gives equal bytes.
+  const zipped = Readable.from(tar(), { objectMode: false }).compose(createGzip({ level: 9 }));
+  for await (const part of zipped as AsyncIterable<Uint8Array>) await sink.put(part);
+  return total;
+}
+
+function staysInside(path: string, target: string): boolean {
+  if (target.startsWith("/") || target.includes("\\")) return false;
+  let depth = path.split("/").length - 1;
+  for (const part of target.split("/")) {
+    if (part === "..") depth--;
+    else if (part !== "." && part !== "") depth++;
+    if (depth < 0) return false;
+  }
+  return true;
+}

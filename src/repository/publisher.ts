@@ -1,0 +1,194 @@
+// The publisher: one change at a time, read, edited, signed, written in the safe order, looked at from outside.
+
+import type { Clock } from "../core/clock.ts";
+import { makeDirectories, readOrNull, statOrNull, writeAtomic, type Disk } from "../core/disk.ts";
+import { sameDigest, sha256Hex } from "../core/digest.ts";
+import type { Instant } from "../core/instant.ts";
+import { Draft } from "./draft.ts";
+import type { Root, TargetFile } from "./metadata.ts";
+import { findTarget, hasRepository, readPublished, targetFilePath, type Published } from "./published.ts";
+import {
+  assemble,
+  lacks,
+  prepareParts,
+  renewTimestamp,
+  type Lack,
+  type Part,
+  type Publication,
+} from "./publication.ts";
+import { isDue } from "./publisher-policy.ts";
+import { PublisherError } from "./publisher-errors.ts";
+import type { KeyRing } from "./quorum.ts";
+
+/** One holder at a time, across processes. Call the result to let go. Throws `publisher/busy`. */
+export type PublisherLock = () => Promise<() => Promise<void>>;
+
+export type PublisherTools = {
+  readonly disk: Disk;
+  /** Holds `metadata/` and `targets/`. */
+  readonly folder: string;
+  readonly clock: Clock;
+  readonly ring: KeyRing;
+  readonly lock: PublisherLock;
+  /** A fresh client from the first root on; throws what it finds wrong. Runs after every publication, before success is reported. */
+  readonly lookFromOutside: (folder: string) => Promise<void>;
+};
+
+/** A target file that lies on the target volume already, under a temporary name. */
+export type StagedFile = { readonly path: string; readonly length: number };
+
+export type Outcome =
+  | { readonly kind: "published"; readonly publication: Publication }
+  /** Nothing was published: signatures are missing. The parts carry those that are there. */
+  | { readonly kind: "waiting"; readonly parts: readonly Part[]; readonly lacks: readonly Lack[] }
+  | { readonly kind: "unchanged" };
+
+export interface Publisher {
+  read(): Promise<Published>;
+  /** Makes the first version of everything. Throws `publisher/exists`. */
+  create(root: Root, edit: (draft: Draft) => Promise<void>): Promise<Outcome>;
+  /** `edit` changes the draft; nothing is written when it throws. */
+  change(edit: (draft: Draft) => Promise<void>): Promise<Outcome>;
+  /** Publishes parts that gathered their signatures elsewhere. `based` says what they were made from. */
+  complete(parts: readonly Part[], check: (published: Published | null) => void): Promise<Outcome>;
+  /** Renews snapshot and timestamp when they are due. For a scheduler: cheap when nothing is. */
+  renewOnline(now: Instant): Promise<Outcome>;
+  /** A published target's bytes, verified against signed metadata. Throws `publisher/bad-input` when it is not listed. */
+  readTarget(name: string, limit: number): Promise<Uint8Array>;
+  /** Puts a target file where clients will look for it; harmless until metadata lists it. */
+  placeTarget(name: string, file: TargetFile, staged: StagedFile): Promise<void>;
+  placeBytes(name: string, file: TargetFile, bytes: Uint8Array): Promise<void>;
+}
+
+export function openPublisher(tools: PublisherTools): Publisher {
+  const { disk, folder, clock, ring } = tools;
+
+  const locked = async <T>(action: () => Promise<T>): Promise<T> => {
+    await makeDirectories(disk, folder);
+    const unlock = await tools.lock();
+    try {
+      return await action();
+    } finally {
+      await unlock();
+    }
+  };
+  const write = async (publication: Publication): Promise<void> => {
+    await makeDirectories(disk, `${folder}/metadata`);
+    await makeDirectories(disk, `${folder}/targets`);
+    for (const { name, bytes } of publication.files)
+      await writeAtomic(disk, `${folder}/metadata/${name}`, bytes);
+    try {
+      await tools.lookFromOutside(folder);
+    } catch (cause) {
+      throw new PublisherError(
+        "publisher/not-verified",
+        "The change was published, but a fresh client cannot follow it.",
+        { root: publication.root, timestamp: publication.timestamp },
+        {
+          cause,
+          hint: "upkeep repo doctor looks at every file; do not publish further before it is content.",
+        },
+      );
+    }
+  };
+  const finish = async (draft: Draft): Promise<Outcome> => {
+    const { published } = draft;
+    const parts = await prepareParts(draft, ring, clock.now());
+    if (parts.length === 0) return { kind: "unchanged" };
+    return publishParts(published, parts);
+  };
+  const publishParts = async (published: Published | null, parts: readonly Part[]): Promise<Outcome> => {
+    const missing = lacks(parts);
+    if (missing.length > 0) return { kind: "waiting", parts, lacks: missing };
+    const publication = await assemble(published, parts, ring, clock.now());
+    await write(publication);
+    return { kind: "published", publication };
+  };
+  const read = (): Promise<Published> => readPublished(disk, folder);
+
+  return {
+    read,
+    create: (root, edit) =>
+      locked(async () => {
+        if (await hasRepository(disk, folder)) {
+          throw new PublisherError("publisher/exists", `There is a repository in ${folder} already.`, {
+            folder,
+          });
+        }
+        const draft = new Draft(null, root);
+        await edit(draft);
+        return finish(draft);
+      }),
+    change: (edit) =>
+      locked(async () => {
+        const published = await read();
+        const draft = new Draft(published, published.root.signed);
+        await edit(draft);
+        return finish(draft);
+      }),
+    complete: (parts, check) =>
+      locked(async () => {
+        const published = (await hasRepository(disk, folder)) ? await read() : null;
+        check(published);
+        return publishParts(published, parts);
+      }),
+    renewOnline: (now) =>
+      locked(async () => {
+        const published = await read();
+        const { roles } = published.root.signed;
+        if (isDue("snapshot", roles.snapshot, published.snapshot.signed.expires, now)) {
+          const publication = await assemble(published, [], ring, now);
+          await write(publication);
+          return { kind: "published", publication };
+        }
+        if (isDue("timestamp", roles.timestamp, published.timestamp.signed.expires, now)) {
+          const publication = await renewTimestamp(published, ring, now);
+          await write(publication);
+          return { kind: "published", publication };
+        }
+        return { kind: "unchanged" };
+      }),
+    readTarget: async (name, limit) => {
+      const published = await read();
+      return readTargetOf(disk, folder, new Draft(published, published.root.signed), name, limit);
+    },
+    placeTarget: async (name, file, staged) => {
+      const path = `${folder}/${targetFilePath(name, file, true)}`;
+      await makeDirectories(disk, path.slice(0, path.lastIndexOf("/")));
+      await disk.rename(staged.path, path);
+      await disk.syncDirectory(path.slice(0, path.lastIndexOf("/")));
+    },
+    placeBytes: async (name, file, bytes) => {
+      const path = `${folder}/${targetFilePath(name, file, true)}`;
+      await makeDirectories(disk, path.slice(0, path.lastIndexOf("/")));
+      if ((await statOrNull(disk, path))?.size !== bytes.length) await writeAtomic(disk, path, bytes);
+    },
+  };
+}
+
+/** A target's bytes as a view of the repository lists it, verified. Throws `publisher/bad-input`, `publisher/inconsistent`. */
+export async function readTargetOf(
+  disk: Disk,
+  folder: string,
+  view: Draft,
+  name: string,
+  limit: number,
+): Promise<Uint8Array> {
+  const found = await findTarget(view, name);
+  if (found === null) {
+    throw new PublisherError("publisher/bad-input", `The repository has no target ${name}.`, {
+      target: name,
+    });
+  }
+  const path = `${folder}/${targetFilePath(name, found.file, view.root.consistentSnapshot)}`;
+  const bytes = await readOrNull(disk, path, Math.min(limit, found.file.length));
+  if (bytes === null || !sameDigest(sha256Hex(bytes), found.file.hashes["sha256"] ?? "")) {
+    throw new PublisherError(
+      "publisher/inconsistent",
+      `The target ${name} is ${bytes === null ? "listed and not there" : "not the file that signed metadata lists"}.`,
+      { target: name },
+      { hint: "Restore targets/ from a mirror or a backup." },
+    );
+  }
+  return bytes;
+}
