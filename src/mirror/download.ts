@@ -76,7 +76,7 @@ async function fill(download: Download, part: Part): Promise<void> {
   const { sources, from, length, tools, signal } = download;
   const failures: Failure[] = [];
   let left = sources;
-  for (let round = 0; round < tools.retry.rounds; round++) {
+  for (let round = 0; left.length > 0 && round < tools.retry.rounds; round++) {
     if (round > 0) await pause(tools, round, signal);
     const again: Source[] = [];
     for (const source of left) {

@@ -111,8 +111,11 @@ async function answer(
     count.sent += bytes.length;
     if (!response.write(bytes)) {
       await new Promise<void>((resolve) => {
-        response.once("drain", resolve);
-        response.once("close", resolve);
+        const go = (): void => {
+          response.off("drain", go).off("close", go);
+          resolve();
+        };
+        response.on("drain", go).on("close", go);
       });
     }
   };

@@ -3,6 +3,9 @@
 import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
 import { keyNoun } from "./key.ts";
+import { releaseNoun } from "./release.ts";
+import { repoNoun } from "./repo.ts";
+import { verifyCommand } from "./verify.ts";
 
 const completion: CommandSpec = {
   name: "completion",
@@ -21,4 +24,4 @@ const completion: CommandSpec = {
   },
 };
 
-export const TABLE: readonly TableEntry[] = [keyNoun, completion];
+export const TABLE: readonly TableEntry[] = [keyNoun, repoNoun, releaseNoun, verifyCommand, completion];

@@ -1,0 +1,214 @@
+// The store on a disk: torn files, full disks, read-only folders, kills between any two writes, parallel processes.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { toUtf8 } from "../core/bytes.ts";
+import { DiskError, type Disk } from "../core/disk.ts";
+import { parseInstant } from "../core/instant.ts";
+import { systemClock } from "../io/clock.ts";
+import { systemDisk } from "../io/disk.ts";
+import { storeLock } from "../io/store-lock.ts";
+import { NO_RETRY } from "../mirror/fetch.ts";
+import { RepositorySimulator } from "../testing/repository-simulator.ts";
+import { ScriptedClock } from "../testing/scripted-clock.ts";
+import { openRepository, type Repository } from "./client.ts";
+import { diskStore, type MetadataStore } from "./store.ts";
+
+const START = parseInstant("2026-11-21T04:00:00Z");
+
+async function within(use: (folder: string) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "upkeep-store-"));
+  try {
+    await use(folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function clientOf(repo: RepositorySimulator, store: MetadataStore): Repository {
+  return openRepository({
+    mirrors: [repo.mirror],
+    store,
+    clock: new ScriptedClock(START),
+    random: { bytes: (length) => new Uint8Array(length) },
+    retry: NO_RETRY,
+    trustedRoot: repo.rootBytes(1),
+  });
+}
+
+/** Fails every call that changes something, from the given one on. */
+function failing(after: number, code: DiskError["code"]): { disk: Disk; changes: () => number } {
+  let changes = 0;
+  const change = <A extends readonly unknown[], R>(action: (...args: A) => Promise<R>) => {
+    return async (...args: A): Promise<R> => {
+      if (changes++ >= after) throw new DiskError(code, "The disk fails.");
+      return action(...args);
+    };
+  };
+  const disk: Disk = {
+    ...systemDisk,
+    rename: change(systemDisk.rename),
+    makeDirectory: change(systemDisk.makeDirectory),
+    removeFile: change(systemDisk.removeFile),
+    syncDirectory: change(systemDisk.syncDirectory),
+    open: async (path, how, mode) => {
+      if (how !== "read" && changes++ >= after) throw new DiskError(code, "The disk fails.");
+      const file = await systemDisk.open(path, how, mode);
+      return { ...file, write: change(file.write), truncate: change(file.truncate), sync: change(file.sync) };
+    },
+  };
+  return { disk, changes: () => changes };
+}
+
+describe("a store in a folder", () => {
+  it("holds one file per role by its plain name, and everything else below", () =>
+    within(async (folder) => {
+      const repo = await RepositorySimulator.create({ now: START });
+      repo.delegate("targets", "../odd", {});
+      repo.rotate("timestamp");
+      await repo.publish();
+      const client = clientOf(repo, diskStore(systemDisk, folder));
+      await client.refresh();
+      await client.target("file");
+      assert.deepEqual(readdirSync(folder), [
+        "..%2Fodd.json",
+        "history",
+        "root.json",
+        "snapshot.json",
+        "state",
+        "targets.json",
+        "timestamp.json",
+      ]);
+      assert.deepEqual(readdirSync(join(folder, "history")), ["2.root.json"]);
+      assert.deepEqual(new Uint8Array(readFileSync(join(folder, "root.json"))), repo.rootBytes(2));
+    }));
+
+  it("survives a failure at every single write: the next refresh succeeds and never goes back", () =>
+    within(async (folder) => {
+      const repo = await RepositorySimulator.create({ now: START });
+      await clientOf(repo, diskStore(systemDisk, folder)).refresh();
+      repo.rotate("snapshot");
+      repo.addTarget("file", toUtf8("hello"));
+      await repo.publish();
+      const before = new Map(
+        readdirSync(folder, { recursive: true, withFileTypes: true })
+          .filter((entry) => entry.isFile())
+          .map((entry) => {
+            const path = join(entry.parentPath, entry.name);
+            return [path, readFileSync(path)] as const;
+          }),
+      );
+      let points = 0;
+      for (let after = 0; ; after++) {
+        for (const [path, bytes] of before) writeFileSync(path, bytes);
+        rmSync(join(folder, "history"), { recursive: true, force: true });
+        const { disk, changes } = failing(after, "disk/full");
+        const outcome = await clientOf(repo, diskStore(disk, folder))
+          .refresh()
+          .then(
+            () => "done",
+            (error: { code: string }) => error.code,
+          );
+        if (changes() <= after) break;
+        points++;
+        assert.equal(outcome, "disk/full");
+        // A new process, a healthy disk.
+        const client = clientOf(repo, diskStore(systemDisk, folder));
+        const result = await client.refresh();
+        assert.deepEqual([result.root, result.timestamp], [2, 2], `after ${after} changes`);
+        assert.deepEqual(await client.readTarget("file", 10), toUtf8("hello"));
+      }
+      assert.ok(points > 20, String(points));
+    }));
+
+  it("that cannot be written is used read-only, with what is new kept in memory", () =>
+    within(async (folder) => {
+      const repo = await RepositorySimulator.create({ now: START });
+      await clientOf(repo, diskStore(systemDisk, folder)).refresh();
+      repo.addTarget("file", toUtf8("hello"));
+      await repo.publish();
+      const store = diskStore(failing(0, "disk/read-only").disk, folder);
+      const client = clientOf(repo, store);
+      assert.equal((await client.refresh()).timestamp, 2);
+      assert.equal(store.readOnly, true);
+      assert.deepEqual(await client.readTarget("file", 10), toUtf8("hello"));
+      assert.equal((await client.refresh()).changed, false);
+      assert.match(readFileSync(join(folder, "timestamp.json"), "utf8"), /"version":1,/);
+    }));
+
+  it("whose state files are torn or forged loses nothing but time", () =>
+    within(async (folder) => {
+      const repo = await RepositorySimulator.create({ now: START });
+      const client = (): Repository => clientOf(repo, diskStore(systemDisk, folder));
+      await client().refresh();
+      for (const text of [
+        "",
+        "{",
+        "[]",
+        '{"root":1}',
+        '{"root":"x","timestamp":"y","roles":{}}',
+        '"x"',
+        "-5",
+      ]) {
+        writeFileSync(join(folder, "state", "checked"), text);
+        writeFileSync(join(folder, "state", "known-time"), text);
+        assert.equal((await client().refresh()).start, START);
+      }
+    }));
+});
+
+describe("the lock of a store", () => {
+  it("is held by one at a time, waits, and gives up in the end", () =>
+    within(async (folder) => {
+      const path = join(folder, "lock");
+      const release = await storeLock(path, systemClock)();
+      await assert.rejects(storeLock(path, systemClock, 60)(), { code: "repository/locked" });
+      const waiting = storeLock(path, systemClock)();
+      await release();
+      await (
+        await waiting
+      )();
+    }));
+
+  it("of a process that was killed is free at once", () =>
+    within(async (folder) => {
+      const path = join(folder, "lock");
+      const script = `import { DatabaseSync } from "node:sqlite";
+        const d = new DatabaseSync(${JSON.stringify(path)}); d.exec("BEGIN EXCLUSIVE");
+        console.log("held"); setInterval(() => d.isOpen, 1000);`;
+      const child = spawn(process.execPath, ["--input-type=module", "--eval", script], {
+        stdio: ["ignore", "pipe", "ignore"],
+      });
+      await new Promise((resolve) => child.stdout.once("data", resolve));
+      await assert.rejects(storeLock(path, systemClock, 60)(), { code: "repository/locked" });
+      const gone = new Promise((resolve) => child.once("exit", resolve));
+      child.kill("SIGKILL");
+      await gone;
+      await (
+        await storeLock(path, systemClock, 2000)()
+      )();
+    }));
+
+  it("in a folder that cannot be written says read-only", async () => {
+    await assert.rejects(storeLock("/nonexistent/folder/lock", systemClock)(), { code: "disk/read-only" });
+  });
+
+  it("keeps many clients of one store apart", () =>
+    within(async (folder) => {
+      const repo = await RepositorySimulator.create({ now: START });
+      const clients = Array.from({ length: 8 }, () =>
+        clientOf(repo, diskStore(systemDisk, folder, storeLock(join(folder, "lock"), systemClock))),
+      );
+      await Promise.all(clients.map((client) => client.refresh()));
+      repo.timestamp.version = 7;
+      await repo.publish();
+      const results = await Promise.all(clients.map((client) => client.refresh()));
+      assert.deepEqual(new Set(results.map((result) => result.timestamp)), new Set([7]));
+      // Exactly one of them found it; the others saw it stored.
+      assert.equal(results.filter((result) => result.changed).length, 1);
+    }));
+});
