@@ -23,7 +23,8 @@ export const catFormat: Format = {
   title: "Security catalog (CAT)",
   extensions: [".cat"],
   // A CMS that says within its first bytes that it is about a trust list.
-  matches: (head) => head[0] === 0x30 && Buffer.from(head.subarray(0, 256)).includes(Buffer.from(oid(CTL_OID))),
+  matches: (head) =>
+    head[0] === 0x30 && Buffer.from(head.subarray(0, 256)).includes(Buffer.from(oid(CTL_OID))),
   sign,
   verify,
   remove,
