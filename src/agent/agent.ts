@@ -1,6 +1,6 @@
 // The agent of one device: joins check, components, reports and status, with one lock over everything that changes something.
 
-import { makeDirectories, writeAtomic } from "../core/disk.ts";
+import { makeDirectories, removeTree, writeAtomic } from "../core/disk.ts";
 import { toUtf8 } from "../core/bytes.ts";
 import { formatInstant, type Instant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
@@ -100,7 +100,22 @@ export class Agent {
       });
     }
     await this.#exclusive(() => this.#recoverAll(false));
+    await this.#collectDownloads();
     await this.writeStatus();
+  }
+
+  /** Removes downloads that no attempt of any component is about. */
+  async #collectDownloads(): Promise<void> {
+    const { world, folder } = this.parts;
+    const wanted = new Set(
+      this.components.map((component) => `${component.attempt?.begin.to.sha256 ?? ""}.part`),
+    );
+    for (const name of await world.disk.list(`${folder}/download`)) {
+      if (wanted.has(name)) continue;
+      await removeTree(world.disk, `${folder}/download/${name}`).catch((error: unknown) => {
+        world.log({ level: "warn", event: "download-stays", name, message: sentenceOf(error) });
+      });
+    }
   }
 
   /** A check. Who calls while one runs joins it; an operator's call that finds another's running waits for it and then runs its own. */

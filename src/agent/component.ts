@@ -161,8 +161,8 @@ export class Component {
     if (run.entryPoint === undefined) return;
     const { spec, digest } = this.#launch(id, run, run.entryPoint);
     await this.world.logs.bound(this.layout.log, LOG_LIMIT);
-    this.#restart = { ...this.#restart, startedAt: this.world.clock.monotonic(), dueAt: null };
     this.supervised = await startProcess(this.processRoom, slotName(id), digest, spec);
+    this.#restart = { ...this.#restart, startedAt: this.world.clock.monotonic(), dueAt: null };
   }
 
   /** What `current` names runs if it is a service, and nothing else does; used when no attempt is being watched. */
@@ -190,16 +190,24 @@ export class Component {
     return this.#inTurn(async () => {
       const found = this.supervised;
       const now = this.world.clock.monotonic();
-      if (this.owned || found === null) return null;
-      if (this.#restart.dueAt !== null) {
-        if (now < this.#restart.dueAt) return null;
-        this.#restart = { ...this.#restart, dueAt: null, startedAt: now };
+      const { dueAt } = this.#restart;
+      if (this.owned) return null;
+      if (dueAt !== null) {
+        if (now < dueAt) return null;
         const record = await this.currentRecord();
         const run = record === null ? null : parseRun(record.run);
-        if (record !== null && run !== null && isService(run)) await this.#start(record.id, run);
+        this.#restart = { ...this.#restart, dueAt: null };
+        if (record === null || run === null || !isService(run)) return null;
+        try {
+          await this.#start(record.id, run);
+        } catch (error) {
+          const { waitMs, next } = afterEnd(this.#restart, now);
+          this.#restart = { ...next, dueAt: now + waitMs };
+          throw error;
+        }
         return null;
       }
-      if (await isAlive(found)) return null;
+      if (found === null || (await isAlive(found))) return null;
       const { waitMs, next } = afterEnd(this.#restart, now);
       this.#restart = { ...next, dueAt: now + waitMs };
       const exit = describeExit(await found.process.exited);

@@ -22,7 +22,8 @@ export interface Releases {
   document(target: string, limit: number): Promise<Uint8Array>;
   /**
    * Brings an artifact into the file `part`, going on with what it holds, and returns when the file has the length and digests
-   * that both TUF and `artifact` name. What has other digests is removed. Errors: `repository/*`, `mirror/*`, `disk/*`.
+   * that both TUF and `artifact` name. What has other digests is removed; if part of it was there before, a crash may have damaged that,
+   * and the whole is fetched once more before anybody is accused. Errors: `repository/*`, `mirror/*`, `disk/*`.
    */
   download(artifact: Artifact, part: string, options: DownloadOptions): Promise<Downloaded>;
 }

@@ -57,8 +57,11 @@ export async function recoverComponent(update: Update): Promise<ComponentResult 
         if (whole) await switchCurrent(world.disk, layout, rightful);
       }
       await component.keepRunning();
-      if (attempt === null || attempt.end === null || attempt.reported) return null;
-      return finish(update, attempt.end.end, null);
+      if (attempt !== null && attempt.end !== null && !attempt.reported)
+        return finish(update, attempt.end.end, null);
+      // Waste that a crash left behind.
+      await component.collect();
+      return null;
     case "activate":
       return finish(update, "activating", null);
     case "start":

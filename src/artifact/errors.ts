@@ -16,7 +16,16 @@ export type ArtifactErrorCode =
   | "artifact/bad-timestamp"
   | "artifact/no-timestamp"
   | "artifact/wrong-publisher"
-  | "artifact/refused";
+  | "artifact/refused"
+  | "artifact/truncated"
+  | "artifact/points-beyond"
+  | "artifact/trailing-bytes"
+  | "artifact/doubled-signature"
+  | "artifact/bad-manifest"
+  | "artifact/wrong-product"
+  | "artifact/foreign-architecture"
+  | "artifact/older-release"
+  | "artifact/not-stripped";
 export class ArtifactError extends UpkeepError<ArtifactErrorCode> {}
 
 /** `error`: the signature is not to be believed. `warning`: believed, but look at it. `note`: worth knowing. */

@@ -1,46 +1,33 @@
 // A file described as a rewrite of another: literal bytes and ranges to copy, so that large files are never held in memory.
 
-import { ArtifactError } from "./errors.ts";
-import type { ByteSource } from "./source.ts";
+import { copyRange, type ByteSink, type ByteSource } from "./source.ts";
 
+/** A range of the old file. */
+export type Range = { readonly offset: number; readonly size: number };
 /** Bytes of the new file: given here, or copied from the old one. */
-export type Piece = Uint8Array | { readonly offset: number; readonly size: number };
+export type Piece = Uint8Array | Range;
 export type Rewrite = readonly Piece[];
 
-/** Read and written at a time. */
-export const CHUNK: number = 1024 * 1024;
+export function pieceSize(piece: Piece): number {
+  return piece instanceof Uint8Array ? piece.length : piece.size;
+}
 
 export function rewriteSize(rewrite: Rewrite): number {
-  return rewrite.reduce((sum, piece) => sum + (piece instanceof Uint8Array ? piece.length : piece.size), 0);
+  return rewrite.reduce((sum, piece) => sum + pieceSize(piece), 0);
 }
 
-/** The new file, in order, at most `CHUNK` at a time. Errors: `artifact/truncated` if the old one became shorter meanwhile. */
-export async function* rewritten(source: ByteSource, rewrite: Rewrite): AsyncGenerator<Uint8Array> {
+/** Writes the new file from its beginning, and cuts the sink off behind it. Errors: `artifact/changed` and the disk's. */
+export async function writeRewrite(source: ByteSource, rewrite: Rewrite, sink: ByteSink): Promise<void> {
+  let at = 0;
   for (const piece of rewrite) {
     if (piece instanceof Uint8Array) {
-      if (piece.length > 0) yield piece;
+      if (piece.length > 0) await sink.write(at, piece);
     } else {
-      yield* readRange(source, piece.offset, piece.size);
+      await copyRange(source, piece.offset, piece.offset + piece.size, sink, at);
     }
+    at += pieceSize(piece);
   }
-}
-
-/** A range of a file, at most `CHUNK` at a time. Errors: `artifact/truncated`. */
-export async function* readRange(
-  source: ByteSource,
-  offset: number,
-  size: number,
-): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < size;) {
-    const part = await source.read(offset + at, Math.min(CHUNK, size - at));
-    if (part.length === 0) {
-      throw new ArtifactError("artifact/truncated", "The file became shorter while it was read.", {
-        offset: offset + at,
-      });
-    }
-    yield part;
-    at += part.length;
-  }
+  await sink.truncate(at);
 }
 
 /** Joins neighbours, so that a file of many small streams is copied in few reads. */

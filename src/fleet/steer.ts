@@ -22,8 +22,11 @@ export async function steer(
     const decision = decide(state.desired.get(name) ?? [], catalogue, now);
     const digest = sha256Hex(toUtf8(JSON.stringify(decision)));
     const key = `announced:${name}`;
-    if ((await records.setting(key)) === digest) continue;
+    const announced = await records.setting(key);
+    if (announced === digest) continue;
     await records.putSetting(key, digest);
+    // A new group that has nothing to run yet is no news.
+    if (announced === null && decision.length === 0) continue;
     await wake(records, `group:${name}`);
     woken.push(name);
   }

@@ -163,13 +163,17 @@ export async function startHttpServer(options: {
     );
   });
   server.on("request", (request: IncomingMessage, response: ServerResponse) => {
-    void serve(request, response, {
+    const { socket } = request;
+    serve(request, response, {
       handle: options.handle,
       log,
-      limits,
       secure: options.tls !== undefined,
       stopping: stopping.signal,
-      certificate: () => certificateOf(request.socket),
+      certificate: () => certificateOf(socket),
+    }).catch((error: unknown) => {
+      // A fault of this file: one connection is lost, the others go on.
+      log("error", "request/fault", reasonOf(error));
+      response.destroy();
     });
   });
 
@@ -234,7 +238,6 @@ async function stop(server: Server, stopping: AbortController, drain: number, lo
 type Serving = {
   readonly handle: Handler;
   readonly log: Log;
-  readonly limits: HttpLimits;
   readonly secure: boolean;
   readonly stopping: AbortSignal;
   readonly certificate: () => ClientCertificate | null;
@@ -243,6 +246,9 @@ type Serving = {
 async function serve(request: IncomingMessage, response: ServerResponse, on: Serving): Promise<void> {
   const started = performance.now();
   const id = numbered();
+  // Taken now: node:http lets go of the socket when the answer is done.
+  const { socket } = request;
+  const address = socket.remoteAddress ?? "";
   const gone = new AbortController();
   const notes: Call["notes"] = {};
   response.once("close", () => gone.abort(new HttpError("http/bad-request", "The caller has gone.")));
@@ -262,7 +268,7 @@ async function serve(request: IncomingMessage, response: ServerResponse, on: Ser
       path,
       query: at < 0 ? "" : request.url!.slice(at + 1),
       headers: request.headers,
-      address: request.socket.remoteAddress ?? "",
+      address,
       certificate: on.certificate(),
       signal: gone.signal,
       body: (limit) => readBody(request, limit),
@@ -292,7 +298,7 @@ async function serve(request: IncomingMessage, response: ServerResponse, on: Ser
   // A body that nobody read would be read as the next request's start, or keep the connection waiting.
   if (!request.complete) {
     if (!response.headersSent) response.setHeader("connection", "close");
-    response.once("finish", () => request.socket.destroySoon());
+    response.once("finish", () => socket.destroySoon());
   }
   on.log("info", "request", {
     request: id,
@@ -300,7 +306,7 @@ async function serve(request: IncomingMessage, response: ServerResponse, on: Ser
     path: path.slice(0, 300),
     status: response.statusCode,
     ms: Math.round(performance.now() - started),
-    address: request.socket.remoteAddress ?? "",
+    address,
     ...notes,
     ...(code === null ? {} : { code }),
   });

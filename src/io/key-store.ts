@@ -10,7 +10,7 @@ import { KeyError } from "../keys/errors.ts";
 import { KEY_FILE_LIMIT, openKeyFile, readKeyInfo, writeKeyFile, type KeyInfo } from "../keys/key-file.ts";
 import type { PublicKey } from "../keys/public-key.ts";
 import { SCHEMES, type Scheme } from "../keys/scheme.ts";
-import type { Signer } from "../keys/signer.ts";
+import { localSigner, type Signer } from "../keys/signer.ts";
 
 /** Asked once per wrapped key; null means that nobody can be asked. */
 export type AskPassphrase = (info: KeyInfo) => Promise<string | null>;
@@ -128,12 +128,12 @@ export function openKeyStore(
           { hint: "Choose another name, or move the old file away first." },
         );
       }
-      const bytes = writeKeyFile(
-        { name, scheme, created, privateKey: generateKey(scheme), passphrase },
-        random,
-      );
+      const privateKey = generateKey(scheme);
+      const bytes = writeKeyFile({ name, scheme, created, privateKey, passphrase }, random);
       await writeNew(disk, path, bytes);
-      return readKeyInfo(bytes);
+      const info = readKeyInfo(bytes);
+      opened.set(info.publicKey.keyid, localSigner(privateKey, scheme));
+      return info;
     },
   };
 }

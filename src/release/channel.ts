@@ -1,9 +1,9 @@
 // The channel pointer: which release a channel stands for, which releases were taken back, and the steps for very old devices.
 
-import { canonicalJson } from "../core/canonical-json.ts";
 import { signEnvelope, verifyEnvelope, type DsseSigner } from "../core/dsse.ts";
 import { parseJson, type Json } from "../core/json.ts";
 import { checkSchema, instantSchema, nameSchema, sha256Schema, versionSchema, z } from "../core/schema.ts";
+import { stableJson } from "../core/stable-json.ts";
 import { compareVersions, parseVersion } from "../core/version.ts";
 import { ReleaseError } from "./errors.ts";
 import { releaseTarget } from "./target-names.ts";
@@ -43,9 +43,9 @@ export const channelSchema = z.strictObject({
 });
 export type ChannelPointer = Readonly<z.infer<typeof channelSchema>>;
 
-/** The payload's bytes: canonical JSON. */
+/** The payload's bytes: JSON with sorted members. */
 export function serialiseChannel(pointer: ChannelPointer): Uint8Array {
-  return canonicalJson(checkChannel(pointer as unknown as Json) as unknown as Json);
+  return stableJson(checkChannel(pointer as unknown as Json) as unknown as Json);
 }
 
 /** Errors: `json/*`, `schema/invalid`, `release/wrong-document`. */

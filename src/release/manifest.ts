@@ -1,6 +1,5 @@
 // The release manifest: what a product at a version is made of, how it is started and how one sees that it is well.
 
-import { canonicalJson } from "../core/canonical-json.ts";
 import { signEnvelope, verifyEnvelope, type DsseSigner } from "../core/dsse.ts";
 import { parseJson, type Json } from "../core/json.ts";
 import {
@@ -13,6 +12,7 @@ import {
   versionSchema,
   z,
 } from "../core/schema.ts";
+import { stableJson } from "../core/stable-json.ts";
 import { parseRange } from "../core/version.ts";
 import { ReleaseError } from "./errors.ts";
 import { selectorKey, selectorShape } from "./platform.ts";
@@ -94,8 +94,10 @@ const artifactSchema = z.strictObject({
   ...selectorShape,
   /** Name of the TUF target that holds the bytes. */
   target: z.string().check(z.maxLength(512)),
-  /** `file` is installed byte for byte, under the base name of the target; archives are unpacked. */
+  /** `file` is installed byte for byte, executable; archives are unpacked. */
   format: z.enum(["file", "tar.gz", "zip"]),
+  /** For `file`: its path inside the slot. Absent: the base name of the target. */
+  installAs: z.exactOptional(programSchema),
   length: lengthSchema,
   sha256: sha256Schema,
   sha512: sha512Schema,
@@ -169,9 +171,9 @@ export type ReleaseManifest = Readonly<z.infer<typeof releaseSchema>>;
 export type EntryPoint = NonNullable<ReleaseManifest["entryPoint"]>;
 export type Dependency = ReleaseManifest["dependencies"][number];
 
-/** The payload's bytes: canonical JSON, so that one manifest has one spelling. */
+/** The payload's bytes: JSON with sorted members, so that one manifest has one spelling. */
 export function serialiseRelease(manifest: ReleaseManifest): Uint8Array {
-  return canonicalJson(checkRelease(manifest as unknown as Json) as unknown as Json);
+  return stableJson(checkRelease(manifest as unknown as Json) as unknown as Json);
 }
 
 /** Bytes of a payload to a manifest that is coherent in itself. Errors: `json/*`, `schema/invalid`, `release/*`. */
@@ -238,6 +240,13 @@ function checkRelease(value: Json): ReleaseManifest {
         );
       }
     }
+    if (artifact.format !== "file" && artifact.installAs !== undefined) {
+      throw new ReleaseError(
+        "release/wrong-document",
+        "Only a single file is installed under a name of its own; an archive brings its names.",
+        { target: artifact.target },
+      );
+    }
     if (artifact.format === "file" && artifact.unpackedLength !== artifact.length) {
       throw new ReleaseError(
         "release/wrong-document",
@@ -267,9 +276,9 @@ function checkRelease(value: Json): ReleaseManifest {
   return manifest;
 }
 
-/** The file name an artifact of format `file` is installed under. */
-export function artifactFileName(artifact: Pick<Artifact, "target">): string {
-  return artifact.target.slice(artifact.target.lastIndexOf("/") + 1);
+/** The path inside the slot that an artifact of format `file` is installed under. */
+export function artifactFileName(artifact: Pick<Artifact, "target" | "installAs">): string {
+  return artifact.installAs ?? artifact.target.slice(artifact.target.lastIndexOf("/") + 1);
 }
 
 /** A relative path with forward slashes that stays inside and has one spelling. */

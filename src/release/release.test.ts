@@ -5,7 +5,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { describe, it } from "node:test";
 import { fromUtf8, toUtf8 } from "../core/bytes.ts";
 import { signEnvelope } from "../core/dsse.ts";
-import { canonicalJson } from "../core/canonical-json.ts";
+import { stableJson } from "../core/stable-json.ts";
 import type { Json } from "../core/json.ts";
 import { localSigner } from "../keys/signer.ts";
 import { sampleManifest, samplePointer } from "./_sample.ts";
@@ -17,11 +17,11 @@ import { keysFor, parseTrustedKeys, serialiseTrustedKeys, type Grant } from "./t
 const signer = localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519");
 const stranger = localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519");
 const trusted = { keys: [signer.publicKey], threshold: 1 };
-const bytesOf = (value: unknown): Uint8Array => canonicalJson(value as Json);
+const bytesOf = (value: unknown): Uint8Array => stableJson(value as Json);
 
 describe("release manifest", () => {
   it("survives writing and reading unchanged, in one spelling", () => {
-    const bytes = serialiseRelease(sampleManifest());
+    const bytes = serialiseRelease(sampleManifest({ notes: 'First line.\nSecond "line".' }));
     assert.deepEqual(serialiseRelease(parseRelease(bytes)), bytes);
   });
 

@@ -3,8 +3,8 @@
 import type { DocumentKind } from "../core/dsse.ts";
 import { parseJson, type Json } from "../core/json.ts";
 import { checkSchema, nameSchema, sha256Schema, z } from "../core/schema.ts";
-import { canonicalJsonText } from "../core/canonical-json.ts";
-import { toBase64, toUtf8 } from "../core/bytes.ts";
+import { stableJsonFile } from "../core/stable-json.ts";
+import { toBase64 } from "../core/bytes.ts";
 import { parseTufKey, type PublicKey } from "../keys/public-key.ts";
 import { ReleaseError } from "./errors.ts";
 
@@ -86,8 +86,7 @@ export function serialiseTrustedKeys(trusted: TrustedKeys): Uint8Array {
   const keys = [...trusted.keys.values()]
     .sort((a, b) => (a.keyid < b.keyid ? -1 : 1))
     .map(({ keyid, tuf }) => ({ keyid, key: tuf }));
-  const canonical = canonicalJsonText({ keys, grants: trusted.grants as unknown as Json });
-  const bytes = toUtf8(`${JSON.stringify(JSON.parse(canonical), null, 1)}\n`);
+  const bytes = stableJsonFile({ keys, grants: trusted.grants as unknown as Json });
   parseTrustedKeys(bytes);
   return bytes;
 }

@@ -150,24 +150,7 @@ export function openPublisher(tools: PublisherTools): Publisher {
       }),
     readTarget: async (name, limit) => {
       const published = await read();
-      const draft = new Draft(published, published.root.signed);
-      const found = await findTarget(draft, name);
-      if (found === null) {
-        throw new PublisherError("publisher/bad-input", `The repository has no target ${name}.`, {
-          target: name,
-        });
-      }
-      const path = `${folder}/${targetFilePath(name, found.file, published.root.signed.consistentSnapshot)}`;
-      const bytes = await readOrNull(disk, path, Math.min(limit, found.file.length));
-      if (bytes === null || !sameDigest(sha256Hex(bytes), found.file.hashes["sha256"] ?? "")) {
-        throw new PublisherError(
-          "publisher/inconsistent",
-          `The target ${name} is ${bytes === null ? "listed and not there" : "not the file that signed metadata lists"}.`,
-          { target: name },
-          { hint: "Restore targets/ from a mirror or a backup." },
-        );
-      }
-      return bytes;
+      return readTargetOf(disk, folder, new Draft(published, published.root.signed), name, limit);
     },
     placeTarget: async (name, file, staged) => {
       const path = `${folder}/${targetFilePath(name, file, true)}`;
@@ -181,4 +164,31 @@ export function openPublisher(tools: PublisherTools): Publisher {
       if ((await statOrNull(disk, path))?.size !== bytes.length) await writeAtomic(disk, path, bytes);
     },
   };
+}
+
+/** A target's bytes as a view of the repository lists it, verified. Throws `publisher/bad-input`, `publisher/inconsistent`. */
+export async function readTargetOf(
+  disk: Disk,
+  folder: string,
+  view: Draft,
+  name: string,
+  limit: number,
+): Promise<Uint8Array> {
+  const found = await findTarget(view, name);
+  if (found === null) {
+    throw new PublisherError("publisher/bad-input", `The repository has no target ${name}.`, {
+      target: name,
+    });
+  }
+  const path = `${folder}/${targetFilePath(name, found.file, view.root.consistentSnapshot)}`;
+  const bytes = await readOrNull(disk, path, Math.min(limit, found.file.length));
+  if (bytes === null || !sameDigest(sha256Hex(bytes), found.file.hashes["sha256"] ?? "")) {
+    throw new PublisherError(
+      "publisher/inconsistent",
+      `The target ${name} is ${bytes === null ? "listed and not there" : "not the file that signed metadata lists"}.`,
+      { target: name },
+      { hint: "Restore targets/ from a mirror or a backup." },
+    );
+  }
+  return bytes;
 }

@@ -76,6 +76,11 @@ export class MemoryDisk implements Disk {
     return this.#count;
   }
 
+  /** True once power was cut. */
+  get halted(): boolean {
+    return this.#halted;
+  }
+
   /** Another disk with the same content, all of it durable: what a process that was merely killed leaves. */
   clone(): MemoryDisk {
     return new MemoryDisk({ capacity: this.capacity }, copyTree(this.#root));

@@ -2,7 +2,13 @@
 
 import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
+import { demoCommand } from "./demo.ts";
+import { deviceNoun, fleetNoun, reportNoun, tokenNoun } from "./fleet.ts";
 import { keyNoun } from "./key.ts";
+import { releaseNoun } from "./release.ts";
+import { repoNoun } from "./repo.ts";
+import { serverCommand } from "./server.ts";
+import { verifyCommand } from "./verify.ts";
 
 const completion: CommandSpec = {
   name: "completion",
@@ -21,4 +27,16 @@ const completion: CommandSpec = {
   },
 };
 
-export const TABLE: readonly TableEntry[] = [keyNoun, completion];
+export const TABLE: readonly TableEntry[] = [
+  demoCommand,
+  keyNoun,
+  repoNoun,
+  releaseNoun,
+  serverCommand,
+  fleetNoun,
+  deviceNoun,
+  tokenNoun,
+  reportNoun,
+  verifyCommand,
+  completion,
+];

@@ -11,7 +11,7 @@ import { decide, type ListedRelease } from "../../fleet/decide.ts";
 import { adoptNextKey, enrol, renew, revoked } from "../../fleet/enrol.ts";
 import { FleetError } from "../../fleet/errors.ts";
 import { releasesIn, takeReport, type IsListed } from "../../fleet/intake.ts";
-import { Quotas } from "../../fleet/quota.ts";
+import { Quotas, type Quota } from "../../fleet/quota.ts";
 import type { Device } from "../../fleet/records.ts";
 import type { FleetStore } from "../../fleet/store.ts";
 import { issueDevice, readDeviceRequest, type Authority } from "../../identity/authority.ts";
@@ -29,6 +29,22 @@ import type { Metrics } from "./metrics.ts";
 /** How long an assignment may be acted on. A device asks again before every attempt, so it needs to be no longer. */
 const ASSIGNMENT_LIFE = 60 * MINUTE;
 
+export type ApiQuotas = {
+  readonly checkIns: Quota;
+  readonly reports: Quota;
+  readonly renewals: Quota;
+  /** Of refused enrolments, by address. */
+  readonly badEnrolments: Quota;
+};
+
+/** Start values from the field; a fleet of 500 behind one address is not slowed, a loop is. */
+export const API_QUOTAS: ApiQuotas = {
+  checkIns: { burst: 20, refillMs: 3000 },
+  reports: { burst: 30, refillMs: 2000 },
+  renewals: { burst: 5, refillMs: 10 * MINUTE },
+  badEnrolments: { burst: 20, refillMs: MINUTE },
+};
+
 export type ApiOptions = {
   readonly store: FleetStore;
   readonly view: FleetView;
@@ -38,6 +54,7 @@ export type ApiOptions = {
   readonly clock: Clock;
   readonly random: Random;
   readonly metrics: Metrics;
+  readonly quotas?: Partial<ApiQuotas> | undefined;
   /** A release by version, of any product; null when the repository does not list it, undefined when nobody can tell. */
   readonly findRelease: (product: string, version: string) => Promise<ListedRelease | null | undefined>;
 };
@@ -56,11 +73,11 @@ export type Api = {
 
 export function serverApi(options: ApiOptions): Api {
   const { store, view, deviceAuthority, director, clock, random, metrics } = options;
-  // Start values from the field; a fleet of 500 behind one address is not slowed, a loop is.
-  const checkIns = new Quotas({ burst: 20, refillMs: 3000 });
-  const reportCalls = new Quotas({ burst: 30, refillMs: 2000 });
-  const renewals = new Quotas({ burst: 5, refillMs: 10 * MINUTE });
-  const badEnrolments = new Quotas({ burst: 20, refillMs: MINUTE });
+  const quotas = { ...API_QUOTAS, ...options.quotas };
+  const checkIns = new Quotas(quotas.checkIns);
+  const reportCalls = new Quotas(quotas.reports);
+  const renewals = new Quotas(quotas.renewals);
+  const badEnrolments = new Quotas(quotas.badEnrolments);
 
   const spend = (quotas: Quotas, key: string, what: string): void => {
     const wait = quotas.take(key, clock.monotonic());

@@ -1,19 +1,19 @@
 // Cabinet files: where the signature lies, what is hashed, and the header with and without room for a signature.
 
-import { createHash } from "node:crypto";
 import { concat } from "../../core/bytes.ts";
+import type { HashName } from "../../der/algorithms.ts";
 import { ArtifactError } from "../errors.ts";
-import { readRange, type Rewrite } from "../rewrite.ts";
-import type { ByteSource } from "../source.ts";
+import type { Range, Rewrite } from "../rewrite.ts";
+import { hasher, pieces, readRange, type ByteSource } from "../source.ts";
 
 /** A cabinet in its parts. */
 export type Cabinet = {
   /** The header and the folder entries as a signed cabinet has them, but for place and size of the signature. */
   readonly head: Uint8Array;
   /** Where the files and the data lie in this file: everything after the folder entries. */
-  readonly body: { readonly offset: number; readonly size: number };
+  readonly body: Range;
   /** The signature and its padding; null without one. */
-  readonly signature: { readonly offset: number; readonly size: number } | null;
+  readonly signature: Range | null;
 };
 
 /** [MS-CAB] 2.1: "MSCF". */
@@ -35,7 +35,7 @@ const MAX_SIGNATURE = 1024 * 1024;
  * Errors: `artifact/malformed`, `artifact/truncated`, `artifact/trailing-bytes`, `artifact/unsupported`. Source: [MS-CAB] 2.1, 2.2.
  */
 export async function readCabinet(source: ByteSource): Promise<Cabinet> {
-  const start = await source.read(0, Math.min(source.size, PLAIN_HEADER + RESERVE));
+  const start = await readRange(source, 0, Math.min(source.size, PLAIN_HEADER + RESERVE), "header");
   if (!CAB_MAGIC.every((byte, i) => start[i] === byte)) throw malformed("it does not begin with MSCF");
   if (start.length < PLAIN_HEADER) throw malformed("it ends inside its header");
   const view = new DataView(start.buffer, start.byteOffset, start.byteLength);
@@ -75,7 +75,7 @@ export async function readCabinet(source: ByteSource): Promise<Cabinet> {
   const headSize = (signed ? PLAIN_HEADER + RESERVE : PLAIN_HEADER) + FOLDER * folders;
   const files = u32(16);
   if (files < headSize || files > size) throw malformed(`its files are said to begin at ${files}`);
-  const table = await source.read(headSize - FOLDER * folders, FOLDER * folders);
+  const table = await readRange(source, headSize - FOLDER * folders, FOLDER * folders, "folder table");
   return {
     head: signed ? concat([start, table]) : withReserve(start, table, size),
     body: { offset: headSize, size: size - headSize },
@@ -89,7 +89,7 @@ function signatureOf(
   u32: (at: number) => number,
   length: number,
   size: number,
-): { offset: number; size: number } {
+): Range {
   if (start.length < PLAIN_HEADER + RESERVE) throw malformed("it ends inside its header");
   if (u16(36) !== 20 || start[38] !== 0 || start[39] !== 0 || u32(40) !== RESERVE_KIND) {
     throw new ArtifactError(
@@ -149,12 +149,12 @@ function shift(view: DataView, by: number, folders: number, table: number): void
 export async function cabinetDigest(
   source: ByteSource,
   cabinet: Cabinet,
-  algorithm: string,
+  algorithm: HashName,
 ): Promise<Uint8Array> {
   const { head, body } = cabinet;
-  const hash = createHash(algorithm);
+  const hash = hasher(algorithm);
   hash.update(head.subarray(0, 4)).update(head.subarray(8, 34)).update(head.subarray(56));
-  for await (const part of readRange(source, body.offset, body.size)) hash.update(part);
+  for await (const part of pieces(source, body.offset, body.offset + body.size)) hash.update(part);
   return new Uint8Array(hash.digest());
 }
 
@@ -182,7 +182,9 @@ export function removeFromCabinet(cabinet: Cabinet): Rewrite {
 
 /** The signature without its padding of at most seven zeros is for the caller to find: DER says where it ends. */
 export async function cabinetSignature(source: ByteSource, cabinet: Cabinet): Promise<Uint8Array | null> {
-  return cabinet.signature === null ? null : source.read(cabinet.signature.offset, cabinet.signature.size);
+  return cabinet.signature === null
+    ? null
+    : readRange(source, cabinet.signature.offset, cabinet.signature.size, "signature");
 }
 
 function malformed(what: string): ArtifactError {

@@ -2,7 +2,7 @@
 
 import { concat, toUtf8 } from "../../core/bytes.ts";
 import { ArtifactError } from "../errors.ts";
-import type { ByteSource } from "../source.ts";
+import { readRange, type ByteSource } from "../source.ts";
 
 /** Linux include/linux/module_signature.h: MODULE_SIG_STRING. */
 export const TRAILER_MAGIC: Uint8Array = toUtf8("~Module signature appended~\n");
@@ -30,7 +30,7 @@ export type Container = { readonly contentSize: number; readonly cms: Uint8Array
  */
 export async function readContainer(source: ByteSource): Promise<Container | null> {
   if (source.size < TRAILER_SIZE + MIN_CMS) return null;
-  const tail = await source.read(source.size - TRAILER_SIZE, TRAILER_SIZE);
+  const tail = await readRange(source, source.size - TRAILER_SIZE, TRAILER_SIZE, "trailer");
   if (!endsWithMagic(tail)) {
     await refuseStrayTrailer(source);
     return null;
@@ -68,9 +68,9 @@ export async function readContainer(source: ByteSource): Promise<Container | nul
       { size, length: source.size },
     );
   }
-  const cms = await source.read(contentSize, size);
+  const cms = await readRange(source, contentSize, size, "signature");
   const before = Math.min(contentSize, TRAILER_SIZE);
-  if (endsWithMagic(await source.read(contentSize - before, before))) {
+  if (endsWithMagic(await readRange(source, contentSize - before, before, "end of the content"))) {
     throw new ArtifactError(
       "artifact/doubled-signature",
       "The file carries two signatures one behind the other; several signers belong into one, and what an outer one covers of an inner one is ambiguous.",
@@ -108,7 +108,7 @@ function endsWithMagic(tail: Uint8Array): boolean {
 async function refuseStrayTrailer(source: ByteSource): Promise<void> {
   const window = Math.min(source.size, 64 * 1024);
   const from = source.size - window;
-  const bytes = Buffer.from(await source.read(from, window));
+  const bytes = Buffer.from(await readRange(source, from, window, "end"));
   for (let at = bytes.indexOf(MAGIC_TEXT); at >= 0; at = bytes.indexOf(MAGIC_TEXT, at + 1)) {
     if (at < INFO_SIZE) continue;
     const info = bytes.subarray(at - INFO_SIZE, at);

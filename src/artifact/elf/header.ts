@@ -1,7 +1,7 @@
 // A strict reader of ELF headers: what machine a file is for, what it is made of, and where its own bytes end.
 
 import { ArtifactError } from "../errors.ts";
-import type { ByteSource } from "../source.ts";
+import { readRange, type ByteSource } from "../source.ts";
 
 /** Where a part of the file lies. */
 export type ElfRange = { readonly offset: number; readonly size: number };
@@ -91,7 +91,7 @@ export function looksLikeElf(start: Uint8Array): boolean {
  * Errors: `artifact/malformed`, `artifact/points-beyond`. Source: System V ABI, chapters 4 and 5.
  */
 export async function readElfHeader(source: ByteSource, limit: number = source.size): Promise<ElfHeader> {
-  const start = await source.read(0, Math.min(64, limit));
+  const start = await readRange(source, 0, Math.min(64, limit), "header");
   if (!looksLikeElf(start)) throw malformed("it does not begin with the ELF magic");
   const [cls, data, version] = [start[4]!, start[5]!, start[6]!];
   if (cls !== 1 && cls !== 2) throw malformed(`its class ${cls} is neither 32 nor 64 bits`);
@@ -176,7 +176,7 @@ export async function readBuildId(source: ByteSource, header: ElfHeader): Promis
     ...header.sections.filter((section) => section.type === SHT_NOTE),
   ].filter((range) => range.size > 0 && range.size <= MAX_NOTE);
   for (const range of ranges.slice(0, 16)) {
-    const bytes = await source.read(range.offset, range.size);
+    const bytes = await readRange(source, range.offset, range.size, "note");
     const found = buildIdIn(new Reader(bytes, header.littleEndian, header.bits));
     if (found !== null) return found;
   }
@@ -314,11 +314,11 @@ async function nameSections(
   const table = which === 0 ? undefined : raw[which];
   if (which !== 0 && table === undefined)
     throw malformed(`section names are said to be in section ${which}, which it does not have`);
-  let names = new Uint8Array(0);
+  let names: Uint8Array = new Uint8Array(0);
   if (table !== undefined && table.type !== SHT_NOBITS) {
     if (table.size > MAX_NAMES) throw malformed(`its section names take ${table.size} bytes`);
     if (table.offset + table.size > limit) throw beyond("The section name table", table, limit);
-    names = new Uint8Array(await source.read(table.offset, table.size));
+    names = await readRange(source, table.offset, table.size, "section name table");
   }
   return raw.map(({ nameAt, type, offset, size }) => {
     const end = names.indexOf(0, nameAt);
@@ -343,7 +343,7 @@ async function readTable(
   // The count is checked before anything is allocated by it.
   if (size > MAX_TABLE) throw malformed(`${what.toLowerCase()} would take ${size} bytes`);
   if (offset + size > limit) throw beyond(what, { offset, size }, limit);
-  return source.read(offset, size);
+  return readRange(source, offset, size, what);
 }
 
 class Reader {

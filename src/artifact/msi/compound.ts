@@ -2,7 +2,7 @@
 
 import { ArtifactError } from "../errors.ts";
 import { joined, type Piece } from "../rewrite.ts";
-import type { ByteSource } from "../source.ts";
+import { readRange, type ByteSource } from "../source.ts";
 
 /** [MS-CFB] 2.2: header signature. */
 export const COMPOUND_MAGIC: readonly number[] = [0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1];
@@ -126,7 +126,7 @@ type Header = {
 };
 
 async function readHeader(source: ByteSource): Promise<Header> {
-  const bytes = await source.read(0, Math.min(512, source.size));
+  const bytes = await readRange(source, 0, Math.min(512, source.size), "header");
   if (!COMPOUND_MAGIC.every((byte, i) => bytes[i] === byte))
     throw malformed("it does not begin with the magic");
   if (bytes.length < 512) throw malformed("it ends inside its header");
@@ -217,7 +217,7 @@ async function readFat(source: ByteSource, header: Header, sectors: Sectors): Pr
 
 async function readSector(source: ByteSource, sectors: Sectors, sector: number): Promise<DataView> {
   if (sectors.present(sector) < sectors.size) throw malformed("it ends inside a table");
-  const bytes = await source.read(sectors.offset(sector), sectors.size);
+  const bytes = await readRange(source, sectors.offset(sector), sectors.size, "table");
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 

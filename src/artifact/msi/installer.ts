@@ -1,10 +1,11 @@
 // Windows installer packages: the two signature streams, and what each of them covers.
 
-import { createHash, type Hash } from "node:crypto";
+import type { Hash } from "node:crypto";
 import { compareBytes, concat } from "../../core/bytes.ts";
+import type { HashName } from "../../der/algorithms.ts";
 import { ArtifactError } from "../errors.ts";
-import { readRange, type Rewrite } from "../rewrite.ts";
-import type { ByteSource } from "../source.ts";
+import type { Rewrite } from "../rewrite.ts";
+import { hasher, pieces, readRange, type ByteSource } from "../source.ts";
 import { readCompound, type CompoundFile, type Storage, type Stream } from "./compound.ts";
 import { writeCompound } from "./compound-write.ts";
 
@@ -51,14 +52,20 @@ export async function readInstaller(source: ByteSource): Promise<Installer> {
 /** Whole content of a stream that is small by its own limits. */
 export async function readStream(source: ByteSource, stream: Stream): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
-  for await (const part of streamParts(source, stream)) parts.push(part);
+  for (const piece of stream.pieces) {
+    parts.push(
+      piece instanceof Uint8Array
+        ? piece
+        : await readRange(source, piece.offset, piece.size, "signature stream"),
+    );
+  }
   return concat(parts);
 }
 
 async function* streamParts(source: ByteSource, stream: Stream): AsyncGenerator<Uint8Array> {
   for (const piece of stream.pieces) {
     if (piece instanceof Uint8Array) yield piece;
-    else yield* readRange(source, piece.offset, piece.size);
+    else yield* pieces(source, piece.offset, piece.offset + piece.size);
   }
 }
 
@@ -70,18 +77,18 @@ async function* streamParts(source: ByteSource, stream: Stream): AsyncGenerator<
 export async function installerDigest(
   source: ByteSource,
   installer: Installer,
-  algorithm: string,
+  algorithm: HashName,
   extended: boolean,
 ): Promise<Uint8Array> {
-  const hash = createHash(algorithm);
+  const hash = hasher(algorithm);
   if (extended) hash.update(metadataDigest(installer, algorithm));
   await hashContent(source, installer.file.root, hash, true);
   return new Uint8Array(hash.digest());
 }
 
 /** What `MsiDigitalSignatureEx` holds. */
-export function metadataDigest(installer: Installer, algorithm: string): Uint8Array {
-  const hash = createHash(algorithm);
+export function metadataDigest(installer: Installer, algorithm: HashName): Uint8Array {
+  const hash = hasher(algorithm);
   hashMetadata(installer.file.root, hash, true);
   return new Uint8Array(hash.digest());
 }

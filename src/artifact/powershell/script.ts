@@ -1,8 +1,9 @@
 // PowerShell scripts: their encodings, their signature block, and the text that is hashed.
 
-import { createHash } from "node:crypto";
 import { concat, fromBase64, toBase64, toUtf8 } from "../../core/bytes.ts";
+import type { HashName } from "../../der/algorithms.ts";
 import { ArtifactError } from "../errors.ts";
+import { hasher } from "../source.ts";
 
 /** The encodings whose letters are certain; the digest is over the text, not over the bytes. */
 export type ScriptEncoding = "utf-8" | "utf-8-bom" | "utf-16le";
@@ -102,9 +103,9 @@ function parseBlock(block: string): Uint8Array {
  * The digest of the text before the block, always as UTF-16LE. The mark of a UTF-16 file is hashed, the mark of a UTF-8 file
  * becomes U+FEFF and is hashed as well. Source: measured against osslsigncode, both ways.
  */
-export function scriptDigest(script: Script, algorithm: string): Uint8Array {
+export function scriptDigest(script: Script, algorithm: HashName): Uint8Array {
   const body = script.bytes.subarray(0, script.bodyEnd);
-  const hash = createHash(algorithm);
+  const hash = hasher(algorithm);
   if (script.encoding === "utf-16le") hash.update(body);
   else hash.update(Buffer.from(decodeUtf8(body), "utf16le"));
   return new Uint8Array(hash.digest());

@@ -1,0 +1,476 @@
+// The agent on a scripted device: what it installs, what it refuses, what it reports, and in which order.
+
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { fromUtf8, toUtf8 } from "../core/bytes.ts";
+import { DAY } from "../core/instant.ts";
+import { signAssignment } from "../message/assignment.ts";
+import { localSigner } from "../keys/signer.ts";
+import { generateKeyPairSync } from "node:crypto";
+import { signEnvelope } from "../core/dsse.ts";
+import { releaseTarget } from "../release/target-names.ts";
+import type { AttemptReport, Report } from "../report/report.ts";
+import { AgentWorld, EagerClock, FOLDER } from "../testing/agent-world.ts";
+import type { Agent, CheckResult } from "./agent.ts";
+
+const SHOP = `${FOLDER}/components/shop`;
+const attempts = (reports: readonly Report[]): AttemptReport[] =>
+  reports.filter((report) => report.kind === "attempt");
+const only = (result: CheckResult) => {
+  assert.equal(result.failure, null, result.failure?.message);
+  assert.equal(result.components.length, 1);
+  return result.components[0]!;
+};
+
+async function installed(
+  version = "1.0.0",
+  behaviour = "well",
+): Promise<{ world: AgentWorld; agent: Agent }> {
+  const world = new AgentWorld();
+  await world.fleet.publish("shop", version, behaviour);
+  await world.fleet.promote("shop", version);
+  const agent = await world.open();
+  await agent.start();
+  assert.equal(only(await agent.check("start")).result, "updated");
+  return { world, agent };
+}
+
+async function offer(world: AgentWorld, version: string, behaviour = "well", changes = {}): Promise<void> {
+  await world.fleet.publish("shop", version, behaviour, changes);
+  await world.fleet.promote("shop", version);
+}
+
+describe("the agent's story", () => {
+  it("installs 1.0.0, updates to 1.1.0, takes back a crashing 1.2.0 with its reason, and gets 1.2.1", async () => {
+    const { world, agent } = await installed();
+    assert.deepEqual(world.running, ["1.0.0"]);
+    await offer(world, "1.1.0", "well migrate");
+    assert.equal(only(await agent.check("wake-up")).result, "updated");
+    assert.deepEqual(world.running, ["1.1.0"]);
+
+    await offer(world, "1.2.0", "crash migrate");
+    const failed = only(await agent.check("wake-up"));
+    assert.equal(failed.result, "rolled-back");
+    assert.equal(failed.code, "process/exited");
+    assert.match(failed.reason, /ended with exit code 1.*last words/);
+    assert.deepEqual(world.running, ["1.1.0"]);
+    assert.equal(
+      fromUtf8(await world.disk.read(`${SHOP}/data/db`, 100)),
+      "1.1.0",
+      "the data went back as well",
+    );
+
+    const again = only(await agent.check("schedule"));
+    assert.equal(again.result, "held");
+    assert.equal(again.code, "release/failed-here");
+
+    await offer(world, "1.2.1");
+    assert.equal(only(await agent.check("schedule")).result, "updated");
+    assert.deepEqual(world.running, ["1.2.1"]);
+
+    const reports = attempts(world.fleet.reports);
+    assert.deepEqual(
+      reports.map(({ from, to, outcome, running }) => [from, to, outcome, running]),
+      [
+        [null, "1.0.0", "success", "1.0.0"],
+        ["1.0.0", "1.1.0", "success", "1.1.0"],
+        ["1.1.0", "1.2.0", "rolled-back", "1.1.0"],
+        ["1.1.0", "1.2.1", "success", "1.2.1"],
+      ],
+    );
+    assert.deepEqual(
+      world.fleet.reports.map((report) => report.sequence),
+      world.fleet.reports.map((_, i) => i + 1),
+    );
+    assert.ok(
+      reports.every((report) => report.bytes > 0 && report.source === "origin" && report.duration > 0),
+    );
+    assert.equal(agent.outbox.waiting, 0);
+  });
+
+  it("keeps the last good slots, what runs and nothing else", async () => {
+    const { world, agent } = await installed();
+    for (const version of ["1.1.0", "1.2.0", "1.3.0", "1.4.0"]) {
+      await offer(world, version);
+      assert.equal(only(await agent.check("schedule")).result, "updated");
+    }
+    const slots = (await world.disk.list(`${SHOP}/slots`)).map((name) => name.slice(0, 5));
+    assert.deepEqual(slots, ["1.2.0", "1.3.0", "1.4.0"]);
+    assert.deepEqual(await world.disk.list(`${FOLDER}/download`), []);
+    assert.deepEqual(await world.disk.list(`${SHOP}/snapshots`), []);
+  });
+
+  it("installs a single file byte for byte, so that it can be served on", async () => {
+    const world = new AgentWorld();
+    await world.fleet.publish("shop", "1.0.0", "well", {}, "file");
+    await world.fleet.promote("shop", "1.0.0");
+    const agent = await world.open();
+    await agent.start();
+    assert.equal(only(await agent.check("start")).result, "updated");
+    const bytes = await world.disk.read(`${SHOP}/current/service`, 1000);
+    assert.deepEqual(bytes, world.fleet.targets.get("products/shop/1.0.0/service"));
+    assert.equal((await world.disk.stat(`${SHOP}/current/service`)).mode, 0o555);
+  });
+
+  it("goes back by hand, stays there, and takes what is newer", async () => {
+    const { world, agent } = await installed();
+    await offer(world, "1.1.0");
+    await agent.check("schedule");
+    const back = await agent.rollBack("shop");
+    assert.equal(back.result, "updated");
+    assert.deepEqual(world.running, ["1.0.0"]);
+    assert.equal(only(await agent.check("schedule")).result, "held");
+    assert.deepEqual(world.running, ["1.0.0"]);
+    await assert.rejects(agent.rollBack("shop"), { code: "agent/nothing-to-go-back-to" });
+    await offer(world, "1.1.1");
+    assert.equal(only(await agent.check("schedule")).result, "updated");
+  });
+
+  it("goes back when the running version is recalled, but never below the floor", async () => {
+    const { world, agent } = await installed();
+    await offer(world, "1.1.0");
+    await agent.check("schedule");
+    const recall = [{ version: "1.1.0", reason: "loses orders", since: "2026-11-21T04:00:00Z" }];
+    await world.fleet.promote("shop", "1.0.0", recall);
+    assert.equal(only(await agent.check("schedule")).result, "updated");
+    assert.deepEqual(world.running, ["1.0.0"]);
+
+    await offer(world, "1.2.0", "well", { floor: "1.2.0" });
+    await agent.check("schedule");
+    await world.fleet.promote("shop", "1.0.0", [{ ...recall[0]!, version: "1.2.0" }]);
+    const refused = only(await agent.check("schedule"));
+    assert.equal(refused.result, "refused");
+    assert.match(refused.reason, /below the floor 1\.2\.0/);
+    await assert.rejects(agent.rollBack("shop"), { code: "agent/nothing-to-go-back-to" });
+    assert.deepEqual(world.running, ["1.2.0"]);
+  });
+
+  it("installs a component after the one it depends on", async () => {
+    const world = new AgentWorld();
+    const dependencies = [{ product: "base", range: ">=2.0.0" }];
+    await world.fleet.publish("app", "1.0.0", "well", { dependencies });
+    await world.fleet.publish("base", "2.0.0", "well");
+    for (const [product, version] of [
+      ["app", "1.0.0"],
+      ["base", "2.0.0"],
+    ] as const)
+      await world.fleet.promote(product, version);
+    const agent = await world.open();
+    await agent.start();
+    const result = await agent.check("start");
+    assert.deepEqual(
+      result.components.map(({ product, result }) => [product, result]),
+      [
+        ["base", "updated"],
+        ["app", "updated"],
+      ],
+    );
+  });
+
+  it("starts again what ended by itself, with growing pauses, and tells of a crash loop", async () => {
+    const clock = new EagerClock();
+    const world = new AgentWorld(clock);
+    await offer(world, "1.0.0");
+    const agent = await world.open();
+    await agent.start();
+    await agent.check("start");
+    const before = world.processes.started.length;
+    for (let seconds = 0; seconds < 120; seconds++) {
+      for (const program of world.processes.running) world.processes.kill(program);
+      await clock.sleep(1000);
+      await agent.tend();
+    }
+    const starts = world.processes.started.length - before;
+    assert.ok(starts >= 5 && starts <= 9, `${starts} starts in two minutes`);
+    await agent.check("schedule");
+    assert.ok(
+      world.fleet.reports.some((report) => report.kind === "alarm" && report.code === "process/crash-loop"),
+    );
+  });
+});
+
+describe("the agent takes back", () => {
+  for (const [behaviour, code] of [
+    ["sick", "process/unhealthy"],
+    ["deaf", "process/unhealthy"],
+    ["crash", "process/exited"],
+  ] as const) {
+    it(`a version that is ${behaviour}`, async () => {
+      const { world, agent } = await installed();
+      await offer(world, "1.1.0", behaviour);
+      const result = only(await agent.check("schedule"));
+      assert.deepEqual([result.result, result.code, result.running], ["rolled-back", code, "1.0.0"]);
+      assert.deepEqual(world.running, ["1.0.0"]);
+    });
+  }
+
+  it("a first version that never worked, and runs nothing then", async () => {
+    const world = new AgentWorld();
+    await offer(world, "1.0.0", "crash");
+    const agent = await world.open();
+    await agent.start();
+    const result = only(await agent.check("start"));
+    assert.deepEqual([result.result, result.running], ["rolled-back", null]);
+    assert.deepEqual(world.running, []);
+    await offer(world, "1.0.1");
+    assert.equal(only(await agent.check("schedule")).result, "updated");
+  });
+
+  it("nothing because of a lasting 429 when the old version answered the same", async () => {
+    const { world, agent } = await installed("1.0.0", "busy");
+    await offer(world, "1.1.0", "busy");
+    assert.equal(only(await agent.check("schedule")).result, "updated");
+  });
+
+  it("a version whose probe is for ever unknown although the old one was seen well", async () => {
+    const { world, agent } = await installed();
+    await offer(world, "1.1.0", "busy");
+    const result = only(await agent.check("schedule"));
+    assert.deepEqual([result.result, result.code], ["rolled-back", "process/unknown-too-long"]);
+  });
+});
+
+describe("the agent refuses", () => {
+  const unchanged = async (world: AgentWorld): Promise<void> => {
+    assert.deepEqual(world.running, ["1.0.0"]);
+    const slots = await world.disk.list(`${SHOP}/slots`);
+    assert.equal(slots.length, 1, "nothing new that could run is on disk");
+    assert.match(await world.disk.readLink(`${SHOP}/current`), /^slots\/1\.0\.0-/);
+  };
+
+  it("an artifact with other bytes than listed (arbitrary software installation)", async () => {
+    const { world, agent } = await installed();
+    await offer(world, "1.1.0");
+    world.fleet.mirror.set("products/shop/1.1.0/shop.tar.gz", toUtf8("evil"));
+    const result = only(await agent.check("schedule"));
+    assert.deepEqual([result.result, result.code], ["refused", "mirror/wrong-content"]);
+    await unchanged(world);
+    assert.equal(attempts(world.fleet.reports).at(-1)?.outcome, "refused");
+    const calm = only(await agent.check("schedule"));
+    assert.equal(calm.result, "waiting");
+    assert.notEqual(calm.until, null);
+    world.fleet.mirror.clear();
+    assert.equal(only(await agent.check("operator")).result, "updated");
+  });
+
+  it("a manifest that others than the publisher signed", async () => {
+    const { world, agent } = await installed();
+    const manifest = await world.fleet.publish("shop", "1.1.0", "well");
+    const stranger = localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519");
+    const body = toUtf8(JSON.stringify(manifest));
+    world.fleet.targets.set(releaseTarget("shop", "1.1.0"), await signEnvelope("release", body, [stranger]));
+    await world.fleet.promote("shop", "1.1.0");
+    const result = only(await agent.check("schedule"));
+    assert.deepEqual([result.result, result.code], ["refused", "dsse/no-valid-signature"]);
+    await unchanged(world);
+    const alarm = world.fleet.reports.at(-1)!;
+    assert.equal(alarm.kind === "alarm" && alarm.code, "dsse/no-valid-signature");
+    const before = world.fleet.reports.length;
+    await agent.check("schedule");
+    assert.equal(world.fleet.reports.length, before, "one report per refusal, not one per check");
+  });
+
+  it("an assignment that names a manifest TUF does not list", async () => {
+    const { world, agent } = await installed();
+    await offer(world, "1.1.0");
+    world.fleet.editAssignment = (assignment) => ({
+      ...assignment,
+      components: [
+        { product: "shop", channel: "stable", release: { version: "1.1.0", manifestSha256: "0".repeat(64) } },
+      ],
+    });
+    const result = only(await agent.check("schedule"));
+    assert.deepEqual([result.result, result.code], ["refused", "agent/wrong-release"]);
+    await unchanged(world);
+  });
+
+  it("an assignment to a version that TUF does not list", async () => {
+    const { world, agent } = await installed();
+    world.fleet.assigned.set("shop", {
+      product: "shop",
+      channel: "stable",
+      release: { version: "9.9.9", manifestSha256: "0".repeat(64) },
+    });
+    assert.equal(only(await agent.check("schedule")).code, "mirror/not-found");
+    await unchanged(world);
+  });
+
+  it("an older version, though the director assigns it (rollback attack)", async () => {
+    const { world, agent } = await installed("1.0.0");
+    await offer(world, "0.9.0");
+    const result = only(await agent.check("operator"));
+    assert.deepEqual([result.result, result.code], ["refused", "release/older"]);
+    await unchanged(world);
+  });
+
+  const forged: readonly (readonly [string, string, (world: AgentWorld) => void])[] = [
+    [
+      "for another device",
+      "message/wrong-device",
+      (world) =>
+        (world.fleet.editAssignment = (a) => ({ ...a, device: "0a0b0c0d-0000-4000-8000-000000000002" })),
+    ],
+    [
+      "that answers another question (replay)",
+      "message/wrong-nonce",
+      (world) => (world.fleet.editAssignment = (a) => ({ ...a, nonce: `${"A".repeat(42)}A` })),
+    ],
+    [
+      "that expired (freeze)",
+      "message/expired",
+      (world) => (world.fleet.editAssignment = (a) => ({ ...a, expires: "2026-11-21T03:00:00Z" })),
+    ],
+    [
+      "with a changed byte",
+      "dsse/",
+      (world) =>
+        (world.fleet.editEnvelope = (bytes) => bytes.map((byte, i) => (i === 120 ? byte ^ 1 : byte))),
+    ],
+  ];
+  for (const [what, code, tamper] of forged) {
+    it(`an assignment ${what}`, async () => {
+      const { world, agent } = await installed();
+      await offer(world, "1.1.0");
+      tamper(world);
+      const result = await agent.check("schedule");
+      assert.ok(result.failure?.code.startsWith(code), result.failure?.code);
+      await unchanged(world);
+      assert.ok(
+        world.fleet.reports.some((report) => report.kind === "alarm" && report.code.startsWith(code)),
+      );
+    });
+  }
+
+  it("an assignment that the publisher's key signed instead of the director's", async () => {
+    const { world, agent } = await installed();
+    await offer(world, "1.1.0");
+    let last: Parameters<typeof signAssignment>[0] | null = null;
+    world.fleet.editAssignment = (assignment) => (last = assignment);
+    world.fleet.editEnvelope = () => toUtf8("{}");
+    await agent.check("schedule");
+    const envelope = await signAssignment(last!, world.fleet.publisher);
+    world.fleet.editEnvelope = () => envelope;
+    const result = await agent.check("schedule");
+    assert.equal(result.failure?.code, "dsse/no-valid-signature");
+    await unchanged(world);
+  });
+
+  it("a pinned publisher when nobody can check it, and one whose check fails (fail closed)", async () => {
+    const { world, agent } = await installed();
+    await offer(world, "1.1.0", "well", { publisher: { subject: "CN=Shop" } });
+    const result = only(await agent.check("schedule"));
+    assert.deepEqual([result.result, result.code], ["refused", "agent/no-verifier"]);
+    await unchanged(world);
+
+    const seen: string[] = [];
+    world.verifyPublisher = async (path) => {
+      seen.push(path);
+      throw new Error("not signed by CN=Shop");
+    };
+    await agent.stop();
+    const next = await world.open();
+    await next.start();
+    assert.equal(only(await next.check("operator")).result, "failed");
+    assert.equal(seen.length, 1);
+    await unchanged(world);
+    world.verifyPublisher = async () => {};
+    await next.stop();
+    const last = await world.open();
+    await last.start();
+    assert.equal(only(await last.check("operator")).result, "updated");
+  });
+
+  it("a release for another platform, and says so", async () => {
+    const { world, agent } = await installed();
+    const manifest = await world.fleet.publish("shop", "1.1.0", "well");
+    const artifacts = manifest.artifacts.map((artifact) => ({ ...artifact, arch: "arm64" as const }));
+    await offer(world, "1.1.0", "well", { artifacts });
+    const result = only(await agent.check("schedule"));
+    assert.deepEqual([result.result, result.code], ["refused", "release/no-artifact"]);
+    await unchanged(world);
+  });
+
+  it("a circle of dependencies", async () => {
+    const world = new AgentWorld();
+    await world.fleet.publish("a", "1.0.0", "well", { dependencies: [{ product: "b", range: "*" }] });
+    await world.fleet.publish("b", "1.0.0", "well", { dependencies: [{ product: "a", range: "*" }] });
+    await world.fleet.promote("a", "1.0.0");
+    await world.fleet.promote("b", "1.0.0");
+    const agent = await world.open();
+    await agent.start();
+    assert.equal((await agent.check("start")).failure?.code, "agent/dependency-circle");
+  });
+});
+
+describe("when the world is in the way, the agent", () => {
+  it("says that the server is down, keeps running, and goes on later", async () => {
+    const { world, agent } = await installed();
+    await offer(world, "1.1.0");
+    world.fleet.serverDown = true;
+    const down = await agent.check("schedule");
+    assert.equal(down.failure?.code, "mirror/unreachable");
+    assert.deepEqual(world.running, ["1.0.0"]);
+    const status = JSON.parse(fromUtf8(await world.disk.read(`${FOLDER}/status.json`, 100_000))) as {
+      lastCheck: { code: string };
+    };
+    assert.equal(status.lastCheck.code, "mirror/unreachable");
+    world.fleet.serverDown = false;
+    assert.equal(only(await agent.check("schedule")).result, "updated");
+  });
+
+  it("waits for room on a full disk, says how much is missing, and goes on with the same attempt", async () => {
+    const { world, agent } = await installed();
+    await offer(world, "1.1.0");
+    world.disk.capacity = 1_000_000;
+    const full = only(await agent.check("schedule"));
+    assert.deepEqual([full.result, full.code], ["waiting", "agent/no-space"]);
+    assert.match(full.reason, /needs \d+ bytes on disk and \d+ are free/);
+    world.disk.capacity = Number.MAX_SAFE_INTEGER;
+    assert.equal(only(await agent.check("schedule")).result, "updated");
+    assert.equal(attempts(world.fleet.reports).filter((report) => report.to === "1.1.0").length, 1);
+  });
+
+  it("ends an attempt that is overtaken by a newer release", async () => {
+    const { world, agent } = await installed();
+    await offer(world, "1.1.0");
+    world.disk.capacity = 1_000_000;
+    await agent.check("schedule");
+    world.disk.capacity = Number.MAX_SAFE_INTEGER;
+    await offer(world, "1.1.1");
+    assert.equal(only(await agent.check("schedule")).result, "updated");
+    const outcomes = attempts(world.fleet.reports).map(({ to, outcome }) => [to, outcome]);
+    assert.deepEqual(outcomes.slice(1), [
+      ["1.1.0", "superseded"],
+      ["1.1.1", "success"],
+    ]);
+  });
+
+  it("is not moved by a wall clock that jumps during probation", async () => {
+    const clock = new EagerClock();
+    const world = new AgentWorld(clock);
+    await offer(world, "1.0.0");
+    const agent = await world.open();
+    await agent.start();
+    const sleep = clock.sleep.bind(clock);
+    let jumps = 0;
+    clock.sleep = async (ms, signal) => {
+      await sleep(ms, signal);
+      clock.setWall(clock.now() + (jumps++ % 2 === 0 ? 400 : -400) * DAY);
+    };
+    assert.equal(only(await agent.check("start")).result, "updated");
+    assert.ok(jumps > 3);
+  });
+
+  it("obeys a hold and says until when", async () => {
+    const { world, agent } = await installed();
+    await offer(world, "1.1.0");
+    world.fleet.assigned.set("shop", {
+      product: "shop",
+      channel: "stable",
+      hold: { reason: "not-your-turn", until: "2026-11-22T00:00:00Z" },
+    });
+    const held = only(await agent.check("schedule"));
+    assert.deepEqual([held.result, held.until], ["held", Date.parse("2026-11-22T00:00:00Z")]);
+    assert.match(held.reason, /has not reached this device/);
+  });
+});

@@ -1,0 +1,110 @@
+// The operator's side of a data folder: keys, publisher, and the fresh client that looks from outside.
+
+import { diskSource } from "../../io/disk-source.ts";
+import { publisherLock } from "../../io/publisher-lock.ts";
+import type { KeyStore } from "../../io/key-store.ts";
+import { RepositoryError } from "../../repository/errors.ts";
+import { mirrorAt, openRepository } from "../../repository/client.ts";
+import { Draft } from "../../repository/draft.ts";
+import { openPublisher, type Outcome, type Publisher } from "../../repository/publisher.ts";
+import type { KeyRing } from "../../repository/quorum.ts";
+import type { ReleaseTools } from "../../repository/release-publisher.ts";
+import { memoryStore } from "../../repository/store.ts";
+import type { Call } from "./command.ts";
+import type { Context } from "./context.ts";
+import { EXIT } from "./exit-codes.ts";
+import { keysOf } from "./keys.ts";
+import { PublisherError } from "../../repository/publisher-errors.ts";
+
+export type Operator = {
+  readonly keys: KeyStore;
+  readonly ring: KeyRing;
+  readonly publisher: Publisher;
+  readonly folder: string;
+  readonly releases: ReleaseTools;
+  /** A draft to read from; never published. */
+  look(): Promise<Draft>;
+};
+
+export function operatorOf(call: Call): Operator {
+  const { context } = call;
+  const keys = keysOf(call);
+  const folder = `${context.data}/repository`;
+  const ring: KeyRing = (wanted) => keys.signersFor(wanted);
+  const { disk, clock } = context;
+  const publisher = openPublisher({
+    disk,
+    folder,
+    clock,
+    ring,
+    lock: publisherLock(`${context.data}/repository.lock`, { disk, clock }),
+    lookFromOutside: (path) => lookFromOutside(context, path),
+  });
+  return {
+    keys,
+    ring,
+    publisher,
+    folder,
+    releases: { publisher, disk, folder, ring, now: () => clock.now() },
+    look: async () => {
+      const published = await publisher.read();
+      return new Draft(published, published.root.signed);
+    },
+  };
+}
+
+/**
+ * A client that has never seen the repository follows it from its first root. Expired metadata of roles that this
+ * publication did not touch is for `repo status` to shout about; it does not make what was published wrong.
+ */
+export async function lookFromOutside(context: Context, folder: string): Promise<void> {
+  const trustedRoot = await context.disk.read(`${folder}/metadata/1.root.json`, 1 << 20);
+  const client = openRepository({
+    mirrors: [mirrorAt(diskSource(context.disk, folder))],
+    store: memoryStore(),
+    clock: context.clock,
+    random: context.random,
+    trustedRoot,
+  });
+  try {
+    await client.refresh();
+  } catch (error) {
+    if (error instanceof RepositoryError && error.code === "repository/expired") return;
+    throw error;
+  }
+}
+
+/** What happened to a change, for the end of a command's output. */
+export function describeOutcome(outcome: Outcome): {
+  readonly text: string;
+  readonly json: object;
+  readonly exit: number;
+} {
+  switch (outcome.kind) {
+    case "published": {
+      const { root, snapshot, timestamp } = outcome.publication;
+      return {
+        text: `published: root ${root}, snapshot ${snapshot}, timestamp ${timestamp}; a fresh client follows`,
+        json: { published: { root, snapshot, timestamp } },
+        exit: EXIT.ok,
+      };
+    }
+    case "unchanged":
+      return { text: "nothing to publish", json: { published: null }, exit: EXIT.ok };
+    case "waiting": {
+      const lacks = outcome.lacks.map(({ role, quorum }) => ({
+        role,
+        have: quorum.signed.length,
+        need: quorum.role.threshold,
+        open: quorum.open,
+      }));
+      const first = lacks[0]!;
+      throw new PublisherError(
+        "publisher/no-quorum",
+        `The role ${first.role} needs ${first.need} signature(s), and ${first.have} of its keys are here; nothing was published.`,
+        { lacks },
+        { hint: "Run the command where these keys are." },
+      );
+    }
+  }
+}

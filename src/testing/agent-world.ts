@@ -1,0 +1,118 @@
+// A whole agent in memory: disk, processes, clock, fleet; it can be killed, lose power, and be started again.
+
+import { openAgent, type Agent } from "../agent/agent.ts";
+import type { LogLine, World } from "../agent/ports.ts";
+import type { Settings } from "../agent/settings.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Random } from "../core/random.ts";
+import { sha256 } from "../core/digest.ts";
+import { toUtf8 } from "../core/bytes.ts";
+import type { Instant } from "../core/instant.ts";
+import { zipReader } from "../io/unpack-zip.ts";
+import { DAY_ZERO, FleetOfOne } from "./fleet-of-one.ts";
+import { MemoryDisk } from "./memory-disk.ts";
+import { MemoryProcesses } from "./memory-processes.ts";
+
+/** Time passes as fast as it is slept: for worlds in which one thing happens after the other. */
+export class EagerClock implements Clock {
+  #now: Instant = DAY_ZERO;
+  #monotonic = 0;
+
+  now(): Instant {
+    return this.#now;
+  }
+
+  monotonic(): number {
+    return this.#monotonic;
+  }
+
+  async sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted === true) throw signal.reason as Error;
+    await Promise.resolve();
+    this.#now += ms;
+    this.#monotonic += ms;
+  }
+
+  setWall(now: Instant): void {
+    this.#now = now;
+  }
+}
+
+/** The same draws at every run. */
+export function scriptedRandom(seed = 1): Random {
+  let count = 0;
+  return {
+    bytes: (length) => {
+      const out = new Uint8Array(length);
+      for (let at = 0; at < length; at += 32) {
+        out.set(sha256(toUtf8(`${seed} ${count++}`)).subarray(0, length - at), at);
+      }
+      return out;
+    },
+  };
+}
+
+export const FOLDER = "/agent";
+
+export class AgentWorld {
+  disk: MemoryDisk;
+  processes: MemoryProcesses;
+  readonly clock: Clock;
+  readonly fleet: FleetOfOne;
+  readonly lines: LogLine[] = [];
+  settings: Settings = { startSpread: 0 };
+  verifyPublisher: World["verifyPublisher"] = null;
+  atPoint: World["atPoint"] = async () => {};
+  #starts = 0;
+
+  constructor(clock: Clock = new EagerClock(), disk = new MemoryDisk()) {
+    this.clock = clock;
+    this.disk = disk;
+    this.processes = new MemoryProcesses(disk);
+    this.fleet = new FleetOfOne(clock, () => this.disk);
+  }
+
+  /** A new agent process over what lies on the disk. */
+  open(): Promise<Agent> {
+    this.#starts++;
+    const { disk, processes, clock } = this;
+    const world: World = {
+      disk,
+      clock,
+      random: scriptedRandom(this.#starts),
+      processes,
+      probes: processes,
+      logs: { bound: async () => {}, tail: async () => "last words" },
+      zip: zipReader,
+      platform: { os: "linux", arch: "x64", libc: "glibc", osVersion: "6.1", hardware: null },
+      verifyPublisher: this.verifyPublisher,
+      environment: { PATH: "/bin" },
+      log: (line) => this.lines.push(line),
+      atPoint: (name) => this.atPoint(name),
+    };
+    const { identity } = this.fleet;
+    return openAgent({
+      world,
+      folder: FOLDER,
+      identity,
+      repository: this.fleet,
+      server: this.fleet,
+      settings: this.settings,
+      pid: 1,
+    });
+  }
+
+  /** Puts another disk in, with the processes of a machine that was merely robbed of its agent, or of one that was switched off. */
+  restart(disk: MemoryDisk, how: "killed" | "power-cut"): void {
+    this.disk = disk;
+    if (how === "killed") this.processes.moveTo(disk);
+    else this.processes = new MemoryProcesses(disk, "c".repeat(32));
+  }
+
+  /** What runs, by the version in its slot's name. */
+  get running(): readonly string[] {
+    return this.processes.running.map(
+      (program) => /\/slots\/([^/]+)-[0-9a-f]{32}\//.exec(program)?.[1] ?? program,
+    );
+  }
+}

@@ -1,0 +1,132 @@
+// Processes in memory: programs are files whose text says how they behave; they outlive their agent, as real ones do.
+
+import { fromUtf8, toUtf8 } from "../core/bytes.ts";
+import { DiskError, type Disk } from "../core/disk.ts";
+import type {
+  CommandAnswer,
+  Exit,
+  HttpAnswer,
+  ProcessHost,
+  ProcessIdentity,
+  Probes,
+  RunningProcess,
+  SpawnSpec,
+} from "../process/ports.ts";
+
+/**
+ * Words in a program's text: `well` answers 200, `sick` answers 500, `busy` answers 429, `crash` ends with 1 at once, `job` ends with 0,
+ * `deaf` refuses connections. `migrate` writes its version into the data folder first.
+ */
+export type Behaviour = string;
+
+type Entry = {
+  readonly identity: ProcessIdentity;
+  readonly spec: SpawnSpec;
+  readonly text: string;
+  readonly exited: Promise<Exit>;
+  readonly end: (exit: Exit) => void;
+  ended: boolean;
+};
+
+export class MemoryProcesses implements ProcessHost, Probes {
+  readonly #boot: string;
+  #disk: Disk;
+  #entries: Entry[] = [];
+  #next = 100;
+  /** Every program that was ever started here, in order. */
+  readonly started: string[] = [];
+
+  constructor(disk: Disk, boot = "b".repeat(32)) {
+    this.#disk = disk;
+    this.#boot = boot;
+  }
+
+  /** The disk changes hands when an agent is killed and the next one gets a copy. */
+  moveTo(disk: Disk): void {
+    this.#disk = disk;
+  }
+
+  /** What runs now, as program paths. */
+  get running(): readonly string[] {
+    return this.#entries.filter((entry) => !entry.ended).map((entry) => entry.spec.program);
+  }
+
+  async boot(): Promise<string> {
+    return this.#boot;
+  }
+
+  async spawn(spec: SpawnSpec): Promise<RunningProcess> {
+    const text = fromUtf8(await this.#disk.read(spec.program, 1_000_000));
+    this.started.push(spec.program);
+    if (text.includes("migrate")) await this.#migrate(spec);
+    const identity = { pid: this.#next, startTime: String(this.#next), boot: this.#boot, token: spec.token };
+    this.#next++;
+    const { promise: exited, resolve: end } = Promise.withResolvers<Exit>();
+    const entry: Entry = { identity, spec, text, exited, end, ended: false };
+    this.#entries.push(entry);
+    if (text.includes("crash")) this.#end(entry, { code: 1, signal: null });
+    if (text.includes("job")) this.#end(entry, { code: 0, signal: null });
+    return this.#handle(entry);
+  }
+
+  async find(
+    wanted: Omit<ProcessIdentity, "pid" | "startTime"> & Partial<ProcessIdentity>,
+  ): Promise<RunningProcess | null> {
+    const entry = this.#entries.find(({ identity, ended }) => !ended && identity.token === wanted.token);
+    return entry === undefined || wanted.boot !== this.#boot ? null : this.#handle(entry);
+  }
+
+  async http(port: number): Promise<HttpAnswer> {
+    const entry = this.#entries.find(({ ended, spec }) => !ended && spec.env["PORT"] === String(port));
+    if (entry === undefined || entry.text.includes("deaf"))
+      return { kind: "refused", what: "refused the connection" };
+    if (entry.text.includes("sick")) return { kind: "status", status: 500 };
+    return { kind: "status", status: entry.text.includes("busy") ? 429 : 200 };
+  }
+
+  async command(spec: Omit<SpawnSpec, "log" | "token">): Promise<CommandAnswer> {
+    const text = fromUtf8(await this.#disk.read(spec.program, 1_000_000));
+    return { kind: "exit", exit: { code: text.includes("sick") ? 1 : 0, signal: null }, output: "" };
+  }
+
+  /** Ends a running program from outside. */
+  kill(program: string): void {
+    for (const entry of this.#entries)
+      if (!entry.ended && entry.spec.program === program) this.#end(entry, { code: null, signal: "SIGKILL" });
+  }
+
+  #handle(entry: Entry): RunningProcess {
+    return {
+      identity: entry.identity,
+      exited: entry.exited,
+      stop: async () => {
+        // An agent that lost power stops nobody.
+        await this.#disk.stat("/");
+        this.#end(entry, { code: null, signal: "SIGTERM" });
+      },
+    };
+  }
+
+  #end(entry: Entry, exit: Exit): void {
+    if (entry.ended) return;
+    entry.ended = true;
+    entry.end(exit);
+  }
+
+  async #migrate(spec: SpawnSpec): Promise<void> {
+    try {
+      await this.#writeVersion(spec);
+    } catch (error) {
+      // A program that cannot write its data is the program's business.
+      if (!(error instanceof DiskError)) throw error;
+    }
+  }
+
+  async #writeVersion(spec: SpawnSpec): Promise<void> {
+    const file = await this.#disk.open(`${spec.env["UPKEEP_COMPONENT_DATA"]!}/db`, "write");
+    await file.truncate(0);
+    await file.write(0, toUtf8(spec.env["UPKEEP_VERSION"]!));
+    await file.sync();
+    await file.close();
+  }
+}
