@@ -24,7 +24,7 @@ import {
 } from "../cms-build.ts";
 import { parseSignedData } from "../cms.ts";
 import { ArtifactError } from "../errors.ts";
-import type { SignJob, ToBeSigned } from "../format.ts";
+import type { AuthenticodeToBeSigned, SignJob, ToBeSigned } from "../format.ts";
 import type { FileReport, VerifyPolicy } from "../report.ts";
 import { bytesSource, MemorySink } from "../source.ts";
 import { requestTimestamp } from "../timestamp-request.ts";
@@ -59,7 +59,14 @@ async function sign(bytes: Uint8Array, pki: Pki, options: Options = {}): Promise
   return sink.bytes;
 }
 
-async function make(what: ToBeSigned, pki: Pki, options: Options): Promise<Uint8Array> {
+/** PE files carry Authenticode and nothing else. */
+function asked(what: ToBeSigned): AuthenticodeToBeSigned {
+  assert.equal(what.kind, "authenticode");
+  return what as AuthenticodeToBeSigned;
+}
+
+async function make(given: ToBeSigned, pki: Pki, options: Options): Promise<Uint8Array> {
+  const what = asked(given);
   const cms = await signAuthenticode({
     indirectData: what.indirectData,
     hash: what.hash,
@@ -423,7 +430,7 @@ describe("verifying a PE file refuses", () => {
       content?: Uint8Array;
     },
   ): Promise<Uint8Array> => {
-    const content = change.content ?? what.indirectData;
+    const content = change.content ?? asked(what).indirectData;
     const { indirectDataOctets } = await import("../authenticode.ts");
     const parts = await signAttributes({
       certificate: pki.leaf.certificate,
@@ -447,7 +454,7 @@ describe("verifying a PE file refuses", () => {
 
   it("a contentType attribute that is missing or says something else", async () => {
     const md = (what: ToBeSigned): Uint8Array =>
-      messageDigestAttribute(digest("sha256", what.indirectData.subarray(2)));
+      messageDigestAttribute(digest("sha256", asked(what).indirectData.subarray(2)));
     await refusedWith(
       "cms/content-type-missing",
       await signWith((what) => handmade(what, { attributes: () => [md(what)] })),
