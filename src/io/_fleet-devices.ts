@@ -1,6 +1,6 @@
 // Devices and what they run, in the store.
 
-import type { Transaction } from "kysely";
+import type { Kysely } from "kysely";
 import type { FleetRecords } from "../fleet/store.ts";
 import { componentOf, deviceOf } from "./_fleet-rows.ts";
 import type { Tables } from "./fleet-schema.ts";
@@ -20,7 +20,7 @@ type DeviceRecords = Pick<
   | "dropComponents"
 >;
 
-export function deviceRecords(tx: Transaction<Tables>): DeviceRecords {
+export function deviceRecords(tx: Kysely<Tables>): DeviceRecords {
   return {
     device: async (id) => {
       const row = await tx.selectFrom("device").selectAll().where("id", "=", id).executeTakeFirst();

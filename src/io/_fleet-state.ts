@@ -1,6 +1,6 @@
 // Groups, desired state, tokens, wake-ups and settings, in the store.
 
-import type { Transaction } from "kysely";
+import type { Kysely } from "kysely";
 import type { WakeScope } from "../fleet/records.ts";
 import type { FleetRecords } from "../fleet/store.ts";
 import { desiredOf, groupOf, tokenOf } from "./_fleet-rows.ts";
@@ -25,7 +25,7 @@ type StateRecords = Pick<
   | "putSetting"
 >;
 
-export function stateRecords(tx: Transaction<Tables>): StateRecords {
+export function stateRecords(tx: Kysely<Tables>): StateRecords {
   return {
     group: async (name) => {
       const row = await tx.selectFrom("fleet_group").selectAll().where("name", "=", name).executeTakeFirst();

@@ -1,6 +1,6 @@
 // Reports, alarms and the audit log, in the store.
 
-import type { Transaction } from "kysely";
+import type { Kysely } from "kysely";
 import type { Alarm } from "../fleet/records.ts";
 import type { FleetRecords } from "../fleet/store.ts";
 import { auditOf, reportOf } from "./_fleet-rows.ts";
@@ -14,13 +14,14 @@ type TrailRecords = Pick<
   | "pruneReports"
   | "alarm"
   | "putAlarm"
+  | "alarmCount"
   | "alarms"
   | "lastAudit"
   | "addAudit"
   | "audit"
 >;
 
-export function trailRecords(tx: Transaction<Tables>): TrailRecords {
+export function trailRecords(tx: Kysely<Tables>): TrailRecords {
   return {
     report: async (device, id) => {
       const row = await tx
@@ -83,6 +84,14 @@ export function trailRecords(tx: Transaction<Tables>): TrailRecords {
         .values({ device, code, ...values })
         .onConflict((o) => o.columns(["device", "code"]).doUpdateSet(values))
         .execute();
+    },
+    alarmCount: async (device) => {
+      const { count } = await tx
+        .selectFrom("alarm")
+        .select((e) => e.fn.countAll<number>().as("count"))
+        .where("device", "=", device)
+        .executeTakeFirstOrThrow();
+      return Number(count);
     },
     alarms: async (limit) =>
       (
