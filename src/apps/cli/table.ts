@@ -2,6 +2,7 @@
 
 import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
+import { demoCommand } from "./demo.ts";
 import { deviceNoun, fleetNoun, reportNoun, tokenNoun } from "./fleet.ts";
 import { keyNoun } from "./key.ts";
 import { releaseNoun } from "./release.ts";
@@ -27,6 +28,7 @@ const completion: CommandSpec = {
 };
 
 export const TABLE: readonly TableEntry[] = [
+  demoCommand,
   keyNoun,
   repoNoun,
   releaseNoun,
