@@ -96,6 +96,7 @@ class Runner {
       return await this.#run(from);
     } finally {
       this.#component.owned = false;
+      this.#context.tell("done", this.#fetched);
     }
   }
 

@@ -193,7 +193,7 @@ function statusText(status: Status, live: boolean): string {
   if (status.components.length > 0) {
     const rows = status.components.map((component) => [
       component.product,
-      (live ? component.running : null) ?? "-",
+      component.running ?? "-",
       component.committed ?? "-",
       component.attempt === null ? "-" : `${component.attempt.to} ${component.attempt.state}`,
       component.floor ?? "-",
