@@ -25,6 +25,8 @@ export type ContentSigner = {
   readonly certificate: Certificate;
   readonly chain: readonly Certificate[];
   readonly signer: X509Signer;
+  /** What to sign over; what goes with the key unless given. */
+  readonly hash?: SigningHash;
 };
 
 /** Gets a time stamp token over a signature value; see `requestTimestamp`. */
@@ -32,7 +34,10 @@ export type Stamp = (signature: Uint8Array) => Promise<Uint8Array>;
 
 /** The digest a key signs over: SHA-512, but where the curve says otherwise. RFC 5480 section 4, RFC 8419 section 3.1. */
 export function hashOf(signer: ContentSigner): SigningHash {
-  const { scheme } = signer.signer.publicKey;
+  return signer.hash ?? hashForScheme(signer.signer.publicKey.scheme);
+}
+
+export function hashForScheme(scheme: string): SigningHash {
   if (scheme === "ecdsa-sha2-nistp256") return "sha256";
   return scheme === "ecdsa-sha2-nistp384" ? "sha384" : "sha512";
 }
