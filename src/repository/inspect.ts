@@ -203,6 +203,30 @@ async function documentFindings(
   }
 }
 
+/** Says of a path whether it must stay: every root, the last `keep` versions of each role, and what current roles list. */
+export async function listedFiles(draft: Draft, keep: number): Promise<(path: string) => boolean> {
+  const published = draft.published!;
+  const { meta } = published.snapshot.signed;
+  const listed = new Set<string>();
+  for (const role of meta.keys()) {
+    const delegator = await draft.publishedDelegator(role);
+    const signed = delegator === null ? null : await published.role(role, delegator);
+    for (const [name, file] of signed?.signed.targets ?? [])
+      listed.add(targetFilePath(name, file, published.root.signed.consistentSnapshot));
+  }
+  return (path) => {
+    const match = /^metadata\/(\d+)\.(.+)\.json$/.exec(path);
+    if (match === null) return path === "metadata/timestamp.json" || listed.has(path);
+    const role = decodeURIComponent(match[2]!);
+    if (role === "root") return true;
+    const current =
+      role === "snapshot"
+        ? published.snapshot.signed.version
+        : (meta.get(role)?.version ?? Number.MAX_SAFE_INTEGER);
+    return Number(match[1]) > current - keep;
+  };
+}
+
 /** Earlier versions stay for clients that are in the middle of a refresh, and roots stay for ever. */
 function oldVersionOf(path: string, published: Published): boolean {
   const match = /^metadata\/([1-9]\d*)\.(.+)\.json$/.exec(path);
@@ -216,7 +240,8 @@ function oldVersionOf(path: string, published: Published): boolean {
   return version < current;
 }
 
-async function filesBelow(disk: Disk, folder: string, prefix: string): Promise<readonly string[]> {
+/** Every file below `prefix` (which ends in a slash, or is empty), as paths below `folder`. */
+export async function filesBelow(disk: Disk, folder: string, prefix: string): Promise<readonly string[]> {
   const out: string[] = [];
   const at = prefix === "" ? folder : `${folder}/${prefix.slice(0, -1)}`;
   for (const name of await disk.list(at)) {
