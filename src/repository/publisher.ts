@@ -4,9 +4,10 @@ import type { Clock } from "../core/clock.ts";
 import { makeDirectories, readOrNull, statOrNull, writeAtomic, type Disk } from "../core/disk.ts";
 import { sameDigest, sha256Hex } from "../core/digest.ts";
 import type { Instant } from "../core/instant.ts";
+import { targetFilePath } from "./disk-names.ts";
 import { Draft } from "./draft.ts";
 import type { Root, TargetFile } from "./metadata.ts";
-import { findTarget, hasRepository, readPublished, targetFilePath, type Published } from "./published.ts";
+import { findTarget, hasRepository, readPublished, type Published } from "./published.ts";
 import {
   assemble,
   lacks,
