@@ -5,6 +5,7 @@ import { SHELLS, type Shell } from "./completion.ts";
 import { keyNoun } from "./key.ts";
 import { releaseNoun } from "./release.ts";
 import { repoNoun } from "./repo.ts";
+import { removeCommand, signCommand, timestampCommand } from "./sign.ts";
 import { verifyCommand } from "./verify.ts";
 
 const completion: CommandSpec = {
@@ -24,4 +25,13 @@ const completion: CommandSpec = {
   },
 };
 
-export const TABLE: readonly TableEntry[] = [keyNoun, repoNoun, releaseNoun, verifyCommand, completion];
+export const TABLE: readonly TableEntry[] = [
+  keyNoun,
+  repoNoun,
+  releaseNoun,
+  signCommand,
+  timestampCommand,
+  removeCommand,
+  verifyCommand,
+  completion,
+];
