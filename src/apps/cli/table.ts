@@ -1,10 +1,14 @@
 // The command table: every noun and verb of the program, one row each.
 
+import { agentNoun } from "./agent.ts";
 import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
+import { demoCommand } from "./demo.ts";
+import { deviceNoun, fleetNoun, reportNoun, tokenNoun } from "./fleet.ts";
 import { keyNoun } from "./key.ts";
 import { releaseNoun } from "./release.ts";
 import { repoNoun } from "./repo.ts";
+import { serverCommand } from "./server.ts";
 import { verifyCommand } from "./verify.ts";
 
 const completion: CommandSpec = {
@@ -24,4 +28,17 @@ const completion: CommandSpec = {
   },
 };
 
-export const TABLE: readonly TableEntry[] = [keyNoun, repoNoun, releaseNoun, verifyCommand, completion];
+export const TABLE: readonly TableEntry[] = [
+  demoCommand,
+  keyNoun,
+  repoNoun,
+  releaseNoun,
+  serverCommand,
+  agentNoun,
+  fleetNoun,
+  deviceNoun,
+  tokenNoun,
+  reportNoun,
+  verifyCommand,
+  completion,
+];
