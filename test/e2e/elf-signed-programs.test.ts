@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { elfFormat } from "../../src/artifact/elf/format.ts";
 import { checkSelf, checkWholeSelf } from "../../src/artifact/elf/self.ts";
@@ -87,7 +87,7 @@ describe("programs", linux, () => {
       `run after signing: ${what}`,
       existsSync(path) ? {} : { skip: `${path} is not installed` },
       async () => {
-        const program = copy(path, `program-${what.replace(/ /g, "-")}`);
+        const program = copy(path, `${basename(path)}-signed`);
         await sign(program);
         assert.match(execFileSync(program, args, { encoding: "utf8", timeout: 60_000 }), says);
         const report = await withFileSource(program, (source) =>
@@ -112,13 +112,16 @@ describe("programs", linux, () => {
     );
   }
 
-  it("load after signing: a shared object", async () => {
-    const package_ = "node_modules/@oxfmt/binding-linux-x64-gnu/oxfmt.linux-x64-gnu.node";
-    if (!existsSync(join(root, package_))) return;
-    const library = copy(join(root, package_), "library.node");
-    await sign(library);
-    assert.equal(typeof require(library), "object");
-  });
+  const library = join(root, "node_modules/@oxfmt/binding-linux-x64-gnu/oxfmt.linux-x64-gnu.node");
+  it(
+    "load after signing: a shared object in Rust",
+    existsSync(library) ? {} : { skip: "this machine is no x64" },
+    async () => {
+      const signed = copy(library, "library.node");
+      await sign(signed);
+      assert.equal(typeof require(signed), "object");
+    },
+  );
 });
 
 describe(
