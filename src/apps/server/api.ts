@@ -5,7 +5,7 @@ import { fromBase64, fromHex, fromUtf8, toBase64, toHex } from "../../core/bytes
 import { sha256Hex } from "../../core/digest.ts";
 import type { DsseSigner } from "../../core/dsse.ts";
 import { UpkeepError } from "../../core/errors.ts";
-import { formatInstant, MINUTE } from "../../core/instant.ts";
+import { DAY, formatInstant, MINUTE } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
 import { decide, type ListedRelease } from "../../fleet/decide.ts";
 import { adoptNextKey, enrol, renew, revoked } from "../../fleet/enrol.ts";
@@ -16,18 +16,24 @@ import type { Device } from "../../fleet/records.ts";
 import type { FleetStore } from "../../fleet/store.ts";
 import { issueDevice, readDeviceRequest, type Authority } from "../../identity/authority.ts";
 import { HttpError } from "../../io/http-errors.ts";
-import type { Call } from "../../io/http-server.ts";
+import { peerKey, type Call } from "../../io/http-server.ts";
 import { parseTufKey, type PublicKey } from "../../keys/public-key.ts";
 import { signAssignment } from "../../message/assignment.ts";
 import { enrolmentProof } from "../../message/enroll.ts";
 import type { ReportResult } from "../../message/reports.ts";
-import type { AnswerOf, RequestOf, RouteName } from "../../message/routes.ts";
+import type { AnswerOf, Caller, RequestOf, RouteName } from "../../message/routes.ts";
 import { openReport, type OpenedReport } from "../../report/report.ts";
 import type { FleetView } from "./fleet-view.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** How long an assignment may be acted on. A device asks again before every attempt, so it needs to be no longer. */
 const ASSIGNMENT_LIFE = 60 * MINUTE;
+
+/**
+ * How long after its end a certificate may still be renewed by the holder of its key, for machines that were switched off.
+ * The record decides: a revoked device or a key that was replaced gets nothing.
+ */
+const RECOVERY = 365 * DAY;
 
 export type ApiQuotas = {
   readonly checkIns: Quota;
@@ -60,8 +66,11 @@ export type ApiOptions = {
 };
 
 export type Api = {
-  /** The active device that shows this certificate. Errors: `http/no-certificate`, `http/unknown-device`, `fleet/device-revoked`. */
-  identify(call: Call): Promise<Device>;
+  /**
+   * The active device that shows this certificate.
+   * Errors: `http/no-certificate`, `http/certificate-expired`, `http/unknown-device`, `fleet/device-revoked`.
+   */
+  identify(call: Call, as?: Exclude<Caller, "anyone">): Promise<Device>;
   readonly handlers: {
     readonly [N in RouteName]: (
       call: Call,
@@ -84,14 +93,26 @@ export function serverApi(options: ApiOptions): Api {
     if (wait > 0) throw tooMany(what, wait);
   };
 
-  const identify = async (call: Call): Promise<Device> => {
+  const identify: Api["identify"] = async (call, as = "device") => {
     const { certificate } = call;
     if (certificate === null) {
       throw new HttpError(
         "http/no-certificate",
-        "This call needs a device certificate of this server that has not expired.",
+        "This call needs a device certificate of this server.",
         {},
-        { hint: "Enrol the device, or renew its certificate before it ends." },
+        { hint: "Enrol the device with a token." },
+      );
+    }
+    const recoverable = as === "device-even-expired" && clock.now() - certificate.notAfter < RECOVERY;
+    if (certificate.expired && !recoverable) {
+      const ended = formatInstant(certificate.notAfter);
+      throw new HttpError(
+        "http/certificate-expired",
+        `The device's certificate ended at ${ended}.`,
+        { ended },
+        {
+          hint: "It can be renewed for a year after that; later the device has to be enrolled again.",
+        },
       );
     }
     const device = await view.deviceBySpki(certificate.spki);
@@ -103,7 +124,7 @@ export function serverApi(options: ApiOptions): Api {
     }
     call.notes["device"] = device.id;
     if (device.status !== "active") throw revoked(device.id);
-    if (device.nextSpki === certificate.spki) {
+    if (device.nextSpki === certificate.spki && !certificate.expired) {
       const used = { device: device.id, spki: certificate.spki, certificateEnds: certificate.notAfter };
       await store.transaction((records) => adoptNextKey(records, clock.now(), used));
       view.forget(device.spki);
@@ -116,12 +137,12 @@ export function serverApi(options: ApiOptions): Api {
     identify,
     handlers: {
       enroll: async (call, request) => {
-        const waiting = badEnrolments.wait(call.address, clock.monotonic());
+        const waiting = badEnrolments.wait(peerKey(call.address), clock.monotonic());
         if (waiting > 0) throw tooMany("failed enrolments from this address", waiting);
         try {
           return await enrolDevice(options, request);
         } catch (error) {
-          badEnrolments.take(call.address, clock.monotonic());
+          badEnrolments.take(peerKey(call.address), clock.monotonic());
           metrics.count("upkeep_enrolments_total", { result: "refused" });
           throw error;
         }

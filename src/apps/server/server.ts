@@ -173,7 +173,7 @@ async function startLocked(
     const now = clock.now();
     let after: string | undefined;
     for (;;) {
-      const page = await store.transaction((records) =>
+      const page = await store.read((records) =>
         records.devices({ limit: 1000, ...(after === undefined ? {} : { after }) }),
       );
       for (const one of page) {
