@@ -15,7 +15,10 @@ export async function lockAgent(folder: string, clock: Clock, patience = 0): Pro
       "agent/locked",
       `Another agent works on ${folder}.`,
       { folder },
-      { hint: "`upkeep agent status` shows what it is doing; two agents must not share a folder.", cause: error },
+      {
+        hint: "`upkeep agent status` shows what it is doing; two agents must not share a folder.",
+        cause: error,
+      },
     );
   }
 }

@@ -20,7 +20,10 @@ const MAX_PATH = 100;
 export type ControlHandler = (request: Json) => Promise<Json>;
 
 /** Listens on `<folder>/control.sock`, mode 0600; a leftover of an earlier agent is replaced (the caller holds the folder's lock). */
-export async function listenForControl(folder: string, handler: ControlHandler): Promise<{ close(): Promise<void> }> {
+export async function listenForControl(
+  folder: string,
+  handler: ControlHandler,
+): Promise<{ close(): Promise<void> }> {
   const path = `${folder}/control.sock`;
   try {
     unlinkSync(path);
@@ -37,10 +40,14 @@ export async function listenForControl(folder: string, handler: ControlHandler):
   // Nobody else can open it even for the instant before its mode is set.
   const before = process.umask(0o177);
   try {
-    await withShortPath(folder, (short) => new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(short, resolve);
-    }));
+    await withShortPath(
+      folder,
+      (short) =>
+        new Promise<void>((resolve, reject) => {
+          server.once("error", reject);
+          server.listen(short, resolve);
+        }),
+    );
   } finally {
     process.umask(before);
   }
@@ -100,7 +107,8 @@ export async function askAgent(folder: string, request: Json, signal?: AbortSign
     const { code, message, hint } = value.error;
     throw new ControlError("control/refused", message, { code }, hint === undefined ? {} : { hint });
   }
-  if (value.ok === undefined) throw new ControlError("control/bad-answer", "The agent's answer cannot be read.", {});
+  if (value.ok === undefined)
+    throw new ControlError("control/bad-answer", "The agent's answer cannot be read.", {});
   return value.ok;
 }
 

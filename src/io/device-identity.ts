@@ -106,7 +106,12 @@ export async function saveIdentity(
   await writeAtomic(disk, `${folder}/1.root.json`, identity.root, 0o644);
   await writeAtomic(disk, `${folder}/authorities.pem`, toUtf8(identity.authorities.join("")), 0o644);
   await saveCertificates(disk, folder, identity.certificates);
-  await writeAtomic(disk, `${folder}/${RECORD}`, toUtf8(`${JSON.stringify(identity.record, null, 1)}\n`), 0o600);
+  await writeAtomic(
+    disk,
+    `${folder}/${RECORD}`,
+    toUtf8(`${JSON.stringify(identity.record, null, 1)}\n`),
+    0o600,
+  );
 }
 
 export function saveCertificates(disk: Disk, folder: string, certificates: string): Promise<void> {
