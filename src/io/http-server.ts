@@ -269,7 +269,9 @@ async function serve(request: IncomingMessage, response: ServerResponse, on: Ser
   const address = socket.remoteAddress ?? "";
   const gone = new AbortController();
   const notes: Call["notes"] = {};
-  response.once("close", () => gone.abort(new HttpError("http/bad-request", "The caller has gone.")));
+  response.once("close", () => {
+    if (!response.writableFinished) gone.abort(new HttpError("http/bad-request", "The caller has gone."));
+  });
   response.on("error", () => {});
   const at = request.url!.indexOf("?");
   const path = at < 0 ? request.url! : request.url!.slice(0, at);
@@ -384,6 +386,7 @@ async function drainBriefly(request: IncomingMessage): Promise<void> {
   });
 }
 
+const ONE_WRITE = 12 * 1024;
 const DRAIN_BYTES = 2 * 1024 * 1024;
 const DRAIN_MS = 1000;
 
@@ -430,7 +433,11 @@ function respond(
   response.setHeader("cache-control", "no-store");
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
   if (body !== null) response.setHeader("content-length", body.length);
-  response.end(head || body === null ? undefined : body);
+  if (head || body === null) response.end();
+  // One write, and one TLS record, with the header fields; node:http joins texts only.
+  else if (body.length <= ONE_WRITE)
+    response.end(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString("latin1"), "latin1");
+  else response.end(body);
 }
 
 function respondError(
