@@ -107,11 +107,9 @@ export class Agent {
   /** Removes downloads that no attempt of any component is about. */
   async #collectDownloads(): Promise<void> {
     const { world, folder } = this.parts;
-    const wanted = new Set(
-      this.components.map((component) => `${component.attempt?.begin.to.sha256 ?? ""}.part`),
-    );
+    const wanted = new Set(this.components.map((component) => component.attempt?.begin.to.sha256));
     for (const name of await world.disk.list(`${folder}/download`)) {
-      if (wanted.has(name)) continue;
+      if (wanted.has(name.slice(0, 64))) continue;
       await removeTree(world.disk, `${folder}/download/${name}`).catch((error: unknown) => {
         world.log({ level: "warn", event: "download-stays", name, message: sentenceOf(error) });
       });
@@ -168,6 +166,13 @@ export class Agent {
     this.#stopping.abort(new AgentError("agent/stopping", "The agent is stopping.", {}));
     await this.#turn.catch(() => undefined);
     for (const component of this.components) await this.#guarded(component.product, () => component.stop());
+    this.#doing = "stopped";
+    await this.writeStatus();
+  }
+
+  /** For one check without an agent that stays: what runs goes on running, and the next agent takes it over. */
+  async leave(): Promise<void> {
+    await this.#turn.catch(() => undefined);
     this.#doing = "stopped";
     await this.writeStatus();
   }

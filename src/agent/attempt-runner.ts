@@ -1,6 +1,6 @@
 // Carries out the effects of the state table for one attempt, and writes every step down before anything relies on it.
 
-import { exists } from "../core/disk.ts";
+import { exists, statOrNull } from "../core/disk.ts";
 import { formatInstant, parseInstant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { RunningDigests } from "../core/digest.ts";
@@ -38,7 +38,7 @@ export type Plan = {
 export type RunnerContext = {
   readonly component: Component;
   readonly plan: Plan | null;
-  /** Where `*.part` files lie. */
+  /** Where artifacts lie until they are staged. */
   readonly downloads: string;
   readonly signal: AbortSignal;
   /** Puts the report of the ended attempt into the outbox. */
@@ -96,6 +96,7 @@ class Runner {
       return await this.#run(from);
     } finally {
       this.#component.owned = false;
+      this.#context.tell("done", this.#fetched);
     }
   }
 
@@ -239,7 +240,7 @@ class Runner {
   }
 
   get #part(): string {
-    return `${this.#context.downloads}/${this.#attempt.begin.to.sha256}.part`;
+    return `${this.#context.downloads}/${this.#attempt.begin.to.sha256}.artifact`;
   }
 
   #isStaged(): Promise<boolean> {
@@ -252,7 +253,9 @@ class Runner {
     if (await this.#isStaged()) return;
     const { artifact } = this.#plan();
     const { disk } = this.#component.world;
-    const present = (await exists(disk, this.#part)) ? (await disk.stat(this.#part)).size : 0;
+    // Whole, or as far as an earlier run came.
+    const found = (await statOrNull(disk, this.#part)) ?? (await statOrNull(disk, `${this.#part}.part`));
+    const present = found?.size ?? 0;
     const needed = Math.max(0, artifact.length - present) + artifact.unpackedLength + MARGIN;
     const free = await disk.free(this.#component.layout.folder);
     if (free >= needed) return;

@@ -58,7 +58,8 @@ export type SignOptions = {
   readonly installerMetadata?: boolean;
 };
 
-export type SignJob = {
+/** A format that makes one kind of signature only asks for that kind. */
+export type SignJob<Kind extends ToBeSigned = ToBeSigned> = {
   readonly source: ByteSource;
   /** Empty and private to the job; the caller moves it into place. */
   readonly sink: ByteSink;
@@ -68,7 +69,7 @@ export type SignJob = {
   readonly pageHashes?: PageHash;
   readonly options?: SignOptions;
   /** Returns a ContentInfo, with its time stamp if there is to be one; see `makeSignature` of make-signature.ts. */
-  makeSignature(what: ToBeSigned): Promise<Uint8Array>;
+  makeSignature(what: Kind): Promise<Uint8Array>;
 };
 
 export type SignOutcome = {

@@ -3,7 +3,7 @@
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from "node:crypto";
 import { AgentError } from "../agent/errors.ts";
 import { fromUtf8, toUtf8 } from "../core/bytes.ts";
-import { makeDirectories, readOrNull, writeAtomic, type Disk } from "../core/disk.ts";
+import { makeDirectories, readOrNull, removeTree, writeAtomic, type Disk } from "../core/disk.ts";
 import { parseJson } from "../core/json.ts";
 import { checkSchema, sha256Schema, z } from "../core/schema.ts";
 import { localSigner, type Signer } from "../keys/signer.ts";
@@ -35,6 +35,8 @@ export type StoredIdentity = {
 
 const LIMIT = 1024 * 1024;
 const RECORD = "identity.json";
+/** TLS key and certificate chain in one file, so that a renewal replaces both or neither. */
+const DEVICE = "device.pem";
 
 /** True once enrolment was finished: the record is written last. */
 export async function isEnrolled(disk: Disk, folder: string): Promise<boolean> {
@@ -54,11 +56,11 @@ export async function loadIdentity(disk: Disk, folder: string): Promise<StoredId
   }
   const record = checkSchema(recordSchema, parseJson(bytes), "identity of the device");
   const text = async (name: string): Promise<string> => fromUtf8(await disk.read(`${folder}/${name}`, LIMIT));
-  const certificates = await text("device.crt");
+  const { key, certificates } = splitDevice(await text(DEVICE));
   return {
     record,
     server: { ...record.server, authorities: splitPem(await text("authorities.pem")), pins: record.pins },
-    client: { key: await text("device.key"), certificates },
+    client: { key, certificates },
     reportKey: localSigner(createPrivateKey(await text("report.key")), "ed25519"),
     root: await disk.read(`${folder}/1.root.json`, LIMIT),
     expires: new X509Certificate(certificates).validToDate.getTime(),
@@ -69,7 +71,7 @@ export async function loadIdentity(disk: Disk, folder: string): Promise<StoredId
 export async function deviceKeys(
   disk: Disk,
   folder: string,
-): Promise<{ readonly tls: Signer; readonly report: Signer }> {
+): Promise<{ readonly tls: Signer; readonly tlsPem: string; readonly report: Signer }> {
   await makeDirectories(disk, folder, 0o700);
   await disk.chmod(folder, 0o700);
   const load = async (name: string, make: () => string): Promise<string> => {
@@ -79,17 +81,25 @@ export async function deviceKeys(
     await writeAtomic(disk, `${folder}/${name}`, toUtf8(made), 0o600);
     return made;
   };
-  const tls = await load("device.key", () => {
-    const { privateKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
-    return String(privateKey.export({ type: "pkcs8", format: "pem" }));
-  });
+  const tls = await load("device.key", newTlsKey);
   const report = await load("report.key", () =>
     String(generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" })),
   );
   return {
-    tls: localSigner(createPrivateKey(tls), "ecdsa-sha2-nistp256"),
+    tls: tlsSigner(tls),
+    tlsPem: tls,
     report: localSigner(createPrivateKey(report), "ed25519"),
   };
+}
+
+/** A new TLS key, PEM. */
+export function newTlsKey(): string {
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
+  return String(privateKey.export({ type: "pkcs8", format: "pem" }));
+}
+
+export function tlsSigner(pem: string): Signer {
+  return localSigner(createPrivateKey(pem), "ecdsa-sha2-nistp256");
 }
 
 /** Writes the rest; the record last, so that a half-finished enrolment is none. */
@@ -99,23 +109,30 @@ export async function saveIdentity(
   identity: {
     readonly record: IdentityRecord;
     readonly authorities: readonly string[];
-    readonly certificates: string;
+    readonly client: ClientIdentity;
     readonly root: Uint8Array;
   },
 ): Promise<void> {
   await writeAtomic(disk, `${folder}/1.root.json`, identity.root, 0o644);
   await writeAtomic(disk, `${folder}/authorities.pem`, toUtf8(identity.authorities.join("")), 0o644);
-  await saveCertificates(disk, folder, identity.certificates);
+  await saveClient(disk, folder, identity.client);
   await writeAtomic(
     disk,
     `${folder}/${RECORD}`,
     toUtf8(`${JSON.stringify(identity.record, null, 1)}\n`),
     0o600,
   );
+  await removeTree(disk, `${folder}/device.key`);
 }
 
-export function saveCertificates(disk: Disk, folder: string, certificates: string): Promise<void> {
-  return writeAtomic(disk, `${folder}/device.crt`, toUtf8(certificates), 0o644);
+/** Replaces key and certificate together. */
+export function saveClient(disk: Disk, folder: string, client: ClientIdentity): Promise<void> {
+  return writeAtomic(disk, `${folder}/${DEVICE}`, toUtf8(`${client.key}${client.certificates}`), 0o600);
+}
+
+function splitDevice(text: string): ClientIdentity {
+  const at = text.indexOf("-----BEGIN CERTIFICATE-----");
+  return { key: text.slice(0, Math.max(0, at)), certificates: text.slice(Math.max(0, at)) };
 }
 
 function splitPem(text: string): readonly string[] {

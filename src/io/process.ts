@@ -50,6 +50,8 @@ export const systemProcesses: ProcessHost = {
     const exited = new Promise<Exit>((resolve) => {
       child.once("exit", (code, signal) => resolve({ code, signal }));
     });
+    // A component does not keep its agent from ending: the next one takes it over.
+    child.unref();
     const pid = child.pid!;
     const startTime = (await processFacts(pid))?.startTime ?? "ended";
     const identity = { pid, startTime, boot: await bootId(), token: spec.token };

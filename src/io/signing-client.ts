@@ -46,6 +46,8 @@ export type SignWish = {
   readonly operation: Operation;
   readonly file: { readonly name: string; readonly length: number; readonly sha256: string };
   readonly release?: Membership;
+  /** For Authenticode: what the signature must contain, byte for byte. */
+  readonly indirectData?: Uint8Array;
   /** Idempotency key, 32 hex digits; by default a new one. */
   readonly id?: string;
 };
@@ -231,7 +233,7 @@ export class SigningClient {
         const envelope = await signRequest(request, this.#options.identity.signer);
         return this.#outcome(
           await conversation.call({ type: "sign", envelope: toBase64(envelope) }),
-          wish.operation,
+          wish,
           offered,
           conversation.signer,
         );
@@ -243,16 +245,11 @@ export class SigningClient {
   async status(
     request: string,
     signer: string,
-    operation: Operation,
+    wish: Pick<SignWish, "operation" | "indirectData">,
     offered: OfferedCertificate,
   ): Promise<SignedFile | PendingFile> {
     return this.#retrying(signer, async (conversation) =>
-      this.#outcome(
-        await conversation.call({ type: "status", request }),
-        operation,
-        offered,
-        conversation.signer,
-      ),
+      this.#outcome(await conversation.call({ type: "status", request }), wish, offered, conversation.signer),
     );
   }
 
@@ -295,13 +292,19 @@ export class SigningClient {
 
   #outcome(
     answer: Answers["sign"],
-    operation: Operation,
+    wish: Pick<SignWish, "operation" | "indirectData">,
     offered: OfferedCertificate,
     signer: string,
   ): SignedFile | PendingFile {
     if (answer.state === "pending") return { ...answer, signer };
     const known = this.#options.service.signers.find((each) => each.name === signer)!;
-    const checked = checkReply(operation, offered, parseNoteKey(known.log), answer);
+    const checked = checkReply(
+      wish.operation,
+      offered,
+      parseNoteKey(known.log),
+      answer,
+      wish.indirectData === undefined ? {} : { indirectData: wish.indirectData },
+    );
     return { state: "signed", request: answer.request, signer, ...checked };
   }
 
@@ -357,7 +360,7 @@ export class SigningClient {
   }
 
   async #connect(signer: string): Promise<Conversation> {
-    const { service, identity } = this.#options;
+    const { service } = this.#options;
     let last: unknown;
     // Any gateway will do; starting at a random one spreads the load.
     const start = Math.floor(fraction(this.#ports.random) * service.gateways.length);
@@ -371,7 +374,6 @@ export class SigningClient {
         if (error instanceof SigningError && !TRANSIENT.has(error.code)) throw error;
       }
     }
-    void identity;
     throw last;
   }
 

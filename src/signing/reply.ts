@@ -1,11 +1,15 @@
 // The client's check of what came back, before anything is attached to a file.
 
-import { parseSignedData, type SignedData } from "../artifact/cms.ts";
+import { indirectDataOctets, SPC_INDIRECT_DATA } from "../artifact/authenticode.ts";
+import { digest } from "../artifact/cms-build.ts";
+import { parseSignedData, signedAttribute, type SignedData } from "../artifact/cms.ts";
 import { checkSigner } from "../artifact/cms-verify.ts";
+import { MANIFEST_OID, writeManifest, type Manifest } from "../artifact/elf/manifest.ts";
 import { Findings, hasError } from "../artifact/errors.ts";
 import { equalBytes, fromBase64, fromHex, toUtf8 } from "../core/bytes.ts";
 import { sha256Hex } from "../core/digest.ts";
 import * as oids from "../der/oids.ts";
+import { encoded } from "../der/reader.ts";
 import { parseCertificatesPem, type Certificate } from "../der/x509.ts";
 import { publicKeyFromSpki } from "../keys/public-key.ts";
 import type { NoteKey } from "./audit/note.ts";
@@ -24,7 +28,7 @@ export type CheckedReply = {
 /**
  * In this order: the receipt proves that this signature over our digest is in the signer's log; the signature is by the
  * certificate that was offered; it covers our own digest and nothing else. What the signer says about the file does not count.
- * Authenticode and ELF messages are checked once more against the file when they are attached.
+ * `expected.indirectData` is what the client computed for an Authenticode file.
  * Errors: `signing/bad-reply`, `signing/receipt-mismatch`, `signing/bad-proof`, `signing/bad-note`, `artifact/*`.
  */
 export function checkReply(
@@ -32,6 +36,7 @@ export function checkReply(
   offered: OfferedCertificate,
   logKey: NoteKey,
   answer: { readonly reply: string; readonly receipt: string },
+  expected: { readonly indirectData?: Uint8Array } = {},
 ): CheckedReply {
   const reply = fromBase64(answer.reply);
   receiptOfSignature(verifyReceipt(toUtf8(answer.receipt), logKey), {
@@ -52,7 +57,7 @@ export function checkReply(
   if (signer.digest !== operation.algorithm)
     throw bad(`it is over ${signer.digest}, not ${operation.algorithm}`);
   const findings = new Findings();
-  const content = contentDigestOf(operation, signed);
+  const content = contentDigestOf(operation, signed, expected);
   const { certificate } = checkSigner(
     signed,
     signer,
@@ -66,15 +71,31 @@ export function checkReply(
   return { reply, receipt: answer.receipt, leaf };
 }
 
-/** Detached content is our own digest; attached content (SpcIndirectData) must hold it, and is hashed as it is. */
+/**
+ * Over what the signature has to be. Detached content is our own digest; attached content (SpcIndirectData) must be, byte for byte,
+ * what we would have written ourselves.
+ */
 function contentDigestOf(
   operation: Exclude<Operation, { kind: "raw" }>,
   signed: SignedData,
+  expected: { readonly indirectData?: Uint8Array },
 ): Uint8Array | null {
-  if (operation.kind !== "authenticode") {
-    return signed.contentType === oids.data && signed.content === null ? fromHex(operation.digest) : null;
+  if (operation.kind === "authenticode") {
+    const { content } = signed;
+    const { indirectData } = expected;
+    if (signed.contentType !== SPC_INDIRECT_DATA || content === null || indirectData === undefined)
+      return null;
+    return equalBytes(encoded(content), indirectData)
+      ? digest(operation.algorithm, indirectDataOctets(indirectData))
+      : null;
   }
-  return null;
+  if (signed.contentType !== oids.data || signed.content !== null) return null;
+  if (operation.kind === "elf") {
+    const said = signedAttribute(signed.signers[0]!, MANIFEST_OID);
+    if (said === null || !equalBytes(encoded(said), writeManifest(operation.manifest as Manifest)))
+      return null;
+  }
+  return fromHex(operation.digest);
 }
 
 function bad(what: string): SigningError {

@@ -1,5 +1,6 @@
 // The command table: every noun and verb of the program, one row each.
 
+import { agentNoun } from "./agent.ts";
 import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
 import { demoCommand } from "./demo.ts";
@@ -33,6 +34,7 @@ export const TABLE: readonly TableEntry[] = [
   repoNoun,
   releaseNoun,
   serverCommand,
+  agentNoun,
   fleetNoun,
   deviceNoun,
   tokenNoun,

@@ -24,7 +24,7 @@ import {
 } from "../cms-build.ts";
 import { parseSignedData } from "../cms.ts";
 import { ArtifactError } from "../errors.ts";
-import type { AuthenticodeToBeSigned, SignJob, ToBeSigned } from "../format.ts";
+import type { SignJob, AuthenticodeToBeSigned } from "../format.ts";
 import type { FileReport, VerifyPolicy } from "../report.ts";
 import { bytesSource, MemorySink } from "../source.ts";
 import { requestTimestamp } from "../timestamp-request.ts";
@@ -59,14 +59,7 @@ async function sign(bytes: Uint8Array, pki: Pki, options: Options = {}): Promise
   return sink.bytes;
 }
 
-/** PE files carry Authenticode and nothing else. */
-function asked(what: ToBeSigned): AuthenticodeToBeSigned {
-  assert.equal(what.kind, "authenticode");
-  return what as AuthenticodeToBeSigned;
-}
-
-async function make(given: ToBeSigned, pki: Pki, options: Options): Promise<Uint8Array> {
-  const what = asked(given);
+async function make(what: AuthenticodeToBeSigned, pki: Pki, options: Options): Promise<Uint8Array> {
   const cms = await signAuthenticode({
     indirectData: what.indirectData,
     hash: what.hash,
@@ -405,7 +398,7 @@ describe("verifying a PE file refuses", () => {
 
   /** Signs a tiny PE with whatever `makeSignature` returns. */
   const signWith = async (
-    makeSignature: SignJob["makeSignature"],
+    makeSignature: SignJob<AuthenticodeToBeSigned>["makeSignature"],
     options: Options = {},
   ): Promise<Uint8Array> => {
     const sink = new MemorySink();
@@ -420,9 +413,9 @@ describe("verifying a PE file refuses", () => {
   };
   /** A signature with attributes chosen freely. */
   const handmade = async (
-    what: ToBeSigned,
+    what: AuthenticodeToBeSigned,
     change: {
-      attributes?: (what: ToBeSigned) => readonly Uint8Array[];
+      attributes?: (what: AuthenticodeToBeSigned) => readonly Uint8Array[];
       digests?: readonly Uint8Array[];
       contentType?: string;
       certificates?: readonly Uint8Array[];
@@ -430,7 +423,7 @@ describe("verifying a PE file refuses", () => {
       content?: Uint8Array;
     },
   ): Promise<Uint8Array> => {
-    const content = change.content ?? asked(what).indirectData;
+    const content = change.content ?? what.indirectData;
     const { indirectDataOctets } = await import("../authenticode.ts");
     const parts = await signAttributes({
       certificate: pki.leaf.certificate,
@@ -453,8 +446,8 @@ describe("verifying a PE file refuses", () => {
   };
 
   it("a contentType attribute that is missing or says something else", async () => {
-    const md = (what: ToBeSigned): Uint8Array =>
-      messageDigestAttribute(digest("sha256", asked(what).indirectData.subarray(2)));
+    const md = (what: AuthenticodeToBeSigned): Uint8Array =>
+      messageDigestAttribute(digest("sha256", what.indirectData.subarray(2)));
     await refusedWith(
       "cms/content-type-missing",
       await signWith((what) => handmade(what, { attributes: () => [md(what)] })),
