@@ -6,6 +6,10 @@ import { keyNoun } from "./key.ts";
 import { releaseNoun } from "./release.ts";
 import { repoNoun } from "./repo.ts";
 import { verifyCommand } from "./verify.ts";
+import { auditNoun } from "./audit.ts";
+import { gatewayNoun } from "./gateway.ts";
+import { serviceNoun } from "./service.ts";
+import { signerNoun } from "./signer.ts";
 
 const completion: CommandSpec = {
   name: "completion",
@@ -24,4 +28,14 @@ const completion: CommandSpec = {
   },
 };
 
-export const TABLE: readonly TableEntry[] = [keyNoun, repoNoun, releaseNoun, verifyCommand, completion];
+export const TABLE: readonly TableEntry[] = [
+  keyNoun,
+  repoNoun,
+  releaseNoun,
+  verifyCommand,
+  serviceNoun,
+  signerNoun,
+  gatewayNoun,
+  auditNoun,
+  completion,
+];

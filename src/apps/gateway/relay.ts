@@ -25,6 +25,8 @@ export type Relay = {
   readonly clients: number;
   readonly signers: number;
   readonly counters: () => Counters;
+  /** New limits and signers, from the next connection on; addresses stay. */
+  readonly reconfigure: (config: GatewayConfig) => void;
   readonly close: () => Promise<void>;
 };
 export type Counters = {
@@ -63,6 +65,7 @@ export async function startRelay(
     clients: (clients.address() as AddressInfo).port,
     signers: (signers.address() as AddressInfo).port,
     counters: () => relay.counters(),
+    reconfigure: (next) => relay.reconfigure(next),
     close: async () => {
       relay.close();
       await Promise.all([clients, signers].map((server) => new Promise((done) => server.close(done))));
@@ -88,7 +91,7 @@ function listen(
 }
 
 class Running {
-  readonly #config: GatewayConfig;
+  #config: GatewayConfig;
   readonly #ports: RelayPorts;
   readonly #connects: Budgets;
   readonly #bytes: Budgets;
@@ -112,6 +115,10 @@ class Running {
 
   counters(): Counters {
     return { ...this.#count, idle: this.#idle.length, waiting: this.#waiting.length };
+  }
+
+  reconfigure(config: GatewayConfig): void {
+    this.#config = config;
   }
 
   close(): void {
