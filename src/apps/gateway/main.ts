@@ -8,7 +8,7 @@ import { jsonLog } from "../../io/log.ts";
 import { identityFromPem } from "../../io/pinned-tls.ts";
 import { systemRandom } from "../../io/random.ts";
 import { parseGatewayConfig } from "../../signing/gateway-config.ts";
-import { startRelay } from "./relay.ts";
+import { startRelay } from "../../io/relay.ts";
 
 const COUNTERS_EVERY = 60_000;
 

@@ -2,23 +2,17 @@
 
 import { createServer as createTlsServer, type TLSSocket, type Server } from "node:tls";
 import type { AddressInfo } from "node:net";
-import type { Clock } from "../../core/clock.ts";
-import { toUtf8 } from "../../core/bytes.ts";
-import { isJsonObject, parseJson } from "../../core/json.ts";
-import type { Random } from "../../core/random.ts";
-import { nextFrame, onFrames } from "../../io/frame-stream.ts";
-import type { Log } from "../../io/log.ts";
-import {
-  HANDSHAKE_TIMEOUT,
-  peerOf,
-  serverOptions,
-  splitAddress,
-  type Identity,
-} from "../../io/pinned-tls.ts";
-import { Budgets } from "../../signing/budget.ts";
-import { SigningError } from "../../signing/errors.ts";
-import { encodeFrame, type Frame } from "../../signing/frame.ts";
-import type { GatewayConfig } from "../../signing/gateway-config.ts";
+import type { Clock } from "../core/clock.ts";
+import { toUtf8 } from "../core/bytes.ts";
+import { isJsonObject, parseJson } from "../core/json.ts";
+import type { Random } from "../core/random.ts";
+import { nextFrame, onFrames } from "./frame-stream.ts";
+import type { Log } from "./log.ts";
+import { HANDSHAKE_TIMEOUT, peerOf, serverOptions, splitAddress, type Identity } from "./pinned-tls.ts";
+import { Budgets } from "../signing/budget.ts";
+import { SigningError } from "../signing/errors.ts";
+import { encodeFrame, type Frame } from "../signing/frame.ts";
+import type { GatewayConfig } from "../signing/gateway-config.ts";
 
 export type RelayPorts = { readonly clock: Clock; readonly random: Random; readonly say: Log };
 export type Relay = {
