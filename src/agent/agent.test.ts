@@ -363,15 +363,15 @@ describe("the agent refuses", () => {
     await unchanged(world);
 
     const seen: string[] = [];
-    world.verifyPublisher = async (path) => {
-      seen.push(path);
+    world.verifyPublisher = async ({ fileName, pin, authorities }) => {
+      seen.push(`${fileName} ${pin.subject} ${fromUtf8(authorities)}`);
       throw new Error("not signed by CN=Shop");
     };
     await agent.stop();
     const next = await world.open();
     await next.start();
     assert.equal(only(await next.check("operator")).result, "failed");
-    assert.equal(seen.length, 1);
+    assert.deepEqual(seen, ["shop.tar.gz CN=Shop authorities of publishers"]);
     await unchanged(world);
     world.verifyPublisher = async () => {};
     await next.stop();

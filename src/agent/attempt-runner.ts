@@ -6,6 +6,7 @@ import { UpkeepError } from "../core/errors.ts";
 import { RunningDigests } from "../core/digest.ts";
 import type { Artifact, ReleaseManifest } from "../release/manifest.ts";
 import { artifactFileName } from "../release/manifest.ts";
+import { TRUSTED_PUBLISHERS_LIMIT, TRUSTED_PUBLISHERS_TARGET } from "../release/target-names.ts";
 import { readCurrent, slotIsWhole, stage, switchCurrent } from "../slot/install.ts";
 import type { End, Step } from "../slot/journal-event.ts";
 import { linkTarget, slotPath } from "../slot/layout.ts";
@@ -297,7 +298,8 @@ class Runner {
   }
 
   async #checkPublisher(): Promise<void> {
-    const { publisher } = this.#plan().manifest;
+    const { manifest, artifact, releases } = this.#plan();
+    const { publisher } = manifest;
     if (publisher === undefined || (await this.#isStaged())) return;
     const { verifyPublisher } = this.#component.world;
     // Failing closed: a pin that nobody can check is a pin that does not hold.
@@ -305,10 +307,12 @@ class Runner {
       throw new AgentError(
         "agent/no-verifier",
         "The release demands that its publisher's signature is checked, and this agent has no verifier for it.",
-        { target: this.#plan().artifact.target },
+        { target: artifact.target },
       );
     }
-    await verifyPublisher(this.#part, publisher);
+    const authorities = await releases.document(TRUSTED_PUBLISHERS_TARGET, TRUSTED_PUBLISHERS_LIMIT);
+    const fileName = artifact.target.slice(artifact.target.lastIndexOf("/") + 1);
+    await verifyPublisher({ path: this.#part, fileName, pin: publisher, authorities });
   }
 
   async #stage(): Promise<void> {

@@ -44,6 +44,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
   try {
     const settings = await settingsOf(call, product, artifacts, earlier);
     const notes = await notesOf(call);
+    await checkPublisher(call, operator, settings.publisher, artifacts);
     const done = await addRelease(
       operator.releases,
       {
@@ -84,6 +85,34 @@ export async function releaseAdd(call: Call): Promise<Result> {
     };
   } finally {
     for (const { staged } of artifacts) await context.disk.removeFile(staged.path).catch(() => {});
+  }
+}
+
+/** What devices would refuse is refused here, where it can still be mended. */
+async function checkPublisher(
+  call: Call,
+  operator: Operator,
+  pin: Settings["publisher"],
+  artifacts: readonly NewArtifact[],
+): Promise<void> {
+  if (pin === undefined) return;
+  const { trustedPublishers } = await import("./run-repo-publishers.ts");
+  const { checkPublisherOf } = await import("../../io/publisher-check.ts");
+  const authorities = await trustedPublishers(operator, await operator.look());
+  if (authorities.length === 0) {
+    throw usage(
+      "The release pins its publisher, but the repository trusts no authority of publishers.",
+      "Add the root of the publisher's certificate first: upkeep repo publishers --add ROOT.pem.",
+    );
+  }
+  for (const { format, file, staged } of artifacts) {
+    if (format !== "file") {
+      throw usage(
+        `${file} is an archive, which carries no publisher's signature that devices could check before it is unpacked.`,
+        "Publish single signed files, or leave the publisher out of this product.",
+      );
+    }
+    await checkPublisherOf(staged.path, file, pin, authorities, call.context.clock);
   }
 }
 
