@@ -15,8 +15,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { certificatePem } from "../../src/der/x509.ts";
-import { SCRIPTS, tinyCab, tinyCat, tinyMsi } from "../../src/artifact/_samples.ts";
-import { tinyElf } from "../../src/artifact/_people.ts";
+import { SCRIPTS, tinyCab, tinyCat, tinyMsi } from "../../src/testing/tiny-windows-files.ts";
+import { tinyElf } from "../../src/testing/tiny-elf.ts";
 import { publisherPki } from "../../src/testing/publisher-pki.ts";
 
 const upkeep = join(new URL("../..", import.meta.url).pathname, "upkeep");
