@@ -1,7 +1,6 @@
 // What one refresh established, and the roles that are loaded and verified under it as they are needed.
 
 import type { Instant } from "../core/instant.ts";
-import { UpkeepError } from "../core/errors.ts";
 import { fetchFirst, type RetryTools } from "../mirror/fetch.ts";
 import type { Source } from "../mirror/source.ts";
 import { delegatesFor } from "./delegations.ts";
@@ -18,7 +17,7 @@ import type {
   Timestamp,
 } from "./metadata.ts";
 import { roleFile, type TargetName } from "./names.ts";
-import type { MetadataStore } from "./store.ts";
+import { accepted, type MetadataStore } from "./store.ts";
 import { listedRole, newSnapshot, newTargets, storedSnapshot, type Delegator } from "./trusted-set.ts";
 
 /** A verified role without its bytes, which may be many. */
@@ -133,20 +132,6 @@ export async function findTarget(
     stack.push(...next.toReversed());
   }
   return null;
-}
-
-/** What is stored is used if it passes, and otherwise as good as not there: it is fetched again. */
-export async function accepted<T>(
-  stored: Uint8Array | null | Promise<Uint8Array | null>,
-  check: (bytes: Uint8Array) => T,
-): Promise<T | null> {
-  try {
-    const bytes = await stored;
-    return bytes === null ? null : check(bytes);
-  } catch (error) {
-    if (error instanceof UpkeepError) return null;
-    throw error;
-  }
 }
 
 async function fetchRole<T>(

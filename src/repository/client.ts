@@ -17,8 +17,8 @@ import { RepositoryError } from "./errors.ts";
 import type { Hashes, Root, Signed, TargetFile } from "./metadata.ts";
 import { parseTargetName, targetPath, type TargetName } from "./names.ts";
 import { latestRoot, latestTimestamp, type MirrorReport, type RefreshContext } from "./_latest.ts";
-import type { MetadataStore } from "./store.ts";
-import { accepted, findTarget, loadSnapshot, loadTargets, type Session } from "./_session.ts";
+import { accepted, type MetadataStore } from "./store.ts";
+import { findTarget, loadSnapshot, loadTargets, type Session } from "./_session.ts";
 import { finalRoot, finalTimestamp, storedTimestamp, strongHashes, type Minimums } from "./trusted-set.ts";
 
 /** One copy of the repository. Metadata and targets may live at different places. */
