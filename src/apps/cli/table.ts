@@ -9,6 +9,7 @@ import { keyNoun } from "./key.ts";
 import { releaseNoun } from "./release.ts";
 import { repoNoun } from "./repo.ts";
 import { serverCommand } from "./server.ts";
+import { removeCommand, signCommand, timestampCommand } from "./sign.ts";
 import { verifyCommand } from "./verify.ts";
 
 const completion: CommandSpec = {
@@ -39,6 +40,9 @@ export const TABLE: readonly TableEntry[] = [
   deviceNoun,
   tokenNoun,
   reportNoun,
+  signCommand,
+  timestampCommand,
+  removeCommand,
   verifyCommand,
   completion,
 ];
