@@ -63,6 +63,8 @@ export type DeviceIdentity = {
 
 /** Bounds and reads what components write. */
 export interface Logs {
+  /** Puts the log of the last run aside, so that the next one begins with nothing. */
+  rotate(path: string): Promise<void>;
   bound(path: string, limit: number): Promise<void>;
   tail(path: string, limit: number): Promise<string>;
 }

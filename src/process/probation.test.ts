@@ -1,116 +1,149 @@
-// Probation as a series of observations at given times.
+// Probation as timelines: patience with what starts, none with what ends, and no verdict from what cannot be known.
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Observation } from "./health.ts";
-import {
-  beginProbation,
-  deadlineMs,
-  observe,
-  restarted,
-  type ProbationRules,
-  type Verdict,
-} from "./probation.ts";
+import { readCommand, readHttp, type Observation } from "./health.ts";
+import { beginProbation, deadlineMs, observe, type ProbationRules, type Verdict } from "./probation.ts";
+import { afterEnd, CRASH_LOOP } from "./restart.ts";
 
-const rules: ProbationRules = {
+const RULES: ProbationRules = {
   job: false,
-  startSeconds: 5,
-  intervalSeconds: 1,
-  timeoutSeconds: 1,
+  startSeconds: 10,
+  intervalSeconds: 5,
+  timeoutSeconds: 5,
   successes: 2,
   failures: 3,
-  probationSeconds: 10,
+  probationSeconds: 30,
   wellBefore: true,
 };
 const well: Observation = { kind: "well" };
-const sick: Observation = { kind: "sick", reason: "it answers 500" };
-const unknown: Observation = { kind: "unknown", reason: "nobody can tell" };
-const ended: Observation = { kind: "exited", success: false, reason: "it ended with 70" };
+const sick: Observation = { kind: "sick", reason: "answered 500" };
+const unknown: Observation = { kind: "unknown", reason: "answered 429" };
+const ended = (success: boolean): Observation => ({ kind: "exited", reason: "ended", success });
 
-/** Plays observations at seconds; a restart happens half a second later. Returns the verdicts up to the first that is final. */
-function play(
-  series: readonly (readonly [second: number, seen: Observation])[],
-  changed: Partial<ProbationRules> = {},
-): readonly Verdict[] {
+/** Observations by second; returns the last verdict and when it came. */
+function run(
+  timeline: readonly (readonly [number, Observation])[],
+  rules = RULES,
+): readonly [number, Verdict] {
   let state = beginProbation(0);
-  const verdicts: Verdict[] = [];
-  for (const [second, seen] of series) {
-    const [next, verdict] = observe(state, seen, second * 1000, { ...rules, ...changed });
-    verdicts.push(verdict);
-    state = verdict.kind === "restart" ? restarted(next, second * 1000 + 500) : next;
-    if (verdict.kind === "well" || verdict.kind === "failed") break;
+  for (const [second, seen] of timeline) {
+    const [next, verdict] = observe(state, seen, second * 1000, rules);
+    state = next;
+    if (verdict.kind === "well" || verdict.kind === "failed") return [second, verdict];
   }
-  return verdicts;
+  return [-1, { kind: "watch" }];
 }
 
-const last = (verdicts: readonly Verdict[]): Verdict => verdicts.at(-1)!;
-const every = (seen: Observation, from: number, to: number) =>
-  Array.from({ length: to - from + 1 }, (_, i) => [from + i, seen] as const);
+const every = (seconds: number, until: number, seen: (second: number) => Observation) =>
+  Array.from(
+    { length: Math.floor(until / seconds) },
+    (_, i) => [(i + 1) * seconds, seen((i + 1) * seconds)] as const,
+  );
 
 describe("probation", () => {
-  it("ends well when it was well for long enough, and not a moment before", () => {
-    const verdicts = play(every(well, 1, 12));
-    assert.equal(verdicts.length, 12);
-    assert.deepEqual(last(verdicts), { kind: "well" });
+  it("ends well after enough good probes and the whole time of being well", () => {
+    assert.deepEqual(run(every(5, 100, () => well)), [40, { kind: "well" }]);
   });
 
-  it("holds no silence against a program that starts up", () => {
-    assert.deepEqual(last(play([...every(sick, 1, 4), ...every(well, 5, 16)])), { kind: "well" });
+  it("begins anew when the version falls sick in between", () => {
+    const [second, verdict] = run(every(5, 200, (s) => (s === 35 ? sick : well)));
+    assert.deepEqual([second, verdict.kind], [75, "well"]);
   });
 
-  it("ends badly after as many bad answers in a row as the release allows", () => {
-    assert.deepEqual(last(play([...every(well, 1, 6), ...every(sick, 7, 9)])), {
-      kind: "failed",
-      code: "process/unhealthy",
-      reason: "it answers 500",
-    });
+  it("is patient while the version starts", () => {
+    const [, verdict] = run(every(1, 60, (s) => (s < 9 ? sick : well)));
+    assert.equal(verdict.kind, "well");
   });
 
-  it("lets one bad answer pass, and begins to count its good time anew", () => {
-    const verdicts = play([...every(well, 1, 8), [9, sick], ...every(well, 10, 21)]);
-    assert.deepEqual(last(verdicts), { kind: "well" });
-    assert.equal(verdicts.length, 21);
+  it("fails after so many bad probes in a row, with the last reason", () => {
+    const [second, verdict] = run(every(5, 100, () => sick));
+    assert.deepEqual(
+      [second, verdict],
+      [20, { kind: "failed", code: "process/unhealthy", reason: "answered 500" }],
+    );
+  });
+
+  it("starts a program again that ended, and fails when it ends again and again", () => {
+    let state = beginProbation(0);
+    const verdicts: string[] = [];
+    for (let i = 1; i <= 3; i++) {
+      const [next, verdict] = observe(state, ended(false), i * 1000, RULES);
+      state = next;
+      verdicts.push(verdict.kind === "failed" ? verdict.code : verdict.kind);
+    }
+    assert.deepEqual(verdicts, ["restart", "restart", "process/exited"]);
   });
 
   it("finds out a program that answers well between its crashes", () => {
-    const crashing = [1, 3, 5, 7].flatMap((second) => [
-      [second, well] as const,
-      [second + 1, ended] as const,
-    ]);
-    const verdicts = play(crashing);
-    assert.deepEqual(
-      verdicts.map(({ kind }) => kind),
-      ["watch", "restart", "watch", "restart", "watch", "failed"],
+    const [second, verdict] = run(every(1, 100, (s) => (s % 2 === 0 ? ended(false) : well)));
+    assert.deepEqual([second, verdict.kind === "failed" && verdict.code], [6, "process/exited"]);
+  });
+
+  it("counts crashes and bad probes together", () => {
+    const seen = (s: number): Observation => (s < 12 ? well : s === 12 ? sick : ended(false));
+    const [second, verdict] = run(every(1, 100, seen));
+    assert.deepEqual([second, verdict.kind === "failed" && verdict.code], [14, "process/exited"]);
+  });
+
+  it("ends at last for a version that is never well long enough", () => {
+    const flapping = every(5, 1000, (s) => (s % 20 === 0 ? sick : well));
+    const [second, verdict] = run(flapping);
+    assert.deepEqual(verdict.kind === "failed" && verdict.code, "process/never-settled");
+    assert.ok(second * 1000 <= deadlineMs(RULES) + 5000);
+  });
+
+  it("never goes back for what cannot be known, unless the old version was seen well", () => {
+    const timeline = every(5, 1000, () => unknown);
+    const [, held] = run(timeline);
+    assert.deepEqual(held.kind === "failed" && held.code, "process/unknown-too-long");
+    assert.equal(run(timeline, { ...RULES, wellBefore: false })[1].kind, "well");
+  });
+
+  it("takes a job's exit code as its verdict", () => {
+    const rules = { ...RULES, job: true };
+    assert.deepEqual(run([[3, ended(true)]], rules), [3, { kind: "well" }]);
+    const [, verdict] = run([[3, ended(false)]], rules);
+    assert.deepEqual(verdict.kind === "failed" && verdict.code, "process/exited");
+    const [, never] = run(
+      every(5, 1000, () => unknown),
+      rules,
     );
-    assert.equal((last(verdicts) as { code: string }).code, "process/exited");
+    assert.deepEqual(never.kind === "failed" && never.code, "process/never-settled");
   });
+});
 
-  it("counts crashes and bad answers together", () => {
-    const verdicts = play([...every(well, 1, 6), [7, sick], [8, ended], [9, ended]]);
-    assert.deepEqual(last(verdicts), { kind: "failed", code: "process/exited", reason: "it ended with 70" });
-  });
-
-  it("never excuses an end by the start-up time", () => {
-    const verdicts = play([
-      [1, ended],
-      [2, ended],
-      [3, ended],
-    ]);
-    assert.equal(last(verdicts).kind, "failed");
-    assert.equal(verdicts.length, 3);
-  });
-
-  it("takes a job's end as its answer", () => {
+describe("a probe", () => {
+  const output = "no database";
+  const exit = (code: number) => readCommand({ kind: "exit", exit: { code, signal: null }, output });
+  it("tells sickness of the version from trouble of the world", () => {
     assert.deepEqual(
-      last(play([[1, { kind: "exited", success: true, reason: "it ended with 0" }]], { job: true })),
-      { kind: "well" },
+      [200, 204, 302, 404, 429, 500, 503].map((status) => readHttp({ kind: "status", status }).kind),
+      ["well", "well", "sick", "sick", "unknown", "sick", "sick"],
     );
-    assert.equal(last(play([[1, ended]], { job: true })).kind, "failed");
+    assert.equal(readHttp({ kind: "refused", what: "refused the connection" }).kind, "sick");
+    assert.deepEqual([exit(0).kind, exit(1).kind, exit(75).kind], ["well", "sick", "unknown"]);
+    assert.equal(readCommand({ kind: "not-started", what: "EMFILE" }).kind, "unknown");
+    assert.equal(readCommand({ kind: "timeout", output: "" }).kind, "sick");
   });
 
-  it("gives a verdict when nobody can tell: against the new one only if the old one could be seen well", () => {
-    const end = deadlineMs(rules) / 1000;
-    assert.equal((last(play([[end, unknown]])) as { code: string }).code, "process/unknown-too-long");
-    assert.deepEqual(last(play([[end, unknown]], { wellBefore: false })), { kind: "well" });
+  it("passes on what the command said", () => {
+    const seen = exit(1);
+    assert.match(seen.kind === "sick" ? seen.reason : "", /exit code 1; it said: no database/);
+  });
+});
+
+describe("restarts after the commit", () => {
+  it("come slower and slower, and quickly again after a long good run", () => {
+    let state = { failures: 0, startedAt: 0 };
+    const waits: number[] = [];
+    for (let i = 0; i < 9; i++) {
+      const { waitMs, next } = afterEnd(state, 1000);
+      waits.push(waitMs / 1000);
+      state = next;
+    }
+    assert.deepEqual(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    assert.ok(state.failures > CRASH_LOOP);
+    assert.equal(afterEnd({ ...state, startedAt: 0 }, 3_600_000).waitMs, 1000);
   });
 });

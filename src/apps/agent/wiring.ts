@@ -16,7 +16,7 @@ import { systemDisk } from "../../io/disk.ts";
 import { httpSource } from "../../io/http-source.ts";
 import type { Log } from "../../io/log.ts";
 import { thisPlatform } from "../../io/platform.ts";
-import { boundLog, logTail, systemProbes, systemProcesses } from "../../io/process.ts";
+import { boundLog, logTail, rotateLog, systemProbes, systemProcesses } from "../../io/process.ts";
 import { systemRandom } from "../../io/random.ts";
 import { zipReader } from "../../io/unpack-zip.ts";
 import { below } from "../../mirror/source.ts";
@@ -49,7 +49,7 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     random: systemRandom,
     processes: systemProcesses,
     probes: systemProbes,
-    logs: { bound: boundLog, tail: logTail },
+    logs: { rotate: rotateLog, bound: boundLog, tail: logTail },
     zip: zipReader,
     platform: thisPlatform(),
     verifyPublisher: options.verifyPublisher ?? null,
