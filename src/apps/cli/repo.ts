@@ -17,7 +17,7 @@ export const repoNoun: NounSpec = {
         { flags: "--ceremony", about: "root keys belong to people elsewhere, whose public keys are given" },
         {
           flags: "--root-key <file>",
-          about: "public key of a signer, as `key show --json` prints it",
+          about: "public key of a signer, as `key show --out` writes it",
           repeat: true,
         },
         { flags: "--targets-key <file>", about: "public key of a signer of targets", repeat: true },
@@ -107,7 +107,7 @@ export const repoNoun: NounSpec = {
       arguments: [{ name: "<what>", about: "role or kind of key" }],
       options: [
         { flags: "--old <key>", about: "which key goes, when there are several" },
-        { flags: "--new <file>", about: "public key that comes, as `key show --json` prints it" },
+        { flags: "--new <file>", about: "public key that comes, as `key show --out` writes it" },
         { flags: "--here", about: "make the new key here although the old one is not here" },
         { flags: "--passphrase-file <file>", about: "opens and wraps keys" },
       ],
