@@ -256,7 +256,64 @@ describe("a report", () => {
   });
 });
 
+describe("what one device can make the server keep", () => {
+  it("is bounded: reports, kinds of alarms, products", async () => {
+    const store = await openFleetStore(fresh());
+    const device = await withDevice(store);
+    const head = { device, previous: "c".repeat(64), issued: "2026-11-21T04:00:00Z", boot: "b".repeat(32) };
+    const key = (n: number) => String(n).padStart(32, "0");
+    await store.transaction(async (r) => {
+      for (let n = 2; n < 700; n++) {
+        const common = { ...head, id: key(n), sequence: n };
+        const attempt = {
+          attempt: key(n),
+          product: `p${n}`,
+          from: null,
+          to: "1.0.0",
+          outcome: "failure",
+          code: "a/b",
+        };
+        const rest = {
+          step: "x",
+          started: head.issued,
+          duration: 0,
+          bytes: 0,
+          source: "none",
+          running: "1.0.0",
+        };
+        const report = (
+          n % 2 === 0
+            ? { ...common, kind: "alarm", code: `made-up/code-${n}`, since: head.issued, reason: "" }
+            : { ...common, kind: "attempt", ...attempt, ...rest }
+        ) as Report;
+        const current = (await r.device(device))!;
+        await takeReport(r, isListed, now, current, { report, payloadSha256: "c".repeat(64) }, "{}");
+      }
+    });
+    const kept = await store.read(async (r) => ({
+      reports: (await r.reports({ device, limit: 10_000 })).length,
+      alarms: (await r.alarms(10_000)).length,
+      products: (await r.components(device)).length,
+    }));
+    assert.deepEqual(kept, { reports: 500, alarms: 51, products: 128 });
+    await store.close();
+  });
+});
+
 describe("the store", () => {
+  it("lets readers work while another process writes, and shows them one state", async () => {
+    const path = fresh();
+    const [one, two] = [await openFleetStore(path), await openFleetStore(path)];
+    await one.read(async (r) => {
+      assert.equal((await r.wakes()).size, 0);
+      await two.transaction((w) => wake(w, "all"));
+      assert.equal((await r.wakes()).size, 0);
+    });
+    assert.equal((await one.read((r) => r.wakes())).size, 1);
+    await one.close();
+    await two.close();
+  });
+
   it("undoes everything when a transaction fails", async () => {
     const store = await openFleetStore(fresh());
     await assert.rejects(

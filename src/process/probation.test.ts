@@ -75,6 +75,17 @@ describe("probation", () => {
     assert.deepEqual(verdicts, ["restart", "restart", "process/exited"]);
   });
 
+  it("finds out a program that answers well between its crashes", () => {
+    const [second, verdict] = run(every(1, 100, (s) => (s % 2 === 0 ? ended(false) : well)));
+    assert.deepEqual([second, verdict.kind === "failed" && verdict.code], [6, "process/exited"]);
+  });
+
+  it("counts crashes and bad probes together", () => {
+    const seen = (s: number): Observation => (s < 12 ? well : s === 12 ? sick : ended(false));
+    const [second, verdict] = run(every(1, 100, seen));
+    assert.deepEqual([second, verdict.kind === "failed" && verdict.code], [14, "process/exited"]);
+  });
+
   it("ends at last for a version that is never well long enough", () => {
     const flapping = every(5, 1000, (s) => (s % 20 === 0 ? sick : well));
     const [second, verdict] = run(flapping);

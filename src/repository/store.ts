@@ -1,7 +1,15 @@
 // Where a client keeps the metadata it trusts, byte for byte as received, so that a crash, a full disk or a second process harms nothing.
 
 import { fromUtf8, toUtf8 } from "../core/bytes.ts";
-import { DiskError, makeDirectories, readOrNull, statOrNull, writeAtomic, type Disk } from "../core/disk.ts";
+import {
+  DiskError,
+  makeDirectories,
+  parentOf,
+  readOrNull,
+  statOrNull,
+  writeAtomic,
+  type Disk,
+} from "../core/disk.ts";
 import type { Instant } from "../core/instant.ts";
 import { isJsonObject, parseJson, type Json } from "../core/json.ts";
 import { UpkeepError } from "../core/errors.ts";
@@ -62,7 +70,11 @@ export function diskStore(
     if (!readOnly) {
       try {
         if (bytes !== null) await put(disk, path, bytes);
-        else if ((await statOrNull(disk, path)) !== null) await disk.removeFile(path);
+        else if ((await statOrNull(disk, path)) !== null) {
+          await disk.removeFile(path);
+          // Gone for good before anything that follows from it is stored.
+          await disk.syncDirectory(parentOf(path));
+        }
         return;
       } catch (error) {
         if (!(error instanceof DiskError && error.code === "disk/read-only")) throw error;
@@ -126,7 +138,7 @@ async function put(disk: Disk, path: string, bytes: Uint8Array): Promise<void> {
     await writeAtomic(disk, path, bytes);
   } catch (error) {
     if (!(error instanceof DiskError && error.code === "disk/missing")) throw error;
-    await makeDirectories(disk, path.slice(0, path.lastIndexOf("/")), 0o700);
+    await makeDirectories(disk, parentOf(path), 0o700);
     await writeAtomic(disk, path, bytes);
   }
 }

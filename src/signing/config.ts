@@ -45,7 +45,7 @@ const serviceSchema = z.strictObject({
   /** How long one signature may take before the key's process is replaced. */
   "key-timeout-seconds": z._default(z.int().check(z.minimum(1), z.maximum(600)), 15),
   "session-minutes": z._default(z.int().check(z.minimum(1), z.maximum(60)), 15),
-  "log-level": z._default(z.enum(["error", "warn", "info", "debug"]), "info"),
+  "log-level": z._default(z.enum(["error", "warn", "info"]), "info"),
 });
 
 const timestampSchema = z.strictObject({

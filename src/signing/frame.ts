@@ -47,6 +47,14 @@ export class FrameReader {
     return this.#buffered;
   }
 
+  /** Bytes that came after the last whole frame, for whoever reads on. */
+  rest(): Uint8Array {
+    const rest = new Uint8Array(Buffer.concat(this.#parts));
+    this.#parts = [];
+    this.#buffered = 0;
+    return rest;
+  }
+
   /** Errors: `signing/bad-frame`. */
   *push(part: Uint8Array): Generator<Frame> {
     this.#parts.push(part);

@@ -29,7 +29,7 @@ export type BuildOrder = {
 /** Builds the CMS message of an order, with its timestamp if it wants one. */
 export type Build = (order: BuildOrder) => Promise<{ readonly cms: Uint8Array; readonly timestamp?: string }>;
 
-export type LogLevel = "error" | "warn" | "info" | "debug";
+export type LogLevel = "error" | "warn" | "info";
 /** Structured lines for the operator. Never a secret: callers name each field. */
 export type Log = (
   level: LogLevel,

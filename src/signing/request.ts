@@ -42,7 +42,8 @@ const elfManifestSchema = z.strictObject({
   os: z.string().check(z.maxLength(32)),
   arch: z.string().check(z.maxLength(32)),
   channel: z.optional(nameSchema),
-  buildId: z.optional(z.string().check(z.regex(/^[0-9a-f]{2,128}$/))),
+  buildId: z.optional(z.string().check(z.regex(/^[0-9a-f]{8,128}$/))),
+  length: lengthSchema,
   merkleRoot: sha256Schema,
 });
 
@@ -54,7 +55,10 @@ const operationSchema = z.discriminatedUnion("kind", [
     pageHashes: z.optional(z.strictObject({ algorithm: z.enum(["sha1", "sha256"]), table: base64 })),
     description: z.optional(lineSchema),
     url: z.optional(lineSchema),
-    nested: z.boolean(),
+    /** Number of a signature that is added to another one. */
+    sequence: z.optional(z.int().check(z.minimum(1), z.maximum(16))),
+    /** SpcIndirectDataContent for formats other than PE; read and compared by the signer. */
+    indirectData: z.optional(base64),
   }),
   z.strictObject({ kind: z.literal("elf"), ...digestMembers, manifest: elfManifestSchema }),
   z.strictObject({ kind: z.literal("cms"), ...digestMembers }),

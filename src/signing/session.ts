@@ -395,7 +395,8 @@ function refused(what: string): SigningError {
 }
 
 function ended(): SigningError {
-  return new SigningError("signing/refused", "The session ended.");
+  // Not a refusal: a client may come again and sign in anew.
+  return new SigningError("signing/unreachable", "The session ended.");
 }
 
 /** Sessions are reviewed this often; a disabled user is out within it. */

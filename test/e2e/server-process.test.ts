@@ -18,10 +18,13 @@ after(() => {
   rmSync(data, { recursive: true, force: true });
 });
 
-function upkeep(...words: string[]): {
+type Done = {
   readonly status: number | null;
   readonly json: Record<string, unknown>;
-} {
+  readonly code: string | undefined;
+};
+
+function upkeep(...words: string[]): Done {
   const done = spawnSync(process.execPath, [main, "--data", data, "--json", ...words], {
     encoding: "utf8",
     timeout: 60_000,

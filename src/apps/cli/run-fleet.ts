@@ -11,7 +11,7 @@ import { FleetError } from "../../fleet/errors.ts";
 import { reportLine } from "../../fleet/intake.ts";
 import { liveness } from "../../fleet/liveness.ts";
 import type { Desired, Device, WakeScope } from "../../fleet/records.ts";
-import type { FleetRecords } from "../../fleet/store.ts";
+import type { FleetReads, FleetRecords, FleetStore } from "../../fleet/store.ts";
 import { spkiDigest } from "../../identity/authority.ts";
 import { formatToken, newToken } from "../../identity/token.ts";
 import { diskSource } from "../../io/disk-source.ts";
@@ -26,16 +26,22 @@ import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
 import { columns } from "./style.ts";
 
-/** Runs `work` in one transaction on the data folder's store. */
-async function withFleet<T>(
-  call: Call,
-  work: (records: FleetRecords, now: number) => Promise<T>,
-): Promise<T> {
+/** Changes the data folder's store in one transaction. */
+function withFleet<T>(call: Call, work: (records: FleetRecords, now: number) => Promise<T>): Promise<T> {
+  return withStore(call, (store) => store.transaction((records) => work(records, call.context.clock.now())));
+}
+
+/** Reads without hindering the server. */
+function readFleet<T>(call: Call, work: (records: FleetReads, now: number) => Promise<T>): Promise<T> {
+  return withStore(call, (store) => store.read((records) => work(records, call.context.clock.now())));
+}
+
+async function withStore<T>(call: Call, work: (store: FleetStore) => Promise<T>): Promise<T> {
   const folder = `${call.context.data}/server`;
   await makeDirectories(call.context.disk, folder, 0o700);
   const store = await openFleetStore(`${folder}/upkeep.sqlite`);
   try {
-    return await store.transaction((records) => work(records, call.context.clock.now()));
+    return await work(store);
   } finally {
     await store.close();
   }
@@ -112,7 +118,7 @@ export async function fleetUnassign(call: Call): Promise<Result> {
 }
 
 export async function fleetList(call: Call): Promise<Result> {
-  const { groups, desired } = await withFleet(call, async (records) => ({
+  const { groups, desired } = await readFleet(call, async (records) => ({
     groups: await records.groups(),
     desired: await records.allDesired(),
   }));
@@ -160,7 +166,7 @@ export async function fleetWake(call: Call): Promise<Result> {
 }
 
 export async function fleetAlarms(call: Call): Promise<Result> {
-  const alarms = await withFleet(call, (records) => records.alarms(limitOf(call)));
+  const alarms = await readFleet(call, (records) => records.alarms(limitOf(call)));
   const rows = alarms.map((a) => [formatInstant(a.last), a.device, a.code, String(a.count), a.detail]);
   return {
     text:
@@ -175,7 +181,7 @@ export async function fleetAlarms(call: Call): Promise<Result> {
 
 export async function fleetAudit(call: Call): Promise<Result> {
   const limit = limitOf(call);
-  const { rows, last } = await withFleet(call, async (records) => {
+  const { rows, last } = await readFleet(call, async (records) => {
     let last: AuditRow | null = null;
     let rows: AuditRow[] = [];
     for (;;) {
@@ -209,7 +215,7 @@ export async function fleetAudit(call: Call): Promise<Result> {
 export async function deviceList(call: Call): Promise<Result> {
   const group = call.text("group");
   const limit = limitOf(call);
-  const { devices, intervals, components, now } = await withFleet(call, async (records, now) => {
+  const { devices, intervals, components, now } = await readFleet(call, async (records, now) => {
     const devices = await records.devices({ limit, ...(group === undefined ? {} : { group }) });
     const intervals = new Map((await records.groups()).map((g) => [g.name, g.interval]));
     const components = await Promise.all(devices.map((d) => records.components(d.id)));
@@ -239,7 +245,7 @@ export async function deviceList(call: Call): Promise<Result> {
 
 export async function deviceShow(call: Call): Promise<Result> {
   const id = call.argument(0);
-  const { device, components, interval, now } = await withFleet(call, async (records, now) => {
+  const { device, components, interval, now } = await readFleet(call, async (records, now) => {
     const device = await records.device(id);
     if (device === null) throw unknownDevice(id);
     const interval = (await records.group(device.group))?.interval ?? DEFAULT_INTERVAL;
@@ -311,7 +317,7 @@ export async function tokenNew(call: Call): Promise<Result> {
 }
 
 export async function tokenList(call: Call): Promise<Result> {
-  const { tokens, now } = await withFleet(call, async (records, now) => ({
+  const { tokens, now } = await readFleet(call, async (records, now) => ({
     tokens: await records.tokens(limitOf(call)),
     now,
   }));
@@ -346,7 +352,7 @@ export async function tokenList(call: Call): Promise<Result> {
 
 export async function reportList(call: Call): Promise<Result> {
   const [device, product, outcome] = [call.text("device"), call.text("product"), call.text("outcome")];
-  const reports = await withFleet(call, (records) =>
+  const reports = await readFleet(call, (records) =>
     records.reports({
       limit: limitOf(call),
       ...(device === undefined ? {} : { device }),

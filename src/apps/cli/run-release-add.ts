@@ -15,7 +15,9 @@ import { addRelease, promote, type NewArtifact } from "../../repository/release-
 import { listReleases } from "../../repository/release-reader.ts";
 import type { Call, Result } from "./command.ts";
 import { CliError, usage } from "./errors.ts";
-import { describeOutcome, operatorOf, type Operator } from "./operator.ts";
+import { EXIT } from "./exit-codes.ts";
+import { conclude } from "./ceremony.ts";
+import { operatorOf, type Operator } from "./operator.ts";
 import { size } from "./style.ts";
 
 const PIECE_SIZE = 1 << 20;
@@ -60,21 +62,23 @@ export async function releaseAdd(call: Call): Promise<Result> {
       },
       await newProductSetup(operator),
     );
-    let described = describeOutcome(done.outcome);
+    let described = await conclude(call, done.outcome, `add ${product} ${version}`);
     const lines = [
       `${product} ${version}: ${done.manifest.artifacts.map((a) => `${formatSelector(a)} ${size(a.length)}`).join(", ")}`,
       `document SHA-256 ${done.sha256}`,
     ];
     let promoted: string | null = null;
-    if (call.flag("promote")) {
+    if (call.flag("promote") && described.exit === EXIT.ok) {
       const moved = await promote(operator.releases, product, version, channel);
-      described = describeOutcome(moved.outcome);
+      described = await conclude(call, moved.outcome, `point ${product}/${channel} to ${version}`);
       promoted = channel;
       lines.push(`${product}/${channel}: ${moved.before ?? "nothing"} -> ${version}`);
     }
     lines.push(described.text);
-    if (promoted === null) lines.push(`next: upkeep release promote ${product} ${version} ${channel}`);
+    if (promoted === null && described.exit === EXIT.ok)
+      lines.push(`next: upkeep release promote ${product} ${version} ${channel}`);
     return {
+      exit: described.exit,
       text: lines.join("\n"),
       json: { product, version, sha256: done.sha256, promoted, manifest: done.manifest, ...described.json },
     };

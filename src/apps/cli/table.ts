@@ -3,12 +3,18 @@
 import { agentNoun } from "./agent.ts";
 import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
+import { demoCommand } from "./demo.ts";
 import { deviceNoun, fleetNoun, reportNoun, tokenNoun } from "./fleet.ts";
 import { keyNoun } from "./key.ts";
 import { releaseNoun } from "./release.ts";
 import { repoNoun } from "./repo.ts";
 import { serverCommand } from "./server.ts";
+import { removeCommand, signCommand, timestampCommand } from "./sign.ts";
 import { verifyCommand } from "./verify.ts";
+import { auditNoun } from "./audit.ts";
+import { gatewayNoun } from "./gateway.ts";
+import { serviceNoun } from "./service.ts";
+import { signerNoun } from "./signer.ts";
 
 const completion: CommandSpec = {
   name: "completion",
@@ -28,6 +34,7 @@ const completion: CommandSpec = {
 };
 
 export const TABLE: readonly TableEntry[] = [
+  demoCommand,
   keyNoun,
   repoNoun,
   releaseNoun,
@@ -37,6 +44,13 @@ export const TABLE: readonly TableEntry[] = [
   deviceNoun,
   tokenNoun,
   reportNoun,
+  signCommand,
+  timestampCommand,
+  removeCommand,
   verifyCommand,
+  serviceNoun,
+  signerNoun,
+  gatewayNoun,
+  auditNoun,
   completion,
 ];

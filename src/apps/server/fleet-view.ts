@@ -42,7 +42,7 @@ export class FleetView {
     this.#version = this.#store.foreignChanges();
     this.#devices.clear();
     const first = this.#audited === 0;
-    return this.#store.transaction(async (records) => {
+    return this.#store.read(async (records) => {
       this.#groups = await records.groups();
       this.#intervals = new Map(this.#groups.map((group) => [group.name, group.interval]));
       const desired = new Map<string, Desired[]>();
@@ -84,7 +84,7 @@ export class FleetView {
     const now = this.#clock.monotonic();
     const known = this.#devices.get(spki);
     if (known !== undefined && now - known.at < DEVICE_TTL) return known.device;
-    const device = await this.#store.transaction((records) => records.deviceBySpki(spki));
+    const device = await this.#store.read((records) => records.deviceBySpki(spki));
     this.#devices.delete(spki);
     this.#devices.set(spki, { device, at: now });
     if (this.#devices.size > DEVICES_CACHED) this.#devices.delete(this.#devices.keys().next().value!);

@@ -1,0 +1,206 @@
+// The deciding process of a signer: sessions, policy and audit log; it holds no signing key.
+
+import { fromBase64 } from "../../core/bytes.ts";
+import { parseCheckpointText } from "../../signing/audit/checkpoint.ts";
+import { blobPath, AuditLog } from "../../signing/audit/log.ts";
+import type { Blob } from "../../signing/audit/entry.ts";
+import { noteKeyFromSpki } from "../../signing/audit/note.ts";
+import { replayLog } from "../../signing/audit/replay.ts";
+import { Budgets } from "../../signing/budget.ts";
+import { openKey, parseSealedKey } from "../../signing/custody.ts";
+import { Ledger } from "../../signing/ledger.ts";
+import { TokenChecker } from "../../signing/oidc.ts";
+import { SigningService } from "../../signing/service.ts";
+import { FAILURE_BUDGET, REVIEW_EVERY, SigningSession, type Peer } from "../../signing/session.ts";
+import { fromUtf8 } from "../../core/bytes.ts";
+import { DAY, formatInstant, HOUR } from "../../core/instant.ts";
+import { systemClock } from "../../io/clock.ts";
+import { systemDisk } from "../../io/disk.ts";
+import { fetchJson } from "../../io/fetch-json.ts";
+import { leaveNothingInCoreFiles } from "../../io/hardening.ts";
+import { KeyProcesses } from "../../io/key-process.ts";
+import { jsonLog } from "../../io/log.ts";
+import { identityOf } from "../../io/pinned-tls.ts";
+import { systemRandom } from "../../io/random.ts";
+import { holdFolder } from "../../io/exclusive.ts";
+import { GatewayDialler } from "../../io/signer-dial.ts";
+import { messageBuilder } from "../../io/message-builder.ts";
+import { createPrivateKey } from "node:crypto";
+import { levelled } from "./levels.ts";
+import { readOrder } from "./order.ts";
+import { IDENTITY_KEY, loadSettings, logOrigin, LOG_KEY, signerFolder } from "./settings.ts";
+
+const [clock, disk, random] = [systemClock, systemDisk, systemRandom];
+leaveNothingInCoreFiles();
+let stop = async (): Promise<void> => {};
+const order = await readOrder("front", () => void stop().finally(() => process.exit(0)));
+const folder = signerFolder(order.data);
+let settings = await loadSettings(disk, folder);
+const say = levelled(jsonLog(clock), () => settings.config.service["log-level"]);
+const { service: serviceConfig } = settings.config;
+
+const identityFile = parseSealedKey(await disk.read(folder.key(IDENTITY_KEY), 64 * 1024));
+const identityKey = openKey(fromBase64(order.identityWrapping), identityFile);
+const identity = await identityOf(
+  createPrivateKey({ key: Buffer.from(identityKey), format: "der", type: "pkcs8" }),
+  clock,
+  random,
+);
+identityKey.fill(0);
+
+const letGo = await holdFolder(`${folder.root}/lock`, clock);
+const keys = new KeyProcesses({
+  folder: order.sockets,
+  ticketKey: fromBase64(order.ticketKey),
+  clock,
+  replace: (key) => void process.send?.({ replace: key }),
+});
+keys.use([LOG_KEY, ...Object.keys(settings.config.keys)]);
+const logPublicKey = await keys.ready(LOG_KEY);
+const logKey = noteKeyFromSpki(logOrigin(serviceConfig.name), logPublicKey.spki);
+const { log, dropped } = await AuditLog.open({
+  disk,
+  clock,
+  folder: folder.audit,
+  key: logKey,
+  sign: (message) => {
+    const { size } = parseCheckpointText(fromUtf8(message));
+    return keys.sign(keys.issue(LOG_KEY, "ed25519", message, size), message);
+  },
+});
+const ledger = new Ledger();
+await replayLog(disk, folder.audit, log.size, (entry) => ledger.apply(entry));
+ledger.forget(clock.now());
+
+const readBlob = async (blob: Blob): Promise<Uint8Array> =>
+  blob.inline === undefined
+    ? disk.read(blobPath(folder.audit, blob.sha256), blob.length)
+    : fromBase64(blob.inline);
+const service = new SigningService(
+  {
+    clock,
+    log,
+    ledger,
+    keys,
+    readBlob,
+    say,
+    build: messageBuilder({ clock, random, settings: () => settings.config.timestamp }),
+  },
+  settings,
+);
+await service.record({
+  kind: "start",
+  signer: serviceConfig.name,
+  version: "1",
+  config: settings.sha256,
+  dropped,
+});
+const abandoned = await service.recover();
+say("info", "started", { signer: serviceConfig.name, entries: log.size, dropped, abandoned });
+
+const tokens = new TokenChecker(fetchJson);
+const failures = new Budgets(FAILURE_BUDGET);
+const sealKey = fromBase64(order.sealKey);
+const session = (peer: Peer): SigningSession =>
+  new SigningSession(
+    { clock, random, service, log, ledger, keys, tokens, logKey, sealKey, say, failures },
+    peer,
+  );
+const dial = () =>
+  settings.config.service.gateways.map(
+    (gateway) =>
+      new GatewayDialler(gateway, {
+        clock,
+        random,
+        say,
+        identity,
+        name: serviceConfig.name,
+        idle: settings.config.service.connections,
+        most: settings.config.service["max-sessions"],
+        session,
+      }),
+  );
+let dialler = dial();
+const retired: GatewayDialler[] = [];
+
+/** A bad file changes nothing: the old configuration stays in force and the log line says why. */
+async function reload(): Promise<void> {
+  try {
+    const next = await loadSettings(disk, folder);
+    const before = JSON.stringify([settings.config.service, settings.config.keys]);
+    settings = next;
+    await service.reconfigure(next, "reloaded");
+    const names = [LOG_KEY, ...Object.keys(next.config.keys)];
+    if (JSON.stringify([next.config.service, next.config.keys]) !== before) {
+      process.send?.({ keys: names.filter((name) => name !== LOG_KEY) });
+      keys.use(names);
+      const old = dialler;
+      dialler = dial();
+      // Sessions that run keep running on the old connections; only idle ones are given up.
+      for (const each of old) each.retire();
+      retired.push(...old);
+    }
+    await Promise.all([...dialler, ...retired].map((each) => each.review()));
+    say("info", "reloaded", { config: next.sha256 });
+  } catch (error) {
+    say("error", "reload-refused", { what: String((error as Error).message).slice(0, 2000) });
+  }
+}
+
+async function fingerprintOfFiles(): Promise<string> {
+  const parts: string[] = [];
+  for (const path of [folder.config, ...Object.keys(settings.config.certificates).map(folder.certificate)]) {
+    try {
+      const { mtimeMs, size } = await disk.stat(path);
+      parts.push(`${mtimeMs}:${size}`);
+    } catch {
+      parts.push("-");
+    }
+  }
+  return parts.join(" ");
+}
+
+function alarms(): void {
+  for (const [name, { chain }] of settings.certificates) {
+    const left = (chain[0]!.notAfter - clock.now()) / DAY;
+    const alarm = settings.config.certificates[name]?.["alarm-days"].some((days) => left <= days) === true;
+    if (alarm)
+      say("warn", "certificate-expires", {
+        certificate: name,
+        expires: formatInstant(chain[0]!.notAfter),
+        days: Math.floor(left),
+      });
+  }
+}
+
+let seen = await fingerprintOfFiles();
+const watch = setInterval(async () => {
+  const now = await fingerprintOfFiles();
+  if (now !== seen) {
+    seen = now;
+    await reload();
+  }
+  await Promise.all([...dialler, ...retired].map((each) => each.review()));
+}, REVIEW_EVERY);
+const daily = setInterval(() => {
+  ledger.forget(clock.now());
+  alarms();
+}, HOUR);
+alarms();
+process.on("SIGHUP", () => void reload());
+
+let stopping: Promise<void> | null = null;
+stop = () =>
+  (stopping ??= (async () => {
+    clearInterval(watch);
+    clearInterval(daily);
+    await Promise.all([...dialler, ...retired].map((each) => each.stop()));
+    await service.record({ kind: "stop" });
+    await log.close();
+    keys.close();
+    letGo();
+    say("info", "stopped", { entries: log.size });
+  })());
+process.on("SIGTERM", () => void stop().finally(() => process.exit(0)));
+process.on("SIGINT", () => {});
+process.send?.({ ready: true, log: logKey.name, entries: log.size });

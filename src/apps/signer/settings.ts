@@ -1,0 +1,62 @@
+// The signer's data folder: where its files are, and its configuration with the certificates as one value.
+
+import { fromUtf8 } from "../../core/bytes.ts";
+import { readOrNull, type Disk } from "../../core/disk.ts";
+import { parseCertificatesPem } from "../../der/x509.ts";
+import { MAX_CONFIG, parseConfig } from "../../signing/config.ts";
+import { SigningError } from "../../signing/errors.ts";
+import type { LoadedCertificate, Settings } from "../../signing/service.ts";
+
+export type SignerFolder = {
+  readonly root: string;
+  readonly config: string;
+  readonly unlock: string;
+  readonly audit: string;
+  readonly key: (name: string) => string;
+  readonly certificate: (name: string) => string;
+};
+
+/** Names that the signer keeps for itself. */
+export const LOG_KEY = "log";
+export const IDENTITY_KEY = "identity";
+
+export function signerFolder(data: string): SignerFolder {
+  const root = `${data}/signer`;
+  return {
+    root,
+    config: `${root}/signer.toml`,
+    unlock: `${root}/unlock.json`,
+    audit: `${root}/audit`,
+    key: (name) => `${root}/keys/${name}.json`,
+    certificate: (name) => `${root}/certificates/${name}.pem`,
+  };
+}
+
+/** Everything that a reload changes, read and checked as a whole. Errors: `signing/bad-config`, `der/*`. */
+export async function loadSettings(disk: Disk, folder: SignerFolder): Promise<Settings> {
+  const bytes = await readOrNull(disk, folder.config, MAX_CONFIG);
+  if (bytes === null) {
+    throw new SigningError(
+      "signing/not-found",
+      `There is no signer in ${folder.root}.`,
+      { folder: folder.root },
+      {
+        hint: 'Make one with "upkeep signer init".',
+      },
+    );
+  }
+  const loaded = parseConfig(fromUtf8(bytes), folder.config);
+  const certificates = new Map<string, LoadedCertificate>();
+  for (const name of Object.keys(loaded.config.certificates)) {
+    const pem = await readOrNull(disk, folder.certificate(name), 1024 * 1024);
+    if (pem === null) continue;
+    const text = fromUtf8(pem);
+    certificates.set(name, { pem: text, chain: parseCertificatesPem(text) });
+  }
+  return { ...loaded, certificates };
+}
+
+/** Origin of the audit log: the name that its checkpoints and receipts carry. */
+export function logOrigin(signer: string): string {
+  return `upkeep-signer/${signer}`;
+}

@@ -1,0 +1,39 @@
+// Where a key really is: a sealed file, a token behind PKCS#11, or a key service; all behind the Signer port.
+
+import { createPrivateKey } from "node:crypto";
+import { localSigner, type Signer } from "../keys/signer.ts";
+import type { KeyConfig } from "../signing/config.ts";
+import type { SealedKey } from "../signing/custody.ts";
+import { SigningError } from "../signing/errors.ts";
+
+/** `secret` is what was sealed: a private key, a PIN, or credentials. Nothing here ever gives a private key back. */
+export async function openCustody(
+  name: string,
+  config: KeyConfig,
+  sealed: SealedKey,
+  secret: Uint8Array,
+): Promise<Signer> {
+  switch (config.custody) {
+    case "file": {
+      if (sealed.holds !== "pkcs8") throw wrongKind(name);
+      const key = createPrivateKey({ key: Buffer.from(secret), format: "der", type: "pkcs8" });
+      return localSigner(key, config.scheme);
+    }
+    default:
+      throw new SigningError(
+        "signing/key-unavailable",
+        `Keys in ${config.custody} are not available in this build.`,
+        { key: name },
+      );
+  }
+}
+
+function wrongKind(name: string): SigningError {
+  return new SigningError(
+    "signing/locked",
+    `The sealed file of the key ${name} holds something else than its configuration says.`,
+    {
+      key: name,
+    },
+  );
+}

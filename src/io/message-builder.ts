@@ -1,0 +1,138 @@
+// Builds the messages that the signer returns: Authenticode, ELF and detached CMS, with a timestamp if one is asked for.
+
+import type { Clock } from "../core/clock.ts";
+import { equalBytes, fromBase64, fromHex } from "../core/bytes.ts";
+import type { Random } from "../core/random.ts";
+import { readIndirectData } from "../artifact/authenticode.ts";
+import { signAuthenticode, valueToStamp, withTimestamp } from "../artifact/authenticode-sign.ts";
+import { attribute } from "../artifact/cms-build.ts";
+import { signContent, type ContentSigner } from "../artifact/content-sign.ts";
+import { MANIFEST_OID, writeManifest, type Manifest } from "../artifact/elf/manifest.ts";
+import { peIndirectData } from "../artifact/pe/indirect.ts";
+import { requestTimestamp, REPLY_LIMIT, type TimestampTransport } from "../artifact/timestamp-request.ts";
+import { collect } from "../core/bytes.ts";
+import { parseDer } from "../der/reader.ts";
+import type { SignerConfig } from "../signing/config.ts";
+import { SigningError } from "../signing/errors.ts";
+import type { Build } from "../signing/ports.ts";
+import type { Operation } from "../signing/request.ts";
+
+export type BuilderPorts = {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly settings: () => SignerConfig["timestamp"];
+};
+
+/** The signer knows what it signs: it makes the signed structures itself from what the request says. */
+export function messageBuilder({ clock, random, settings }: BuilderPorts): Build {
+  return async ({ operation, chain, key, sign }) => {
+    const certificate = chain[0]!;
+    const signer = { publicKey: key, sign: (message: Uint8Array) => sign(message) };
+    let timestamp: string | undefined;
+    const stamp = async (value: Uint8Array): Promise<Uint8Array> => {
+      const wanted = settings();
+      if (wanted === undefined) {
+        throw new SigningError(
+          "signing/timestamp-failed",
+          "This signer has no timestamp authority configured.",
+        );
+      }
+      try {
+        const token = await requestTimestamp(value, {
+          urls: wanted.urls,
+          hash: "sha256",
+          transport: transport(wanted["timeout-seconds"] * 1000),
+          clock,
+          random,
+        });
+        timestamp = wanted.urls.join(" ");
+        return token;
+      } catch (cause) {
+        throw new SigningError(
+          "signing/timestamp-failed",
+          `No timestamp could be had: ${cause instanceof Error ? cause.message : String(cause)}`,
+          {},
+          { cause },
+        );
+      }
+    };
+    const done = (cms: Uint8Array) => ({ cms, ...(timestamp === undefined ? {} : { timestamp }) });
+
+    if (operation.kind === "authenticode") {
+      const cms = await signAuthenticode({
+        indirectData: indirectDataOf(operation),
+        hash: operation.algorithm,
+        certificate,
+        chain: chain.slice(1),
+        signer,
+        opus: {
+          ...(operation.description === undefined ? {} : { name: operation.description }),
+          ...(operation.url === undefined ? {} : { url: operation.url }),
+        },
+        ...(operation.sequence === undefined ? {} : { sequenceNumber: operation.sequence }),
+      });
+      return done(operation.timestamp ? withTimestamp(cms, await stamp(valueToStamp(cms))) : cms);
+    }
+    const one: ContentSigner = { certificate, chain: chain.slice(1), signer };
+    const digest = fromHex(operation.digest);
+    const cms = await signContent({
+      digests: {
+        length: 0,
+        of: (algorithm) => (algorithm === operation.algorithm ? digest : null),
+        merkleRoot: null,
+      },
+      signers: [one],
+      attributes:
+        operation.kind === "elf"
+          ? [attribute(MANIFEST_OID, writeManifest(operation.manifest as Manifest))]
+          : [],
+      ...(operation.timestamp ? { stamp } : {}),
+    });
+    return done(cms);
+  };
+}
+
+/** For PE made here; for other formats given, read, and only accepted if it says the same as the request. */
+export function indirectDataOf(operation: Extract<Operation, { kind: "authenticode" }>): Uint8Array {
+  const digest = fromHex(operation.digest);
+  if (operation.format === "pe") {
+    const pages = operation.pageHashes;
+    return peIndirectData(
+      operation.algorithm,
+      digest,
+      pages === undefined ? null : { algorithm: pages.algorithm, table: fromBase64(pages.table) },
+    );
+  }
+  if (operation.indirectData === undefined || operation.pageHashes !== undefined) {
+    throw new SigningError(
+      "signing/bad-request",
+      `A request for ${operation.format} carries its indirect data and no page hashes.`,
+    );
+  }
+  const der = fromBase64(operation.indirectData);
+  const said = readIndirectData(parseDer(der));
+  if (said.hash !== operation.algorithm || !equalBytes(said.digest, digest)) {
+    throw new SigningError("signing/bad-request", "The indirect data says another digest than the request.");
+  }
+  return der;
+}
+
+function transport(timeout: number): TimestampTransport {
+  return {
+    post: async (url, contentType, body) => {
+      const response = await fetch(url, {
+        method: "POST",
+        headers: { "content-type": contentType },
+        body: Buffer.from(body),
+        redirect: "error",
+        signal: AbortSignal.timeout(timeout),
+      });
+      const retryAfter = Number(response.headers.get("retry-after") ?? Number.NaN);
+      return {
+        status: response.status,
+        body: response.body === null ? new Uint8Array(0) : await collect(response.body, REPLY_LIMIT),
+        ...(Number.isFinite(retryAfter) ? { retryAfter } : {}),
+      };
+    },
+  };
+}
