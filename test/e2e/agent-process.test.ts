@@ -118,6 +118,7 @@ describe("an agent killed inside a system call is SAFE", () => {
         site.publish(version);
         // One thread for the disk, so that the count means something.
         const killed = site.updateUntil(
+          version,
           "nowhere",
           [
             "strace",
