@@ -6,7 +6,7 @@ import { UpkeepError } from "../core/errors.ts";
 import { RunningDigests } from "../core/digest.ts";
 import type { Artifact, ReleaseManifest } from "../release/manifest.ts";
 import { artifactFileName } from "../release/manifest.ts";
-import { TRUSTED_PUBLISHERS_LIMIT, TRUSTED_PUBLISHERS_TARGET } from "../release/target-names.ts";
+import { PUBLISHER_ROOTS_LIMIT, PUBLISHER_ROOTS_TARGET } from "../release/target-names.ts";
 import { readCurrent, slotIsWhole, stage, switchCurrent } from "../slot/install.ts";
 import type { End, Step } from "../slot/journal-event.ts";
 import { linkTarget, slotPath } from "../slot/layout.ts";
@@ -298,8 +298,7 @@ class Runner {
   }
 
   async #checkPublisher(): Promise<void> {
-    const { manifest, artifact, releases } = this.#plan();
-    const { publisher } = manifest;
+    const { publisher } = this.#plan().manifest;
     if (publisher === undefined || (await this.#isStaged())) return;
     const { verifyPublisher } = this.#component.world;
     // Failing closed: a pin that nobody can check is a pin that does not hold.
@@ -307,12 +306,14 @@ class Runner {
       throw new AgentError(
         "agent/no-verifier",
         "The release demands that its publisher's signature is checked, and this agent has no verifier for it.",
-        { target: artifact.target },
+        { target: this.#plan().artifact.target },
       );
     }
-    const authorities = await releases.document(TRUSTED_PUBLISHERS_TARGET, TRUSTED_PUBLISHERS_LIMIT);
-    const fileName = artifact.target.slice(artifact.target.lastIndexOf("/") + 1);
-    await verifyPublisher({ path: this.#part, fileName, pin: publisher, authorities });
+    const { artifact, releases } = this.#plan();
+    // Whom publishers are below is TUF's to say, not this machine's.
+    const roots = await releases.document(PUBLISHER_ROOTS_TARGET, PUBLISHER_ROOTS_LIMIT);
+    const file = { path: this.#part, name: artifactFileName(artifact) };
+    await verifyPublisher(file, publisher, roots, this.#component.world.clock.now());
   }
 
   async #stage(): Promise<void> {

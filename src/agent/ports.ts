@@ -49,17 +49,15 @@ export interface UpdateServer {
 }
 
 /**
- * Wall 2: the artifact's own signature. Resolves when the file at `path` is signed by the pinned publisher;
- * throws otherwise. When a manifest pins a publisher and no verifier is wired, the agent refuses.
+ * Wall 2: the artifact's own signature. Resolves when the file at `path`, published as `name`, is signed by the pinned publisher below one of
+ * `roots` (PEM, a TUF target); throws otherwise. When a manifest pins a publisher and no verifier is wired, the agent refuses.
  */
-export type VerifyPublisher = (artifact: {
-  readonly path: string;
-  /** Of the file as it was published; some formats are told apart by it. */
-  readonly fileName: string;
-  readonly pin: PublisherPin;
-  /** The content of trust/publishers.pem, from the same refresh as the release. */
-  readonly authorities: Uint8Array;
-}) => Promise<void>;
+export type VerifyPublisher = (
+  file: { readonly path: string; readonly name: string },
+  pin: PublisherPin,
+  roots: Uint8Array,
+  now: Instant,
+) => Promise<void>;
 
 /** Who this device is. */
 export type DeviceIdentity = {

@@ -6,9 +6,9 @@ import { ReleaseError } from "./errors.ts";
 
 export const TRUSTED_KEYS_TARGET = "trust/keys.json";
 export const TRUST_BUNDLE_TARGET = "trust/bundle.json";
-/** Certificate authorities whose publishers' signatures on artifacts are believed (PEM); needed only by releases that pin their publisher. */
-export const TRUSTED_PUBLISHERS_TARGET = "trust/publishers.pem";
-export const TRUSTED_PUBLISHERS_LIMIT = 1024 * 1024;
+/** PEM certificates below which the publishers that releases pin must stand. */
+export const PUBLISHER_ROOTS_TARGET = "trust/publishers.pem";
+export const PUBLISHER_ROOTS_LIMIT = 512 * 1024;
 
 /** The TUF role that a product's files are delegated to. */
 export function productRole(product: string): string {

@@ -21,7 +21,6 @@ import {
   channelTarget,
   releaseTarget,
   TRUSTED_KEYS_TARGET,
-  TRUSTED_PUBLISHERS_TARGET,
 } from "../release/target-names.ts";
 import { serialiseTrustedKeys } from "../release/trusted-keys.ts";
 import { openReport, type Report } from "../report/report.ts";
@@ -82,7 +81,6 @@ export class FleetOfOne implements Repository, UpdateServer {
       grant("assignment", director.publicKey.keyid),
     ];
     this.targets.set(TRUSTED_KEYS_TARGET, serialiseTrustedKeys({ keys, grants }));
-    this.targets.set(TRUSTED_PUBLISHERS_TARGET, toUtf8("authorities of publishers"));
   }
 
   /** Publishes a release whose one program behaves as told, and returns its manifest. */

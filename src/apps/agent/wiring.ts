@@ -16,8 +16,8 @@ import { systemDisk } from "../../io/disk.ts";
 import { httpSource } from "../../io/http-source.ts";
 import type { Log } from "../../io/log.ts";
 import { thisPlatform } from "../../io/platform.ts";
-import { publisherVerifier } from "../../io/publisher-check.ts";
 import { boundLog, logTail, rotateLog, systemProbes, systemProcesses } from "../../io/process.ts";
+import { systemPublisherVerifier } from "../../io/publisher-verifier.ts";
 import { systemRandom } from "../../io/random.ts";
 import { zipReader } from "../../io/unpack-zip.ts";
 import { below } from "../../mirror/source.ts";
@@ -51,7 +51,7 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     logs: { rotate: rotateLog, bound: boundLog, tail: logTail },
     zip: zipReader,
     platform: thisPlatform(),
-    verifyPublisher: publisherVerifier(systemClock),
+    verifyPublisher: systemPublisherVerifier,
     environment: options.environment ?? process.env,
     log: ({ level, event, ...facts }: LogLine) => log(level, `agent/${event}`, facts as Facts),
     atPoint: options.atPoint ?? (async () => {}),

@@ -2,7 +2,7 @@
 
 import { basename, resolve } from "node:path";
 import { parse as parseToml } from "smol-toml";
-import { fromUtf8 } from "../../core/bytes.ts";
+import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
 import type { Json } from "../../core/json.ts";
 import { checkSchema, z } from "../../core/schema.ts";
 import { compareVersions, parseVersion } from "../../core/version.ts";
@@ -99,7 +99,8 @@ async function checkPublisher(
 ): Promise<void> {
   if (pin === undefined) return;
   const { trustedPublishers } = await import("./run-repo-publishers.ts");
-  const { checkPublisherOf } = await import("../../io/publisher-check.ts");
+  const { systemPublisherVerifier } = await import("../../io/publisher-verifier.ts");
+  const { certificatePem } = await import("../../der/x509.ts");
   const authorities = await trustedPublishers(operator, await operator.look());
   if (authorities.length === 0) {
     throw usage(
@@ -107,6 +108,7 @@ async function checkPublisher(
       "Add the root of the publisher's certificate first: upkeep repo publishers --add ROOT.pem.",
     );
   }
+  const roots = toUtf8(authorities.map(certificatePem).join(""));
   for (const { format, file, staged } of artifacts) {
     if (format !== "file") {
       throw usage(
@@ -114,7 +116,7 @@ async function checkPublisher(
         "Publish single signed files, or leave the publisher out of this product.",
       );
     }
-    await checkPublisherOf(staged.path, file, pin, authorities, call.context.clock);
+    await systemPublisherVerifier({ path: staged.path, name: file }, pin, roots, call.context.clock.now());
   }
 }
 

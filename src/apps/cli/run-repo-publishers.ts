@@ -5,7 +5,7 @@ import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
 import { formatInstant } from "../../core/instant.ts";
 import { formatName } from "../../der/names.ts";
 import { certificatePem, parseCertificatesPem, spkiPin, type Certificate } from "../../der/x509.ts";
-import { TRUSTED_PUBLISHERS_LIMIT, TRUSTED_PUBLISHERS_TARGET } from "../../release/target-names.ts";
+import { PUBLISHER_ROOTS_LIMIT, PUBLISHER_ROOTS_TARGET } from "../../release/target-names.ts";
 import type { Draft } from "../../repository/draft.ts";
 import { targetFileOf } from "../../repository/new-repository.ts";
 import { readTargetOf } from "../../repository/publisher.ts";
@@ -37,13 +37,13 @@ export async function repoPublishers(call: Call): Promise<Result> {
     const known = new Set(kept.map(certificatePem));
     const all = [...kept, ...added.filter((certificate) => !known.has(certificatePem(certificate)))];
     if (all.length === 0) {
-      await draft.changeTargets("targets", { remove: [TRUSTED_PUBLISHERS_TARGET] });
+      await draft.changeTargets("targets", { remove: [PUBLISHER_ROOTS_TARGET] });
       return;
     }
     const bytes = toUtf8(all.map(certificatePem).join(""));
     const file = targetFileOf(bytes);
-    await draft.changeTargets("targets", { put: new Map([[TRUSTED_PUBLISHERS_TARGET, file]]) });
-    await operator.publisher.placeBytes(TRUSTED_PUBLISHERS_TARGET, file, bytes);
+    await draft.changeTargets("targets", { put: new Map([[PUBLISHER_ROOTS_TARGET, file]]) });
+    await operator.publisher.placeBytes(PUBLISHER_ROOTS_TARGET, file, bytes);
   });
   const concluded = await conclude(call, outcome, "authorities of publishers");
   const after = await trustedPublishers(operator, await operator.look());
@@ -56,16 +56,16 @@ export async function repoPublishers(call: Call): Promise<Result> {
 
 /** Those of trust/publishers.pem; none when the repository has no such target. */
 export async function trustedPublishers(operator: Operator, draft: Draft): Promise<readonly Certificate[]> {
-  if ((await draft.find(TRUSTED_PUBLISHERS_TARGET)) === null) return [];
+  if ((await draft.find(PUBLISHER_ROOTS_TARGET)) === null) return [];
   const { disk, folder } = operator.releases;
   return parseCertificatesPem(
-    fromUtf8(await readTargetOf(disk, folder, draft, TRUSTED_PUBLISHERS_TARGET, TRUSTED_PUBLISHERS_LIMIT)),
+    fromUtf8(await readTargetOf(disk, folder, draft, PUBLISHER_ROOTS_TARGET, PUBLISHER_ROOTS_LIMIT)),
   );
 }
 
 async function certificatesIn(call: Call, file: string): Promise<readonly Certificate[]> {
   const path = resolve(file);
-  const found = parseCertificatesPem(fromUtf8(await call.context.disk.read(path, TRUSTED_PUBLISHERS_LIMIT)));
+  const found = parseCertificatesPem(fromUtf8(await call.context.disk.read(path, PUBLISHER_ROOTS_LIMIT)));
   const leaf = found.find((certificate) => certificate.extensions.basicConstraints?.ca !== true);
   if (found.length === 0 || leaf !== undefined) {
     throw new CliError(
