@@ -16,23 +16,20 @@ export async function withFileSource<T>(
     const stat = await handle.stat();
     if (!stat.isFile())
       throw new ArtifactError("artifact/malformed", `${path} is no regular file.`, { path });
-    return await use(
-      { size: stat.size, read: (position, into) => readFully(handle, position, into, path) },
-      handle,
-    );
+    return await use(sourceOf(handle, stat.size, path), handle);
   } finally {
     await handle.close();
   }
 }
 
 /**
- * Makes a new version of a file: `make` writes it beside the old one under a name of its own; then it gets the old one's permissions,
+ * Makes a new version of a file: `make` writes it beside the old one under a name of its own, and may read it back with `written`; then it gets the old one's permissions,
  * is synced and takes its place, or that of `output`. If anything fails, what was there stays. Errors: those of `make`, and `artifact/changed`.
  */
 export async function replaceFile<T>(
   path: string,
   output: string,
-  make: (source: ByteSource, sink: ByteSink) => Promise<T>,
+  make: (source: ByteSource, sink: ByteSink, written: () => Promise<ByteSource>) => Promise<T>,
 ): Promise<T> {
   return withFileSource(path, async (source, handle) => {
     const before = await handle.stat({ bigint: true });
@@ -43,7 +40,9 @@ export async function replaceFile<T>(
       0o600,
     );
     try {
-      const result = await make(source, sinkOf(part));
+      const result = await make(source, sinkOf(part), async () =>
+        sourceOf(part, (await part.stat()).size, beside),
+      );
       const after = await handle.stat({ bigint: true });
       // A linker still at work would leave us with half of its output, signed.
       if (after.mtimeNs !== before.mtimeNs || after.size !== before.size)
@@ -62,6 +61,10 @@ export async function replaceFile<T>(
       throw error;
     }
   });
+}
+
+function sourceOf(handle: FileHandle, size: number, path: string): ByteSource {
+  return { size, read: (position, into) => readFully(handle, position, into, path) };
 }
 
 function sinkOf(handle: FileHandle): ByteSink {

@@ -46,6 +46,8 @@ const RULES: readonly (readonly [pattern: string, exit: ExitName])[] = [
   ["key/", "refused"],
   ["release/", "refused"],
   ["repository/", "refused"],
+  ["artifact/no-timestamp", "network"],
+  ["artifact/unreadable", "failed"],
   ["artifact/", "refused"],
   ["pe/", "refused"],
   ["elf/", "refused"],

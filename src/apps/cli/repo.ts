@@ -55,6 +55,23 @@ export const repoNoun: NounSpec = {
       run: async (call) => (await import("./run-repo.ts")).repoRenew(call),
     },
     {
+      name: "publishers",
+      about: "list or change the authorities whose publishers' signatures devices believe",
+      details:
+        "A release may pin its publisher (publisher in --config of release add). Devices then check the artifact's own signature:\nAuthenticode or CMS, by a certificate that chains to one of these authorities. The list is a target signed by the targets role.",
+      options: [
+        { flags: "--add <file>", about: "certificates of authorities, PEM", repeat: true },
+        {
+          flags: "--remove <spki>",
+          about: "SHA-256 of an authority's key, at least its first 8 digits",
+          repeat: true,
+        },
+        { flags: "--passphrase-file <file>", about: "opens wrapped keys" },
+      ],
+      examples: ["upkeep repo publishers", "upkeep repo publishers --add code-signing-root.pem"],
+      run: async (call) => (await import("./run-repo-publishers.ts")).repoPublishers(call),
+    },
+    {
       name: "sign",
       about: "sign a request after reading what it changes",
       details:

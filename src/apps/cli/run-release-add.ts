@@ -2,7 +2,7 @@
 
 import { basename, resolve } from "node:path";
 import { parse as parseToml } from "smol-toml";
-import { fromUtf8 } from "../../core/bytes.ts";
+import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
 import type { Json } from "../../core/json.ts";
 import { checkSchema, z } from "../../core/schema.ts";
 import { compareVersions, parseVersion } from "../../core/version.ts";
@@ -46,6 +46,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
     const settings = await settingsOf(call, product, artifacts, earlier);
     checkPrograms(settings, packed);
     const notes = await notesOf(call);
+    await checkPublisher(call, operator, settings.publisher, artifacts);
     const done = await addRelease(
       operator.releases,
       {
@@ -86,6 +87,36 @@ export async function releaseAdd(call: Call): Promise<Result> {
     };
   } finally {
     for (const { staged } of artifacts) await context.disk.removeFile(staged.path).catch(() => {});
+  }
+}
+
+/** What devices would refuse is refused here, where it can still be mended. */
+async function checkPublisher(
+  call: Call,
+  operator: Operator,
+  pin: Settings["publisher"],
+  artifacts: readonly NewArtifact[],
+): Promise<void> {
+  if (pin === undefined) return;
+  const { trustedPublishers } = await import("./run-repo-publishers.ts");
+  const { systemPublisherVerifier } = await import("../../io/publisher-verifier.ts");
+  const { certificatePem } = await import("../../der/x509.ts");
+  const authorities = await trustedPublishers(operator, await operator.look());
+  if (authorities.length === 0) {
+    throw usage(
+      "The release pins its publisher, but the repository trusts no authority of publishers.",
+      "Add the root of the publisher's certificate first: upkeep repo publishers --add ROOT.pem.",
+    );
+  }
+  const roots = toUtf8(authorities.map(certificatePem).join(""));
+  for (const { format, file, staged } of artifacts) {
+    if (format !== "file") {
+      throw usage(
+        `${file} is an archive, which carries no publisher's signature that devices could check before it is unpacked.`,
+        "Publish single signed files, or leave the publisher out of this product.",
+      );
+    }
+    await systemPublisherVerifier({ path: staged.path, name: file }, pin, roots, call.context.clock.now());
   }
 }
 

@@ -9,7 +9,12 @@ import { keyNoun } from "./key.ts";
 import { releaseNoun } from "./release.ts";
 import { repoNoun } from "./repo.ts";
 import { serverCommand } from "./server.ts";
+import { removeCommand, signCommand, timestampCommand } from "./sign.ts";
 import { verifyCommand } from "./verify.ts";
+import { auditNoun } from "./audit.ts";
+import { gatewayNoun } from "./gateway.ts";
+import { serviceNoun } from "./service.ts";
+import { signerNoun } from "./signer.ts";
 
 const completion: CommandSpec = {
   name: "completion",
@@ -39,6 +44,13 @@ export const TABLE: readonly TableEntry[] = [
   deviceNoun,
   tokenNoun,
   reportNoun,
+  signCommand,
+  timestampCommand,
+  removeCommand,
   verifyCommand,
+  serviceNoun,
+  signerNoun,
+  gatewayNoun,
+  auditNoun,
   completion,
 ];
