@@ -13,6 +13,7 @@ import { inspectRepository } from "./inspect.ts";
 import { emptyTargets } from "./draft.ts";
 import { NO_EXTRA, type DelegatedRole, type Root, type TargetFile } from "./metadata.ts";
 import { makeRoot, targetFileOf } from "./new-repository.ts";
+import { openPublisher, type PublishedVersions } from "./publisher.ts";
 import { promote, recall } from "./release-publisher.ts";
 import { listReleases, readChannel, readRelease, trustedKeys } from "./release-reader.ts";
 import { repositoryStatus, verdict } from "./status.ts";
@@ -291,6 +292,34 @@ describe("an attacker", () => {
       found.findings.some((finding) => finding.level === "bad" && finding.what === "product.shop"),
       true,
     );
+  });
+
+  it("who winds the repository back to an older, validly signed copy is noticed before anything is published on top", async () => {
+    const world = await withShop();
+    let memory: PublishedVersions | null = null;
+    const tools = (disk: typeof world.disk) =>
+      openPublisher({
+        disk,
+        folder: FOLDER,
+        clock: world.clock,
+        ring: world.ring,
+        lock: async () => async () => {},
+        lookFromOutside: async () => {},
+        memory: {
+          load: async () => memory,
+          save: async (versions) => {
+            memory = versions;
+          },
+        },
+      });
+    const old = world.disk.clone();
+    await tools(world.disk).change((draft) => draft.touch("product.shop"));
+    await assert.rejects(tools(old).read(), { code: "publisher/inconsistent", message: /wound it back/ });
+    await assert.rejects(
+      tools(old).change((draft) => draft.touch("targets")),
+      { code: "publisher/inconsistent" },
+    );
+    await tools(world.disk).change((draft) => draft.touch("targets"));
   });
 
   it("who owns all files and the online key cannot add a release, exchange one, or go back (T1, R11)", async () => {

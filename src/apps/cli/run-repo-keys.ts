@@ -173,7 +173,7 @@ export async function repoRecover(call: Call): Promise<Result> {
     lines.push(...(await touchDue(draft, context.clock.now())).map((role) => `${role}: signed again`));
     lines.push(...(await redoRecovered(draft, recovered)).map((role) => `${role}: published anew`));
   }, published);
-  const concluded = await conclude(call, outcome, "recover");
+  const concluded = await conclude(call, outcome, "recover", atMost);
   return {
     text: [...lines, concluded.text].join("\n"),
     json: { steps: lines, ...concluded.json },
