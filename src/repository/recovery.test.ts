@@ -10,6 +10,14 @@ import { productDelegation } from "./new-repository.ts";
 import { assemble } from "./publication.ts";
 import { recoverPublished, redoRecovered, type Recovered } from "./recovery.ts";
 import { promote } from "./release-publisher.ts";
+import {
+  parseRequest,
+  partsOf,
+  requestFor,
+  signRequest,
+  withSignatures,
+  writeRequest,
+} from "./signing-request.ts";
 import { touchDue } from "./status.ts";
 import { memoryStore } from "./store.ts";
 
@@ -141,6 +149,29 @@ describe("recovery", () => {
       await replaceKey(draft, ["root"], old, world.key("root-4"));
     });
     assert.equal(outcome.kind, "published");
+    assert.equal((await world.device(store).refresh()).root, 2);
+  });
+
+  it("can wait for root keys that are elsewhere", async () => {
+    const world = await withShop();
+    const store = memoryStore();
+    await world.device(store).refresh();
+    const away = world.at(world.disk);
+    for (const name of ["root-1", "root-2", "root-3"]) world.keys.delete(name);
+    world.disk.tamper(`${FOLDER}/metadata/timestamp.json`, () => toUtf8("torn"));
+    const found = await recoverPublished(world.disk, FOLDER);
+    const outcome = await world.publisher().change(async (draft) => {
+      const old = await findKeyid(draft, "online");
+      await replaceKey(draft, await rolesOfKey(draft, old), old, world.key("online-r2"));
+      await redoRecovered(draft, found);
+    }, found.published);
+    assert.ok(outcome.kind === "waiting");
+    const made = await requestFor(outcome.published, outcome.parts, "recover", world.clock.now(), new Map());
+    const request = parseRequest(writeRequest(made));
+    const signed = withSignatures(request, await signRequest(request, away.ring));
+    const base = (await recoverPublished(world.disk, FOLDER, signed.recovery!)).published;
+    const done = await world.publisher().complete((published) => partsOf(signed, published), base);
+    assert.equal(done.kind, "published");
     assert.equal((await world.device(store).refresh()).root, 2);
   });
 
