@@ -1,6 +1,6 @@
 // The command table: every noun and verb of the program, one row each.
 
-import { agentNoun } from "./agent.ts";
+import { agentWithBuildNoun } from "./agent-build.ts";
 import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
 import { demoCommand } from "./demo.ts";
@@ -39,7 +39,7 @@ export const TABLE: readonly TableEntry[] = [
   repoNoun,
   releaseNoun,
   serverCommand,
-  agentNoun,
+  agentWithBuildNoun,
   fleetNoun,
   deviceNoun,
   tokenNoun,
