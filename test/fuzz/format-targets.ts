@@ -85,10 +85,7 @@ export function formatTargets(): readonly FuzzTarget[] {
     },
     {
       name: "ELF header",
-      seeds: [
-        vector("elf-signature/unsigned.elf"),
-        new Uint8Array(readFileSync(process.execPath).subarray(0, 4096)),
-      ],
+      seeds: [vector("elf-signature/unsigned.elf"), vector("elf-signature/valid-kernel-form.elf")],
       run: async (bytes) => void (await readElfHeader(bytesSource(bytes))),
     },
     {
