@@ -14,7 +14,7 @@ import { formatToken, parseToken } from "../../src/identity/token.ts";
 import { parseRelease, serialiseRelease } from "../../src/release/manifest.ts";
 import { parseJournal } from "../../src/slot/journal.ts";
 import { readTar } from "../../src/slot/tar.ts";
-import { tarOf, tarMember, paxRecord } from "../../src/slot/_tar-writer.ts";
+import { paxRecord, tarOf } from "../../src/slot/_tar-writer.ts";
 import { tinyPe } from "../../src/testing/tiny-pe.ts";
 import type { FuzzTarget } from "./targets.ts";
 
@@ -98,7 +98,7 @@ export function formatTargets(): readonly FuzzTarget[] {
     },
     {
       name: "tar",
-      seeds: [archive, tarMember({ name: "a", body: "b" })],
+      seeds: [archive, tarOf([{ name: "a", body: "b" }])],
       run: async (bytes) => {
         const source = async function* (): AsyncGenerator<Uint8Array> {
           yield bytes;
