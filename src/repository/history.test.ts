@@ -134,7 +134,7 @@ describe("whatever the network serves", () => {
           assert.equal(seen.timestamp, repo.timestamp.version);
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 30 },
     );
   });
 });
