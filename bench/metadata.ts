@@ -33,7 +33,7 @@ function compare(quick: boolean): void {
         `${mine.rss.toFixed(0)} MiB`,
         theirs === null ? "not run" : `${theirs.cpu.toFixed(0)} ms`,
         theirs === null ? "" : `${theirs.rss.toFixed(0)} MiB`,
-        theirs === null ? "" : `${(theirs.cpu / mine.cpu).toPrecision(2)}`,
+        theirs === null ? "" : ratio(theirs.cpu / mine.cpu),
       ]);
     } finally {
       rmSync(at, { recursive: true, force: true });
@@ -43,6 +43,10 @@ function compare(quick: boolean): void {
   console.log(
     "\nCPU is user plus system time of load and verify alone, modules loaded before; peak RSS is the whole process, Node included.",
   );
+}
+
+function ratio(value: number): string {
+  return value.toFixed(value < 10 ? 1 : 0);
 }
 
 /** Reads, parses, checks every field, verifies the signature, and finds one target. */
