@@ -58,6 +58,8 @@ export type CheckResult = {
 
 /** Steps from a very old version on the way to the assigned one, at most. */
 const MAX_STEPS = 256;
+/** Rounds of `tend`, which come every second. */
+const BOUND_LOGS_EVERY = 30;
 
 export class Agent {
   readonly parts: AgentParts;
@@ -74,6 +76,7 @@ export class Agent {
   #waiting: { readonly why: string; readonly until: Instant } | null = null;
   wakeUps: Status["wakeUps"] = "disconnected";
   readonly #stopping = new AbortController();
+  #tended = 0;
 
   constructor(parts: AgentParts, outbox: Outbox) {
     this.parts = parts;
@@ -129,9 +132,11 @@ export class Agent {
 
   /** Starts again what ended by itself, with growing pauses; tells people when that happens again and again. */
   async tend(): Promise<void> {
+    this.#tended++;
     for (const component of this.components) {
       await this.#guarded(component.product, async () => {
         const ends = await component.restartIfEnded();
+        if (this.#tended % BOUND_LOGS_EVERY === 0) await component.boundLog();
         if (ends === CRASH_LOOP)
           await this.#alarm(
             `crash-loop ${component.product}`,
@@ -375,7 +380,9 @@ export class Agent {
   }
 
   async #recoverAll(byHand: boolean): Promise<void> {
-    for (const component of this.components)
+    // What only has to be started comes first: nobody waits for the probation of another.
+    const open = (component: Component): number => (component.openAttempt?.activating === true ? 1 : 0);
+    for (const component of this.components.toSorted((a, b) => open(a) - open(b)))
       await this.#guarded(component.product, () => this.#recover(component, byHand));
   }
 

@@ -2,6 +2,7 @@
 
 import { compareBytes } from "../core/bytes.ts";
 import { hashIdentifier, type X509Signer } from "../der/algorithms.ts";
+import { sameName } from "../der/names.ts";
 import * as oids from "../der/oids.ts";
 import type { Certificate } from "../der/x509.ts";
 import type { SignedData } from "./cms.ts";
@@ -93,7 +94,7 @@ export async function signContent(wish: ContentSignature): Promise<Uint8Array> {
     content: null,
     certificates: [
       ...(beside?.certificates ?? []).map((certificate) => certificate.der),
-      ...signers.flatMap((one) => [one.certificate.der, ...one.chain.map((certificate) => certificate.der)]),
+      ...signers.flatMap((one) => [one.certificate, ...withoutRoots(one.chain)].map((each) => each.der)),
     ],
     signers: [...known.map((signer) => signer.der), ...infos],
   });
@@ -138,6 +139,11 @@ export async function signPlain(content: Uint8Array, one: ContentSigner): Promis
       }),
     ],
   });
+}
+
+/** A root beside a signature proves nothing: whoever trusts it has it. */
+function withoutRoots(chain: readonly Certificate[]): readonly Certificate[] {
+  return chain.filter((certificate) => !sameName(certificate.issuer, certificate.subject));
 }
 
 function refuseTwice(certificate: Certificate, beside: SignedData | undefined): void {

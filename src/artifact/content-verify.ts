@@ -120,19 +120,18 @@ function checkOne(
   const { certificate } = checkSigner(signed, signer, digests.of, findings);
   if (certificate !== null) guard(findings, () => checkBinding(signer, certificate, findings));
   const intact = certificate !== null && !findings.failed;
-  return judge(signed, signer, certificate, intact, policy, findings);
+  return judge(signed.certificates, signer, certificate, intact, policy, findings);
 }
 
 /** Time stamp, chain, and the sum of it. */
 function judge(
-  signed: SignedData | null,
+  bag: readonly Certificate[],
   signer: SignerInfo,
   certificate: Certificate | null,
   intact: boolean,
   policy: ContentPolicy,
   findings: Findings,
 ): SignerReport {
-  const bag = signed?.certificates ?? [];
   const timestamp = checkStamp(signer, bag, policy, findings);
   if (policy.requireTimestamp === true && timestamp?.believed !== true) {
     findings.error("signature/no-timestamp", "No believed time stamp says when the signature was made.");
@@ -248,7 +247,7 @@ async function checkPlain(
       "The signature does not fit the file: either the file was changed, or it was made with another key.",
     );
   }
-  return judge(null, signer, certificate, !findings.failed, policy, findings);
+  return judge(certificates, signer, certificate, !findings.failed, policy, findings);
 }
 
 async function fits(

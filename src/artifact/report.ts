@@ -62,7 +62,8 @@ export function isTrustFinding(finding: Finding): boolean {
   return (
     finding.code.startsWith("chain/") ||
     finding.code.startsWith("cms/weak-") ||
-    finding.code === "signature/no-timestamp"
+    finding.code === "signature/no-timestamp" ||
+    finding.code === "content/untrusted"
   );
 }
 

@@ -23,6 +23,7 @@ export async function raiseAlarm(
     first: known?.first ?? now,
     last: now,
     count: (known?.count ?? 0) + 1,
-    detail: alarm.detail.slice(0, DETAIL),
+    // One line: it is shown in tables, and some of it is the device's own words.
+    detail: alarm.detail.replace(/\s+/g, " ").slice(0, DETAIL),
   });
 }

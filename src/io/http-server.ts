@@ -8,13 +8,16 @@ import type { TLSSocket } from "node:tls";
 import { toHex, toUtf8 } from "../core/bytes.ts";
 import { sha256Hex } from "../core/digest.ts";
 import { HttpError, presentable } from "./http-errors.ts";
-import type { Log } from "./log.ts";
+import { Quotas, type Quota } from "../fleet/quota.ts";
+import { calm, type Log } from "./log.ts";
 import { systemRandom } from "./random.ts";
 
 export type HttpLimits = {
   /** Connections at once, in all and from one address. */
   readonly connections: number;
   readonly connectionsPerAddress: number;
+  /** New TLS connections of one address: each costs the server more than a millisecond. */
+  readonly handshakes: Quota;
   /** Milliseconds for the TLS handshake, for all header fields, and for the whole request. */
   readonly handshake: number;
   readonly headers: number;
@@ -31,6 +34,7 @@ export type HttpLimits = {
 export const HTTP_LIMITS: HttpLimits = {
   connections: 10_000,
   connectionsPerAddress: 2_500,
+  handshakes: { burst: 500, refillMs: 20 },
   handshake: 10_000,
   headers: 10_000,
   request: 20_000,
@@ -104,6 +108,8 @@ export async function startHttpServer(options: {
   const stopping = new AbortController();
   const sockets = new Map<Socket, { certificate: ClientCertificate | null | undefined }>();
   const perAddress = new Map<string, number>();
+  const handshakes = new Quotas(limits.handshakes);
+  const calmly = calm(log);
 
   const common = {
     maxHeaderSize: limits.headerBytes,
@@ -130,8 +136,10 @@ export async function startHttpServer(options: {
     if (sockets.has(socket)) return;
     const address = peerKey(socket.remoteAddress ?? "");
     const open = (perAddress.get(address) ?? 0) + 1;
-    if (address !== "" && open > limits.connectionsPerAddress) {
-      log("warn", "connection/refused", { address, open: open - 1 });
+    const crowded = open > limits.connectionsPerAddress;
+    const hasty = options.tls !== undefined && handshakes.take(address, performance.now()) > 0;
+    if (address !== "" && (crowded || hasty)) {
+      calmly("warn", "connection/refused", { address, open: open - 1, hasty });
       socket.destroy();
       return;
     }
@@ -147,12 +155,15 @@ export async function startHttpServer(options: {
     socket.once("close", () => sockets.delete(socket));
   };
   server.on(options.tls === undefined ? "connection" : "secureConnection", track);
-  server.on("drop", (data) => log("warn", "connection/dropped", { address: data?.remoteAddress ?? "" }));
+  server.on("drop", (data) => calmly("warn", "connection/dropped", { address: data?.remoteAddress ?? "" }));
   server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
-    log("info", "tls/refused", { address: socket.remoteAddress ?? "", reason: error.message.slice(0, 200) });
+    calmly("info", "tls/refused", {
+      address: socket.remoteAddress ?? "",
+      reason: error.message.slice(0, 200),
+    });
   });
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) =>
-    refuseUnreadable(error, socket, log),
+    refuseUnreadable(error, socket, calmly),
   );
 
   let authorities = authoritiesOf(options.tls?.ca);
@@ -258,7 +269,9 @@ async function serve(request: IncomingMessage, response: ServerResponse, on: Ser
   const address = socket.remoteAddress ?? "";
   const gone = new AbortController();
   const notes: Call["notes"] = {};
-  response.once("close", () => gone.abort(new HttpError("http/bad-request", "The caller has gone.")));
+  response.once("close", () => {
+    if (!response.writableFinished) gone.abort(new HttpError("http/bad-request", "The caller has gone."));
+  });
   response.on("error", () => {});
   const at = request.url!.indexOf("?");
   const path = at < 0 ? request.url! : request.url!.slice(0, at);
@@ -373,6 +386,7 @@ async function drainBriefly(request: IncomingMessage): Promise<void> {
   });
 }
 
+const ONE_WRITE = 12 * 1024;
 const DRAIN_BYTES = 2 * 1024 * 1024;
 const DRAIN_MS = 1000;
 
@@ -419,7 +433,11 @@ function respond(
   response.setHeader("cache-control", "no-store");
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
   if (body !== null) response.setHeader("content-length", body.length);
-  response.end(head || body === null ? undefined : body);
+  if (head || body === null) response.end();
+  // One write, and one TLS record, with the header fields; node:http joins texts only.
+  else if (body.length <= ONE_WRITE)
+    response.end(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString("latin1"), "latin1");
+  else response.end(body);
 }
 
 function respondError(

@@ -70,7 +70,9 @@ const REQUEST_LIFE = 10 * MINUTE;
 const OPEN_TIMEOUT = 40 * SECOND;
 const CALL_TIMEOUT = 2 * MINUTE;
 /** A session is given up for a fresh one before the gateway's byte budget ends it. */
-const USE_OF_BUDGET = 0.6;
+const USE_OF_BUDGET = 0.7;
+/** Request and reply of a signature with certificates, timestamp and receipt seldom take more. */
+const CALL_ROOM = 16 * 1024;
 
 /** What is worth another try, with the same request id. */
 const TRANSIENT: ReadonlySet<string> = new Set<SigningErrorCode>([
@@ -117,7 +119,8 @@ class Conversation {
   }
 
   get usable(): boolean {
-    return this.#broken === null && this.#outer.bytesRead + this.#outer.bytesWritten < this.#budget;
+    // What is under way counts too: its replies will come through this session.
+    return this.#broken === null && this.traffic + this.#waiting.size * CALL_ROOM < this.#budget;
   }
 
   get idle(): boolean {

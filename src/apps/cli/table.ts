@@ -11,6 +11,10 @@ import { repoNoun } from "./repo.ts";
 import { serverCommand } from "./server.ts";
 import { removeCommand, signCommand, timestampCommand } from "./sign.ts";
 import { verifyCommand } from "./verify.ts";
+import { auditNoun } from "./audit.ts";
+import { gatewayNoun } from "./gateway.ts";
+import { serviceNoun } from "./service.ts";
+import { signerNoun } from "./signer.ts";
 
 const completion: CommandSpec = {
   name: "completion",
@@ -44,5 +48,9 @@ export const TABLE: readonly TableEntry[] = [
   timestampCommand,
   removeCommand,
   verifyCommand,
+  serviceNoun,
+  signerNoun,
+  gatewayNoun,
+  auditNoun,
   completion,
 ];

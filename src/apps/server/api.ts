@@ -48,7 +48,7 @@ export const API_QUOTAS: ApiQuotas = {
   checkIns: { burst: 20, refillMs: 3000 },
   reports: { burst: 30, refillMs: 2000 },
   renewals: { burst: 5, refillMs: 10 * MINUTE },
-  badEnrolments: { burst: 20, refillMs: MINUTE },
+  badEnrolments: { burst: 50, refillMs: MINUTE / 2 },
 };
 
 export type ApiOptions = {
@@ -137,12 +137,14 @@ export function serverApi(options: ApiOptions): Api {
     identify,
     handlers: {
       enroll: async (call, request) => {
-        const waiting = badEnrolments.wait(peerKey(call.address), clock.monotonic());
-        if (waiting > 0) throw tooMany("failed enrolments from this address", waiting);
+        const peer = peerKey(call.address);
+        // Taken before it is known whether it fails, so that many at once are held back as well.
+        spend(badEnrolments, peer, "failed enrolments from this address");
         try {
-          return await enrolDevice(options, request);
+          const answer = await enrolDevice(options, request);
+          badEnrolments.give(peer);
+          return answer;
         } catch (error) {
-          badEnrolments.take(peerKey(call.address), clock.monotonic());
           metrics.count("upkeep_enrolments_total", { result: "refused" });
           throw error;
         }

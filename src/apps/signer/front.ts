@@ -22,6 +22,7 @@ import { KeyProcesses } from "../../io/key-process.ts";
 import { jsonLog } from "../../io/log.ts";
 import { identityOf } from "../../io/pinned-tls.ts";
 import { systemRandom } from "../../io/random.ts";
+import { holdFolder } from "../../io/exclusive.ts";
 import { GatewayDialler } from "../../io/signer-dial.ts";
 import { messageBuilder } from "../../io/message-builder.ts";
 import { createPrivateKey } from "node:crypto";
@@ -47,6 +48,7 @@ const identity = await identityOf(
 );
 identityKey.fill(0);
 
+const letGo = await holdFolder(`${folder.root}/lock`, clock);
 const keys = new KeyProcesses({
   folder: order.sockets,
   ticketKey: fromBase64(order.ticketKey),
@@ -196,6 +198,7 @@ stop = () =>
     await service.record({ kind: "stop" });
     await log.close();
     keys.close();
+    letGo();
     say("info", "stopped", { entries: log.size });
   })());
 process.on("SIGTERM", () => void stop().finally(() => process.exit(0)));

@@ -39,7 +39,9 @@ async function sign(job: SignJob): Promise<SignOutcome> {
       "artifact/bad-manifest",
       "A signature on a Linux program says which product, version and release it is; these were not given.",
       {},
-      { hint: "Give --product, --version-name and --release, or --kernel for the form without a manifest." },
+      {
+        hint: "Give --product, --product-version and --release-number, or --kernel for the form without a manifest.",
+      },
     );
   }
   const signed = await signElf(job.source, {

@@ -4,8 +4,10 @@ import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fromBase64 } from "../../../core/bytes.ts";
+import { statOrNull } from "../../../core/disk.ts";
 import { parseJson, parseJsonText, type Json, type JsonObject } from "../../../core/json.ts";
 import type { Call, Result } from "../command.ts";
+import { usage } from "../errors.ts";
 import { columns } from "../style.ts";
 import { DemoError, freePort, Stage, type Program } from "./stage.ts";
 import { askHello, writeHello } from "./service.ts";
@@ -16,12 +18,22 @@ export async function runDemo(call: Call): Promise<Result> {
   const keep = call.flag("keep");
   const wanted = call.text("folder");
   const folder = wanted === undefined ? mkdtempSync(join(tmpdir(), "upkeep-demo-")) : resolve(wanted);
-  if (wanted !== undefined) mkdirSync(folder, { mode: 0o700 });
+  if (wanted !== undefined) {
+    if ((await statOrNull(context.disk, folder)) !== null) {
+      throw usage(
+        `${folder} exists already.`,
+        "The demo makes its folder itself; name one that is not there.",
+      );
+    }
+    mkdirSync(folder, { mode: 0o700 });
+  }
   const stage = new Stage(folder, context.signal);
   const story = new Story(call);
   let left: readonly Program[] = [];
+  let failed = true;
   try {
     const shown = await tell(stage, story);
+    failed = false;
     if (keep) left = stage.leaveRunning();
     return {
       text: closing(shown, story.seconds(), folder, left),
@@ -29,7 +41,8 @@ export async function runDemo(call: Call): Promise<Result> {
     };
   } finally {
     await stage.stopAll();
-    if (left.length === 0 && wanted === undefined) rmSync(folder, { recursive: true, force: true });
+    if (failed) context.note(`What server and agent said is in ${folder}.`);
+    else if (left.length === 0 && wanted === undefined) rmSync(folder, { recursive: true, force: true });
   }
 }
 
@@ -156,10 +169,10 @@ async function tell(stage: Stage, story: Story): Promise<Shown> {
       text(r["step"]),
     ]);
   for (const line of columns([["PRODUCT", "ATTEMPT", "OUTCOME", "CODE", "STEP"], ...rows]).split("\n"))
-    story.line(line);
+    story.line(`   ${line}`);
   const audit = await stage.command(operator, ["fleet", "audit"]);
   story.proved(
-    `each is signed by the device's key and names the one before it; the server's audit log holds together (${String((audit["entries"] as readonly Json[]).length)} entries)`,
+    `each is signed by the device's key and names the one before it; the server's audit log holds together (${text(audit["count"])} rows)`,
   );
   return { address, service: `http://127.0.0.1:${port}/`, reports: trail };
 }

@@ -2,29 +2,25 @@
 
 import { createServer as createTlsServer, type TLSSocket, type Server } from "node:tls";
 import type { AddressInfo } from "node:net";
-import type { Clock } from "../../core/clock.ts";
-import { toUtf8 } from "../../core/bytes.ts";
-import { isJsonObject, parseJson } from "../../core/json.ts";
-import type { Random } from "../../core/random.ts";
-import { nextFrame, onFrames } from "../../io/frame-stream.ts";
-import type { Log } from "../../io/log.ts";
-import {
-  HANDSHAKE_TIMEOUT,
-  peerOf,
-  serverOptions,
-  splitAddress,
-  type Identity,
-} from "../../io/pinned-tls.ts";
-import { Budgets } from "../../signing/budget.ts";
-import { SigningError } from "../../signing/errors.ts";
-import { encodeFrame, type Frame } from "../../signing/frame.ts";
-import type { GatewayConfig } from "../../signing/gateway-config.ts";
+import type { Clock } from "../core/clock.ts";
+import { toUtf8 } from "../core/bytes.ts";
+import { isJsonObject, parseJson } from "../core/json.ts";
+import type { Random } from "../core/random.ts";
+import { nextFrame, onFrames } from "./frame-stream.ts";
+import type { Log } from "./log.ts";
+import { HANDSHAKE_TIMEOUT, peerOf, serverOptions, splitAddress, type Identity } from "./pinned-tls.ts";
+import { Budgets } from "../signing/budget.ts";
+import { SigningError } from "../signing/errors.ts";
+import { encodeFrame, type Frame } from "../signing/frame.ts";
+import type { GatewayConfig } from "../signing/gateway-config.ts";
 
 export type RelayPorts = { readonly clock: Clock; readonly random: Random; readonly say: Log };
 export type Relay = {
   readonly clients: number;
   readonly signers: number;
   readonly counters: () => Counters;
+  /** New limits and signers, from the next connection on; addresses stay. */
+  readonly reconfigure: (config: GatewayConfig) => void;
   readonly close: () => Promise<void>;
 };
 export type Counters = {
@@ -63,6 +59,7 @@ export async function startRelay(
     clients: (clients.address() as AddressInfo).port,
     signers: (signers.address() as AddressInfo).port,
     counters: () => relay.counters(),
+    reconfigure: (next) => relay.reconfigure(next),
     close: async () => {
       relay.close();
       await Promise.all([clients, signers].map((server) => new Promise((done) => server.close(done))));
@@ -88,7 +85,7 @@ function listen(
 }
 
 class Running {
-  readonly #config: GatewayConfig;
+  #config: GatewayConfig;
   readonly #ports: RelayPorts;
   readonly #connects: Budgets;
   readonly #bytes: Budgets;
@@ -112,6 +109,10 @@ class Running {
 
   counters(): Counters {
     return { ...this.#count, idle: this.#idle.length, waiting: this.#waiting.length };
+  }
+
+  reconfigure(config: GatewayConfig): void {
+    this.#config = config;
   }
 
   close(): void {

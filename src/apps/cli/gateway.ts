@@ -1,0 +1,38 @@
+// The noun `gateway`: the part of the signing service that faces the network and knows nothing.
+
+import type { NounSpec } from "./command.ts";
+
+export const gatewayNoun: NounSpec = {
+  name: "gateway",
+  about: "relay between clients and signers",
+  commands: [
+    {
+      name: "init",
+      about: "make a gateway's identity and configuration",
+      options: [
+        { flags: "--clients <address:port>", about: "where clients connect", default: "0.0.0.0:7443" },
+        { flags: "--signers <address:port>", about: "where signers connect", default: "0.0.0.0:7444" },
+        {
+          flags: "--signer <name=spki>",
+          about: "a signer and the SHA-256 of its key; may be repeated",
+          repeat: true,
+        },
+      ],
+      examples: ["upkeep gateway init --signer signer-1=4f0c..."],
+      run: async (call) => (await import("./run-gateway.ts")).gatewayInit(call),
+    },
+    {
+      name: "add",
+      about: "let a signer connect",
+      arguments: [{ name: "<name=spki>", about: "its name and the SHA-256 of its key" }],
+      examples: ["upkeep gateway add signer-2=4f0c..."],
+      run: async (call) => (await import("./run-gateway.ts")).gatewayAdd(call),
+    },
+    {
+      name: "run",
+      about: "relay until stopped",
+      examples: ["upkeep gateway run"],
+      run: async (call) => (await import("./run-gateway.ts")).gatewayRun(call),
+    },
+  ],
+};

@@ -1,0 +1,228 @@
+// What the verbs of `audit` do.
+
+import { resolve } from "node:path";
+import { fromBase64, fromUtf8, toBase64, toHex, toUtf8 } from "../../core/bytes.ts";
+import { parseSealedKey } from "../../signing/custody.ts";
+import { openCheckpoint, type Checkpoint } from "../../signing/audit/checkpoint.ts";
+import { leafOf, parseEntry, type AuditEntry, type EntryOf } from "../../signing/audit/entry.ts";
+import { readHead, readSegment, segmentsOf, splitLines } from "../../signing/audit/log.ts";
+import { noteKeyFromSpki, parseNoteKey, type NoteKey } from "../../signing/audit/note.ts";
+import {
+  formatReceipt,
+  MAX_RECEIPT,
+  receiptOfSignature,
+  verifyReceipt,
+} from "../../signing/audit/receipt.ts";
+import { TileTree } from "../../signing/audit/tiles.ts";
+import { verifyLog } from "../../signing/audit/verify.ts";
+import { MAX_DESCRIPTION, parseDescription } from "../../signing/description.ts";
+import { SigningError } from "../../signing/errors.ts";
+import { loadSettings, LOG_KEY, logOrigin, signerFolder } from "../signer/settings.ts";
+import type { Call, Result } from "./command.ts";
+import { CliError, usage } from "./errors.ts";
+import { digestsOfFile } from "./file-digests.ts";
+import { EXIT } from "./exit-codes.ts";
+
+type Where = { readonly folder: string; readonly key: NoteKey };
+
+async function where(call: Call): Promise<Where> {
+  const { disk, data } = call.context;
+  const signer = signerFolder(data);
+  const folder = call.text("log") === undefined ? signer.audit : resolve(call.needed("log"));
+  const given = call.text("log-key");
+  if (given !== undefined) return { folder, key: parseNoteKey(given) };
+  const { config } = await loadSettings(disk, signer);
+  const { spki } = parseSealedKey(await disk.read(signer.key(LOG_KEY), 64 * 1024));
+  return { folder, key: noteKeyFromSpki(logOrigin(config.service.name), fromBase64(spki ?? "")) };
+}
+
+export async function auditVerify(call: Call): Promise<Result> {
+  const { disk } = call.context;
+  const { folder, key } = await where(call);
+  const known: Checkpoint[] = [];
+  for (const file of call.list("checkpoint"))
+    known.push(openCheckpoint(await disk.read(resolve(file), 64 * 1024), key));
+  for (const file of call.list("receipt"))
+    known.push(verifyReceipt(await disk.read(resolve(file), MAX_RECEIPT), key).checkpoint);
+  const verdict = await verifyLog(disk, folder, key, known);
+  const good = verdict.faults.length === 0;
+  return {
+    text: good
+      ? `${verdict.size} entries, root ${verdict.root}: the log is whole${verdict.open.length === 0 ? "" : `; ${verdict.open.length} signatures were begun and not ended: ${verdict.open.join(", ")}`}`
+      : [
+          ...verdict.faults.map((fault) => `${fault.what}: ${fault.sentence}`),
+          "The log is not what was written: either its files were changed by somebody who could, or the disk lost data.",
+        ].join("\n"),
+    json: { ok: good, ...verdict },
+    exit: good ? EXIT.ok : EXIT["verify-failed"],
+  };
+}
+
+export async function auditFind(call: Call): Promise<Result> {
+  const { folder } = await where(call);
+  const what = call.argument(0);
+  const wanted = /^[0-9a-f]{40,128}$/.test(what) ? [what] : await digestsOfFile(resolve(what));
+  const found: { entry: AuditEntry; bytes: Uint8Array }[] = [];
+  await scan(call, folder, (bytes) => {
+    const text = fromUtf8(bytes);
+    if (!wanted.some((digest) => text.includes(digest))) return;
+    found.push({ entry: parseEntry(bytes), bytes });
+  });
+  if (found.length === 0)
+    throw new CliError("cli/not-found", `The log says nothing about ${what}.`, { digests: wanted });
+  return {
+    text: found.map(({ entry }) => sentence(entry)).join("\n"),
+    json: { digests: wanted, entries: found.map(({ entry }) => entry) as never },
+  };
+}
+
+export async function auditList(call: Call): Promise<Result> {
+  const { folder } = await where(call);
+  const [kind, user, last] = [call.text("kind"), call.text("user"), call.whole("last", 1, 1_000_000) ?? 50];
+  const entries: AuditEntry[] = [];
+  await scan(call, folder, (bytes) => {
+    const entry = parseEntry(bytes);
+    if (kind !== undefined && entry.kind !== kind) return;
+    if (user !== undefined && !("user" in entry && entry.user === user)) return;
+    entries.push(entry);
+    if (entries.length > last) entries.shift();
+  });
+  return { text: entries.map(sentence).join("\n"), json: { entries: entries as never } };
+}
+
+export async function auditProve(call: Call): Promise<Result> {
+  const { disk } = call.context;
+  const { folder, key } = await where(call);
+  const head = await readHead(disk, folder, key);
+  if (head === null) throw new SigningError("signing/not-found", "The log has no checkpoint yet.");
+  const number = call.argumentOr(0);
+  const since = call.text("since");
+  const tiles = new Map<string, Uint8Array>();
+  const tree = new TileTree(async (level, index) => tiles.get(`${level}/${index}`)!);
+  let entry: Uint8Array | null = null;
+  await scan(call, folder, (bytes, n) => {
+    if (n >= head.size) return;
+    if (number !== undefined && n === Number(number)) entry = bytes.slice();
+    tree.push(leafOf(bytes));
+    for (const tile of tree.take()) tiles.set(`${tile.level}/${tile.index}`, tile.hashes);
+  });
+  if (toHex(tree.root()) !== toHex(head.root)) {
+    throw new SigningError(
+      "signing/log-damaged",
+      'The log does not lead to its checkpoint. Run "upkeep audit verify".',
+    );
+  }
+  const checkpoint = await checkpointText(call, folder, key);
+  if (since !== undefined) {
+    const old = openCheckpoint(await disk.read(resolve(since), 64 * 1024), key);
+    const proof = (await tree.consistency(old.size, head.size)).map(toBase64);
+    return {
+      text: [`old ${old.size}`, `new ${head.size}`, ...proof, "", checkpoint.trimEnd()].join("\n"),
+      json: { old: old.size, new: head.size, proof, checkpoint },
+    };
+  }
+  if (entry === null)
+    throw usage("Name the number of an entry that the log's checkpoint covers, or --since.");
+  const receipt = formatReceipt({
+    entry,
+    index: Number(number),
+    proof: await tree.inclusion(Number(number), head.size),
+    checkpoint,
+  });
+  verifyReceipt(toUtf8(receipt), key);
+  return { text: receipt.trimEnd(), json: { receipt } };
+}
+
+async function checkpointText(call: Call, folder: string, key: NoteKey): Promise<string> {
+  const bytes = await call.context.disk.read(`${folder}/head`, 4096);
+  const notes = [bytes.subarray(0, 1024), bytes.subarray(1024)]
+    .map((slot) => slot.subarray(0, slot.indexOf(0) < 0 ? slot.length : slot.indexOf(0)))
+    .flatMap((note) => {
+      try {
+        return [{ note: fromUtf8(note), size: openCheckpoint(note, key).size }];
+      } catch {
+        return [];
+      }
+    });
+  return notes.toSorted((a, b) => b.size - a.size)[0]!.note;
+}
+
+export async function auditReceipt(call: Call): Promise<Result> {
+  const { context } = call;
+  const bytes = await context.disk.read(resolve(call.argument(0)), MAX_RECEIPT);
+  const file = call.argumentOr(1);
+  const digests = file === undefined ? null : await digestsOfFile(resolve(file));
+  try {
+    const verified = verifyReceipt(bytes, await receiptKey(call, bytes));
+    const entry = verified.entry as EntryOf<"result">;
+    if (digests !== null) {
+      const hex = entry.kind === "result" ? entry.digest.slice(entry.digest.indexOf(":") + 1) : "";
+      receiptOfSignature(verified, { digest: digests.includes(hex) ? entry.digest : "none" });
+    }
+    return {
+      text: `${sentence(entry)}\nlogged as entry ${verified.index} of ${verified.checkpoint.size} in ${verified.checkpoint.origin}${digests === null ? "" : "; it is for this file"}`,
+      json: {
+        ok: true,
+        entry: entry as never,
+        index: verified.index,
+        size: verified.checkpoint.size,
+        origin: verified.checkpoint.origin,
+      },
+    };
+  } catch (cause) {
+    if (!(cause instanceof SigningError)) throw cause;
+    throw new CliError("cli/verify-failed", cause.message, { code: cause.code }, { cause });
+  }
+}
+
+async function receiptKey(call: Call, receipt: Uint8Array): Promise<NoteKey> {
+  const { context } = call;
+  const given = call.text("log-key");
+  if (given !== undefined) return parseNoteKey(given);
+  const service = call.text("service") ?? context.world.env["UPKEEP_SERVICE"];
+  if (service === undefined) return (await where(call)).key;
+  const { signers } = parseDescription(await context.disk.read(resolve(service), MAX_DESCRIPTION));
+  const text = fromUtf8(receipt);
+  const keys = signers.map((signer) => parseNoteKey(signer.log));
+  // The name in the receipt only chooses among keys that are trusted anyway.
+  return keys.find((key) => text.includes(`\n\u2014 ${key.name} `)) ?? keys[0]!;
+}
+
+async function scan(call: Call, folder: string, seen: (bytes: Uint8Array, n: number) => void): Promise<void> {
+  const { disk } = call.context;
+  let n = 0;
+  for (const first of await segmentsOf(disk, folder)) {
+    for (const bytes of splitLines(await readSegment(disk, folder, first)).lines) seen(bytes, n++);
+  }
+}
+
+/** One entry as one line for people. */
+export function sentence(entry: AuditEntry): string {
+  const head = `${entry.n}  ${entry.time}  ${entry.kind}`;
+  switch (entry.kind) {
+    case "session":
+      return `${head}  ${entry.outcome}  ${entry.user || "-"}  ${entry.method}  from ${entry.address}${entry.reason === "" ? "" : `  (${entry.reason})`}`;
+    case "denied":
+      return `${head}  ${entry.user}  ${entry.certificate}  ${entry.file}  ${entry.digest}  (${entry.reasons.join("; ")})`;
+    case "pending":
+      return `${head}  ${entry.user}  ${entry.certificate}  ${entry.file}  ${entry.digest}  needs ${entry.needed}`;
+    case "intent":
+      return `${head}  ${entry.user}  ${entry.certificate}  ${entry.operation}  ${entry.file}  ${entry.digest}  from ${entry.address}${entry.approvals.length === 0 ? "" : `  approved by ${entry.approvals.map((a) => a.split(":")[0]!).join(", ")}`}`;
+    case "result":
+      return `${head}  ${entry.user}  ${entry.certificate}  ${entry.operation}  ${entry.file}  ${entry.digest}  signature ${entry.signatureSha256}`;
+    case "approval":
+      return `${head}  ${entry.user}  ${entry.decision}  ${entry.subject}`;
+    case "failed":
+      return `${head}  intent ${entry.intent}  ${entry.code}  ${entry.reason}`;
+    case "abandoned":
+      return `${head}  intent ${entry.intent}`;
+    case "start":
+      return `${head}  ${entry.signer}  configuration ${entry.config}`;
+    case "config":
+      return `${head}  configuration ${entry.config}`;
+    case "session-end":
+      return `${head}  ${entry.session}  (${entry.reason})`;
+    case "stop":
+      return head;
+  }
+}

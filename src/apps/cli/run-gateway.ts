@@ -1,0 +1,73 @@
+// What the verbs of `gateway` do.
+
+import { generateKeyPairSync } from "node:crypto";
+import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
+import { sha256Hex } from "../../core/digest.ts";
+import { exists, makeDirectories, writeAtomic } from "../../core/disk.ts";
+import { SigningError } from "../../signing/errors.ts";
+import { appendTable } from "../../signing/config-text.ts";
+import { parseGatewayConfig } from "../../signing/gateway-config.ts";
+import type { Call, Result } from "./command.ts";
+import { usage } from "./errors.ts";
+
+export async function gatewayInit(call: Call): Promise<Result> {
+  const { disk, data } = call.context;
+  const folder = `${data}/gateway`;
+  if (await exists(disk, `${folder}/gateway.toml`)) {
+    throw new SigningError("signing/exists", `There is a gateway in ${folder} already.`, { folder });
+  }
+  await makeDirectories(disk, folder, 0o700);
+  const { privateKey, publicKey } = generateKeyPairSync("ed25519");
+  await writeAtomic(
+    disk,
+    `${folder}/identity.pem`,
+    toUtf8(String(privateKey.export({ type: "pkcs8", format: "pem" }))),
+    0o600,
+  );
+  const spki = sha256Hex(new Uint8Array(publicKey.export({ type: "spki", format: "der" })));
+  const signers = call.list("signer").map(parseSigner);
+  const text = `# Configuration of the gateway; see docs/operate/signing-service.md.
+version = 1
+
+[listen]
+clients = "${call.needed("clients")}"
+signers = "${call.needed("signers")}"
+${signers.map(({ name, spki }) => `\n[signers.${name}]\nspki = "${spki}"\n`).join("")}${signers.length === 0 ? "\n[signers]\n" : ""}`;
+  parseGatewayConfig(text, "gateway.toml");
+  await writeAtomic(disk, `${folder}/gateway.toml`, toUtf8(text), 0o600);
+  return { text: `gateway in ${folder}\nidentity ${spki}`, json: { folder, spki } };
+}
+
+export async function gatewayAdd(call: Call): Promise<Result> {
+  const { disk, data } = call.context;
+  const path = `${data}/gateway/gateway.toml`;
+  const { name, spki } = parseSigner(call.argument(0));
+  const text = appendTable(fromUtf8(await disk.read(path, 1024 * 1024)), ["signers", name], { spki });
+  parseGatewayConfig(text, path);
+  await writeAtomic(disk, path, toUtf8(text), 0o600);
+  return {
+    text: `The signer ${name} may connect; a running gateway reads it on SIGHUP.`,
+    json: { name, spki },
+  };
+}
+
+export async function gatewayRun(call: Call): Promise<Result> {
+  const { context } = call;
+  const { runGateway } = await import("../gateway/main.ts");
+  await runGateway({
+    folder: `${context.data}/gateway`,
+    signal: context.signal,
+    ready: ({ clients, signers }) => {
+      if (context.json) context.world.stdout.write(`${JSON.stringify({ ready: true, clients, signers })}\n`);
+      else context.note(`gateway is ready: clients on port ${clients}, signers on port ${signers}`);
+    },
+  });
+  return { text: "", json: { stopped: true } };
+}
+
+function parseSigner(text: string): { readonly name: string; readonly spki: string } {
+  const match = /^([a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?)=([0-9a-f]{64})$/.exec(text);
+  if (match === null)
+    throw usage(`"${text.slice(0, 120)}" is not of the form name=spki.`, "upkeep signer init prints both.");
+  return { name: match[1]!, spki: match[2]! };
+}

@@ -1,0 +1,339 @@
+// What the verbs of `signer` do: making, running, checking and describing one.
+
+import { createPrivateKey, generateKeyPairSync, type KeyObject } from "node:crypto";
+import { resolve } from "node:path";
+import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
+import { sha256Hex } from "../../core/digest.ts";
+import { exists, makeDirectories, writeAtomic, type Disk } from "../../core/disk.ts";
+import { DAY, formatInstant } from "../../core/instant.ts";
+import type { Random } from "../../core/random.ts";
+import { fromBase64 } from "../../core/bytes.ts";
+import { jsonLog } from "../../io/log.ts";
+import { openKey, parseSealedKey, type Unlock } from "../../signing/custody.ts";
+import {
+  formatSealed,
+  lockWithPassphrase,
+  lockWithShares,
+  parseUnlock,
+  sealKey,
+  unlockSecret,
+  wrappingKey,
+} from "../../signing/custody.ts";
+import { formatNoteKey, noteKeyFromSpki } from "../../signing/audit/note.ts";
+import { formatDescription, parseDescription, MAX_DESCRIPTION } from "../../signing/description.ts";
+import { SigningError } from "../../signing/errors.ts";
+import { formatShare, parseShare, type Share } from "../../signing/shamir.ts";
+import {
+  IDENTITY_KEY,
+  loadSettings,
+  LOG_KEY,
+  logOrigin,
+  signerFolder,
+  type SignerFolder,
+} from "../signer/settings.ts";
+import type { Call, Result } from "./command.ts";
+import { usage } from "./errors.ts";
+import { columns } from "./style.ts";
+
+export async function signerInit(call: Call): Promise<Result> {
+  const { context } = call;
+  const { disk, random } = context;
+  const folder = signerFolder(context.data);
+  const name = call.needed("name");
+  if (await exists(disk, folder.config)) {
+    throw new SigningError("signing/exists", `There is a signer in ${folder.root} already.`, {
+      folder: folder.root,
+    });
+  }
+  for (const sub of ["", "/keys", "/certificates", "/audit"])
+    await makeDirectories(disk, `${folder.root}${sub}`, 0o700);
+  const secret = random.bytes(32);
+  const { unlock, shares } = await lock(call, secret);
+  const sealed = async (key: string): Promise<string> => {
+    const { privateKey, publicKey } = generateKeyPairSync("ed25519");
+    const spki = new Uint8Array(publicKey.export({ type: "spki", format: "der" }));
+    await writeSealedKey(disk, folder, secret, key, privateKey, spki, random);
+    return key === LOG_KEY ? formatNoteKey(noteKeyFromSpki(logOrigin(name), spki)) : sha256Hex(spki);
+  };
+  const spki = await sealed(IDENTITY_KEY);
+  const log = await sealed(LOG_KEY);
+  await writeAtomic(disk, folder.unlock, formatSealed(unlock), 0o600);
+  const written: string[] = [];
+  for (const share of shares) {
+    const path = `${resolve(call.needed("share-folder"))}/share-${share.index}.txt`;
+    await writeAtomic(disk, path, toUtf8(`${formatShare(share)}\n`), 0o600);
+    written.push(path);
+  }
+  const gateways = call.list("gateway").map(parseGateway);
+  // Last: a folder without it is no signer, so a crash before this leaves nothing half-made.
+  await writeAtomic(disk, folder.config, toUtf8(template(name, gateways)), 0o600);
+  secret.fill(0);
+  return {
+    text: [
+      `signer ${name} in ${folder.root}`,
+      `identity ${spki}`,
+      `log ${log}`,
+      ...(written.length > 0
+        ? [`shares ${written.join(" ")}`, "Give each share to another person, then delete the files."]
+        : []),
+      `Let it connect: upkeep gateway add ${name}=${spki}`,
+    ].join("\n"),
+    json: { name, folder: folder.root, spki, log, shares: written },
+  };
+}
+
+async function lock(
+  call: Call,
+  secret: Uint8Array,
+): Promise<{ readonly unlock: Unlock; readonly shares: readonly Share[] }> {
+  const { context } = call;
+  const split = call.text("shares");
+  if (split !== undefined) {
+    const match = /^(\d+)\/(\d+)$/.exec(split);
+    if (match === null) throw usage("--shares is written m/n, such as 2/3.");
+    call.needed("share-folder");
+    return lockWithShares(secret, Number(match[1]), Number(match[2]), context.random);
+  }
+  const passphrase = await context.secret({
+    what: "New unlock passphrase",
+    env: "UPKEEP_UNLOCK",
+    file: call.text("passphrase-file"),
+    option: "--passphrase-file",
+    twice: true,
+  });
+  return { unlock: await lockWithPassphrase(secret, toUtf8(passphrase), context.random), shares: [] };
+}
+
+/** Passphrase or shares, as the signer was made. */
+async function unlocking(
+  call: Call,
+  unlock: Unlock,
+): Promise<{ passphrase?: Uint8Array; shares?: readonly Share[] }> {
+  const { context } = call;
+  if (unlock.kind === "passphrase") {
+    const passphrase = await context.secret({
+      what: "Unlock passphrase",
+      env: "UPKEEP_UNLOCK",
+      file: call.text("passphrase-file"),
+      option: "--passphrase-file",
+    });
+    return { passphrase: toUtf8(passphrase) };
+  }
+  const shares: Share[] = [];
+  for (const file of call.list("share-file")) {
+    shares.push(parseShare(fromUtf8(await context.disk.read(resolve(file), 4096))));
+  }
+  while (shares.length < unlock.needed) {
+    const text = await context.secret({
+      what: `Operator share ${shares.length + 1} of ${unlock.needed}`,
+      env: "UPKEEP_SHARE",
+      option: "--share-file",
+    });
+    shares.push(parseShare(text));
+    if (context.world.env["UPKEEP_SHARE"] !== undefined) break;
+  }
+  return { shares };
+}
+
+/** The unlock secret, for commands that seal something. Errors: `signing/locked`. */
+export async function unlocked(call: Call, folder: SignerFolder): Promise<Uint8Array> {
+  const unlock = await readUnlock(call.context.disk, folder);
+  return unlockSecret(unlock, await unlocking(call, unlock));
+}
+
+async function readUnlock(disk: Disk, folder: SignerFolder): Promise<Unlock> {
+  if (!(await exists(disk, folder.unlock))) {
+    throw new SigningError(
+      "signing/not-found",
+      `There is no signer in ${folder.root}.`,
+      { folder: folder.root },
+      {
+        hint: 'Make one with "upkeep signer init".',
+      },
+    );
+  }
+  return parseUnlock(await disk.read(folder.unlock, 64 * 1024));
+}
+
+export async function signerRun(call: Call): Promise<Result> {
+  const { context } = call;
+  const folder = signerFolder(context.data);
+  const settings = await loadSettings(context.disk, folder);
+  const unlock = await unlocking(call, await readUnlock(context.disk, folder));
+  // Children and their children must not inherit it, nor /proc show it any longer.
+  delete process.env["UPKEEP_UNLOCK"];
+  delete process.env["UPKEEP_SHARE"];
+  const { runSigner } = await import("../signer/main.ts");
+  await runSigner({
+    data: context.data,
+    unlock,
+    say: jsonLog(context.clock),
+    signal: context.signal,
+    ready: ({ entries }) => {
+      const { name } = settings.config.service;
+      if (context.json)
+        context.world.stdout.write(`${JSON.stringify({ ready: true, signer: name, entries })}\n`);
+      else context.note(`signer ${name} is ready; its log has ${entries} entries`);
+    },
+  });
+  return { text: "", json: { stopped: true } };
+}
+
+export async function signerCheck(call: Call): Promise<Result> {
+  const { context } = call;
+  const settings = await loadSettings(context.disk, signerFolder(context.data));
+  const { config, certificates } = settings;
+  const rows = Object.entries(config.certificates).map(([name, certificate]) => {
+    const leaf = certificates.get(name)?.chain[0];
+    const days = leaf === undefined ? null : Math.floor((leaf.notAfter - context.clock.now()) / DAY);
+    const alarm =
+      !certificate.disabled && (days === null || certificate["alarm-days"].some((limit) => days <= limit));
+    return {
+      name,
+      key: certificate.key,
+      disabled: certificate.disabled,
+      expires: leaf === undefined ? null : formatInstant(leaf.notAfter),
+      days,
+      alarm,
+    };
+  });
+  return {
+    text: [
+      `${Object.keys(config.users).length} users, ${Object.keys(config.keys).length} keys, ${rows.length} certificates: the configuration is good`,
+      ...(rows.length === 0
+        ? []
+        : [
+            columns([
+              ["CERTIFICATE", "KEY", "EXPIRES", "STATE"],
+              ...rows.map((row) => [
+                row.name,
+                row.key,
+                row.expires ?? "-",
+                row.disabled
+                  ? "disabled"
+                  : row.days === null
+                    ? "not imported"
+                    : row.days < 0
+                      ? "expired"
+                      : row.alarm
+                        ? `expires in ${row.days} days`
+                        : "good",
+              ]),
+            ]),
+          ]),
+    ].join("\n"),
+    json: { config: settings.sha256, certificates: rows },
+    exit: rows.some((row) => row.alarm) ? 4 : 0,
+  };
+}
+
+export async function signerDescribe(call: Call): Promise<Result> {
+  const { context } = call;
+  const folder = signerFolder(context.data);
+  const { config } = await loadSettings(context.disk, folder);
+  const { name } = config.service;
+  const spkiOf = async (key: string): Promise<Uint8Array> =>
+    fromBase64(parseSealedKey(await context.disk.read(folder.key(key), 64 * 1024)).spki ?? "");
+  const others = [];
+  for (const file of call.list("add"))
+    others.push(parseDescription(await context.disk.read(resolve(file), MAX_DESCRIPTION)));
+  const description = {
+    version: 1 as const,
+    gateways: [
+      ...call.list("gateway").map(parseGateway),
+      ...others.flatMap((other) => other.gateways),
+    ].filter((gateway, i, all) => all.findIndex((other) => other.address === gateway.address) === i),
+    signers: [
+      {
+        name,
+        spki: sha256Hex(await spkiOf(IDENTITY_KEY)),
+        log: formatNoteKey(noteKeyFromSpki(logOrigin(name), await spkiOf(LOG_KEY))),
+      },
+      ...others.flatMap((other) => other.signers),
+    ],
+  };
+  if (description.gateways.length === 0)
+    throw usage("Name the gateways with --gateway host:port=spki, as clients reach them.");
+  const text = formatDescription(parseDescription(toUtf8(formatDescription(description))));
+  return { text: text.trimEnd(), json: description };
+}
+
+export async function signerIdentity(call: Call): Promise<Result> {
+  const { disk } = call.context;
+  const path = resolve(call.argument(0));
+  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
+  const file = await disk.open(path, "create", 0o600);
+  try {
+    await file.write(0, toUtf8(String(privateKey.export({ type: "pkcs8", format: "pem" }))));
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  const spki = sha256Hex(new Uint8Array(publicKey.export({ type: "spki", format: "der" })));
+  return { text: spki, json: { file: path, spki } };
+}
+
+export async function signerUnits(call: Call): Promise<Result> {
+  const { systemdUnit } = await import("../signer/units.ts");
+  const program = call.argument(0);
+  if (program !== "signer" && program !== "gateway") throw usage("There are units for signer and gateway.");
+  const text = systemdUnit(program);
+  return { text: text.trimEnd(), json: { program, unit: text } };
+}
+
+/** Seals a key and writes its file; refuses a name that is taken. */
+export async function writeSealedKey(
+  disk: Disk,
+  folder: SignerFolder,
+  secret: Uint8Array,
+  name: string,
+  privateKey: KeyObject,
+  spki: Uint8Array,
+  random: Random,
+): Promise<void> {
+  if (await exists(disk, folder.key(name)))
+    throw new SigningError("signing/exists", `There is a key ${name} already.`, { key: name });
+  const plain = new Uint8Array(privateKey.export({ type: "pkcs8", format: "der" }));
+  const key = sealKey(wrappingKey(secret, name), { name, holds: "pkcs8", spki, plain }, random);
+  plain.fill(0);
+  await writeAtomic(disk, folder.key(name), formatSealed(key), 0o600);
+}
+
+/** The private key of a sealed file, for a certificate request; never leaves this process. */
+export async function openSealedKey(
+  disk: Disk,
+  folder: SignerFolder,
+  secret: Uint8Array,
+  name: string,
+): Promise<KeyObject> {
+  const sealed = parseSealedKey(await disk.read(folder.key(name), 64 * 1024));
+  const plain = openKey(wrappingKey(secret, name), sealed);
+  try {
+    return createPrivateKey({ key: Buffer.from(plain), format: "der", type: "pkcs8" });
+  } finally {
+    plain.fill(0);
+  }
+}
+
+export function parseGateway(text: string): { readonly address: string; readonly spki: string } {
+  const match = /^(\S+:\d{1,5})=([0-9a-f]{64})$/.exec(text);
+  if (match === null)
+    throw usage(
+      `"${text.slice(0, 120)}" is not of the form host:port=spki.`,
+      "upkeep gateway init prints the gateway's spki.",
+    );
+  return { address: match[1]!, spki: match[2]! };
+}
+
+function template(
+  name: string,
+  gateways: readonly { readonly address: string; readonly spki: string }[],
+): string {
+  return `# Configuration of the signer. The format is described in docs/operate/signing-service.md.
+# It is read at the start and whenever it changes; a fault is named with its line and changes nothing.
+version = 1
+
+[service]
+name = "${name}"
+${gateways.length === 0 ? "gateways = []\n" : `gateways = [\n${gateways.map(({ address, spki }) => `  { address = "${address}", spki = "${spki}" },\n`).join("")}]\n`}`;
+}

@@ -1,0 +1,107 @@
+// Signing in to the signing service with what options and environment give.
+
+import { createPrivateKey, generateKeyPairSync } from "node:crypto";
+import { resolve } from "node:path";
+import { fromUtf8 } from "../../core/bytes.ts";
+import { isJsonObject, type Json } from "../../core/json.ts";
+import { identityOf } from "../../io/pinned-tls.ts";
+import { SigningClient } from "../../io/signing-client.ts";
+import { MAX_DESCRIPTION, parseDescription, type ServiceDescription } from "../../signing/description.ts";
+import type { SignIn } from "../../signing/protocol.ts";
+import type { Call } from "./command.ts";
+import { CliError, usage } from "./errors.ts";
+import { readSecretFile } from "./secret.ts";
+
+export type OpenService = { readonly client: SigningClient; readonly service: ServiceDescription };
+
+export async function openService(call: Call): Promise<OpenService> {
+  const { context } = call;
+  const { env } = context.world;
+  const file = call.text("service") ?? env["UPKEEP_SERVICE"];
+  if (file === undefined) throw usage("Which signing service? Give --service or UPKEEP_SERVICE.");
+  const service = parseDescription(await context.disk.read(resolve(file), MAX_DESCRIPTION));
+  const keyFile = call.text("identity") ?? env["UPKEEP_IDENTITY"];
+  const key =
+    keyFile === undefined
+      ? generateKeyPairSync("ec", { namedCurve: "prime256v1" }).privateKey
+      : createPrivateKey(fromUtf8(await ownFile(call, resolve(keyFile))));
+  const identity = await identityOf(key, context.clock, context.random);
+  const client = new SigningClient(
+    { clock: context.clock, random: context.random },
+    {
+      service,
+      identity,
+      signIn: () => signIn(call, identity.spki, keyFile !== undefined),
+      patience: (call.whole("patience", 0, 86_400) ?? 300) * 1000,
+      signal: context.signal,
+    },
+  );
+  return { client, service };
+}
+
+async function signIn(call: Call, spki: string, hasKey: boolean): Promise<SignIn> {
+  const { context } = call;
+  const { env } = context.world;
+  const user = call.text("user");
+  if (user !== undefined) {
+    const password = await context.secret({
+      what: `Password of ${user}`,
+      env: "UPKEEP_PASSWORD",
+      file: call.text("password-file"),
+      option: "--password-file",
+    });
+    const code = await context.secret({ what: "One-time code", env: "UPKEEP_CODE", option: "UPKEEP_CODE" });
+    return { method: "password", user, password, code };
+  }
+  const tokenFile = call.text("oidc-token-file");
+  const token =
+    tokenFile === undefined
+      ? env["UPKEEP_OIDC_TOKEN"]
+      : await readSecretFile(context.disk, resolve(tokenFile));
+  if (token !== undefined && token !== "") return { method: "oidc", token };
+  const audience = call.text("oidc-audience");
+  if (audience !== undefined) return { method: "oidc", token: await githubToken(env, `${audience}#${spki}`) };
+  if (!hasKey) {
+    throw usage("Who are you? Give --identity, --user, or an identity token in UPKEEP_OIDC_TOKEN.");
+  }
+  return { method: "key" };
+}
+
+/** GitHub Actions hands out identity tokens for any audience, so this one names the key of this very run. */
+async function githubToken(
+  env: { readonly [name: string]: string | undefined },
+  audience: string,
+): Promise<string> {
+  const [url, bearer] = [env["ACTIONS_ID_TOKEN_REQUEST_URL"], env["ACTIONS_ID_TOKEN_REQUEST_TOKEN"]];
+  if (url === undefined || bearer === undefined) {
+    throw usage(
+      "--oidc-audience works in GitHub Actions with the permission id-token: write; elsewhere give the token itself.",
+    );
+  }
+  const response = await fetch(`${url}&audience=${encodeURIComponent(audience)}`, {
+    headers: { authorization: `Bearer ${bearer}` },
+    signal: AbortSignal.timeout(20_000),
+  });
+  const body = (await response.json()) as Json;
+  if (!isJsonObject(body) || typeof body["value"] !== "string") {
+    throw new CliError("cli/no-secret", "The pipeline's token service gave no token.", {
+      status: response.status,
+    });
+  }
+  return body["value"];
+}
+
+/** A private key that others may read is not used. */
+async function ownFile(call: Call, path: string): Promise<Uint8Array> {
+  const { disk } = call.context;
+  const { mode } = await disk.stat(path);
+  if ((mode & 0o077) !== 0) {
+    throw new CliError(
+      "cli/no-secret",
+      `${path} may be read by others, so it is not used.`,
+      { path },
+      { hint: `chmod 600 ${path}` },
+    );
+  }
+  return disk.read(path, 64 * 1024);
+}

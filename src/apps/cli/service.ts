@@ -1,0 +1,108 @@
+// The noun `service`: a client's side of the signing service.
+
+import type { NounSpec, OptionSpec } from "./command.ts";
+
+export const SERVICE_OPTIONS: readonly OptionSpec[] = [
+  { flags: "--service <file>", about: "the service description (else UPKEEP_SERVICE)" },
+  {
+    flags: "--identity <file>",
+    about: "private key of this machine (else UPKEEP_IDENTITY, else one for this run)",
+  },
+  {
+    flags: "--user <name>",
+    about:
+      "sign in as this person; the password comes from UPKEEP_PASSWORD or --password-file, the code from UPKEEP_CODE, or both are asked for",
+  },
+  { flags: "--password-file <file>", about: "the password is the first line of this file" },
+  { flags: "--oidc-token-file <file>", about: "sign in with this identity token (else UPKEEP_OIDC_TOKEN)" },
+  { flags: "--oidc-audience <name>", about: "ask GitHub Actions for a token bound to this run's key" },
+  { flags: "--patience <seconds>", about: "how long to try through broken connections", default: "300" },
+];
+
+export const serviceNoun: NounSpec = {
+  name: "service",
+  about: "have files signed by the signing service",
+  commands: [
+    {
+      name: "sign",
+      about: "sign files: Windows programs, ELF programs, or any file with a signature beside it",
+      details:
+        "Only digests travel. One line per file; ends with 0 if all are signed, 4 if some wait for approval, else with the code of the\nfirst failure. The same --request-id again is never signed twice.",
+      arguments: [{ name: "<file...>", about: "the files; @list names a file with one name a line" }],
+      options: [
+        ...SERVICE_OPTIONS,
+        { flags: "--cert <name>", about: "which certificate", required: true },
+        {
+          flags: "--as <format>",
+          about: "auto, detached or raw",
+          choices: ["auto", "detached", "raw"],
+          default: "auto",
+        },
+        { flags: "--purpose <word>", about: "raw: what the bytes are, such as tuf/targets" },
+        { flags: "--scheme <scheme>", about: "raw: the signature scheme, by default the key's" },
+        {
+          flags: "--hash <name>",
+          about: "sha256, sha384 or sha512",
+          choices: ["sha256", "sha384", "sha512"],
+        },
+        { flags: "--product <name>", about: "ELF: product in the manifest" },
+        { flags: "--release-version <version>", about: "ELF: version in the manifest" },
+        { flags: "--release-number <n>", about: "ELF: number that grows with each release" },
+        { flags: "--channel <name>", about: "ELF: channel in the manifest" },
+        { flags: "--description <text>", about: "Windows: what it is (/d)" },
+        { flags: "--url <url>", about: "Windows: where to read more (/du)" },
+        { flags: "--timestamp", about: "with a timestamp of the service's authorities" },
+        { flags: "--page-hashes", about: "Windows: with page hashes" },
+        { flags: "--replace", about: "replace a signature that is there" },
+        { flags: "--append", about: "add to a signature that is there" },
+        { flags: "--receipts <folder>", about: "where to write receipts, by default beside the files" },
+        { flags: "--one-release", about: "all files as one release: one approval covers them" },
+        { flags: "--leave-pending", about: "do not wait for approvals; `service wait` goes on" },
+        { flags: "--jobs <n>", about: "files at a time", default: "8" },
+        { flags: "--request-id <hex>", about: "idempotency key for one file, 32 hex digits" },
+      ],
+      examples: [
+        "upkeep service sign setup.exe --cert release --service service.json --identity build-1.pem",
+        "upkeep service sign dist/*.exe --cert release --one-release --leave-pending",
+      ],
+      run: async (call) => (await import("./run-service.ts")).serviceSign(call),
+    },
+    {
+      name: "wait",
+      about: "wait for approvals of what `service sign --leave-pending` left, and finish it",
+      arguments: [{ name: "<file...>", about: "the .pending files" }],
+      options: [
+        ...SERVICE_OPTIONS,
+        { flags: "--timeout <seconds>", about: "give up then, with exit code 4", default: "86400" },
+      ],
+      examples: ["upkeep service wait setup.exe.pending"],
+      run: async (call) => (await import("./run-service.ts")).serviceWait(call),
+    },
+    {
+      name: "pending",
+      about: "list requests that wait for approval",
+      options: SERVICE_OPTIONS,
+      examples: ["upkeep service pending --user alice"],
+      run: async (call) => (await import("./run-service.ts")).servicePending(call),
+    },
+    {
+      name: "approve",
+      about: "approve a request, or a whole release, after looking at it with `service pending`",
+      arguments: [{ name: "<subject>", about: "request id, request hash or release root" }],
+      options: [
+        ...SERVICE_OPTIONS,
+        { flags: "--reject", about: "say no instead" },
+        { flags: "--hours <n>", about: "how long the approval is good", default: "8" },
+      ],
+      examples: ["upkeep service approve 5f0c1e... --user alice"],
+      run: async (call) => (await import("./run-service.ts")).serviceApprove(call),
+    },
+    {
+      name: "certificates",
+      about: "list the certificates that you may use",
+      options: SERVICE_OPTIONS,
+      examples: ["upkeep service certificates --json"],
+      run: async (call) => (await import("./run-service.ts")).serviceCertificates(call),
+    },
+  ],
+};

@@ -1,0 +1,222 @@
+// The noun `signer`: the machine that guards the keys.
+
+import type { NounSpec, OptionSpec } from "./command.ts";
+
+const UNLOCK: readonly OptionSpec[] = [
+  {
+    flags: "--passphrase-file <file>",
+    about: "the unlock passphrase is the first line of this file (else UPKEEP_UNLOCK, else asked for)",
+  },
+  {
+    flags: "--share-file <file>",
+    about: "a file with one operator share; repeat it until there are enough",
+    repeat: true,
+  },
+];
+
+export const signerNoun: NounSpec = {
+  name: "signer",
+  about: "guard signing keys and sign by policy",
+  commands: [
+    {
+      name: "init",
+      about: "make a signer: its identity, its audit log key, an empty configuration",
+      details:
+        "Everything secret is sealed under one unlock secret, which exists only under a passphrase or as operator shares:\na copy of the data folder signs nothing.",
+      options: [
+        { flags: "--name <name>", about: "what the signer is called", default: "signer" },
+        {
+          flags: "--gateway <host:port=spki>",
+          about: "a gateway's signer port and key; may be repeated",
+          repeat: true,
+        },
+        { flags: "--passphrase-file <file>", about: "the unlock passphrase is the first line of this file" },
+        {
+          flags: "--shares <m/n>",
+          about: "split the unlock secret among n operators, m of whom start the signer",
+        },
+        { flags: "--share-folder <folder>", about: "where to write the shares, one file each" },
+      ],
+      examples: [
+        "upkeep signer init --name signer-1 --gateway gw.example:7444=4f0c...",
+        "upkeep signer init --shares 2/3 --share-folder /media/ceremony",
+      ],
+      run: async (call) => (await import("./run-signer.ts")).signerInit(call),
+    },
+    {
+      name: "run",
+      about: "unlock, connect to the gateways and sign until stopped",
+      details: "Reloads its configuration when the file changes and on SIGHUP; running sessions go on.",
+      options: UNLOCK,
+      examples: ["upkeep signer run --passphrase-file /run/credentials/upkeep-signer.service/unlock"],
+      run: async (call) => (await import("./run-signer.ts")).signerRun(call),
+    },
+    {
+      name: "check",
+      about: "check configuration and certificates as a start would, and show what expires",
+      details:
+        "Ends with 3 and the line of the fault if a start would be refused, with 4 if a certificate needs attention.",
+      examples: ["upkeep signer check"],
+      run: async (call) => (await import("./run-signer.ts")).signerCheck(call),
+    },
+    {
+      name: "describe",
+      about: "print the service description that clients are given",
+      details: "Nothing in it is secret, but clients trust it: hand it over as you would a root certificate.",
+      options: [
+        {
+          flags: "--gateway <host:port=spki>",
+          about: "a gateway's client port and key; may be repeated",
+          repeat: true,
+        },
+        {
+          flags: "--add <file>",
+          about: "also the signers of this description; may be repeated",
+          repeat: true,
+        },
+      ],
+      examples: ["upkeep signer describe --gateway gw.example:7443=4f0c... > service.json"],
+      run: async (call) => (await import("./run-signer.ts")).signerDescribe(call),
+    },
+    {
+      name: "user",
+      about: "manage users: add, list, show, enable, disable, remove, reset",
+      arguments: [
+        { name: "<action>", about: "add, list, enable, disable, remove, reset" },
+        { name: "[name]", about: "the user" },
+      ],
+      options: [
+        {
+          flags: "--kind <kind>",
+          about: "who it is",
+          choices: ["person", "machine", "ci"],
+          default: "machine",
+        },
+        { flags: "--role <role>", about: "requester, approver or auditor; may be repeated", repeat: true },
+        {
+          flags: "--key <sha256>",
+          about: "machine: SHA-256 of its public key; person: key to approve with; may be repeated",
+          repeat: true,
+        },
+        { flags: "--expires <instant>", about: "machine: until when, such as 2027-01-01T00:00:00Z" },
+        { flags: "--issuer <name>", about: "ci: which [oidc] issuer" },
+        {
+          flags: "--claim <name=pattern>",
+          about: "ci: a claim that must fit; may be repeated",
+          repeat: true,
+        },
+        {
+          flags: "--password-file <file>",
+          about: "person: the password is the first line of this file (else UPKEEP_PASSWORD, else asked for)",
+        },
+        ...UNLOCK,
+      ],
+      examples: [
+        "upkeep signer user add build-1 --key 9f86d0...",
+        "upkeep signer user add alice --kind person --role approver",
+        "upkeep signer user add pipeline --kind ci --issuer github --claim repository=acme/app --claim ref=refs/heads/main",
+        "upkeep signer user disable alice",
+      ],
+      run: async (call) => (await import("./run-signer-admin.ts")).signerUser(call),
+    },
+    {
+      name: "key",
+      about: "manage keys: new, import, add, list, remove",
+      details:
+        "`new` makes a key here, `import` seals one from a PEM file, `add` names one that lives in a token or key service\n(its PIN or credentials come from UPKEEP_KEY_SECRET, --secret-file, or are asked for). No command gives a private key back.",
+      arguments: [
+        { name: "<action>", about: "new, import, add, list, remove" },
+        { name: "[name]", about: "the key" },
+        { name: "[file]", about: "import: the PEM file; add: a PEM file with the public key" },
+      ],
+      options: [
+        { flags: "--scheme <scheme>", about: "how it signs", default: "rsa-pkcs1v15-sha256" },
+        { flags: "--bits <n>", about: "RSA: size of a new key", default: "3072" },
+        {
+          flags: "--set <name=value>",
+          about: "add: a setting of its table, such as custody=pkcs11; may be repeated",
+          repeat: true,
+        },
+        { flags: "--secret-file <file>", about: "add: PIN or credentials" },
+        ...UNLOCK,
+      ],
+      examples: [
+        "upkeep signer key new release --scheme ecdsa-sha2-nistp256",
+        "upkeep signer key add hsm --set custody=pkcs11 --set module=/usr/lib/softhsm/libsofthsm2.so --set token=prod --set label=release",
+      ],
+      run: async (call) => (await import("./run-signer-admin.ts")).signerKey(call),
+    },
+    {
+      name: "cert",
+      about: "manage certificates: csr, import, self, list, enable, disable, remove",
+      arguments: [
+        { name: "<action>", about: "csr, import, self, list, enable, disable, remove" },
+        { name: "[name]", about: "the certificate" },
+        { name: "[file]", about: "import: PEM with the leaf and its intermediates" },
+      ],
+      options: [
+        { flags: "--key <name>", about: "which key it is for; by default the key of the same name" },
+        { flags: "--subject <name>", about: "csr, self: common name" },
+        { flags: "--days <n>", about: "self: how long", default: "365" },
+        ...UNLOCK,
+      ],
+      examples: [
+        'upkeep signer cert csr release --subject "Acme Inc." > release.csr',
+        "upkeep signer cert import release release-chain.pem",
+        "upkeep signer cert list",
+      ],
+      run: async (call) => (await import("./run-signer-admin.ts")).signerCert(call),
+    },
+    {
+      name: "policy",
+      about: "manage who may sign what with a certificate: set, show, remove",
+      arguments: [
+        { name: "<action>", about: "set, show, remove" },
+        { name: "<certificate>", about: "the certificate" },
+        { name: "[rule]", about: "name of the rule, by default: default" },
+      ],
+      options: [
+        { flags: "--user <name>", about: "who may sign; may be repeated", repeat: true },
+        {
+          flags: "--operation <kind>",
+          about: "authenticode, elf, cms or raw; may be repeated",
+          repeat: true,
+        },
+        { flags: "--format <name>", about: "pe, msi, cab, ...; may be repeated", repeat: true },
+        { flags: "--algorithm <name>", about: "sha256, sha384, sha512; may be repeated", repeat: true },
+        { flags: "--file-name <pattern>", about: "such as setup-*.exe; may be repeated", repeat: true },
+        { flags: "--purpose <pattern>", about: "raw: such as tuf/*; may be repeated", repeat: true },
+        { flags: "--timestamp <need>", about: "required or optional", choices: ["required", "optional"] },
+        { flags: "--hours <span>", about: "UTC, such as 08:00-18:00" },
+        { flags: "--day <day>", about: "mon to sun; may be repeated", repeat: true },
+        { flags: "--address <network>", about: "such as 10.0.0.0/8; may be repeated", repeat: true },
+        { flags: "--per-hour <n>", about: "at most so many signatures an hour" },
+        { flags: "--per-day <n>", about: "at most so many signatures a day" },
+        { flags: "--total <n>", about: "at most so many signatures at all" },
+        { flags: "--until <instant>", about: "the rule ends then" },
+        { flags: "--approvals <n>", about: "how many people must approve" },
+        { flags: "--approver <name>", about: "who may approve; may be repeated", repeat: true },
+      ],
+      examples: [
+        "upkeep signer policy set release --user build-1 --operation authenticode --file-name 'setup-*.exe'",
+        "upkeep signer policy set release --user alice --operation elf --approvals 2 --approver bob --approver carol",
+        "upkeep signer policy show release",
+      ],
+      run: async (call) => (await import("./run-signer-admin.ts")).signerPolicy(call),
+    },
+    {
+      name: "identity",
+      about: "make a key pair by which a client machine is known, and print what to register",
+      arguments: [{ name: "<file>", about: "where to write the private key (mode 0600)" }],
+      examples: ["upkeep signer identity build-1.pem"],
+      run: async (call) => (await import("./run-signer.ts")).signerIdentity(call),
+    },
+    {
+      name: "units",
+      about: "print a hardened systemd unit",
+      arguments: [{ name: "<program>", about: "signer or gateway" }],
+      examples: ["upkeep signer units signer > /etc/systemd/system/upkeep-signer.service"],
+      run: async (call) => (await import("./run-signer.ts")).signerUnits(call),
+    },
+  ],
+};
