@@ -55,6 +55,8 @@ export async function forEachFile(
   const { context } = call;
   const jobs = call.whole("jobs", 1, 64) ?? 1;
   const outcomes: (Outcome | undefined)[] = files.map(() => undefined);
+  // Ctrl-C: what is begun is finished, nothing new is begun, and no half-written file stays behind.
+  const { signal } = context;
   let next = 0;
   let printed = 0;
   const print = (): void => {
@@ -66,7 +68,7 @@ export async function forEachFile(
     }
   };
   const worker = async (): Promise<void> => {
-    while (next < files.length) {
+    while (next < files.length && !signal.aborted) {
       const i = next++;
       const file = files[i]!;
       outcomes[i] = await work(file).catch((error: unknown) => failed(call, file, error));
@@ -74,6 +76,7 @@ export async function forEachFile(
     }
   };
   await Promise.all(Array.from({ length: Math.min(jobs, files.length) }, worker));
+  if (signal.aborted) throw signal.reason;
   const exits = outcomes.map((outcome) => outcome?.exit ?? EXIT.ok);
   const bad = exits.filter((exit) => exit !== EXIT.ok);
   const same = bad.every((exit) => exit === bad[0]);
