@@ -79,18 +79,19 @@ export async function forEachFile(
   if (signal.aborted) throw signal.reason;
   const exits = outcomes.map((outcome) => outcome?.exit ?? EXIT.ok);
   const bad = exits.filter((exit) => exit !== EXIT.ok);
-  const same = bad.every((exit) => exit === bad[0]);
-  const exit =
-    bad.length === 0
-      ? EXIT.ok
-      : same && (files.length === 1 || bad[0] === EXIT["verify-failed"])
-        ? bad[0]!
-        : EXIT.failed;
+  const exit = exitOfAll(bad, files.length);
   if (files.length > 1)
     context.note(
       `${files.length - bad.length} of ${files.length} files done${bad.length === 0 ? "" : `, ${bad.length} failed`}`,
     );
   return { streamed: true, exit };
+}
+
+/** One file speaks for itself; among several, "does not verify" outweighs "some failed". */
+function exitOfAll(bad: readonly number[], files: number): number {
+  if (bad.length === 0) return EXIT.ok;
+  if (bad.includes(EXIT["verify-failed"])) return EXIT["verify-failed"];
+  return files === 1 ? bad[0]! : EXIT.failed;
 }
 
 function failed(call: Call, file: string, error: unknown): Outcome {
