@@ -61,7 +61,7 @@ function run(command: string, ...args: readonly string[]): Said {
 }
 
 const KEYS = ["--cert", "chain.pem", "--key", "key.pem"];
-const IDENTITY = ["--product", "app", "--product-version", "1.4.0", "--release-number", "17"];
+const IDENTITY = ["--product", "app", "--release-version", "1.4.0", "--release-number", "17"];
 const ROOT = ["--root", "root.pem"];
 
 const codes = (said: Said): string =>
