@@ -39,7 +39,9 @@ export async function verify(call: Call): Promise<Result> {
     return (await import("./run-verify.ts")).verifyListed(call, first);
   }
   const policy = await policyOf(call);
-  return forEachFile(call, expandFiles(words), (file) => verifyFile(call, file, policy));
+  return forEachFile(call, expandFiles(words), (file) =>
+    verifyFile(call, file, policy).catch((error: unknown) => unverifiable(call, file, error)),
+  );
 }
 
 function isFolder(path: string): boolean {
@@ -86,6 +88,28 @@ async function verifyFile(call: Call, file: string, policy: VerifyPolicy): Promi
     };
   });
 }
+
+/** A file whose structure is broken does not verify; that it could not be opened, or is of an unknown kind, is another matter. */
+function unverifiable(call: Call, file: string, error: unknown): Outcome {
+  const broken = error instanceof ArtifactError && BROKEN.has(error.code);
+  if (!broken) throw error;
+  return {
+    text: `${call.context.style.bad("✗")} ${file}: ${error.message} (${error.code})`,
+    json: { file, ok: false, valid: false, error: error.toJSON() },
+    exit: EXIT["verify-failed"],
+  };
+}
+
+const BROKEN: ReadonlySet<string> = new Set([
+  "artifact/malformed",
+  "artifact/bad-signature",
+  "artifact/not-signed",
+  "artifact/too-large",
+  "artifact/truncated",
+  "artifact/trailing-bytes",
+  "artifact/doubled-signature",
+  "artifact/points-beyond",
+]);
 
 /** What the caller wants of the signer beyond validity. */
 function demand(call: Call, report: FileReport): FileReport {
