@@ -19,6 +19,7 @@ import { CliError, usage } from "./errors.ts";
 import { EXIT } from "./exit-codes.ts";
 import { expectation } from "./format-options.ts";
 import { expandFiles, forEachFile, type Outcome } from "./many-files.ts";
+import { verifyInCatalog } from "./run-catalog.ts";
 import { besideOf, verifyBeside } from "./run-detached.ts";
 import { layoutPicture, reportJson, reportText } from "./signature-text.ts";
 
@@ -30,6 +31,7 @@ export async function verify(call: Call): Promise<Result> {
   if (
     words.length === 1 &&
     first !== undefined &&
+    call.text("catalog") === undefined &&
     (call.text("repository") !== undefined ||
       isFolder(first) ||
       ((await isUnsignable(first)) && (await besideOf(call, first, async () => true)) === null))
@@ -59,11 +61,17 @@ async function isUnsignable(path: string): Promise<boolean> {
 
 async function verifyFile(call: Call, file: string, policy: VerifyPolicy): Promise<Outcome> {
   const { context } = call;
-  const beside = await besideOf(call, file, () => isUnsignable(file));
-  if (beside !== null) {
-    const report = demand(call, await verifyBeside(call, file, beside, policy));
+  const catalog = call.text("catalog");
+  const beside = catalog === undefined ? await besideOf(call, file, () => isUnsignable(file)) : null;
+  if (catalog !== undefined || beside !== null) {
+    const found =
+      catalog === undefined
+        ? verifyBeside(call, file, beside!, policy)
+        : verifyInCatalog(file, catalog, policy);
+    const report = demand(call, await found);
+    const title = catalog === undefined ? "signature beside the file" : `by the catalog ${catalog}`;
     return {
-      text: reportText(file, "signature beside the file", report, context.style),
+      text: reportText(file, title, report, context.style),
       json: reportJson(file, report),
       exit: report.valid ? EXIT.ok : EXIT["verify-failed"],
     };
