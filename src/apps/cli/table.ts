@@ -1,6 +1,8 @@
 // The command table: every noun and verb of the program, one row each.
 
 import { agentWithBuildNoun } from "./agent-build.ts";
+import { agentNoun } from "./agent.ts";
+import { catalogCommand } from "./catalog.ts";
 import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
 import { demoCommand } from "./demo.ts";
@@ -48,6 +50,7 @@ export const TABLE: readonly TableEntry[] = [
   timestampCommand,
   removeCommand,
   verifyCommand,
+  catalogCommand,
   serviceNoun,
   signerNoun,
   gatewayNoun,
