@@ -380,7 +380,9 @@ export class Agent {
   }
 
   async #recoverAll(byHand: boolean): Promise<void> {
-    for (const component of this.components)
+    // What only has to be started comes first: nobody waits for the probation of another.
+    const open = (component: Component): number => (component.openAttempt?.activating === true ? 1 : 0);
+    for (const component of this.components.toSorted((a, b) => open(a) - open(b)))
       await this.#guarded(component.product, () => this.#recover(component, byHand));
   }
 

@@ -6,6 +6,7 @@ import { UpkeepError } from "../core/errors.ts";
 import { RunningDigests } from "../core/digest.ts";
 import type { Artifact, ReleaseManifest } from "../release/manifest.ts";
 import { artifactFileName } from "../release/manifest.ts";
+import { PUBLISHER_ROOTS_LIMIT, PUBLISHER_ROOTS_TARGET } from "../release/target-names.ts";
 import { readCurrent, slotIsWhole, stage, switchCurrent } from "../slot/install.ts";
 import type { End, Step } from "../slot/journal-event.ts";
 import { linkTarget, slotPath } from "../slot/layout.ts";
@@ -308,7 +309,11 @@ class Runner {
         { target: this.#plan().artifact.target },
       );
     }
-    await verifyPublisher(this.#part, publisher);
+    const { artifact, releases } = this.#plan();
+    // Whom publishers are below is TUF's to say, not this machine's.
+    const roots = await releases.document(PUBLISHER_ROOTS_TARGET, PUBLISHER_ROOTS_LIMIT);
+    const file = { path: this.#part, name: artifactFileName(artifact) };
+    await verifyPublisher(file, publisher, roots, this.#component.world.clock.now());
   }
 
   async #stage(): Promise<void> {

@@ -100,16 +100,17 @@ describe("the state of a component", () => {
 
   it("skips what was taken back until it is proven good", () => {
     const back = applyEnd(STATE, begin(), end({ end: "rolled-back", code: "process/exited" }));
-    assert.equal(skipOf(back, "b".repeat(64))?.code, "process/exited");
+    assert.equal(skipOf(back, slot("1.1.0", "b"))?.code, "process/exited");
     assert.deepEqual(back.committed, slot("1.0.0"));
+    assert.equal(skipOf(back, slot("1.1.1", "b")), undefined, "the same bytes under a newer version");
     const good = applyEnd({ ...back, applied: null }, begin(), end());
-    assert.equal(skipOf(good, "b".repeat(64)), undefined);
+    assert.equal(skipOf(good, slot("1.1.0", "b")), undefined);
   });
 
   it("skips what an operator went back from, and does not keep it as one to go back to", () => {
     const two = { ...STATE, committed: slot("1.1.0", "b"), good: [slot("1.0.0")] };
     const back = applyEnd(two, begin({ from: slot("1.1.0", "b"), to: slot("1.0.0"), manual: true }), end());
-    assert.equal(skipOf(back, "b".repeat(64))?.code, "agent/rolled-back-by-hand");
+    assert.equal(skipOf(back, slot("1.1.0", "b"))?.code, "agent/rolled-back-by-hand");
     assert.deepEqual(back.good, []);
   });
 });

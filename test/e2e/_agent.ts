@@ -75,8 +75,7 @@ export class Site {
   }
 
   /** Publishes a release of the service `shop`; `behaviour` is JavaScript that runs first. */
-  async publish(version: string, behaviour = "", options: readonly string[] = []): Promise<void> {
-    const before = this.#steered();
+  publish(version: string, behaviour = "", options: readonly string[] = []): void {
     const artifact = join(this.folder, `shop-${version}`);
     mkdirSync(join(artifact, "bin"), { recursive: true });
     const program = join(artifact, "bin/shop");
@@ -98,13 +97,6 @@ export class Site {
         ...options,
       ),
     );
-    // The server looks at its repository folder from time to time.
-    if (this.#server !== null)
-      await eventually("the server noticed", () => (this.#steered() > before ? true : null));
-  }
-
-  #steered(): number {
-    return this.serverLog.split('"fleet/steered"').length;
   }
 
   async startServer(): Promise<void> {
@@ -155,20 +147,35 @@ export class Site {
     return { ...ran, json: JSON.parse(ran.stdout === "" ? "{}" : ran.stdout) as Json };
   }
 
+  /** Checks until the server offers the version: it looks at its repository folder twice a second. */
+  updateTo(version: string): Ran & { readonly json: Json } {
+    for (let tries = 0; ; tries++) {
+      const ran = this.update();
+      if (ran.stdout.includes(`"${version}"`) || tries === 8) return ran;
+      spawnSync("sleep", ["0.3"]);
+    }
+  }
+
   /** The same in a process that kills itself at a named point, or under another program such as strace. */
   updateUntil(
+    version: string,
     point: string,
     wrapper: readonly string[] = [],
     env: Readonly<Record<string, string>> = {},
   ): Ran {
     const script = new URL("_agent-process.ts", import.meta.url).pathname;
     const [program, ...args] = [...wrapper, process.execPath, script, this.device, point];
-    const { status, signal, stdout, stderr } = spawnSync(program!, args, {
-      encoding: "utf8",
-      timeout: 60_000,
-      env: { ...process.env, ...env },
-    });
-    return { status, signal, stdout, stderr };
+    for (let tries = 0; ; tries++) {
+      const { status, signal, stdout, stderr } = spawnSync(program!, args, {
+        encoding: "utf8",
+        timeout: 60_000,
+        env: { ...process.env, ...env },
+      });
+      // An answer without the new version came before the server had seen it.
+      if (stdout === "" || stdout.includes(`"${version}"`) || tries === 8)
+        return { status, signal, stdout, stderr };
+      spawnSync("sleep", ["0.3"]);
+    }
   }
 
   startAgent(): ChildProcess {

@@ -28,7 +28,7 @@ const terminal = (version: string): readonly Json[] =>
 
 before(async () => {
   site = await Site.create();
-  await site.publish("1.0.0");
+  site.publish("1.0.0");
   await site.startServer();
   site.enroll();
 });
@@ -66,13 +66,13 @@ describe("an agent killed at each step is SAFE", () => {
     it(`killed ${point}`, async () => {
       const from = `1.${minor}.0`;
       const version = next();
-      await site.publish(version);
-      const killed = site.updateUntil(point);
+      site.publish(version);
+      const killed = site.updateUntil(version, point);
       assert.equal(killed.signal, "SIGKILL", `the point was not reached: ${killed.stdout}${killed.stderr}`);
       assert.ok(site.services().length <= 1);
       const answers = await site.ask();
       assert.ok(answers === null || answers === from || answers === version, `${answers} answers`);
-      const ran = site.update();
+      const ran = site.updateTo(version);
       assert.equal(ran.status, 0, `${ran.stdout}${ran.stderr}`);
       await assertOne(version);
       assert.deepEqual(
@@ -87,8 +87,8 @@ describe("an agent killed at each step is SAFE", () => {
       const good = `1.${minor}.0`;
       await assertOne(good);
       const bad = `1.${minor}.1`;
-      await site.publish(bad, "process.exit(7)");
-      assert.equal(site.updateUntil(point).signal, "SIGKILL");
+      site.publish(bad, "process.exit(7)");
+      assert.equal(site.updateUntil(bad, point).signal, "SIGKILL");
       const ran = site.update();
       assert.ok(ran.status === 0 || ran.status === 1, `${ran.stdout}${ran.stderr}`);
       await assertOne(good);
@@ -97,8 +97,8 @@ describe("an agent killed at each step is SAFE", () => {
         [["rolled-back", "process/exited", good]],
       );
       const version = next();
-      await site.publish(version);
-      assert.equal(site.update().status, 0);
+      site.publish(version);
+      assert.equal(site.updateTo(version).status, 0);
       await assertOne(version);
     });
   }
@@ -115,9 +115,10 @@ describe("an agent killed inside a system call is SAFE", () => {
       it(`at ${call} number ${when}`, { skip: strace ? false : "strace is not installed" }, async () => {
         const from = `1.${minor}.0`;
         const version = next();
-        await site.publish(version);
+        site.publish(version);
         // One thread for the disk, so that the count means something.
         const killed = site.updateUntil(
+          version,
           "nowhere",
           [
             "strace",
@@ -159,8 +160,12 @@ describe("the running agent", () => {
     );
     assert.deepEqual(site.services(), [pid], "no restart of a component because of its agent");
     const version = next();
-    await site.publish(version);
+    site.publish(version);
     site.ok(site.upkeep(site.operator, "fleet", "wake"));
+    await eventually("the update at a wake-up", async () => ((await site.ask()) === version ? true : null));
+    await eventually("its commit", () =>
+      JSON.stringify(site.status()).includes(`"committed":"${version}"`) ? true : null,
+    );
     await assertOne(version);
     const ran = site.update();
     assert.equal(ran.status, 0, ran.stderr);
@@ -187,8 +192,8 @@ describe("the running agent", () => {
     assert.equal(ran.status, 0, ran.stderr);
     await site.until(`1.${minor - 1}.0`);
     const version = next();
-    await site.publish(version);
-    assert.equal(site.update().status, 0);
+    site.publish(version);
+    assert.equal(site.updateTo(version).status, 0);
     await assertOne(version);
   });
 
@@ -205,14 +210,14 @@ describe("the running agent", () => {
 
   it("refuses a tampered artifact with a code, and takes the right one when it is back", async () => {
     const version = next();
-    await site.publish(version);
+    site.publish(version);
     const targets = join(site.operator, `repository/targets/products/shop/${version}`);
     const name = readdirSync(targets).find((file) => file.endsWith(".tar.gz"))!;
     const good = readFileSync(join(targets, name));
     const bad = Buffer.from(good);
     bad[bad.length >> 1]! ^= 1;
     writeFileSync(join(targets, name), bad);
-    const ran = site.update();
+    const ran = site.updateTo(version);
     assert.equal(ran.status, 3, `${ran.stdout}${ran.stderr}`);
     assert.equal(ran.json["code"], "mirror/wrong-content");
     await assertOne(`1.${minor - 1}.0`);
@@ -221,7 +226,7 @@ describe("the running agent", () => {
       ["refused"],
     );
     writeFileSync(join(targets, name), good);
-    assert.equal(site.update().status, 0);
+    assert.equal(site.updateTo(version).status, 0);
     await assertOne(version);
   });
 
@@ -232,9 +237,9 @@ describe("the running agent", () => {
     assert.ok(String(away.json["code"]).length > 0);
     await site.until(`1.${minor}.0`);
     const version = next();
-    await site.publish(version);
+    site.publish(version);
     await site.serve();
-    assert.equal(site.update().status, 0);
+    assert.equal(site.updateTo(version).status, 0);
     await assertOne(version);
     assert.equal(site.status()["reportsWaiting"], 0);
   });

@@ -3,7 +3,7 @@
 import { parse } from "smol-toml";
 import { openAgent, type Agent } from "../../agent/agent.ts";
 import { AgentError, sentenceOf } from "../../agent/errors.ts";
-import type { LogLine, VerifyPublisher, World } from "../../agent/ports.ts";
+import type { LogLine, World } from "../../agent/ports.ts";
 import { parseSettings, type Settings } from "../../agent/settings.ts";
 import { fromUtf8 } from "../../core/bytes.ts";
 import { readOrNull } from "../../core/disk.ts";
@@ -17,6 +17,7 @@ import { httpSource } from "../../io/http-source.ts";
 import type { Log } from "../../io/log.ts";
 import { thisPlatform } from "../../io/platform.ts";
 import { boundLog, logTail, rotateLog, systemProbes, systemProcesses } from "../../io/process.ts";
+import { systemPublisherVerifier } from "../../io/publisher-verifier.ts";
 import { systemRandom } from "../../io/random.ts";
 import { zipReader } from "../../io/unpack-zip.ts";
 import { below } from "../../mirror/source.ts";
@@ -28,8 +29,6 @@ import { addressOf } from "./enroll.ts";
 export type WiringOptions = {
   readonly folder: string;
   readonly log: Log;
-  /** Wall 2; null refuses every release that pins its publisher. */
-  readonly verifyPublisher?: VerifyPublisher | null;
   /** Tests stop the process at named points. */
   readonly atPoint?: (name: string) => Promise<void>;
   readonly environment?: Readonly<Record<string, string | undefined>>;
@@ -52,7 +51,7 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     logs: { rotate: rotateLog, bound: boundLog, tail: logTail },
     zip: zipReader,
     platform: thisPlatform(),
-    verifyPublisher: options.verifyPublisher ?? null,
+    verifyPublisher: systemPublisherVerifier,
     environment: options.environment ?? process.env,
     log: ({ level, event, ...facts }: LogLine) => log(level, `agent/${event}`, facts as Facts),
     atPoint: options.atPoint ?? (async () => {}),
