@@ -1,23 +1,9 @@
 // The nouns `fleet`, `device`, `token` and `report`: what an operator asks and changes while the server runs.
 
-import type { Liveness } from "../../fleet/liveness.ts";
-import type { HoldReason } from "../../message/assignment.ts";
-import type { Outcome } from "../../report/report.ts";
+import { LIVENESS } from "../../fleet/liveness.ts";
+import { HOLD_REASONS } from "../../message/hold-reasons.ts";
+import { OUTCOMES } from "../../report/outcomes.ts";
 import type { NounSpec } from "./command.ts";
-
-// Written out, because loading their rooms would slow every start of the program; fleet.test.ts compares.
-export const CHOICES = {
-  holds: [
-    "paused",
-    "not-your-turn",
-    "recalled",
-    "halted",
-    "no-release",
-    "unavailable",
-  ] satisfies HoldReason[],
-  outcomes: ["success", "failure", "rolled-back", "refused", "superseded"] satisfies Outcome[],
-  states: ["new", "online", "late", "dead", "revoked"] satisfies Liveness[],
-};
 
 const run = () => import("./run-fleet.ts");
 const limit = { flags: "--limit <n>", about: "how many to show", default: "50" };
@@ -37,11 +23,7 @@ export const fleetNoun: NounSpec = {
       ],
       options: [
         { flags: "--stay-at <version>", about: "stay at this release instead of following the channel" },
-        {
-          flags: "--hold <reason>",
-          about: "change nothing on these devices for now",
-          choices: CHOICES.holds,
-        },
+        { flags: "--hold <reason>", about: "change nothing on these devices for now", choices: HOLD_REASONS },
         { flags: "--until <time>", about: "when the hold ends, as 2026-11-21T04:00:00Z" },
       ],
       examples: [
@@ -112,7 +94,7 @@ export const deviceNoun: NounSpec = {
       about: "list devices, whether they are there, and what they run",
       options: [
         { flags: "--group <group>", about: "of this group only" },
-        { flags: "--state <state>", about: "in this state only", choices: CHOICES.states },
+        { flags: "--state <state>", about: "in this state only", choices: LIVENESS },
         limit,
       ],
       examples: ["upkeep device list", "upkeep device list --state dead --json"],
@@ -183,7 +165,7 @@ export const reportNoun: NounSpec = {
       options: [
         { flags: "--device <id>", about: "of this device" },
         { flags: "--product <product>", about: "on this product" },
-        { flags: "--outcome <outcome>", about: "with this outcome", choices: CHOICES.outcomes },
+        { flags: "--outcome <outcome>", about: "with this outcome", choices: OUTCOMES },
         limit,
       ],
       examples: ["upkeep report list", "upkeep report list --outcome rolled-back --product shop"],
