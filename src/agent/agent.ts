@@ -5,16 +5,8 @@ import { toUtf8 } from "../core/bytes.ts";
 import { formatInstant, type Instant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { nameSchema, z } from "../core/schema.ts";
-import {
-  askWhatToRun,
-  inOrder,
-  isRelease,
-  loadAssigned,
-  loadChannel,
-  loadRelease,
-  type AssignedRelease,
-  type Instructions,
-} from "./check.ts";
+import { applyAssignment, type Device } from "./apply-assignment.ts";
+import { askWhatToRun, type Instructions } from "./check.ts";
 import { reportOf } from "./attempt-report.ts";
 import { openComponent, type Component } from "./component.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
@@ -26,9 +18,7 @@ import type { CheckStatus, ComponentStatus, Status } from "./status.ts";
 import {
   goBack,
   recoverComponent,
-  updateComponent,
   type ComponentResult,
-  type Offer,
   type Refusals,
   type Update,
 } from "./update-component.ts";
@@ -56,8 +46,6 @@ export type CheckResult = {
   readonly retryAfter: number | null;
 };
 
-/** Steps from a very old version on the way to the assigned one, at most. */
-const MAX_STEPS = 256;
 /** Rounds of `tend`, which come every second. */
 const BOUND_LOGS_EVERY = 30;
 
@@ -214,7 +202,7 @@ export class Agent {
       await this.#recoverAll(byHand);
       instructions = await this.#ask();
       await this.outbox.clear("check ");
-      components.push(...(await this.#applyAll(instructions, byHand)));
+      components.push(...(await applyAssignment(this.#device(byHand), instructions)));
     } catch (error) {
       if (!(error instanceof UpkeepError)) {
         world.log({ level: "error", event: "unforeseen", at: "check", message: sentenceOf(error) });
@@ -257,112 +245,6 @@ export class Agent {
     return askWhatToRun({ world, identity, repository, server, signal: this.stopped }, running);
   }
 
-  async #applyAll(instructions: Instructions, byHand: boolean): Promise<ComponentResult[]> {
-    const results: ComponentResult[] = [];
-    const offers: { assigned: AssignedRelease; candidate: Offer["candidate"] }[] = [];
-    for (const assigned of instructions.assignment.components) {
-      const { product } = assigned;
-      if (!isRelease(assigned)) {
-        const until = assigned.hold.until === undefined ? null : Date.parse(assigned.hold.until);
-        results.push(await this.#held(product, assigned.hold.reason, until));
-        continue;
-      }
-      // One component's trouble does not keep the others from their updates.
-      const candidate = await this.#orRefused(product, assigned.release.version, results, () =>
-        loadAssigned(instructions, assigned),
-      );
-      if (candidate !== null) offers.push({ assigned, candidate });
-    }
-    for (const { assigned, candidate } of inOrder(offers)) {
-      const { product } = assigned;
-      const result = await this.#orRefused(product, candidate.manifest.version, results, () =>
-        this.#apply(instructions, assigned, candidate, byHand),
-      );
-      if (result === null) continue;
-      results.push(result);
-      if (
-        result.result === "refused" &&
-        result.code !== null &&
-        this.#components.get(product)?.attempt?.end?.code !== result.code
-      )
-        await this.#alarm(
-          `refused ${product} ${result.code} ${result.to ?? ""}`,
-          result.code,
-          result.reason,
-          product,
-        );
-      if (result.result === "current" || result.result === "updated")
-        await this.outbox.clear(`refused ${product} `);
-    }
-    return results;
-  }
-
-  /** Runs the action; an error of ours becomes a refusal of this component, with an alarm. Stopping and interruptions go through. */
-  async #orRefused<T>(
-    product: string,
-    version: string,
-    results: ComponentResult[],
-    action: () => Promise<T>,
-  ): Promise<T | null> {
-    try {
-      return await action();
-    } catch (error) {
-      if (!(error instanceof UpkeepError) || error.code === "agent/stopping") throw error;
-      const [code, reason] = [error.code, sentenceOf(error)];
-      const component = this.#components.get(product);
-      const running = component === undefined ? null : await component.running();
-      const result = code === "agent/interrupted" ? "waiting" : "refused";
-      results.push({ product, result, from: running, to: version, running, code, reason, until: null });
-      this.parts.world.log({ level: "error", event: "refused", product, version, code, message: reason });
-      await this.#alarm(`refused ${product} ${code} ${version}`, code, reason, product);
-      return null;
-    }
-  }
-
-  async #apply(
-    instructions: Instructions,
-    assigned: AssignedRelease,
-    aim: Offer["candidate"],
-    byHand: boolean,
-  ): Promise<ComponentResult> {
-    const { product, channel: name } = assigned;
-    const component = await this.#open(product);
-    const channel = await loadChannel(instructions, product, name);
-    const { releases, trusted } = instructions;
-    let candidate = aim;
-    for (let steps = 0; steps < MAX_STEPS; steps++) {
-      const others = new Map<string, string>();
-      for (const other of this.components)
-        if (other !== component && other.state.committed !== null)
-          others.set(other.product, other.state.committed.version);
-      const result = await updateComponent(this.#update(component, byHand), {
-        releases,
-        channel,
-        candidate,
-        others,
-      });
-      if ("step" in result) {
-        candidate = await loadRelease(releases, trusted, product, result.step.version);
-        continue;
-      }
-      this.parts.world.log({ level: result.code === null ? "info" : "warn", event: "component", ...result });
-      // A step on the way was taken: on to the next one, or to the aim.
-      if (result.result === "updated" && candidate !== aim) candidate = aim;
-      else return result;
-    }
-    throw new AgentError(
-      "agent/refused",
-      `The channel leads ${product} through more than ${MAX_STEPS} steps.`,
-      { product },
-    );
-  }
-
-  async #held(product: string, hold: string, until: Instant | null): Promise<ComponentResult> {
-    const running = (await this.#components.get(product)?.running()) ?? null;
-    const reason = HOLD_SENTENCES[hold] ?? `The server holds it back (${hold}).`;
-    return { product, result: "held", from: running, to: null, running, code: null, reason, until };
-  }
-
   async #open(product: string): Promise<Component> {
     const known = this.#components.get(product);
     if (known !== undefined) return known;
@@ -377,6 +259,18 @@ export class Agent {
     if (component.damage !== null)
       await this.#alarm(`damage ${product}`, component.damage.code, sentenceOf(component.damage), product);
     return component;
+  }
+
+  #device(byHand: boolean): Device {
+    return {
+      components: () => this.components,
+      find: (product) => this.#components.get(product),
+      open: (product) => this.#open(product),
+      update: (component) => this.#update(component, byHand),
+      alarm: (key, code, reason, product) => this.#alarm(key, code, reason, product),
+      clear: (prefix) => this.outbox.clear(prefix),
+      log: this.parts.world.log,
+    };
   }
 
   async #recoverAll(byHand: boolean): Promise<void> {
@@ -526,15 +420,6 @@ export class Agent {
     return this.#writing;
   }
 }
-
-const HOLD_SENTENCES: { readonly [reason: string]: string } = {
-  paused: "The rollout is paused by its operator.",
-  "not-your-turn": "The rollout has not reached this device yet.",
-  recalled: "The release was recalled.",
-  halted: "The rollout was halted because devices failed.",
-  "no-release": "The channel has no release.",
-  unavailable: "The server could not say what this device should run.",
-};
 
 function formatUntil(until: Instant | null): string | null {
   return until === null ? null : formatInstant(until);
