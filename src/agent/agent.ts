@@ -9,12 +9,12 @@ import { applyAssignment, type Device } from "./apply-assignment.ts";
 import { askWhatToRun, type Instructions } from "./check.ts";
 import { reportOf } from "./attempt-report.ts";
 import { openComponent, type Component } from "./component.ts";
-import { AgentError, codeOf, sentenceOf } from "./errors.ts";
+import { AgentError, codeOf, retryAfterOf, sentenceOf } from "./errors.ts";
 import { openOutbox, type Outbox } from "./outbox.ts";
 import type { DeviceIdentity, Repository, UpdateServer, World } from "./ports.ts";
 import { CRASH_LOOP } from "../process/restart.ts";
 import { componentSettings, type Settings } from "./settings.ts";
-import type { CheckStatus, ComponentStatus, Status } from "./status.ts";
+import { componentStatus, type CheckStatus, type ComponentStatus, type Status } from "./status.ts";
 import {
   goBack,
   recoverComponent,
@@ -82,6 +82,7 @@ export class Agent {
   /** Opens every component that is on disk and finishes what an earlier run left. What cannot be finished is told and tried again at each check. */
   async start(): Promise<void> {
     const { world, folder } = this.parts;
+    await this.#checkSelf();
     await makeDirectories(world.disk, `${folder}/components`);
     await makeDirectories(world.disk, `${folder}/download`);
     for (const name of await world.disk.list(`${folder}/components`)) {
@@ -93,6 +94,21 @@ export class Agent {
     await this.#exclusive(() => this.#recoverAll(false));
     await this.#collectDownloads();
     await this.writeStatus();
+  }
+
+  /** Who checks others begins with itself. An agent whose own image is not as it was published starts nothing. */
+  async #checkSelf(): Promise<void> {
+    const { selfCheck } = this.parts.world;
+    try {
+      await selfCheck?.();
+    } catch (cause) {
+      throw new AgentError(
+        "agent/self-check-failed",
+        "The agent's own program is not as it was published: either somebody changed it, or the disk is failing. It does nothing.",
+        {},
+        { cause, hint: "Install the agent anew from a trusted place." },
+      );
+    }
   }
 
   /** Removes downloads that no attempt of any component is about. */
@@ -156,11 +172,16 @@ export class Agent {
   /** Stops everything in good order: what is watched is marked as paused, components end, reports stay in the outbox. */
   async stop(): Promise<void> {
     this.#doing = "stopping";
-    this.#stopping.abort(new AgentError("agent/stopping", "The agent is stopping.", {}));
+    this.interrupt();
     await this.#turn.catch(() => undefined);
     for (const component of this.components) await this.#guarded(component.product, () => component.stop());
     this.#doing = "stopped";
     await this.writeStatus();
+  }
+
+  /** Stops what is under way where it can be gone on with; nothing that runs is stopped. */
+  interrupt(): void {
+    this.#stopping.abort(new AgentError("agent/stopping", "The agent is stopping.", {}));
   }
 
   /** For one check without an agent that stays: what runs goes on running, and the next agent takes it over. */
@@ -215,7 +236,12 @@ export class Agent {
       };
       retryAfter = retryAfterOf(error);
       world.log({ level: "error", event: "check-failed", code: failure.code, message: failure.message });
-      await this.#alarm(`check ${failure.code}`, failure.code, failure.message, null);
+      // TUF 1.5.1, indefinite freeze: the alarm calls the attack by its name.
+      const told =
+        failure.code === "repository/expired"
+          ? `The repository is frozen. ${failure.message}`
+          : failure.message;
+      await this.#alarm(`check ${failure.code}`, failure.code, told, null);
     }
     await this.#flush();
     for (const result of components) this.#results.set(result.product, result);
@@ -365,7 +391,14 @@ export class Agent {
   async status(): Promise<Status> {
     const { world, identity, pid } = this.parts;
     const components: ComponentStatus[] = [];
-    for (const component of this.components) components.push(await this.#componentStatus(component));
+    for (const component of this.components)
+      components.push(
+        await componentStatus(
+          component,
+          this.#results.get(component.product) ?? null,
+          this.#progress.get(component.product) ?? null,
+        ),
+      );
     const waits = this.#doing === "waiting" ? this.#waiting : null;
     return {
       format: 1,
@@ -379,29 +412,6 @@ export class Agent {
       wakeUps: this.wakeUps,
       reportsWaiting: this.outbox.waiting,
       components,
-    };
-  }
-
-  async #componentStatus(component: Component): Promise<ComponentStatus> {
-    const { product, state, supervised } = component;
-    const result = this.#results.get(product);
-    const attempt = this.#progress.get(product) ?? null;
-    const running = await component.running().catch(() => null);
-    const why =
-      attempt === null
-        ? (result?.reason ?? "It was not checked since the agent started.")
-        : `${attempt.to} is ${attempt.state}.`;
-    return {
-      product,
-      running,
-      committed: state.committed?.version ?? null,
-      floor: state.floor,
-      pid: running === null ? null : (supervised?.process.identity.pid ?? null),
-      attempt,
-      why,
-      until: formatUntil(result?.until ?? null),
-      code: result?.code ?? null,
-      skipped: state.skip.map(({ version, code }) => ({ version, code })),
     };
   }
 
@@ -419,19 +429,6 @@ export class Agent {
     });
     return this.#writing;
   }
-}
-
-function formatUntil(until: Instant | null): string | null {
-  return until === null ? null : formatInstant(until);
-}
-
-/** Seconds that an error asks to wait, wherever in its causes. */
-function retryAfterOf(error: unknown): number | null {
-  for (let e: unknown = error; e instanceof Error; e = e.cause) {
-    const value = e instanceof UpkeepError ? e.facts["retryAfter"] : undefined;
-    if (typeof value === "number") return value;
-  }
-  return null;
 }
 
 /** Opens the agent's own state. Errors: `disk/*`. */
