@@ -3,9 +3,8 @@
 //   node bench/server.ts [SECONDS]
 
 import { fork, type ChildProcess } from "node:child_process";
-import { createReadStream, writeFileSync } from "node:fs";
+import { createReadStream } from "node:fs";
 import { Agent, createServer, request } from "node:https";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { toUtf8 } from "../src/core/bytes.ts";
 import { systemClock } from "../src/io/clock.ts";
@@ -52,8 +51,7 @@ async function child(kind: "upkeep" | "bare"): Promise<void> {
     const tools = { disk: systemDisk, random: systemRandom, clock: systemClock };
     const { server: authority } = await openAuthorities(join(world.data, "tls"), tools);
     const { key, cert } = await makeServerCertificate(authority, ["127.0.0.1"], tools);
-    const file = join(tmpdir(), `upkeep-bench-${process.pid}`);
-    writeFileSync(file, FILE);
+    const file = join(world.data, "repository", LARGE);
     const answer = toUtf8(JSON.stringify({ assignment: "x".repeat(900), interval: 300, seq: 0 }));
     const server = createServer({ key, cert, minVersion: "TLSv1.3" }, (incoming, response) => {
       if (incoming.method === "GET") {

@@ -3,7 +3,7 @@
 import { statOrNull } from "../core/disk.ts";
 import { RunningDigests } from "../core/digest.ts";
 import { artifactFileName, type Artifact, type ReleaseManifest } from "../release/manifest.ts";
-import { PUBLISHER_ROOTS_TARGET } from "../release/target-names.ts";
+import { PUBLISHER_ROOTS_LIMIT, PUBLISHER_ROOTS_TARGET } from "../release/target-names.ts";
 import type { Attempt } from "../slot/attempt.ts";
 import { slotIsWhole, stage } from "../slot/install.ts";
 import { readFile } from "../slot/read-file.ts";
@@ -32,7 +32,6 @@ export type Arrival = {
 
 /** Room that is left alone beside what an attempt needs. */
 const MARGIN = 16 * 1024 * 1024;
-const PUBLISHER_ROOTS_LIMIT = 512 * 1024;
 /** Entries an archive may have; the signed manifest bounds the bytes. */
 const MAX_ENTRIES = 200_000;
 

@@ -22,6 +22,7 @@ import {
   signAttributes,
   signedData,
   signerInfo,
+  unique,
   type SigningHash,
 } from "./cms-build.ts";
 import { parseSignedData } from "./cms.ts";
@@ -73,7 +74,7 @@ export async function signAuthenticode(wish: AuthenticodeWish): Promise<Uint8Arr
     digests: [hashIdentifier(hash)],
     contentType,
     content: wish.indirectData,
-    certificates: [certificate, ...others].map((each) => each.der),
+    certificates: unique([certificate, ...others].map((each) => each.der)),
     signers: [signerInfo(parts)],
   });
 }

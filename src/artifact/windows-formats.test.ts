@@ -12,8 +12,7 @@ import { certificatePem } from "../der/x509.ts";
 import { encoded } from "../der/reader.ts";
 import { publisherPki, type Pki } from "../testing/publisher-pki.ts";
 import { answerTimestamp } from "../testing/timestamp-authority.ts";
-import { TEST_NOW } from "./_people.ts";
-import { SCRIPTS, testStream, tinyCab, tinyCat, tinyMsi } from "./_samples.ts";
+import { SCRIPTS, testStream, tinyCab, tinyCat, tinyMsi } from "../testing/tiny-windows-files.ts";
 import { digest, type SigningHash } from "./cms-build.ts";
 import { ArtifactError } from "./errors.ts";
 import type { SignJob, SignOptions } from "./format.ts";
@@ -22,6 +21,8 @@ import { makeSignature, type SignatureMaker } from "./make-signature.ts";
 import type { FileReport } from "./report.ts";
 import { bytesSource, MemorySink } from "./source.ts";
 import { parseTimestampReply, timestampRequest } from "./timestamp-request.ts";
+
+const NOW = Date.UTC(2026, 10, 21);
 
 type Row = {
   readonly name: string;
@@ -35,7 +36,7 @@ let rows: readonly Row[];
 let folder: string;
 
 before(async () => {
-  pki = await publisherPki({ now: TEST_NOW, key: "rsa2048" });
+  pki = await publisherPki({ now: NOW, key: "rsa2048" });
   folder = mkdtempSync(join(tmpdir(), "upkeep-formats-"));
   writeFileSync(join(folder, "key.pem"), pki.leaf.privateKey.export({ type: "pkcs8", format: "pem" }));
   const chain = [pki.leaf, pki.authority].map((holder) => certificatePem(holder.certificate));
@@ -67,7 +68,7 @@ const by = (): SignatureMaker => ({
 
 async function stampOver(value: Uint8Array): Promise<Uint8Array> {
   const request = timestampRequest(digest("sha256", value), "sha256", Uint8Array.of(1, 2, 3));
-  const reply = await answerTimestamp(request, pki.stamper, [], TEST_NOW - MINUTE);
+  const reply = await answerTimestamp(request, pki.stamper, [], NOW - MINUTE);
   return encoded(parseTimestampReply(reply.body));
 }
 
@@ -92,7 +93,7 @@ async function sign(row: Row, bytes: Uint8Array, wish: Wish = {}): Promise<Uint8
   return sink.bytes;
 }
 
-async function verify(row: Row, bytes: Uint8Array, now = TEST_NOW): Promise<FileReport> {
+async function verify(row: Row, bytes: Uint8Array, now = NOW): Promise<FileReport> {
   const source = bytesSource(bytes);
   const format = await formatOf(source, row.file);
   return format.verify(source, { roots: [pki.root.certificate], now });
@@ -160,7 +161,7 @@ describe("formats of Windows", () => {
 
   it("keep their validity beyond the certificate with a time stamp, put on at once or later", async () => {
     for (const row of rows) {
-      const later = TEST_NOW + 1000 * 86_400_000;
+      const later = NOW + 1000 * 86_400_000;
       const plain = await sign(row, row.bytes);
       assert.match(complaints(await verify(row, plain, later)), /chain\/expired/, row.name);
       const sink = new MemorySink();
@@ -170,7 +171,7 @@ describe("formats of Windows", () => {
       for (const stamped of [await sign(row, row.bytes, { maker: { stamp: stampOver } }), sink.bytes]) {
         const report = await verify(row, stamped, later);
         assert.equal(report.valid, true, `${row.name}: ${complaints(report)}`);
-        assert.equal(report.signatures[0]!.signedAt, TEST_NOW - MINUTE);
+        assert.equal(report.signatures[0]!.signedAt, NOW - MINUTE);
       }
     }
   });

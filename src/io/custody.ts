@@ -1,6 +1,7 @@
 // Where a key really is: a sealed file, a token behind PKCS#11, or a key service; all behind the Signer port.
 
 import { createPrivateKey } from "node:crypto";
+import { fromBase64 } from "../core/bytes.ts";
 import { localSigner, type Signer } from "../keys/signer.ts";
 import type { KeyConfig } from "../signing/config.ts";
 import type { SealedKey } from "../signing/custody.ts";
@@ -19,12 +20,18 @@ export async function openCustody(
       const key = createPrivateKey({ key: Buffer.from(secret), format: "der", type: "pkcs8" });
       return localSigner(key, config.scheme);
     }
-    default:
+    case "pkcs11":
       throw new SigningError(
         "signing/key-unavailable",
         `Keys in ${config.custody} are not available in this build.`,
         { key: name },
       );
+    default: {
+      const { kmsSigner } = await import("./kms.ts");
+      // Without the public key nobody could tell whether the service signed with the right one.
+      if (sealed.spki === undefined || sealed.holds !== "secret") throw wrongKind(name);
+      return kmsSigner(config, fromBase64(sealed.spki), Buffer.from(secret).toString("utf8"));
+    }
   }
 }
 

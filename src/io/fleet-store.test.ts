@@ -11,6 +11,7 @@ import { fromUtf8, toHex } from "../core/bytes.ts";
 import { DAY, HOUR, parseInstant } from "../core/instant.ts";
 import { checkChain } from "../fleet/audit.ts";
 import { adoptNextKey, addToken, enrol, renew, revoke, type Applicant } from "../fleet/enrol.ts";
+import { noteTimestamp, watchFreshness } from "../fleet/freshness.ts";
 import { takeReport } from "../fleet/intake.ts";
 import type { FleetStore } from "../fleet/store.ts";
 import { wake } from "../fleet/wake.ts";
@@ -252,6 +253,32 @@ describe("a report", () => {
     const [component] = await store.transaction((r) => r.components(device));
     assert.equal(component?.running, "1.1.0");
     assert.equal((await store.transaction((r) => r.device(device)))?.lastSequence, 5);
+    await store.close();
+  });
+});
+
+describe("a device that is kept from the news (freeze)", () => {
+  it("raises an alarm once its timestamp was replaced half a day ago, and not before", async () => {
+    const store = await openFleetStore(fresh());
+    const device = await withDevice(store);
+    const sha = (n: number) => String(n).repeat(64);
+    await store.transaction(async (r) => {
+      await noteTimestamp(r, now, sha(1));
+      await noteTimestamp(r, now, sha(1));
+      const history = await noteTimestamp(r, now + HOUR, sha(2));
+      const seen = (at: number, timestamp: string | null) =>
+        watchFreshness(r, history, [{ device, at, claimed: [], timestamp }]);
+      await seen(now + 12 * HOUR, sha(1));
+      await seen(now + 99 * HOUR, sha(2));
+      await seen(now + 99 * HOUR, sha(7));
+      await seen(now + 99 * HOUR, null);
+      assert.deepEqual(await r.alarms(10), []);
+      await seen(now + 13 * HOUR, sha(1));
+      assert.deepEqual(
+        (await r.alarms(10)).map((a) => a.code),
+        ["device/frozen"],
+      );
+    });
     await store.close();
   });
 });

@@ -99,7 +99,7 @@ function rsaSpki(session: Session, handle: bigint): Uint8Array {
   );
 }
 
-/** CKA_EC_POINT is an OCTET STRING around the point; some tokens leave the wrapping out. */
+/** CKA_EC_POINT is an OCTET STRING around the point; some tokens leave the wrapping out, which the length of points tells. */
 function ecSpki(session: Session, handle: bigint): Uint8Array {
   const [parameters, wrapped] = [
     session.attribute(handle, CKA.ecParams),
@@ -107,7 +107,7 @@ function ecSpki(session: Session, handle: bigint): Uint8Array {
   ];
   if (parameters === null || wrapped === null)
     throw new Error("The token does not give out the public half of the key.");
-  const point = wrapped[0] === 4 && wrapped.length % 2 === 1 ? wrapped : readOctets(parseDer(wrapped));
+  const point = [65, 97, 133].includes(wrapped.length) ? wrapped : readOctets(parseDer(wrapped));
   return sequence(sequence(oid("1.2.840.10045.2.1"), parameters), bitOctets(point));
 }
 

@@ -1,6 +1,7 @@
 // The repository put together again from what is still whole on disk, when timestamp or snapshot cannot be relied on.
 
 import { readOrNull, type Disk } from "../core/disk.ts";
+import type { Draft } from "./draft.ts";
 import { UpkeepError } from "../core/errors.ts";
 import {
   NO_EXTRA,
@@ -122,6 +123,27 @@ export async function recoverPublished(
   };
   const far = (versions.get(roleFile("snapshot")) ?? []).some((version) => version >= FAR_VERSION);
   return { published, chosen, numbersLost: lastKnown === null || far };
+}
+
+/**
+ * Marks for signing what must be published anew: roles whose later versions were passed over, because devices may have
+ * seen their numbers, and `targets` if there is nothing else, so that snapshot and timestamp are made.
+ */
+export async function redoRecovered(
+  draft: Draft,
+  { published, chosen }: Recovered,
+): Promise<readonly string[]> {
+  const redone: string[] = [];
+  for (const { role, version } of chosen) {
+    if (published.highest(role) <= version) continue;
+    await draft.touch(role);
+    redone.push(role);
+  }
+  if (!draft.rootChanged && draft.changed.size === 0) {
+    await draft.touch("targets");
+    redone.push("targets");
+  }
+  return redone;
 }
 
 async function tryTargets(

@@ -179,6 +179,23 @@ describe("a store in a folder", () => {
       assert.match(readFileSync(join(folder, "timestamp.json"), "utf8"), /"version":1,/);
     }));
 
+  it("in which every file is torn or too large is as good as an empty one, for who has the root", () =>
+    within(async (folder) => {
+      const repo = await RepositorySimulator.create({ now: START });
+      repo.rotate("timestamp");
+      repo.addTarget("file", toUtf8("hello"));
+      await repo.publish();
+      for (const content of [Buffer.alloc(0), Buffer.from('{"sig'), Buffer.alloc(17 * 1024 * 1024, 0x20)]) {
+        await clientOf(repo, diskStore(systemDisk, folder)).refresh();
+        for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+          if (entry.isFile()) writeFileSync(join(entry.parentPath, entry.name), content);
+        }
+        const client = clientOf(repo, diskStore(systemDisk, folder));
+        assert.equal((await client.refresh()).root, 2);
+        assert.deepEqual(await client.readTarget("file", 10), toUtf8("hello"));
+      }
+    }));
+
   it("whose state files are torn or forged loses nothing but time", () =>
     within(async (folder) => {
       const repo = await RepositorySimulator.create({ now: START });

@@ -18,6 +18,20 @@ import { roleFile } from "./names.ts";
 /** One holder at a time, across processes. Resolves when held; call the result to let go. Throws `repository/locked`. */
 export type Lock = () => Promise<() => Promise<void>>;
 
+/** What is stored is used if it passes, and otherwise as good as not there: it is fetched again. */
+export async function accepted<T>(
+  stored: Uint8Array | null | Promise<Uint8Array | null>,
+  check: (bytes: Uint8Array) => T,
+): Promise<T | null> {
+  try {
+    const bytes = await stored;
+    return bytes === null ? null : check(bytes);
+  } catch (error) {
+    if (error instanceof UpkeepError) return null;
+    throw error;
+  }
+}
+
 /** What a finished refresh found, so that the next one can tell quickly that nothing is new. Never a reason to trust content. */
 export type Checked = {
   /** SHA-256 of the root and the timestamp it was found under. */
@@ -87,14 +101,8 @@ export function diskStore(
   const history = (version: number): string => `${folder}/history/${roleFile("root", version)}`;
   const state = (name: string): string => `${folder}/state/${name}`;
   const loadState = async (name: string): Promise<Json | null> => {
-    const bytes = await load(state(name), 64 * 1024);
-    try {
-      return bytes === null ? null : parseJson(bytes);
-    } catch (error) {
-      if (!(error instanceof UpkeepError)) throw error;
-      // A torn state file is as good as none: it only ever saves work or raises the lower bound of time.
-      return null;
-    }
+    // A torn state file is as good as none: it only ever saves work or raises the lower bound of time.
+    return accepted(load(state(name), 64 * 1024), parseJson);
   };
 
   return {

@@ -106,8 +106,8 @@ const keyCommon = {
   scheme,
   /** Further schemes of the same key that may be asked for. */
   "also-schemes": z._default(z.array(scheme), []),
-  /** Signatures at the same time; tokens mostly want 1. */
-  parallel: z._default(z.int().check(z.minimum(1), z.maximum(64)), 4),
+  /** Requests given to the key at the same time; its process orders what a token cannot do at once. */
+  parallel: z._default(z.int().check(z.minimum(1), z.maximum(64)), 32),
 };
 const keySchema = z.discriminatedUnion("custody", [
   z.strictObject({ custody: z.literal("file"), ...keyCommon }),

@@ -268,8 +268,11 @@ export class SigningSession {
       throw refused("the one-time code secret cannot be opened with this signer's unlock secret");
     const step = totpStep(secret, code, clock.now());
     if (step === null) throw refused("the one-time code is wrong");
+    // RFC 6238 5.2: a code is good once. The key that used it may come again within its time, after a broken connection.
     const used = `totp:${name}:${step}`;
-    if (ledger.usedBy(used) !== undefined) throw refused("the one-time code was used before");
+    const first = ledger.usedBy(used);
+    if (first !== undefined && first !== this.#spki)
+      throw refused("the one-time code was used before, with another key");
     return { user: name, used };
   }
 

@@ -4,3 +4,5 @@ export { memorySource, type MemorySource, type MemorySourceOptions } from "./mem
 export { startFaultServer, type Fault, type FaultServer } from "./fault-server.ts";
 export { testSource, type SourceUnderTest } from "./source-suite.ts";
 export { ScriptedClock } from "./scripted-clock.ts";
+export { MemoryDisk, PowerCut, type MemoryDiskOptions } from "./memory-disk.ts";
+export { crashMatrix, type CrashCase, type CrashMatrixOptions } from "./crash-matrix.ts";

@@ -17,7 +17,7 @@ export const repoNoun: NounSpec = {
         { flags: "--ceremony", about: "root keys belong to people elsewhere, whose public keys are given" },
         {
           flags: "--root-key <file>",
-          about: "public key of a signer, as `key show --json` prints it",
+          about: "public key of a signer, as `key show --out` writes it",
           repeat: true,
         },
         { flags: "--targets-key <file>", about: "public key of a signer of targets", repeat: true },
@@ -55,6 +55,23 @@ export const repoNoun: NounSpec = {
       run: async (call) => (await import("./run-repo.ts")).repoRenew(call),
     },
     {
+      name: "publishers",
+      about: "list or change the authorities whose publishers' signatures devices believe",
+      details:
+        "A release may pin its publisher (publisher in --config of release add). Devices then check the artifact's own signature:\nAuthenticode or CMS, by a certificate that chains to one of these authorities. The list is a target signed by the targets role.",
+      options: [
+        { flags: "--add <file>", about: "certificates of authorities, PEM", repeat: true },
+        {
+          flags: "--remove <spki>",
+          about: "SHA-256 of an authority's key, at least its first 8 digits",
+          repeat: true,
+        },
+        { flags: "--passphrase-file <file>", about: "opens wrapped keys" },
+      ],
+      examples: ["upkeep repo publishers", "upkeep repo publishers --add code-signing-root.pem"],
+      run: async (call) => (await import("./run-repo-publishers.ts")).repoPublishers(call),
+    },
+    {
       name: "sign",
       about: "sign a request after reading what it changes",
       details:
@@ -90,7 +107,7 @@ export const repoNoun: NounSpec = {
       arguments: [{ name: "<what>", about: "role or kind of key" }],
       options: [
         { flags: "--old <key>", about: "which key goes, when there are several" },
-        { flags: "--new <file>", about: "public key that comes, as `key show --json` prints it" },
+        { flags: "--new <file>", about: "public key that comes, as `key show --out` writes it" },
         { flags: "--here", about: "make the new key here although the old one is not here" },
         { flags: "--passphrase-file <file>", about: "opens and wraps keys" },
       ],

@@ -1,6 +1,7 @@
 // What the verbs of `fleet`, `device`, `token` and `report` do, on the store that a running server watches.
 
 import { formatInstant, HOUR, parseInstant } from "../../core/instant.ts";
+import { UpkeepError } from "../../core/errors.ts";
 import type { Json } from "../../core/json.ts";
 import { nameSchema, versionSchema, z } from "../../core/schema.ts";
 import { assign, configureGroup, moveDevice, unassign, wakeNow } from "../../fleet/assign.ts";
@@ -56,7 +57,14 @@ export async function fleetAssign(call: Call): Promise<Result> {
   const reason = call.text("hold") as HoldReason | undefined;
   const until = call.text("until");
   if (until !== undefined && reason === undefined) throw usage("--until goes with --hold.");
-  const listed = await offered(call, { product, channel, version: version ?? null });
+  const listed = await offered(call, { product, channel, version: version ?? null }).catch(
+    (error: unknown) => {
+      // A repository in trouble is no reason why a fleet could not be told to hold.
+      if (version !== undefined || !(error instanceof UpkeepError)) throw error;
+      call.context.note(`The repository could not be read: ${error.message}`);
+      return undefined;
+    },
+  );
   if (version !== undefined && listed === null) {
     throw new FleetError(
       "fleet/unknown-release",

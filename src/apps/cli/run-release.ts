@@ -4,6 +4,7 @@ import { formatSelector } from "../../release/platform.ts";
 import { promote, recall } from "../../repository/release-publisher.ts";
 import { listReleases, readRelease, trustedKeys } from "../../repository/release-reader.ts";
 import type { Call, Result } from "./command.ts";
+import { affectedBy, affectedLines } from "./affected.ts";
 import { conclude } from "./ceremony.ts";
 import { operatorOf } from "./operator.ts";
 import { columns, size } from "./style.ts";
@@ -100,6 +101,18 @@ export async function releaseShow(call: Call): Promise<Result> {
   };
 }
 
+export async function releaseAffected(call: Call): Promise<Result> {
+  const [product, version] = [call.argument(0), call.argument(1)];
+  const affected = await affectedBy(call, product, version, null);
+  return {
+    text:
+      affected === null
+        ? "No server keeps its records in this data folder, so nobody reports here."
+        : affectedLines(version, affected).join("\n"),
+    json: { product, version, affected },
+  };
+}
+
 export async function releaseRecall(call: Call): Promise<Result> {
   const { releases } = operatorOf(call);
   const [product, version] = [call.argument(0), call.argument(1)];
@@ -111,11 +124,13 @@ export async function releaseRecall(call: Call): Promise<Result> {
     ...(to === undefined ? {} : { to }),
   });
   const described = await conclude(call, done.outcome, `recall ${product} ${version}`);
+  const affected = await affectedBy(call, product, version, done.to);
   return {
     exit: described.exit,
     text: [
       `${product} ${version} is recalled; devices that run it go to ${done.to}`,
       `channels moved: ${done.channels.join(", ") || "none pointed to it"}`,
+      ...affectedLines(version, affected),
       ...(done.dependents.length > 0 ? [`depend on it: ${done.dependents.join(", ")}`] : []),
       described.text,
     ].join("\n"),
@@ -125,6 +140,7 @@ export async function releaseRecall(call: Call): Promise<Result> {
       to: done.to,
       channels: done.channels,
       dependents: done.dependents,
+      affected,
       ...described.json,
     },
   };

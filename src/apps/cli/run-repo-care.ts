@@ -31,7 +31,7 @@ export async function repoDoctor(call: Call): Promise<Result> {
       "publisher/missing",
       `There is no repository in ${folder}.`,
       { folder },
-      { hint: "upkeep repo init makes one." },
+      { hint: "upkeep repo init makes one; upkeep repo recover puts one together again from what is left." },
     );
   }
   return describeInspection(call, await inspectRepository(context.disk, folder, context.clock.now()));

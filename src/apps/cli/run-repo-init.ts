@@ -34,7 +34,7 @@ export async function repoInit(call: Call): Promise<Result> {
   if (call.flag("ceremony") && files.length === 0) {
     throw usage(
       "A ceremony needs the public keys of its signers.",
-      "Each runs `upkeep key new NAME --passphrase` and hands over `upkeep key show NAME --json > NAME.json`; then --root-key NAME.json for each.",
+      "Each runs `upkeep key new NAME --passphrase` and hands over `upkeep key show NAME --out NAME.json`; then --root-key NAME.json for each.",
     );
   }
   if (await hasRepository(context.disk, operator.folder)) {
@@ -121,7 +121,7 @@ export async function repoInit(call: Call): Promise<Result> {
 
 const publicKeySchema = z.looseObject({ name: nameSchema, keyid: z.string(), public: z.unknown() });
 
-/** What `key show --json` prints. */
+/** What `key show --out` writes. */
 export async function readPublicKey(call: Call, file: string): Promise<NamedKey> {
   const bytes = await call.context.disk.read(resolve(file), 64 * 1024);
   const value = checkSchema(publicKeySchema, parseJson(bytes), `public key in ${file}`);

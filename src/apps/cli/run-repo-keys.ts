@@ -7,7 +7,7 @@ import { allRoles, findKeyid, removeKey, replaceKey, rolesOfKey } from "../../re
 import { putTrustedKeys, type NamedKey } from "../../repository/new-repository.ts";
 import { keyNames } from "../../repository/publisher-policy.ts";
 import { readTargetOf, type Outcome } from "../../repository/publisher.ts";
-import { recoverPublished } from "../../repository/recovery.ts";
+import { recoverPublished, redoRecovered } from "../../repository/recovery.ts";
 import { resignDocuments } from "../../repository/release-publisher.ts";
 import { touchDue } from "../../repository/status.ts";
 import { isScheme, type Scheme } from "../../keys/scheme.ts";
@@ -149,7 +149,8 @@ export async function repoRecover(call: Call): Promise<Result> {
   const { context } = call;
   const compromised = call.list("compromised");
   const atMost = new Map(call.list("last-good").map(parseLastGood));
-  const { published, chosen, numbersLost } = await recoverPublished(context.disk, operator.folder, atMost);
+  const recovered = await recoverPublished(context.disk, operator.folder, atMost);
+  const { published, chosen, numbersLost } = recovered;
   const lines = chosen.map(
     ({ role, version, unusable }) =>
       `${role}: version ${version}${unusable.length > 0 ? ` (passed over, not verifying: ${unusable.join(", ")})` : ""}`,
@@ -170,8 +171,7 @@ export async function repoRecover(call: Call): Promise<Result> {
       }
     }
     lines.push(...(await touchDue(draft, context.clock.now())).map((role) => `${role}: signed again`));
-    // Even when nothing else changes, snapshot and timestamp are made anew.
-    if (!draft.rootChanged && draft.changed.size === 0) await draft.touch("targets");
+    lines.push(...(await redoRecovered(draft, recovered)).map((role) => `${role}: published anew`));
   }, published);
   const concluded = await conclude(call, outcome, "recover");
   return {

@@ -52,7 +52,7 @@ function renewal(call: Call, log: Log): NonNullable<UpdateServerOptions["renewOn
       if (kind !== "unchanged") log("info", "repository/renewed", { outcome: kind });
     } catch (error) {
       // Another publisher is at work and renews on its way; without a repository there is nothing to renew.
-      if (error instanceof UpkeepError && ["publisher/busy", "publisher/no-repository"].includes(error.code))
+      if (error instanceof UpkeepError && ["publisher/busy", "publisher/missing"].includes(error.code))
         return;
       throw error;
     }

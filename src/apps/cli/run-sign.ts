@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import { toHex } from "../../core/bytes.ts";
 import { formatInstant } from "../../core/instant.ts";
 import { formatName } from "../../der/names.ts";
+import type { Certificate } from "../../der/x509.ts";
 import { withLegacyTimestamp, valueToStamp } from "../../artifact/authenticode-sign.ts";
 import type { SigningHash } from "../../artifact/cms-build.ts";
 import { ArtifactError } from "../../artifact/errors.ts";
@@ -21,7 +22,9 @@ import { replaceFile, withFileSource } from "../../io/file-source.ts";
 import { httpTimestamps } from "../../io/timestamp-transport.ts";
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
+import { signOptions } from "./format-options.ts";
 import { expandFiles, forEachFile, type Outcome } from "./many-files.ts";
+import { signBeside } from "./run-detached.ts";
 import { openIdentity, type OpenIdentity } from "./signing-identity.ts";
 
 /** What is written is read again and verified up to this size; above, the one pass that hashes and copies has to do. */
@@ -42,6 +45,7 @@ export async function sign(call: Call): Promise<Result> {
 
 async function signOne(call: Call, file: string, identity: OpenIdentity): Promise<Outcome> {
   const { context } = call;
+  if (call.flag("detached")) return signBeside(call, file, makerOf(call, identity));
   const path = resolve(file);
   const output = resolve(call.text("output") ?? file);
   const format = await withFileSource(path, (source) => formatOf(source, file));
@@ -64,6 +68,7 @@ async function signOne(call: Call, file: string, identity: OpenIdentity): Promis
       mode: call.flag("replace") ? "replace" : call.flag("append") ? "append" : "new",
       hash,
       ...pageHashes(call),
+      options: signOptions(call),
       makeSignature: async (what) => {
         const cms = await makeSignature(what, maker);
         return legacy === undefined
@@ -74,7 +79,7 @@ async function signOne(call: Call, file: string, identity: OpenIdentity): Promis
             );
       },
     });
-    await recheck(call, file, format.verify, written());
+    await recheck(call, file, format.verify, written(), identity.certificate);
     return done;
   });
   return signedOutcome(call, file, output, format.name, hash, identity, outcome);
@@ -86,10 +91,15 @@ async function recheck(
   file: string,
   verify: Format["verify"],
   source: Promise<ByteSource>,
+  certificate: Certificate,
 ): Promise<void> {
   const written = await source;
   if (written.size > RECHECK_LIMIT && !call.flag("recheck")) return;
-  const report = await verify(written, { roots: [], now: call.context.clock.now() });
+  const report = await verify(written, {
+    roots: [],
+    now: call.context.clock.now(),
+    certificates: [certificate],
+  });
   const wrong = [...report.findings, ...report.signatures.flatMap((signature) => signature.findings)].filter(
     (finding) => finding.level === "error" && !isTrustFinding(finding),
   );

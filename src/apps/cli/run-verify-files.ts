@@ -17,7 +17,9 @@ import { withFileSource } from "../../io/file-source.ts";
 import type { Call, Result } from "./command.ts";
 import { CliError, usage } from "./errors.ts";
 import { EXIT } from "./exit-codes.ts";
+import { expectation } from "./format-options.ts";
 import { expandFiles, forEachFile, type Outcome } from "./many-files.ts";
+import { besideOf, verifyBeside } from "./run-detached.ts";
 import { layoutPicture, reportJson, reportText } from "./signature-text.ts";
 
 const ROOTS_LIMIT = 4 * 1024 * 1024;
@@ -28,7 +30,9 @@ export async function verify(call: Call): Promise<Result> {
   if (
     words.length === 1 &&
     first !== undefined &&
-    (call.text("repository") !== undefined || isFolder(first) || (await isUnsignable(first)))
+    (call.text("repository") !== undefined ||
+      isFolder(first) ||
+      ((await isUnsignable(first)) && (await besideOf(call, first, async () => true)) === null))
   ) {
     return (await import("./run-verify.ts")).verifyListed(call, first);
   }
@@ -53,6 +57,15 @@ async function isUnsignable(path: string): Promise<boolean> {
 
 async function verifyFile(call: Call, file: string, policy: VerifyPolicy): Promise<Outcome> {
   const { context } = call;
+  const beside = await besideOf(call, file, () => isUnsignable(file));
+  if (beside !== null) {
+    const report = demand(call, await verifyBeside(call, file, beside, policy));
+    return {
+      text: reportText(file, "signature beside the file", report, context.style),
+      json: reportJson(file, report),
+      exit: report.valid ? EXIT.ok : EXIT["verify-failed"],
+    };
+  }
   return withFileSource(resolve(file), async (source) => {
     const format = await formatOf(source, file);
     const report = demand(call, await format.verify(source, policy));
@@ -93,6 +106,7 @@ async function policyOf(call: Call): Promise<VerifyPolicy> {
   const now = at === undefined ? call.context.clock.now() : parseInstant(at);
   const roots = call.list("root");
   const timestampRoots = call.list("timestamp-root");
+  const signers = call.list("signer-cert");
   const lists = (await Promise.all(call.list("crl").map((path) => readLists(call, path)))).flat();
   const required = call.flag("require-revocation");
   const trusted = roots.length > 0 ? await readCertificates(call, roots) : systemRoots();
@@ -103,6 +117,8 @@ async function policyOf(call: Call): Promise<VerifyPolicy> {
     ...(lists.length === 0 && !required ? {} : { revocation: { lists, required, now } }),
     requireTimestamp: call.flag("require-timestamp"),
     strict: call.flag("strict"),
+    expect: expectation(call),
+    ...(signers.length === 0 ? {} : { certificates: await readCertificates(call, signers) }),
     efi: call.flag("efi"),
   };
 }

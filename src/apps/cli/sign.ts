@@ -1,6 +1,7 @@
 // The commands `sign`, `timestamp` and `remove`: signatures inside files.
 
 import type { CommandSpec, OptionSpec } from "./command.ts";
+import { SIGN_FORMAT_OPTIONS } from "./format-options.ts";
 
 const FILES = {
   name: "<file...>",
@@ -49,6 +50,7 @@ export const signCommand: CommandSpec = {
     { flags: "--url <url>", about: "the program's home page, shown to users" },
     { flags: "--page-hashes", about: "sign each memory page as well, for drivers" },
     { flags: "--page-hashes-sha1", about: "the same for old systems" },
+    ...SIGN_FORMAT_OPTIONS,
     { flags: "--replace", about: "replace the signature of a signed file" },
     { flags: "--append", about: "add a signature to a signed file" },
     { flags: "--skip-signed", about: "leave signed files alone" },
@@ -65,6 +67,7 @@ export const signCommand: CommandSpec = {
     "upkeep sign --cert publisher.pfx --timestamp-url http://timestamp.example.com app.exe",
     "upkeep sign --cert chain.pem --key key.pem --skip-signed --json 'build/**/*.dll' @more.txt",
     'upkeep sign /fd SHA256 /f publisher.pfx /d "My app" app.exe',
+    "upkeep sign --cert chain.pem --key key.pem --product app --product-version 1.4.0 --release-number 17 ./app",
   ],
   run: async (call) => (await import("./run-sign.ts")).sign(call),
 };

@@ -14,6 +14,8 @@ export function reportText(file: string, title: string, report: FileReport, styl
     ? `${style.good("✓")} ${file}: ${validWords(report)}`
     : `${style.bad("✗")} ${file}: ${report.signed ? "the signature is not to be trusted" : "not signed"}`;
   const lines = [head, style.faint(`  ${title}`)];
+  for (const [what, value] of Object.entries(report.about ?? {}))
+    lines.push(`  ${what}: ${safe(String(value))}`);
   for (const signature of report.signatures)
     lines.push(...signatureLines(signature, report.signatures.length > 1, style));
   lines.push(...report.findings.map((finding) => findingLine(finding, "  ", style)));
@@ -76,6 +78,7 @@ export function reportJson(file: string, report: FileReport): object {
     signed: report.signed,
     valid: report.valid,
     findings: report.findings,
+    about: report.about ?? null,
     signatures: report.signatures.map((signature) => ({
       place: signature.place,
       valid: signature.valid,

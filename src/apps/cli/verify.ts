@@ -1,12 +1,13 @@
 // The command `verify`: is this what it claims to be?
 
 import type { CommandSpec } from "./command.ts";
+import { VERIFY_FORMAT_OPTIONS } from "./format-options.ts";
 
 export const verifyCommand: CommandSpec = {
   name: "verify",
   about: "verify the signatures inside files, a repository folder, or a file against the repository",
   details:
-    "A folder with metadata/ is verified as a repository: every root, role, target and document. A program, library, driver,\ninstaller or script is verified by the signatures in it. Any other file, or any file with --repository, is looked up by its\ndigest: known is only what signed metadata lists. Ends with 6 when something does not verify.",
+    "A folder with metadata/ is verified as a repository: every root, role, target and document. A program, library, driver,\ninstaller or script is verified by the signatures in it, any file with a FILE.sig beside it by that. Any other file, or any file with --repository, is looked up by its\ndigest: known is only what signed metadata lists. Ends with 6 when something does not verify.",
   arguments: [{ name: "<path...>", about: "files, patterns, @LIST, or one repository folder" }],
   options: [
     {
@@ -25,6 +26,7 @@ export const verifyCommand: CommandSpec = {
     { flags: "--subject <text>", about: "a valid signature's subject has to contain this" },
     { flags: "--sha1 <digest>", about: "a valid signature's certificate has to have this SHA-1 fingerprint" },
     { flags: "--root-subject <text>", about: "the chain has to end in a root whose name contains this" },
+    ...VERIFY_FORMAT_OPTIONS,
     { flags: "--explain", about: "draw which parts of the file the signature covers" },
     { flags: "--jobs <n>", about: "files at the same time", default: "4" },
   ],

@@ -210,6 +210,8 @@ async function startLocked(
   let admin: HttpServer | null = null;
   try {
     await view.load();
+    // A server that was off for days starts with metadata that has expired.
+    await guarded("server/renewal-failed", async () => options.renewOnline?.(clock.now()));
     await lookInTurn(true);
     device = await startHttpServer({
       listen: options.listen,

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { before, describe, it } from "node:test";
 import { concat, toUtf8 } from "../../core/bytes.ts";
-import { tinyCab } from "../_samples.ts";
+import { tinyCab } from "../../testing/tiny-windows-files.ts";
 import { ArtifactError } from "../errors.ts";
 import { writeRewrite } from "../rewrite.ts";
 import { bytesSource, MemorySink } from "../source.ts";

@@ -17,7 +17,6 @@ import { hashIdentifier } from "../../der/algorithms.ts";
 import * as oids from "../../der/oids.ts";
 import { issue, publisherPki, type Holder, type Pki, type TestKey } from "../../testing/publisher-pki.ts";
 import { answerTimestamp, type Lies } from "../../testing/timestamp-authority.ts";
-import { TEST_NOW } from "../_people.ts";
 import {
   contentTypeAttribute,
   digest,
@@ -33,6 +32,8 @@ import { bytesSource } from "../source.ts";
 import { parseTimestampReply, timestampRequest } from "../timestamp-request.ts";
 import { readDetached, signDetached, verifyDetached } from "./detached.ts";
 
+const NOW = Date.UTC(2026, 10, 21);
+
 const openssl = spawnSync("openssl", ["version"]).status === 0 ? {} : { skip: "openssl is not installed" };
 const content = toUtf8("any file that must not change\n");
 const file = bytesSource(content);
@@ -44,10 +45,10 @@ let folder: string;
 const holders = new Map<TestKey, Holder>();
 
 before(async () => {
-  pki = await publisherPki({ now: TEST_NOW });
-  policy = { roots: [pki.root.certificate], now: TEST_NOW };
+  pki = await publisherPki({ now: NOW });
+  policy = { roots: [pki.root.certificate], now: NOW };
   folder = mkdtempSync(join(tmpdir(), "upkeep-detached-"));
-  const span = { notBefore: TEST_NOW - DAY, notAfter: TEST_NOW + 300 * DAY, eku: [oids.codeSigning] };
+  const span = { notBefore: NOW - DAY, notAfter: NOW + 300 * DAY, eku: [oids.codeSigning] };
   for (const key of KEYS) holders.set(key, await issue(pki.authority, `with ${key}`, key, span));
   writeFileSync(join(folder, "content"), content);
   writeFileSync(join(folder, "root.pem"), certificatePem(pki.root.certificate));
@@ -68,7 +69,7 @@ const codes = (report: ContentReport): string =>
 
 async function stampOver(value: Uint8Array, lies: Lies = {}): Promise<Uint8Array> {
   const request = timestampRequest(digest("sha256", value), "sha256", Uint8Array.of(1, 2, 3));
-  const reply = await answerTimestamp(request, pki.stamper, [], TEST_NOW - MINUTE, lies);
+  const reply = await answerTimestamp(request, pki.stamper, [], NOW - MINUTE, lies);
   return encoded(parseTimestampReply(reply.body));
 }
 
@@ -109,14 +110,14 @@ describe("a signature beside a file", () => {
     const other = await verifyDetached(bytesSource(toUtf8("another file")), cms, policy);
     assert.match(codes(other), /cms\/message-digest-mismatch/);
     assert.equal(other.believed, false);
-    const stranger = await publisherPki({ now: TEST_NOW });
+    const stranger = await publisherPki({ now: NOW });
     const report = await verifyDetached(file, cms, { ...policy, roots: [stranger.root.certificate] });
     assert.equal(report.believed, false);
     assert.match(codes(report), /chain\/untrusted/);
   });
 
   it("outlives its certificate with a time stamp that is believed, and with no other", async () => {
-    const later = { ...policy, now: TEST_NOW + 1000 * DAY };
+    const later = { ...policy, now: NOW + 1000 * DAY };
     const plain = await signDetached(file, [signerOf("p256")]);
     assert.match(codes(await verifyDetached(file, plain, later)), /chain\/expired/);
     assert.match(
@@ -128,7 +129,7 @@ describe("a signature beside a file", () => {
     const lies: readonly Lies[] = [
       { imprint: new Uint8Array(32) },
       { unbound: true },
-      { time: TEST_NOW + 2000 * DAY },
+      { time: NOW + 2000 * DAY },
     ];
     for (const lie of lies) {
       const stamp = (value: Uint8Array): Promise<Uint8Array> => stampOver(value, lie);
@@ -204,7 +205,7 @@ describe("a signature beside a file", () => {
 
 describe("a signature beside a file, as openssl sees it", { ...openssl }, () => {
   // openssl 3.0 knows Ed25519, but not in CMS.
-  const seconds = String(TEST_NOW / 1000);
+  const seconds = String(NOW / 1000);
 
   it("is accepted as we make it", async () => {
     for (const key of KEYS.filter((one) => one !== "ed25519")) {

@@ -8,35 +8,52 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import fc from "fast-check";
 import { concat, toHex } from "../../core/bytes.ts";
+import { DAY } from "../../core/instant.ts";
+import * as oids from "../../der/oids.ts";
 import { RunningMerkle } from "../../core/digest.ts";
+import { encoded } from "../../der/reader.ts";
 import { certificatePem } from "../../der/x509.ts";
-import { testAuthority, TEST_NOW, tinyElf, type Authority, type Person } from "../_people.ts";
-import { attribute } from "../cms-build.ts";
+import { issue, publisherPki, type Holder, type Pki, type TestKey } from "../../testing/publisher-pki.ts";
+import { answerTimestamp } from "../../testing/timestamp-authority.ts";
+import { tinyElf } from "../../testing/tiny-elf.ts";
+import { attribute, digest } from "../cms-build.ts";
 import { parseSignedData } from "../cms.ts";
 import { digestContent } from "../content-digest.ts";
-import { hashOf, signContent, type ContentSigner } from "../content-sign.ts";
+import { hashOf, signContent, type ContentSigner, type Stamp } from "../content-sign.ts";
 import { ArtifactError } from "../errors.ts";
 import { makeSignature } from "../make-signature.ts";
 import { writeRewrite } from "../rewrite.ts";
 import { bytesSource, MemorySink } from "../source.ts";
+import { parseTimestampReply, timestampRequest } from "../timestamp-request.ts";
+import { elfFormat } from "./format.ts";
 import { readContainer, TRAILER_MAGIC, writeContainer } from "./container.ts";
-import { readElfHeader } from "./header.ts";
+import { readBuildId, readElfHeader, strippableSections } from "./header.ts";
 import { MANIFEST_OID, readManifest, writeManifest, type Manifest } from "./manifest.ts";
 import { removeFromElf, signElf, type ElfSigning } from "./sign.ts";
 import { requireElf, verifyElf, type ElfPolicy } from "./verify.ts";
 
+const NOW = Date.UTC(2026, 10, 21);
+
 const openssl = spawnSync("openssl", ["version"]).status === 0 ? {} : { skip: "openssl is not installed" };
 const IDENTITY = { product: "example", version: "1.2.3", release: 7, channel: "stable" } as const;
 
-let authority: Authority;
+type Person = ContentSigner & Pick<Holder, "privateKey">;
+
+let pki: Pki;
 let alice: Person;
 let policy: ElfPolicy;
 
 before(async () => {
-  authority = await testAuthority();
-  alice = await authority.person("Alice", "rsa-pkcs1v15-sha256");
-  policy = { roots: [authority.root], now: TEST_NOW };
+  pki = await publisherPki({ now: NOW });
+  alice = await person("Alice", "rsa2048");
+  policy = { roots: [pki.root.certificate], now: NOW };
 });
+
+async function person(name: string, key: TestKey, eku = oids.codeSigning, under = pki): Promise<Person> {
+  const span = { notBefore: NOW - DAY, notAfter: NOW + 365 * DAY };
+  const holder = await issue(under.authority, name, key, { ...span, eku: [eku] });
+  return { ...holder, chain: [under.authority.certificate] };
+}
 
 type Wish = {
   readonly signers?: readonly ContentSigner[];
@@ -44,6 +61,7 @@ type Wish = {
   readonly release?: number;
   readonly mode?: ElfSigning["mode"];
   readonly requireStripped?: boolean;
+  readonly stamp?: Stamp;
 };
 
 async function sign(file: Uint8Array, wish: Wish = {}): Promise<Uint8Array> {
@@ -62,7 +80,7 @@ async function sign(file: Uint8Array, wish: Wish = {}): Promise<Uint8Array> {
     // Several at once, as the signing service may; `makeSignature` is the way of one.
     makeSignature: (what) =>
       what.kind === "plain" || rest.length === 0
-        ? makeSignature(what, first!)
+        ? makeSignature(what, { ...first!, ...(wish.stamp === undefined ? {} : { stamp: wish.stamp }) })
         : signContent({
             digests: what.digests,
             signers: [first!, ...rest],
@@ -99,7 +117,7 @@ describe("signing an ELF file", () => {
   it("says who signed what, and for which platform", async () => {
     const report = await requireElf(bytesSource(await sign(tinyElf())), policy);
     assert.equal(report.form, "full");
-    assert.equal(report.signers[0]!.name, "CN=Alice");
+    assert.match(report.signers[0]!.name!, /CN=Alice/);
     assert.deepEqual(
       { ...report.manifest!, merkleRoot: "" },
       { ...IDENTITY, os: "linux", arch: "x64", length: tinyElf().length, merkleRoot: "" },
@@ -107,9 +125,9 @@ describe("signing an ELF file", () => {
   });
 
   it("signs with every kind of key", async () => {
-    for (const scheme of ["ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384"] as const) {
-      const person = await authority.person(scheme, scheme);
-      const report = await requireElf(bytesSource(await sign(tinyElf(), { signers: [person] })), policy);
+    for (const key of ["ed25519", "p256", "p384"] as const) {
+      const one = await person(key, key);
+      const report = await requireElf(bytesSource(await sign(tinyElf(), { signers: [one] })), policy);
       assert.equal(report.signers[0]!.believed, true);
     }
   });
@@ -144,18 +162,38 @@ describe("signing an ELF file", () => {
   });
 
   it("takes several signers into one signature, then and later", async () => {
-    const bob = await authority.person("Bob", "ed25519");
-    const carol = await authority.person("Carol", "ecdsa-sha2-nistp256");
+    const bob = await person("Bob", "ed25519");
+    const carol = await person("Carol", "p256");
     const two = await sign(tinyElf(), { signers: [alice, bob] });
     const three = await sign(two, { signers: [carol], mode: "append" });
     const report = await requireElf(bytesSource(three), policy);
-    assert.deepEqual(report.signers.map((signer) => signer.name).sort(), ["CN=Alice", "CN=Bob", "CN=Carol"]);
+    assert.deepEqual(report.signers.map((signer) => /CN=(\w+)/.exec(signer.name!)![1]).sort(), [
+      "Alice",
+      "Bob",
+      "Carol",
+    ]);
     await assert.rejects(sign(three, { signers: [bob], mode: "append" }), {
       code: "artifact/already-signed",
     });
     await assert.rejects(sign(two, { signers: [carol], mode: "append", release: 8 }), {
       code: "artifact/bad-manifest",
     });
+  });
+
+  it("is valid beyond the certificate with a time stamp, put on at once or later", async () => {
+    const later = { ...policy, now: NOW + 1000 * DAY };
+    const token = async (value: Uint8Array): Promise<Uint8Array> => {
+      const request = timestampRequest(digest("sha256", value), "sha256", Uint8Array.of(5));
+      return encoded(parseTimestampReply((await answerTimestamp(request, pki.stamper, [], NOW)).body));
+    };
+    const plain = await sign(tinyElf());
+    await refused(plain, "artifact/bad-signature", later);
+    const sink = new MemorySink();
+    await elfFormat.stamp({ source: bytesSource(plain), sink, makeToken: token });
+    for (const stamped of [sink.bytes, await sign(tinyElf(), { stamp: token })]) {
+      const report = await requireElf(bytesSource(stamped), { ...later, requireTimestamp: true });
+      assert.equal(report.signers[0]!.timestamp!.time, NOW);
+    }
   });
 
   it("refuses a signed file unless it is told what to do with the signature", async () => {
@@ -258,9 +296,9 @@ describe("believing an ELF file", () => {
   });
 
   it("refuses a signer nobody trusts, and one whose certificate is not for code", async () => {
-    const mallory = await (await testAuthority("Other root")).person("Mallory", "ed25519");
+    const mallory = await person("Mallory", "ed25519", oids.codeSigning, await publisherPki({ now: NOW }));
     await refused(await sign(tinyElf(), { signers: [mallory] }), "artifact/bad-signature");
-    const server = await authority.person("server", "ed25519", ["1.3.6.1.5.5.7.3.1"]);
+    const server = await person("server", "ed25519", oids.serverAuth);
     await refused(await sign(tinyElf(), { signers: [server] }), "artifact/bad-signature");
     // Beside a trusted one, a stranger who signed the same is no harm.
     await requireElf(bytesSource(await sign(tinyElf(), { signers: [mallory, alice] })), policy);
@@ -286,6 +324,48 @@ describe("believing an ELF file", () => {
       const header = await readElfHeader(bytesSource(tinyElf(wish)));
       assert.deepEqual([header.os, header.arch, header.end], [os, arch, tinyElf(wish).length]);
     }
+  });
+
+  it("reads headers that say anything, without taking more memory than the file has", async () => {
+    const words = [0, 1, 0xff, 0xffff, 0x7fff_ffff, 0xffff_ffff, 2 ** 40];
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom<32 | 64>(32, 64),
+        fc.boolean(),
+        fc.array(fc.tuple(fc.nat(250), fc.constantFrom(...words), fc.constantFrom(1, 2, 4, 8)), {
+          maxLength: 5,
+        }),
+        async (bits, little, edits) => {
+          const file = tinyElf({ bits, little });
+          const view = new DataView(file.buffer);
+          for (const [at, value, size] of edits) {
+            if (size === 1) view.setUint8(at, value & 0xff);
+            else if (size === 2) view.setUint16(at, value & 0xffff, little);
+            else if (size === 4) view.setUint32(at, value % 2 ** 32, little);
+            else view.setBigUint64(at, BigInt(value), little);
+          }
+          let asked = 0;
+          const source = bytesSource(file);
+          const counted = {
+            size: source.size,
+            read: (position: number, into: Uint8Array): Promise<void> => {
+              asked += into.length;
+              return source.read(position, into);
+            },
+          };
+          try {
+            const header = await readElfHeader(counted);
+            assert.ok(header.end <= file.length);
+            strippableSections(header);
+            await readBuildId(counted, header);
+          } catch (error) {
+            assert.ok(error instanceof ArtifactError, String(error));
+          }
+          assert.ok(asked < 20 * file.length, `${asked} bytes were asked for`);
+        },
+      ),
+      { numRuns: 1500 },
+    );
   });
 
   it("never answers a spoiled file with anything but its own error, and never believes one", async () => {
@@ -395,9 +475,9 @@ describe("the kernel's form", { ...openssl }, () => {
   });
 
   it("is believed with its signer's certificate at hand, and not without", async () => {
-    for (const person of [alice, await authority.person("Bob", "ecdsa-sha2-nistp256")]) {
-      const signed = await sign(tinyElf(), { plain: true, signers: [person] });
-      const plainCertificates = [person.certificate];
+    for (const one of [alice, await person("Bob", "p256")]) {
+      const signed = await sign(tinyElf(), { plain: true, signers: [one] });
+      const plainCertificates = [one.certificate, pki.authority.certificate];
       await requireElf(bytesSource(signed), { ...policy, plainCertificates });
       await refused(signed, "artifact/bad-signature");
       const changed = signed.slice();
@@ -407,15 +487,21 @@ describe("the kernel's form", { ...openssl }, () => {
   });
 
   it("is verified by openssl, as is the full form", async () => {
-    const root = put("root.pem", certificatePem(authority.root));
-    const certificate = put("signer.pem", certificatePem(alice.certificate));
+    const root = put(
+      "root.pem",
+      [pki.root, pki.authority].map((one) => certificatePem(one.certificate)).join(""),
+    );
+    const certificate = put(
+      "signer.pem",
+      [alice.certificate, pki.authority.certificate].map(certificatePem).join(""),
+    );
     const content = put("content", tinyElf());
     for (const kind of ["plain", "full"] as const) {
       const signed = await sign(tinyElf(), {
         plain: kind === "plain",
       });
       const cms = put(`${kind}.p7s`, (await readContainer(bytesSource(signed)))!.cms);
-      const seconds = String(TEST_NOW / 1000);
+      const seconds = String(NOW / 1000);
       const options = ["-verify", "-binary", "-inform", "DER", "-purpose", "any", "-attime", seconds];
       const files = [
         "-in",

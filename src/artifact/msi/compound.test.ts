@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { testStorage, testStream, tinyMsi } from "../_samples.ts";
+import { testStorage, testStream, tinyMsi } from "../../testing/tiny-windows-files.ts";
 import { ArtifactError } from "../errors.ts";
 import { writeRewrite } from "../rewrite.ts";
 import { bytesSource, MemorySink } from "../source.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { concat, toUtf8 } from "../../core/bytes.ts";
-import { SCRIPTS } from "../_samples.ts";
+import { SCRIPTS } from "../../testing/tiny-windows-files.ts";
 import { attachToScript, parseScript, removeFromScript } from "./script.ts";
 
 const cms = new Uint8Array(200).fill(0xaa);

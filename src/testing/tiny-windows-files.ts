@@ -1,13 +1,13 @@
-// The smallest cabinet, installer package, catalog and scripts, for this room's tests.
+// The smallest cabinet, installer package, catalog and scripts that are still worth signing.
 
 import { sha256 } from "../core/digest.ts";
 import { concat, toUtf8 } from "../core/bytes.ts";
-import { writeCatalog } from "./cat/catalog.ts";
-import { unsignedCatalog } from "./cat/format.ts";
-import type { Storage, Stream } from "./msi/compound.ts";
-import { writeCompound } from "./msi/compound-write.ts";
-import { writeRewrite } from "./rewrite.ts";
-import { bytesSource, MemorySink } from "./source.ts";
+import { writeCatalog } from "../artifact/cat/catalog.ts";
+import { unsignedCatalog } from "../artifact/cat/format.ts";
+import type { Storage, Stream } from "../artifact/msi/compound.ts";
+import { writeCompound } from "../artifact/msi/compound-write.ts";
+import { writeRewrite } from "../artifact/rewrite.ts";
+import { bytesSource, MemorySink } from "../artifact/source.ts";
 
 /** One folder, one stored file. [MS-CAB] 2.1 to 2.4. */
 export function tinyCab(name: string, content: Uint8Array): Uint8Array {
