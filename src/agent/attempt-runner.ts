@@ -147,7 +147,7 @@ class Runner {
   }
 
   async #perform(effect: Effect, state: AttemptState): Promise<void> {
-    const { component } = this;
+    const component = this.#component;
     const { world, layout } = component;
     const attempt = this.#attempt;
     const { begin } = attempt;
@@ -222,10 +222,6 @@ class Runner {
       case "collect":
         return this.#collect(state);
     }
-  }
-
-  get component(): Component {
-    return this.#component;
   }
 
   #source: "origin" | "mirror" | "peer" | "bundle" | "none" = "none";
