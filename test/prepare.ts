@@ -12,6 +12,9 @@ const WITNESSES: readonly (readonly [name: string, probe: string])[] = [
   ["busybox-static", "/bin/busybox"],
   ["faketime", "/usr/bin/faketime"],
   ["strace", "/usr/bin/strace"],
+  ["wixl", "/usr/bin/wixl"],
+  ["msitools", "/usr/bin/msiinfo"],
+  ["gcab", "/usr/bin/gcab"],
 ];
 
 export function prepare(): void {

@@ -8,7 +8,7 @@ import { signAssignment } from "../message/assignment.ts";
 import { localSigner } from "../keys/signer.ts";
 import { generateKeyPairSync } from "node:crypto";
 import { signEnvelope } from "../core/dsse.ts";
-import { releaseTarget } from "../release/target-names.ts";
+import { PUBLISHER_ROOTS_TARGET, releaseTarget } from "../release/target-names.ts";
 import type { AttemptReport, Report } from "../report/report.ts";
 import { AgentWorld, EagerClock, FOLDER } from "../testing/agent-world.ts";
 import type { Agent, CheckResult } from "./agent.ts";
@@ -363,8 +363,10 @@ describe("the agent refuses", () => {
     await unchanged(world);
 
     const seen: string[] = [];
-    world.verifyPublisher = async (path) => {
+    world.fleet.targets.set(PUBLISHER_ROOTS_TARGET, toUtf8("roots"));
+    world.verifyPublisher = async ({ path, name }, _pin, roots) => {
       seen.push(path);
+      assert.deepEqual([name, fromUtf8(roots)], ["shop.tar.gz", "roots"]);
       throw new Error("not signed by CN=Shop");
     };
     await agent.stop();

@@ -58,6 +58,8 @@ export type CheckResult = {
 
 /** Steps from a very old version on the way to the assigned one, at most. */
 const MAX_STEPS = 256;
+/** Rounds of `tend`, which come every second. */
+const BOUND_LOGS_EVERY = 30;
 
 export class Agent {
   readonly parts: AgentParts;
@@ -74,6 +76,7 @@ export class Agent {
   #waiting: { readonly why: string; readonly until: Instant } | null = null;
   wakeUps: Status["wakeUps"] = "disconnected";
   readonly #stopping = new AbortController();
+  #tended = 0;
 
   constructor(parts: AgentParts, outbox: Outbox) {
     this.parts = parts;
@@ -107,11 +110,9 @@ export class Agent {
   /** Removes downloads that no attempt of any component is about. */
   async #collectDownloads(): Promise<void> {
     const { world, folder } = this.parts;
-    const wanted = new Set(
-      this.components.map((component) => `${component.attempt?.begin.to.sha256 ?? ""}.part`),
-    );
+    const wanted = new Set(this.components.map((component) => component.attempt?.begin.to.sha256));
     for (const name of await world.disk.list(`${folder}/download`)) {
-      if (wanted.has(name)) continue;
+      if (wanted.has(name.slice(0, 64))) continue;
       await removeTree(world.disk, `${folder}/download/${name}`).catch((error: unknown) => {
         world.log({ level: "warn", event: "download-stays", name, message: sentenceOf(error) });
       });
@@ -131,9 +132,11 @@ export class Agent {
 
   /** Starts again what ended by itself, with growing pauses; tells people when that happens again and again. */
   async tend(): Promise<void> {
+    this.#tended++;
     for (const component of this.components) {
       await this.#guarded(component.product, async () => {
         const ends = await component.restartIfEnded();
+        if (this.#tended % BOUND_LOGS_EVERY === 0) await component.boundLog();
         if (ends === CRASH_LOOP)
           await this.#alarm(
             `crash-loop ${component.product}`,
@@ -168,6 +171,13 @@ export class Agent {
     this.#stopping.abort(new AgentError("agent/stopping", "The agent is stopping.", {}));
     await this.#turn.catch(() => undefined);
     for (const component of this.components) await this.#guarded(component.product, () => component.stop());
+    this.#doing = "stopped";
+    await this.writeStatus();
+  }
+
+  /** For one check without an agent that stays: what runs goes on running, and the next agent takes it over. */
+  async leave(): Promise<void> {
+    await this.#turn.catch(() => undefined);
     this.#doing = "stopped";
     await this.writeStatus();
   }
@@ -370,7 +380,9 @@ export class Agent {
   }
 
   async #recoverAll(byHand: boolean): Promise<void> {
-    for (const component of this.components)
+    // What only has to be started comes first: nobody waits for the probation of another.
+    const open = (component: Component): number => (component.openAttempt?.activating === true ? 1 : 0);
+    for (const component of this.components.toSorted((a, b) => open(a) - open(b)))
       await this.#guarded(component.product, () => this.#recover(component, byHand));
   }
 

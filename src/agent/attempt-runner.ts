@@ -1,11 +1,12 @@
 // Carries out the effects of the state table for one attempt, and writes every step down before anything relies on it.
 
-import { exists } from "../core/disk.ts";
+import { exists, statOrNull } from "../core/disk.ts";
 import { formatInstant, parseInstant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { RunningDigests } from "../core/digest.ts";
 import type { Artifact, ReleaseManifest } from "../release/manifest.ts";
 import { artifactFileName } from "../release/manifest.ts";
+import { PUBLISHER_ROOTS_LIMIT, PUBLISHER_ROOTS_TARGET } from "../release/target-names.ts";
 import { readCurrent, slotIsWhole, stage, switchCurrent } from "../slot/install.ts";
 import type { End, Step } from "../slot/journal-event.ts";
 import { linkTarget, slotPath } from "../slot/layout.ts";
@@ -38,7 +39,7 @@ export type Plan = {
 export type RunnerContext = {
   readonly component: Component;
   readonly plan: Plan | null;
-  /** Where `*.part` files lie. */
+  /** Where artifacts lie until they are staged. */
   readonly downloads: string;
   readonly signal: AbortSignal;
   /** Puts the report of the ended attempt into the outbox. */
@@ -96,6 +97,7 @@ class Runner {
       return await this.#run(from);
     } finally {
       this.#component.owned = false;
+      this.#context.tell("done", this.#fetched);
     }
   }
 
@@ -239,7 +241,7 @@ class Runner {
   }
 
   get #part(): string {
-    return `${this.#context.downloads}/${this.#attempt.begin.to.sha256}.part`;
+    return `${this.#context.downloads}/${this.#attempt.begin.to.sha256}.artifact`;
   }
 
   #isStaged(): Promise<boolean> {
@@ -252,7 +254,9 @@ class Runner {
     if (await this.#isStaged()) return;
     const { artifact } = this.#plan();
     const { disk } = this.#component.world;
-    const present = (await exists(disk, this.#part)) ? (await disk.stat(this.#part)).size : 0;
+    // Whole, or as far as an earlier run came.
+    const found = (await statOrNull(disk, this.#part)) ?? (await statOrNull(disk, `${this.#part}.part`));
+    const present = found?.size ?? 0;
     const needed = Math.max(0, artifact.length - present) + artifact.unpackedLength + MARGIN;
     const free = await disk.free(this.#component.layout.folder);
     if (free >= needed) return;
@@ -305,7 +309,11 @@ class Runner {
         { target: this.#plan().artifact.target },
       );
     }
-    await verifyPublisher(this.#part, publisher);
+    const { artifact, releases } = this.#plan();
+    // Whom publishers are below is TUF's to say, not this machine's.
+    const roots = await releases.document(PUBLISHER_ROOTS_TARGET, PUBLISHER_ROOTS_LIMIT);
+    const file = { path: this.#part, name: artifactFileName(artifact) };
+    await verifyPublisher(file, publisher, roots, this.#component.world.clock.now());
   }
 
   async #stage(): Promise<void> {

@@ -160,7 +160,7 @@ export class Component {
     await this.#stop();
     if (run.entryPoint === undefined) return;
     const { spec, digest } = this.#launch(id, run, run.entryPoint);
-    await this.world.logs.bound(this.layout.log, LOG_LIMIT);
+    await this.world.logs.rotate(this.layout.log);
     this.supervised = await startProcess(this.processRoom, slotName(id), digest, spec);
     this.#restart = { ...this.#restart, startedAt: this.world.clock.monotonic(), dueAt: null };
   }
@@ -175,6 +175,11 @@ export class Component {
 
   #launch(id: SlotId, run: RunSpec, entryPoint: NonNullable<RunSpec["entryPoint"]>) {
     return launchOf({ ...run, entryPoint }, this.place(id), this.settings, this.world.environment);
+  }
+
+  /** Keeps what the running component writes within its bound. */
+  boundLog(): Promise<void> {
+    return this.world.logs.bound(this.layout.log, LOG_LIMIT);
   }
 
   /** After it nothing of the component runs, whoever started it. */

@@ -23,12 +23,19 @@ const TEND_EVERY = 1000;
 /** Runs until `signal` aborts, then stops the agent in good order. Errors: `disk/*` at the start. */
 export async function runAgent(agent: Agent, signal: AbortSignal): Promise<void> {
   const bell = new Bell();
-  await agent.start();
   const wakes = { seq: 0 };
-  const all = [schedule(agent, bell, wakes, signal), listen(agent, bell, wakes, signal), tend(agent, signal)];
-  await aborted(signal);
+  // Finishing what an earlier run left may take a whole probation: stopping does not wait for it.
+  const started = agent.start();
+  const all = started.then(() =>
+    Promise.all([
+      schedule(agent, bell, wakes, signal),
+      listen(agent, bell, wakes, signal),
+      tend(agent, signal),
+    ]),
+  );
+  await Promise.race([all, aborted(signal)]);
   await agent.stop();
-  await Promise.all(all);
+  await all;
 }
 
 async function schedule(

@@ -49,10 +49,15 @@ export interface UpdateServer {
 }
 
 /**
- * Wall 2: the artifact's own signature. Resolves when the file at `path` is signed by the pinned publisher;
- * throws otherwise. When a manifest pins a publisher and no verifier is wired, the agent refuses.
+ * Wall 2: the artifact's own signature. Resolves when the file at `path`, published as `name`, is signed by the pinned publisher below one of
+ * `roots` (PEM, a TUF target); throws otherwise. When a manifest pins a publisher and no verifier is wired, the agent refuses.
  */
-export type VerifyPublisher = (path: string, pin: PublisherPin) => Promise<void>;
+export type VerifyPublisher = (
+  file: { readonly path: string; readonly name: string },
+  pin: PublisherPin,
+  roots: Uint8Array,
+  now: Instant,
+) => Promise<void>;
 
 /** Who this device is. */
 export type DeviceIdentity = {
@@ -63,6 +68,8 @@ export type DeviceIdentity = {
 
 /** Bounds and reads what components write. */
 export interface Logs {
+  /** Puts the log of the last run aside, so that the next one begins with nothing. */
+  rotate(path: string): Promise<void>;
   bound(path: string, limit: number): Promise<void>;
   tail(path: string, limit: number): Promise<string>;
 }

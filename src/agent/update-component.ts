@@ -151,7 +151,10 @@ export async function updateComponent(
   const { state } = component;
   if (component.blocked !== null)
     return refused(update, manifest.version, component.blocked.code, component.blocked.message);
-  const failedHere = manifest.artifacts.some((artifact) => skipOf(state, artifact.sha256) !== undefined);
+  // The same bytes under a higher version may be run or probed otherwise: that is another release.
+  const failedHere = manifest.artifacts.some(
+    ({ sha256 }) => skipOf(state, { version: manifest.version, sha256 }) !== undefined,
+  );
   const choice = choose(offer.candidate, {
     installed: { version: state.committed?.version ?? null, floor: state.floor },
     platform: component.world.platform,

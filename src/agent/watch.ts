@@ -14,6 +14,7 @@ import type { Component } from "./component.ts";
 import { environmentOf, portOf, type RunSpec } from "./run-spec.ts";
 
 const RESTART_PAUSE = 1000;
+const STARTING_INTERVAL = 500;
 
 export type FinalVerdict = Exclude<Verdict, { kind: "watch" | "restart" }>;
 
@@ -33,7 +34,8 @@ export async function watch(
   let state: Probation = beginProbation(clock.monotonic());
   if (run.health === undefined) return { kind: "well" };
   for (;;) {
-    const seen = await look(component, id, run, rules, signal);
+    const pause = pauseBefore(state, clock.monotonic(), rules);
+    const seen = await look(component, id, run, pause, signal);
     const [next, verdict] = observe(state, seen, clock.monotonic(), rules);
     state = next;
     if (verdict.kind === "restart") {
@@ -45,12 +47,21 @@ export async function watch(
   }
 }
 
+/** Asked often while it starts, by its interval after that, and at the very end of its probation. */
+function pauseBefore(state: Probation, now: number, rules: ProbationRules): number {
+  const interval = rules.intervalSeconds * 1000;
+  const starting = state.good === 0 && now - state.started < rules.startSeconds * 1000;
+  if (starting) return Math.min(interval, STARTING_INTERVAL);
+  if (state.wellSince === null) return interval;
+  return Math.max(0, Math.min(interval, state.wellSince + rules.probationSeconds * 1000 - now));
+}
+
 /** One observation: the program's end if it comes first, else what the probe says after the interval. */
 async function look(
   component: Component,
   id: SlotId,
   run: RunSpec,
-  rules: ProbationRules,
+  pauseMs: number,
   signal: AbortSignal,
 ): Promise<Observation> {
   const { clock } = component.world;
@@ -60,7 +71,7 @@ async function look(
   signal.addEventListener("abort", stop, { once: true });
   if (signal.aborted) stop();
   try {
-    const pause = clock.sleep(rules.intervalSeconds * 1000, timer.signal).then(() => null);
+    const pause = clock.sleep(pauseMs, timer.signal).then(() => null);
     // Whoever loses the race is not waited for, and must not complain to nobody.
     pause.catch(() => undefined);
     const first = await (ended === null ? pause : Promise.race([ended, pause]));

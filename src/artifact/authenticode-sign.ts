@@ -22,6 +22,7 @@ import {
   signAttributes,
   signedData,
   signerInfo,
+  unique,
   type SigningHash,
 } from "./cms-build.ts";
 import { parseSignedData } from "./cms.ts";
@@ -31,6 +32,8 @@ import { MICROSOFT_RFC3161 } from "./timestamp.ts";
 export type AuthenticodeWish = {
   /** From `buildIndirectData`. */
   readonly indirectData: Uint8Array;
+  /** SPC_INDIRECT_DATA unless given; catalogs are lists of another type. */
+  readonly contentType?: string;
   readonly hash: SigningHash;
   readonly certificate: Certificate;
   /** Intermediates, in any order; the leaf and self-signed roots are dropped or added as needed. */
@@ -49,7 +52,7 @@ export type AuthenticodeWish = {
 
 /** A ContentInfo with the one signature, without time stamp. Errors: `artifact/bad-key` and the signer's. */
 export async function signAuthenticode(wish: AuthenticodeWish): Promise<Uint8Array> {
-  const { hash, certificate } = wish;
+  const { hash, certificate, contentType = SPC_INDIRECT_DATA } = wish;
   const parts = await signAttributes({
     certificate,
     signer: wish.signer,
@@ -57,7 +60,7 @@ export async function signAuthenticode(wish: AuthenticodeWish): Promise<Uint8Arr
     attributes: [
       opusAttribute(wish.opus ?? {}),
       ...(wish.sequenceNumber === undefined ? [] : [sequenceNumberAttribute(wish.sequenceNumber)]),
-      contentTypeAttribute(SPC_INDIRECT_DATA),
+      contentTypeAttribute(contentType),
       ...(wish.statementType === false ? [] : [statementTypeAttribute()]),
       messageDigestAttribute(digest(hash, indirectDataOctets(wish.indirectData))),
       ...(wish.attributes ?? []),
@@ -69,9 +72,9 @@ export async function signAuthenticode(wish: AuthenticodeWish): Promise<Uint8Arr
   return signedData({
     version: 1,
     digests: [hashIdentifier(hash)],
-    contentType: SPC_INDIRECT_DATA,
+    contentType,
     content: wish.indirectData,
-    certificates: [certificate, ...others].map((each) => each.der),
+    certificates: unique([certificate, ...others].map((each) => each.der)),
     signers: [signerInfo(parts)],
   });
 }

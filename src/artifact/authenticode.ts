@@ -118,8 +118,8 @@ export function readOpus(signer: SignerInfo): Opus {
         : Buffer.from(content(name)).toString("latin1");
   const url = link?.tag === context(0) ? readString({ ...link, tag: IA5_STRING }) : undefined;
   return {
-    ...(text === undefined || text === "" ? {} : { name: text }),
-    ...(url === undefined || url === "" ? {} : { url }),
+    ...(text === undefined ? {} : { name: text }),
+    ...(url === undefined ? {} : { url }),
   };
 }
 

@@ -92,7 +92,7 @@ export type SignedDataParts = {
   readonly contentType: string;
   /** The encoded value to go inside `[0]`; null if detached. */
   readonly content: Uint8Array | null;
-  /** Encoded; sorted here. */
+  /** Encoded; sorted here, and each written as often as it is given (some services do give one twice). */
   readonly certificates: readonly Uint8Array[];
   readonly crls?: readonly Uint8Array[];
   /** Encoded by `signerInfo`. */
@@ -106,7 +106,7 @@ export function signedData(parts: SignedDataParts): Uint8Array {
     integer(parts.version),
     setOf(...parts.digests),
     sequence(oid(parts.contentType), ...(parts.content === null ? [] : [explicit(0, parts.content)])),
-    ...(parts.certificates.length === 0 ? [] : [implicit(0, setOf(...unique(parts.certificates)))]),
+    ...(parts.certificates.length === 0 ? [] : [implicit(0, setOf(...parts.certificates))]),
     ...(crls.length === 0 ? [] : [element(contextOf(1), ...crls.toSorted(compareBytes))]),
     setOf(...parts.signers),
   );
@@ -178,7 +178,8 @@ export function digest(algorithm: HashName, bytes: Uint8Array): Uint8Array {
   return new Uint8Array(digestOf(algorithm, bytes, "buffer"));
 }
 
-function unique(certificates: readonly Uint8Array[]): readonly Uint8Array[] {
+/** Each certificate once. */
+export function unique(certificates: readonly Uint8Array[]): readonly Uint8Array[] {
   return certificates.filter(
     (certificate, i) => certificates.findIndex((other) => compareBytes(other, certificate) === 0) === i,
   );

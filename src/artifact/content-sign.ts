@@ -2,6 +2,7 @@
 
 import { compareBytes } from "../core/bytes.ts";
 import { hashIdentifier, type X509Signer } from "../der/algorithms.ts";
+import { sameName } from "../der/names.ts";
 import * as oids from "../der/oids.ts";
 import type { Certificate } from "../der/x509.ts";
 import type { SignedData } from "./cms.ts";
@@ -25,6 +26,8 @@ export type ContentSigner = {
   readonly certificate: Certificate;
   readonly chain: readonly Certificate[];
   readonly signer: X509Signer;
+  /** What to sign over; what goes with the key unless given. */
+  readonly hash?: SigningHash;
 };
 
 /** Gets a time stamp token over a signature value; see `requestTimestamp`. */
@@ -32,7 +35,10 @@ export type Stamp = (signature: Uint8Array) => Promise<Uint8Array>;
 
 /** The digest a key signs over: SHA-512, but where the curve says otherwise. RFC 5480 section 4, RFC 8419 section 3.1. */
 export function hashOf(signer: ContentSigner): SigningHash {
-  const { scheme } = signer.signer.publicKey;
+  return signer.hash ?? hashForScheme(signer.signer.publicKey.scheme);
+}
+
+export function hashForScheme(scheme: string): SigningHash {
   if (scheme === "ecdsa-sha2-nistp256") return "sha256";
   return scheme === "ecdsa-sha2-nistp384" ? "sha384" : "sha512";
 }
@@ -88,7 +94,7 @@ export async function signContent(wish: ContentSignature): Promise<Uint8Array> {
     content: null,
     certificates: [
       ...(beside?.certificates ?? []).map((certificate) => certificate.der),
-      ...signers.flatMap((one) => [one.certificate.der, ...one.chain.map((certificate) => certificate.der)]),
+      ...signers.flatMap((one) => [one.certificate, ...withoutRoots(one.chain)].map((each) => each.der)),
     ],
     signers: [...known.map((signer) => signer.der), ...infos],
   });
@@ -133,6 +139,11 @@ export async function signPlain(content: Uint8Array, one: ContentSigner): Promis
       }),
     ],
   });
+}
+
+/** A root beside a signature proves nothing: whoever trusts it has it. */
+function withoutRoots(chain: readonly Certificate[]): readonly Certificate[] {
+  return chain.filter((certificate) => !sameName(certificate.issuer, certificate.subject));
 }
 
 function refuseTwice(certificate: Certificate, beside: SignedData | undefined): void {

@@ -22,7 +22,9 @@ import {
 import { digest } from "./cms-build.ts";
 import { checkSigner } from "./cms-verify.ts";
 import type { ContentDigests } from "./content-digest.ts";
+import { keyText } from "./authenticode-verify.ts";
 import { ArtifactError, Findings, type Finding } from "./errors.ts";
+import type { SignatureReport } from "./report.ts";
 import { pieces, type ByteSource } from "./source.ts";
 import { checkTimestampToken, type TimestampReport } from "./timestamp.ts";
 
@@ -32,6 +34,10 @@ export type ContentPolicy = {
   readonly timestampRoots?: readonly Certificate[];
   readonly now: Instant;
   readonly revocation?: Revocation;
+  /** A signature without a believed time stamp is refused. */
+  readonly requireTimestamp?: boolean;
+  /** What is only suspicious is refused as well. */
+  readonly strict?: boolean;
 };
 
 export type SignerReport = {
@@ -114,20 +120,23 @@ function checkOne(
   const { certificate } = checkSigner(signed, signer, digests.of, findings);
   if (certificate !== null) guard(findings, () => checkBinding(signer, certificate, findings));
   const intact = certificate !== null && !findings.failed;
-  return judge(signed, signer, certificate, intact, policy, findings);
+  return judge(signed.certificates, signer, certificate, intact, policy, findings);
 }
 
 /** Time stamp, chain, and the sum of it. */
 function judge(
-  signed: SignedData | null,
+  bag: readonly Certificate[],
   signer: SignerInfo,
   certificate: Certificate | null,
   intact: boolean,
   policy: ContentPolicy,
   findings: Findings,
 ): SignerReport {
-  const bag = signed?.certificates ?? [];
   const timestamp = checkStamp(signer, bag, policy, findings);
+  if (policy.requireTimestamp === true && timestamp?.believed !== true) {
+    findings.error("signature/no-timestamp", "No believed time stamp says when the signature was made.");
+  }
+  checkUnsigned(signer, policy, findings);
   const at = timestamp?.believed === true && timestamp.time !== null ? timestamp.time : policy.now;
   let path: readonly Certificate[] = [];
   if (certificate !== null) {
@@ -186,6 +195,16 @@ function checkStamp(
   return report;
 }
 
+/** Unsigned attributes can carry anything without breaking a signature. */
+function checkUnsigned(signer: SignerInfo, policy: ContentPolicy, findings: Findings): void {
+  const strange = signer.unsignedAttributes.filter((one) => one.oid !== oids.timeStampToken);
+  if (strange.length === 0) return;
+  const bytes = strange.reduce((sum, one) => sum + one.der.length, 0);
+  const message = `${bytes} bytes beside the signature are covered by nothing (${strange.map((one) => one.oid).join(", ")}): a program must not rely on them.`;
+  if (policy.strict === true) findings.error("signature/unsigned-data", message, { bytes });
+  else findings.warning("signature/unsigned-data", message, { bytes });
+}
+
 /** RFC 5035 section 5: the certificate is the one that was meant, not another one for the same key. Absent in signatures of other tools. */
 function checkBinding(signer: SignerInfo, certificate: Certificate, findings: Findings): void {
   const value = signedAttribute(signer, oids.signingCertificateV2);
@@ -228,7 +247,7 @@ async function checkPlain(
       "The signature does not fit the file: either the file was changed, or it was made with another key.",
     );
   }
-  return judge(null, signer, certificate, !findings.failed, policy, findings);
+  return judge(certificates, signer, certificate, !findings.failed, policy, findings);
 }
 
 async function fits(
@@ -264,4 +283,19 @@ function guard(findings: Findings, action: () => void): void {
     if (!(error instanceof DerError) && !(error instanceof ArtifactError)) throw error;
     findings.error("cms/malformed", error.message);
   }
+}
+
+/** The signers in the form that every format reports them in. */
+export function signatureReports(report: ContentReport): readonly SignatureReport[] {
+  return report.signers.map((signer, i) => ({
+    place: report.signers.length === 1 ? "signature" : `signer ${i + 1}`,
+    valid: signer.believed,
+    path: signer.path,
+    hash: signer.hash,
+    key: signer.certificate === null ? "unknown" : keyText(signer.certificate),
+    opus: {},
+    signedAt: signer.timestamp?.believed === true ? signer.timestamp.time : null,
+    timestamps: signer.timestamp === null ? [] : [signer.timestamp],
+    findings: signer.findings,
+  }));
 }

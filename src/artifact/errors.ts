@@ -7,6 +7,7 @@ export type ArtifactErrorCode =
   | "artifact/unsupported"
   | "artifact/malformed"
   | "artifact/too-large"
+  | "artifact/unreadable"
   | "artifact/changed"
   | "artifact/not-signed"
   | "artifact/already-signed"

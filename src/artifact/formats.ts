@@ -1,12 +1,24 @@
 // The formats that can carry a signature: a format is a record; the first one that matches a file is taken.
 
+import { cabFormat } from "./cab/format.ts";
+import { catFormat } from "./cat/format.ts";
+import { elfFormat } from "./elf/format.ts";
 import { ArtifactError } from "./errors.ts";
+import { msiFormat } from "./msi/format.ts";
+import { powershellFormat } from "./powershell/format.ts";
 import { peFormat } from "./pe/format.ts";
 import type { Format } from "./format.ts";
 import { readRange, type ByteSource } from "./source.ts";
 
 /** In the order in which they are asked. */
-export const FORMATS: readonly Format[] = [peFormat];
+export const FORMATS: readonly Format[] = [
+  peFormat,
+  elfFormat,
+  msiFormat,
+  cabFormat,
+  catFormat,
+  powershellFormat,
+];
 
 /** Formats that are known by name and refused by name. */
 const NOT_YET: readonly { readonly title: string; matches(head: Uint8Array, name: string): boolean }[] = [

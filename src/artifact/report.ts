@@ -5,6 +5,8 @@ import type { HashName } from "../der/algorithms.ts";
 import type { Certificate } from "../der/x509.ts";
 import type { Revocation } from "./chain.ts";
 import type { Opus } from "./authenticode.ts";
+import type { Facts } from "../core/errors.ts";
+import type { ElfExpectation } from "./elf/manifest.ts";
 import { hasError, type Finding } from "./errors.ts";
 import type { TimestampReport } from "./timestamp.ts";
 
@@ -18,6 +20,10 @@ export type VerifyPolicy = {
   readonly requireTimestamp?: boolean;
   /** What is only suspicious is refused as well: a wrong checksum, unknown unsigned data. */
   readonly strict?: boolean;
+  /** ELF: what the file has to be. */
+  readonly expect?: ElfExpectation;
+  /** Certificates of signers that a signature does not bring along (the kernel's form). */
+  readonly certificates?: readonly Certificate[];
   /** UEFI images may carry several signatures side by side; each has to hold. */
   readonly efi?: boolean;
 };
@@ -47,6 +53,8 @@ export type FileReport = {
   readonly signatures: readonly SignatureReport[];
   /** About the file as a whole. */
   readonly findings: readonly Finding[];
+  /** What the signature says about the file: product, version, release, ... */
+  readonly about?: Facts;
 };
 
 /** Findings that say "not trusted" rather than "not intact". */
@@ -54,7 +62,8 @@ export function isTrustFinding(finding: Finding): boolean {
   return (
     finding.code.startsWith("chain/") ||
     finding.code.startsWith("cms/weak-") ||
-    finding.code === "signature/no-timestamp"
+    finding.code === "signature/no-timestamp" ||
+    finding.code === "content/untrusted"
   );
 }
 

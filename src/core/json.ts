@@ -170,6 +170,7 @@ class Parser {
     const digits = i - first;
     const bad = digits === 0 || (digits > 1 && text.charCodeAt(first) === 0x30);
     const value = Number(text.slice(start, i));
+    if (bad) throw this.#fail("json/syntax", "a number is malformed");
     // Fractions and exponents have several spellings and no use in signed documents.
     if (
       after === 0x2e ||
@@ -180,7 +181,6 @@ class Parser {
     ) {
       throw this.#fail("json/unsafe-number", "a number is not a whole number between -(2^53-1) and 2^53-1");
     }
-    if (bad) throw this.#fail("json/syntax", "a number is malformed");
     this.#at = i;
     return value;
   }

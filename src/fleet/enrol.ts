@@ -88,7 +88,11 @@ export async function enrol(
       device.status === "active" &&
       device.spki === applicant.spki &&
       device.reportKey === applicant.reportKey;
-    if (again) return { ok: true, device, again: true };
+    if (again) {
+      const { certificateEnds } = request;
+      await records.changeDevice(device.id, { certificateEnds });
+      return { ok: true, device: { ...device, certificateEnds }, again: true };
+    }
     return refuse(
       records,
       now,

@@ -12,6 +12,7 @@ export type FleetErrorCode =
   | "fleet/token-expired"
   | "fleet/key-in-use"
   | "fleet/bad-proof"
+  | "fleet/no-repository"
   | "fleet/bad-interval"
   | "fleet/too-many-products"
   | "fleet/quota"

@@ -11,6 +11,9 @@ import type { FleetRecords } from "./store.ts";
 /** Reports kept of one device; older ones go. */
 export const REPORTS_KEPT = 500;
 
+/** Products of one device that are noted from attempts alone. */
+const COMPONENTS_KEPT = 128;
+
 /** Does the repository list this release? Also true while nobody can tell. */
 export type IsListed = (product: string, version: string) => boolean;
 
@@ -67,7 +70,7 @@ export async function takeReport(
   }
   await noteRunning(records, isListed, device, report, alarm);
   if (report.kind === "alarm") await alarm(report.code, report.reason);
-  if (report.sequence % 50 === 0) await records.pruneReports(device.id, REPORTS_KEPT);
+  await records.pruneReports(device.id, REPORTS_KEPT);
   return "accepted";
 }
 
@@ -102,6 +105,8 @@ async function noteRunning(
     const was = before.get(now.product);
     // An older report that comes late does not overwrite what a newer one said.
     if (was !== undefined && was.sequence > now.sequence) continue;
+    // Attempts name products one by one; what no inventory confirms does not pile up.
+    if (was === undefined && report.kind === "attempt" && before.size >= COMPONENTS_KEPT) continue;
     await records.putComponent(now);
     if (now.running === null) continue;
     // C34: a version nobody published is noticed; nothing is ever withheld because of it.

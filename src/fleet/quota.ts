@@ -31,13 +31,10 @@ export class Quotas {
     return 0;
   }
 
-  /** How long until one would be granted; takes nothing. */
-  wait(key: string, now: number): number {
+  /** Gives one back: for quotas of failures, taken before the outcome is known. */
+  give(key: string): void {
     const bucket = this.#buckets.get(key);
-    if (bucket === undefined) return 0;
-    const { burst, refillMs } = this.#quota;
-    const level = Math.min(burst, bucket.level + (now - bucket.at) / refillMs);
-    return level >= 1 ? 0 : Math.ceil((1 - level) * refillMs);
+    if (bucket !== undefined) bucket.level = Math.min(this.#quota.burst, bucket.level + 1);
   }
 
   get size(): number {

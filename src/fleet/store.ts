@@ -79,6 +79,7 @@ export interface FleetRecords {
 
   alarm(device: string, code: string): Promise<Alarm | null>;
   putAlarm(alarm: Alarm): Promise<void>;
+  alarmCount(device: string): Promise<number>;
   /** Latest first. */
   alarms(limit: number): Promise<readonly Alarm[]>;
 
@@ -95,12 +96,29 @@ export interface FleetRecords {
   putSetting(name: string, value: string): Promise<void>;
 }
 
+/** What reads, of the records. */
+export type FleetReads = {
+  readonly [
+    N in keyof FleetRecords as N extends
+      | `add${string}`
+      | `put${string}`
+      | `change${string}`
+      | `drop${string}`
+      | "sight"
+      | "pruneReports"
+      ? never
+      : N
+  ]: FleetRecords[N];
+};
+
 /**
  * All or nothing: `work` sees one state, and what it writes is durable when the promise resolves.
  * `work` uses only the records it is given, and waits for nothing else.
  * Errors: `fleet/store-*`, and what `work` throws, which undoes its writes.
  */
 export interface FleetStore {
+  /** One consistent state, read only; hinders no writer, however long it takes. */
+  read<T>(work: (records: FleetReads) => Promise<T>): Promise<T>;
   transaction<T>(work: (records: FleetRecords) => Promise<T>): Promise<T>;
   /** A number that changes when another process has written; cheap enough to ask every second. */
   foreignChanges(): number;

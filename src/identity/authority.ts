@@ -48,7 +48,7 @@ export async function createAuthority(request: {
 }
 
 /** Issues for a device's key. The certificate only says who it is; what it may do stands in the device's record. */
-export function issueDevice(
+export async function issueDevice(
   authority: Authority,
   request: {
     readonly device: string;
@@ -71,7 +71,7 @@ export function issueDevice(
 }
 
 /** Issues for the server's own key. `names` are host names and IP addresses that devices reach it by. */
-export function issueServer(
+export async function issueServer(
   authority: Authority,
   request: {
     readonly names: readonly string[];

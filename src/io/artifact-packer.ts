@@ -1,7 +1,6 @@
 // From what a build left on disk to an artifact: one pass that copies or packs, and knows every digest at the end.
 
-import { once } from "node:events";
-import { createGunzip, createGzip } from "node:zlib";
+import { createGzip } from "node:zlib";
 import { Readable } from "node:stream";
 import { RunningDigests, RunningMerkle } from "../core/digest.ts";
 import { makeDirectories, type Disk, type DiskFile, type FileStat } from "../core/disk.ts";
@@ -9,6 +8,9 @@ import { toHex } from "../core/bytes.ts";
 import type { Random } from "../core/random.ts";
 import { ReleaseError } from "../release/errors.ts";
 import { isSlotPath, type Artifact } from "../release/manifest.ts";
+import { EntryGate } from "../slot/entry-path.ts";
+import { entriesOf } from "../slot/unpack.ts";
+import { zipReader } from "./unpack-zip.ts";
 import { tarEnd, tarHeader, tarPadding } from "../release/tar-writer.ts";
 
 export type PackedArtifact = Pick<
@@ -19,6 +21,8 @@ export type PackedArtifact = Pick<
   readonly path: string;
   /** What a file name of this format ends with. */
   readonly suffix: string;
+  /** Paths inside an archive that can be started; null for a single file. */
+  readonly programs: ReadonlySet<string> | null;
   /** True when a folder was packed here, rather than a file taken as it is. */
   readonly packed: boolean;
 };
@@ -33,10 +37,12 @@ export type PackOptions = {
 };
 
 const CHUNK = 1 << 20;
+/** As many as an agent takes. */
+const MAX_ENTRIES = 200_000;
 
 /**
  * A folder becomes a tar.gz with the same bytes on every machine; a `.tar.gz`, `.tgz` or `.zip` is taken as an archive;
- * anything else is a single file. Errors: `release/bad-name` for entries that no device would unpack, `disk/*`.
+ * anything else is a single file. Errors: `release/bad-name` and `slot/*` for what no device would unpack, `disk/*`.
  */
 export async function packArtifact(source: string, options: PackOptions): Promise<PackedArtifact> {
   const { disk, random, staging, pieceSize } = options;
@@ -47,17 +53,20 @@ export async function packArtifact(source: string, options: PackOptions): Promis
   const file = await disk.open(path, "create");
   try {
     const sink = sinkTo(file, pieceSize, options.onBytes);
-    let unpackedLength: number;
-    if (stat.kind === "directory") unpackedLength = await packFolder(disk, source, sink);
-    else unpackedLength = await copyFile(disk, source, format, stat, sink);
+    if (stat.kind === "directory") await packFolder(disk, source, sink);
+    else await copyFile(disk, source, stat.size, sink);
     await file.sync();
+    const seen =
+      format === "file"
+        ? { unpackedLength: stat.size, programs: null }
+        : await rehearseUnpacking(disk, path, format);
     return {
       path,
       format,
       packed: stat.kind === "directory",
       suffix: format === "file" ? "" : `.${format}`,
       pieceSize,
-      unpackedLength,
+      ...seen,
       ...sink.result(),
     };
   } catch (error) {
@@ -123,55 +132,34 @@ async function* contentOf(disk: Disk, path: string, size: number): AsyncGenerato
   }
 }
 
-async function copyFile(
-  disk: Disk,
-  source: string,
-  format: Artifact["format"],
-  stat: FileStat,
-  sink: Sink,
-): Promise<number> {
-  const gunzip = format === "tar.gz" ? createGunzip() : null;
-  let unpacked = 0;
-  const counting =
-    gunzip === null
-      ? null
-      : (async () => {
-          for await (const part of gunzip as AsyncIterable<Uint8Array>) unpacked += part.length;
-        })();
-  // A rejection is looked at below, after the copy; until then it must not count as unhandled.
-  counting?.catch(() => {});
-  try {
-    for await (const part of contentOf(disk, source, stat.size)) {
-      await sink.put(part);
-      sink.seen(part.length);
-      if (gunzip !== null && !gunzip.destroyed && !gunzip.write(part)) {
-        await Promise.race([once(gunzip, "drain"), once(gunzip, "close")]);
-      }
-    }
-    gunzip?.end();
-    await counting;
-  } catch (cause) {
-    if (cause instanceof ReleaseError || (gunzip?.errored ?? null) === null) throw cause;
-    throw new ReleaseError("release/bad-name", `${source} is not a gzip file.`, { path: source }, { cause });
+async function copyFile(disk: Disk, source: string, size: number, sink: Sink): Promise<void> {
+  for await (const part of contentOf(disk, source, size)) {
+    await sink.put(part);
+    sink.seen(part.length);
   }
-  if (format === "file") return stat.size;
-  // The tar stream is longer than what it unpacks to: an upper bound, known without trusting any header.
-  return format === "tar.gz" ? unpacked : zipBound(disk, source);
 }
 
-/** The sum of the sizes that the central directory claims; a device stops at this many bytes whatever the archive does. */
-async function zipBound(disk: Disk, source: string): Promise<number> {
-  const { fromBufferPromise } = await import("yauzl");
-  const archive = await fromBufferPromise(Buffer.from(await disk.read(source, 1 << 30)), {
-    lazyEntries: true,
-  });
-  let total = 0;
-  for await (const entry of archive.eachEntry()) total += entry.uncompressedSize;
-  return total;
+/** Reads an archive as a device will, without writing: what no device would unpack is refused here already. */
+async function rehearseUnpacking(
+  disk: Disk,
+  path: string,
+  kind: "tar.gz" | "zip",
+): Promise<Pick<PackedArtifact, "unpackedLength" | "programs">> {
+  const gate = new EntryGate({ bytes: Number.MAX_SAFE_INTEGER, entries: MAX_ENTRIES });
+  const programs = new Set<string>();
+  let unpackedLength = 0;
+  for await (const entry of entriesOf(disk, path, { kind }, zipReader, () => {})) {
+    const name = gate.admit(entry);
+    let length = 0;
+    for await (const part of entry.content) length += part.length;
+    unpackedLength += length;
+    if (name !== null && (entry.kind === "link" || (entry.kind === "file" && entry.executable)))
+      programs.add(name);
+  }
+  return { unpackedLength, programs };
 }
 
-async function packFolder(disk: Disk, folder: string, sink: Sink): Promise<number> {
-  let total = 0;
+async function packFolder(disk: Disk, folder: string, sink: Sink): Promise<void> {
   async function* entries(prefix: string): AsyncGenerator<Uint8Array> {
     for (const name of await disk.list(prefix === "" ? folder : `${folder}/${prefix.slice(0, -1)}`)) {
       const path = `${prefix}${name}`;
@@ -188,7 +176,6 @@ async function packFolder(disk: Disk, folder: string, sink: Sink): Promise<numbe
         yield tarHeader({ kind: "directory", path });
         yield* entries(`${path}/`);
       } else if (stat.kind === "file") {
-        total += stat.size;
         yield tarHeader({ kind: "file", path, size: stat.size, executable: (stat.mode & 0o100) !== 0 });
         for await (const part of contentOf(disk, full, stat.size)) {
           sink.seen(part.length);
@@ -220,7 +207,6 @@ async function packFolder(disk: Disk, folder: string, sink: Sink): Promise<numbe
   // zlib writes no time and no name, so equal input gives equal bytes.
   const zipped = Readable.from(tar(), { objectMode: false }).compose(createGzip({ level: 9 }));
   for await (const part of zipped as AsyncIterable<Uint8Array>) await sink.put(part);
-  return total;
 }
 
 function staysInside(path: string, target: string): boolean {

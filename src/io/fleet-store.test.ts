@@ -11,6 +11,7 @@ import { fromUtf8, toHex } from "../core/bytes.ts";
 import { DAY, HOUR, parseInstant } from "../core/instant.ts";
 import { checkChain } from "../fleet/audit.ts";
 import { adoptNextKey, addToken, enrol, renew, revoke, type Applicant } from "../fleet/enrol.ts";
+import { noteTimestamp, watchFreshness } from "../fleet/freshness.ts";
 import { takeReport } from "../fleet/intake.ts";
 import type { FleetStore } from "../fleet/store.ts";
 import { wake } from "../fleet/wake.ts";
@@ -256,7 +257,90 @@ describe("a report", () => {
   });
 });
 
+describe("a device that is kept from the news (freeze)", () => {
+  it("raises an alarm once its timestamp was replaced half a day ago, and not before", async () => {
+    const store = await openFleetStore(fresh());
+    const device = await withDevice(store);
+    const sha = (n: number) => String(n).repeat(64);
+    await store.transaction(async (r) => {
+      await noteTimestamp(r, now, sha(1));
+      await noteTimestamp(r, now, sha(1));
+      const history = await noteTimestamp(r, now + HOUR, sha(2));
+      const seen = (at: number, timestamp: string | null) =>
+        watchFreshness(r, history, [{ device, at, claimed: [], timestamp }]);
+      await seen(now + 12 * HOUR, sha(1));
+      await seen(now + 99 * HOUR, sha(2));
+      await seen(now + 99 * HOUR, sha(7));
+      await seen(now + 99 * HOUR, null);
+      assert.deepEqual(await r.alarms(10), []);
+      await seen(now + 13 * HOUR, sha(1));
+      assert.deepEqual(
+        (await r.alarms(10)).map((a) => a.code),
+        ["device/frozen"],
+      );
+    });
+    await store.close();
+  });
+});
+
+describe("what one device can make the server keep", () => {
+  it("is bounded: reports, kinds of alarms, products", async () => {
+    const store = await openFleetStore(fresh());
+    const device = await withDevice(store);
+    const head = { device, previous: "c".repeat(64), issued: "2026-11-21T04:00:00Z", boot: "b".repeat(32) };
+    const key = (n: number) => String(n).padStart(32, "0");
+    await store.transaction(async (r) => {
+      for (let n = 2; n < 700; n++) {
+        const common = { ...head, id: key(n), sequence: n };
+        const attempt = {
+          attempt: key(n),
+          product: `p${n}`,
+          from: null,
+          to: "1.0.0",
+          outcome: "failure",
+          code: "a/b",
+        };
+        const rest = {
+          step: "x",
+          started: head.issued,
+          duration: 0,
+          bytes: 0,
+          source: "none",
+          running: "1.0.0",
+        };
+        const report = (
+          n % 2 === 0
+            ? { ...common, kind: "alarm", code: `made-up/code-${n}`, since: head.issued, reason: "" }
+            : { ...common, kind: "attempt", ...attempt, ...rest }
+        ) as Report;
+        const current = (await r.device(device))!;
+        await takeReport(r, isListed, now, current, { report, payloadSha256: "c".repeat(64) }, "{}");
+      }
+    });
+    const kept = await store.read(async (r) => ({
+      reports: (await r.reports({ device, limit: 10_000 })).length,
+      alarms: (await r.alarms(10_000)).length,
+      products: (await r.components(device)).length,
+    }));
+    assert.deepEqual(kept, { reports: 500, alarms: 51, products: 128 });
+    await store.close();
+  });
+});
+
 describe("the store", () => {
+  it("lets readers work while another process writes, and shows them one state", async () => {
+    const path = fresh();
+    const [one, two] = [await openFleetStore(path), await openFleetStore(path)];
+    await one.read(async (r) => {
+      assert.equal((await r.wakes()).size, 0);
+      await two.transaction((w) => wake(w, "all"));
+      assert.equal((await r.wakes()).size, 0);
+    });
+    assert.equal((await one.read((r) => r.wakes())).size, 1);
+    await one.close();
+    await two.close();
+  });
+
   it("undoes everything when a transaction fails", async () => {
     const store = await openFleetStore(fresh());
     await assert.rejects(

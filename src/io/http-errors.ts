@@ -5,6 +5,7 @@ import { UpkeepError, type Facts } from "../core/errors.ts";
 export type HttpErrorCode =
   | "http/bad-request"
   | "http/no-certificate"
+  | "http/certificate-expired"
   | "http/unknown-device"
   | "http/not-found"
   | "http/method-not-allowed"
@@ -38,6 +39,7 @@ export class HttpError extends UpkeepError<HttpErrorCode> {
 const STATUS: { readonly [code: string]: number } = {
   "http/bad-request": 400,
   "http/no-certificate": 401,
+  "http/certificate-expired": 401,
   "http/unknown-device": 403,
   "http/not-found": 404,
   "http/method-not-allowed": 405,

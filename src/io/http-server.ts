@@ -1,19 +1,23 @@
 // The HTTP server: node:http(s) with a limit on everything, request numbers, log lines, and a stop that drops nobody.
 
+import { X509Certificate } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { createServer as createTlsServer, type ServerOptions } from "node:https";
+import { createServer as createTlsServer, type Server as TlsServer, type ServerOptions } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { toHex, toUtf8 } from "../core/bytes.ts";
 import { sha256Hex } from "../core/digest.ts";
 import { HttpError, presentable } from "./http-errors.ts";
-import type { Log } from "./log.ts";
+import { Quotas, type Quota } from "../fleet/quota.ts";
+import { calm, type Log } from "./log.ts";
 import { systemRandom } from "./random.ts";
 
 export type HttpLimits = {
   /** Connections at once, in all and from one address. */
   readonly connections: number;
   readonly connectionsPerAddress: number;
+  /** New TLS connections of one address: each costs the server more than a millisecond. */
+  readonly handshakes: Quota;
   /** Milliseconds for the TLS handshake, for all header fields, and for the whole request. */
   readonly handshake: number;
   readonly headers: number;
@@ -30,6 +34,7 @@ export type HttpLimits = {
 export const HTTP_LIMITS: HttpLimits = {
   connections: 10_000,
   connectionsPerAddress: 2_500,
+  handshakes: { burst: 500, refillMs: 20 },
   handshake: 10_000,
   headers: 10_000,
   request: 20_000,
@@ -39,8 +44,15 @@ export const HTTP_LIMITS: HttpLimits = {
   drain: 10_000,
 };
 
-/** A certificate that the TLS layer verified against the device CAs, by the digest of its key. */
-export type ClientCertificate = { readonly spki: string; readonly notAfter: number };
+/**
+ * A certificate that one of the device CAs issued, by the digest of its key; the handshake proved that the caller holds the key.
+ * `expired`: everything about it is right but its end.
+ */
+export type ClientCertificate = {
+  readonly spki: string;
+  readonly notAfter: number;
+  readonly expired: boolean;
+};
 
 /** One request, as handlers see it. */
 export type Call = {
@@ -96,6 +108,8 @@ export async function startHttpServer(options: {
   const stopping = new AbortController();
   const sockets = new Map<Socket, { certificate: ClientCertificate | null | undefined }>();
   const perAddress = new Map<string, number>();
+  const handshakes = new Quotas(limits.handshakes);
+  const calmly = calm(log);
 
   const common = {
     maxHeaderSize: limits.headerBytes,
@@ -120,10 +134,12 @@ export async function startHttpServer(options: {
   // Counted where TCP starts, before any handshake.
   server.on("connection", (socket: Socket) => {
     if (sockets.has(socket)) return;
-    const address = socket.remoteAddress ?? "";
+    const address = peerKey(socket.remoteAddress ?? "");
     const open = (perAddress.get(address) ?? 0) + 1;
-    if (address !== "" && open > limits.connectionsPerAddress) {
-      log("warn", "connection/refused", { address, open: open - 1 });
+    const crowded = open > limits.connectionsPerAddress;
+    const hasty = options.tls !== undefined && handshakes.take(address, performance.now()) > 0;
+    if (address !== "" && (crowded || hasty)) {
+      calmly("warn", "connection/refused", { address, open: open - 1, hasty });
       socket.destroy();
       return;
     }
@@ -139,18 +155,22 @@ export async function startHttpServer(options: {
     socket.once("close", () => sockets.delete(socket));
   };
   server.on(options.tls === undefined ? "connection" : "secureConnection", track);
-  server.on("drop", (data) => log("warn", "connection/dropped", { address: data?.remoteAddress ?? "" }));
+  server.on("drop", (data) => calmly("warn", "connection/dropped", { address: data?.remoteAddress ?? "" }));
   server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
-    log("info", "tls/refused", { address: socket.remoteAddress ?? "", reason: error.message.slice(0, 200) });
+    calmly("info", "tls/refused", {
+      address: socket.remoteAddress ?? "",
+      reason: error.message.slice(0, 200),
+    });
   });
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) =>
-    refuseUnreadable(error, socket, log),
+    refuseUnreadable(error, socket, calmly),
   );
 
+  let authorities = authoritiesOf(options.tls?.ca);
   const certificateOf = (socket: Socket): ClientCertificate | null => {
     const entry = sockets.get(socket);
     if (entry === undefined || options.tls === undefined) return null;
-    entry.certificate ??= readCertificate(socket as TLSSocket);
+    entry.certificate ??= readCertificate(socket as TLSSocket, authorities);
     return entry.certificate;
   };
 
@@ -193,11 +213,9 @@ export async function startHttpServer(options: {
     stopping: stopping.signal,
     connections: () => sockets.size,
     setSecureContext: (context) => {
-      if ("setSecureContext" in server)
-        (server as unknown as { setSecureContext(o: object): void }).setSecureContext({
-          ...options.tls,
-          ...context,
-        });
+      // Throws for a bad pair before anything is changed.
+      (server as TlsServer).setSecureContext({ ...options.tls, ...context });
+      authorities = authoritiesOf(context.ca ?? options.tls?.ca);
     },
     closeWhere: (test) => {
       let closed = 0;
@@ -251,7 +269,9 @@ async function serve(request: IncomingMessage, response: ServerResponse, on: Ser
   const address = socket.remoteAddress ?? "";
   const gone = new AbortController();
   const notes: Call["notes"] = {};
-  response.once("close", () => gone.abort(new HttpError("http/bad-request", "The caller has gone.")));
+  response.once("close", () => {
+    if (!response.writableFinished) gone.abort(new HttpError("http/bad-request", "The caller has gone."));
+  });
   response.on("error", () => {});
   const at = request.url!.indexOf("?");
   const path = at < 0 ? request.url! : request.url!.slice(0, at);
@@ -366,16 +386,28 @@ async function drainBriefly(request: IncomingMessage): Promise<void> {
   });
 }
 
+const ONE_WRITE = 12 * 1024;
 const DRAIN_BYTES = 2 * 1024 * 1024;
 const DRAIN_MS = 1000;
 
-function readCertificate(socket: TLSSocket): ClientCertificate | null {
-  // `authorized` covers chain, dates and purpose at the handshake; the status of the device is looked up on every request.
-  if (!socket.authorized) return null;
+function readCertificate(
+  socket: TLSSocket,
+  authorities: readonly X509Certificate[],
+): ClientCertificate | null {
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) return null;
-  const spki = certificate.publicKey.export({ type: "spki", format: "der" });
-  return { spki: sha256Hex(spki), notAfter: Date.parse(certificate.validTo) };
+  const notAfter = Date.parse(certificate.validTo);
+  const spki = sha256Hex(certificate.publicKey.export({ type: "spki", format: "der" }));
+  // `authorized` covers chain, dates and purpose at the handshake; the status of the device is looked up on every request.
+  if (socket.authorized) return { spki, notAfter, expired: false };
+  // `authorizationError` names one fault of several: a stranger's certificate that has expired too reads like an expired one of ours.
+  const ours = authorities.some((ca) => certificate.checkIssued(ca) && certificate.verify(ca.publicKey));
+  return ours && notAfter < Date.now() ? { spki, notAfter, expired: true } : null;
+}
+
+function authoritiesOf(ca: ServerOptions["ca"]): readonly X509Certificate[] {
+  const texts = ca === undefined ? [] : Array.isArray(ca) ? ca : [ca];
+  return texts.map((text) => new X509Certificate(text));
 }
 
 /** OWASP's list for an API that no browser page belongs to. */
@@ -401,7 +433,11 @@ function respond(
   response.setHeader("cache-control", "no-store");
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
   if (body !== null) response.setHeader("content-length", body.length);
-  response.end(head || body === null ? undefined : body);
+  if (head || body === null) response.end();
+  // One write, and one TLS record, with the header fields; node:http joins texts only.
+  else if (body.length <= ONE_WRITE)
+    response.end(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString("latin1"), "latin1");
+  else response.end(body);
 }
 
 function respondError(
@@ -454,6 +490,25 @@ function refuseUnreadable(error: NodeJS.ErrnoException, socket: Socket, log: Log
     () => socket.destroy(),
   );
   log("info", "request/unreadable", { request: id, address: socket.remoteAddress ?? "", code: failure.code });
+}
+
+/**
+ * What counts as one caller: an IPv4 address, or the /64 of an IPv6 address, since everybody has a whole one of those.
+ */
+export function peerKey(address: string): string {
+  const plain = address.replace(/%.*$/, "").toLowerCase();
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/.exec(plain);
+  if (mapped !== null) return mapped[1]!;
+  if (!plain.includes(":")) return plain;
+  const [head, tail] = plain.split("::") as [string, string | undefined];
+  const left = head === "" ? [] : head.split(":");
+  const right = tail === undefined || tail === "" ? [] : tail.split(":");
+  const zeros = tail === undefined ? 0 : Math.max(0, 8 - left.length - right.length);
+  const groups = [...left, ...Array.from({ length: zeros }, () => "0"), ...right];
+  return `${groups
+    .slice(0, 4)
+    .map((group) => group.replace(/^0+(?=.)/, ""))
+    .join(":")}::/64`;
 }
 
 function numbered(): string {

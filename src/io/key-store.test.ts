@@ -131,8 +131,17 @@ describe("the key store", () => {
       passphrase: "correct horse battery",
       created,
     });
-    await keys.signer("x");
-    const here = await keys.signersFor([info.publicKey, readKeyInfo(file(null)).publicKey]);
+    assert.equal(asked, 0, "a key that was just made is open");
+    const again = openKeyStore(join(root, "c"), {
+      disk: systemDisk,
+      random: systemRandom,
+      ask: async () => {
+        asked++;
+        return "correct horse battery";
+      },
+    });
+    await again.signer("x");
+    const here = await again.signersFor([info.publicKey, readKeyInfo(file(null)).publicKey]);
     assert.deepEqual(
       here.map((signer) => signer.publicKey.keyid),
       [info.publicKey.keyid],

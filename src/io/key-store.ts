@@ -24,12 +24,13 @@ export interface KeyStore {
   signer(nameOrId: string): Promise<Signer>;
   /** Every key of the store that is among these, whatever their ids; the others are elsewhere, which is no error. */
   signersFor(wanted: readonly PublicKey[]): Promise<readonly Signer[]>;
-  /** Makes a key and its file. Throws `key/exists`. */
+  /** Makes a key and its file, or writes the file for a key that comes from elsewhere. Throws `key/exists`. */
   create(key: {
     readonly name: string;
     readonly scheme: Scheme;
     readonly passphrase: string | null;
     readonly created: Instant;
+    readonly privateKey?: KeyObject;
   }): Promise<KeyInfo>;
 }
 
@@ -110,7 +111,7 @@ export function openKeyStore(
       for (const info of here) signers.push(await signer(info.name));
       return signers;
     },
-    create: async ({ name, scheme, passphrase, created }) => {
+    create: async ({ name, scheme, passphrase, created, privateKey = generateKey(scheme) }) => {
       if (!z.safeParse(nameSchema, name).success) {
         throw new KeyError(
           "key/malformed",
@@ -128,7 +129,6 @@ export function openKeyStore(
           { hint: "Choose another name, or move the old file away first." },
         );
       }
-      const privateKey = generateKey(scheme);
       const bytes = writeKeyFile({ name, scheme, created, privateKey, passphrase }, random);
       await writeNew(disk, path, bytes);
       const info = readKeyInfo(bytes);

@@ -19,6 +19,32 @@ export function jsonLog(clock: Clock, write: (line: string) => void = toStderr):
   };
 }
 
+/** What strangers can cause: at most this many lines of one event in this time. */
+const CALM = { lines: 20, ms: 10_000 };
+
+/**
+ * For events that a stranger can cause at will: lines beyond a bound are counted, and the next line that is written tells how many were left out.
+ */
+export function calm(log: Log): Log {
+  const counts = new Map<string, { from: number; lines: number; left: number }>();
+  return (level, event, facts = {}) => {
+    const now = performance.now();
+    let count = counts.get(event);
+    if (count === undefined || now - count.from > CALM.ms) {
+      const left = count?.left ?? 0;
+      count = { from: now, lines: 0, left: 0 };
+      counts.set(event, count);
+      if (left > 0) log(level, event, { leftOut: left });
+    }
+    if (count.lines >= CALM.lines) {
+      count.left++;
+      return;
+    }
+    count.lines++;
+    log(level, event, facts);
+  };
+}
+
 export const noLog: Log = () => {};
 
 function toStderr(line: string): void {

@@ -1,7 +1,7 @@
 // Real processes: started in groups of their own, found again by pid, start time and token, ended with everything they started.
 
 import { spawn, type ChildProcess } from "node:child_process";
-import { open, readdir, readFile } from "node:fs/promises";
+import { open, readdir, readFile, rename } from "node:fs/promises";
 import { request } from "node:http";
 import { uptime } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
@@ -50,6 +50,8 @@ export const systemProcesses: ProcessHost = {
     const exited = new Promise<Exit>((resolve) => {
       child.once("exit", (code, signal) => resolve({ code, signal }));
     });
+    // A component does not keep its agent from ending: the next one takes it over.
+    child.unref();
     const pid = child.pid!;
     const startTime = (await processFacts(pid))?.startTime ?? "ended";
     const identity = { pid, startTime, boot: await bootId(), token: spec.token };
@@ -238,7 +240,15 @@ function commandProbe(spec: Omit<SpawnSpec, "log" | "token">, timeoutMs: number)
   });
 }
 
-/** Keeps a log file within its bound although its writer holds it open: the tail is copied aside, then the file is emptied. */
+/** The log of the run before is kept as `<path>.1`, one only. */
+export async function rotateLog(path: string): Promise<void> {
+  await rename(path, `${path}.1`).catch((error: NodeJS.ErrnoException) => {
+    // Nothing was written yet, or nothing can be: neither keeps a component from starting.
+    if (error.code !== "ENOENT" && error.code !== "EROFS" && error.code !== "ENOSPC") throw error;
+  });
+}
+
+/** Keeps a log file within its bound although its writer holds it open: the tail is copied aside (`<path>.2`), then the file is emptied. */
 export async function boundLog(path: string, limit: number): Promise<void> {
   const log = await open(path, "r+").catch(() => null);
   if (log === null) return;
@@ -247,7 +257,7 @@ export async function boundLog(path: string, limit: number): Promise<void> {
     if (size <= limit) return;
     const tail = Buffer.alloc(Math.min(size, limit >> 1));
     await log.read(tail, 0, tail.length, size - tail.length);
-    const beside = await open(`${path}.1`, "w", 0o640);
+    const beside = await open(`${path}.2`, "w", 0o640);
     try {
       await beside.write(tail);
     } finally {

@@ -3,7 +3,7 @@
 import { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../core/clock.ts";
 import { DiskError } from "../core/disk.ts";
-import { SECOND } from "../core/instant.ts";
+import { MINUTE, SECOND } from "../core/instant.ts";
 import { RepositoryError } from "../repository/errors.ts";
 import type { Lock } from "../repository/store.ts";
 
@@ -16,7 +16,7 @@ const NOT_WRITABLE = new Set([8, 14]);
  * `path` is an empty SQLite file whose exclusive lock is the lock: a crash cannot leave it behind, so nobody ever judges
  * whether it is stale. Waits `patience` milliseconds. Throws `repository/locked`, and `disk/read-only` where no lock can be made.
  */
-export function storeLock(path: string, clock: Clock, patience = 30 * SECOND): Lock {
+export function storeLock(path: string, clock: Clock, patience = 2 * MINUTE): Lock {
   return async () => {
     const until = clock.monotonic() + patience;
     for (;;) {

@@ -43,6 +43,11 @@ export function textSchema(limit: number): z.ZodMiniString {
   );
 }
 
+/** One line of text for people, such as a name. */
+export function lineSchema(limit: number): z.ZodMiniString {
+  return textSchema(limit).check(z.refine((text) => !/[\n\t]/.test(text), "expected one line"));
+}
+
 /** A code such as `slot/disk-full`. */
 export const codeSchema = z
   .string()

@@ -2,7 +2,7 @@
 
 import { preAuthEncoding } from "../core/dsse.ts";
 import { z } from "../core/schema.ts";
-import { base64Schema, deviceIdSchema, ed25519Schema, platformSchema, textSchema } from "./common.ts";
+import { base64Schema, deviceIdSchema, ed25519Schema, platformSchema, lineSchema } from "./common.ts";
 
 export const ENROLL_LIMIT = 16 * 1024;
 /** DER bytes of a certificate request, and of one certificate. */
@@ -25,7 +25,7 @@ export const enrollRequestSchema = z.strictObject({
   reportKeyProof: base64Schema(64),
   platform: platformSchema,
   /** For people, usually the host name. Trusted for nothing. */
-  name: textSchema(128),
+  name: lineSchema(128),
 });
 export type EnrollRequest = z.infer<typeof enrollRequestSchema>;
 

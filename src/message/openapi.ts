@@ -14,7 +14,7 @@ export function openApi(version: string): Described {
       post: {
         operationId: name,
         summary: row.summary,
-        ...(row.caller === "device" ? { security: [{ device: [] }] } : { security: [] }),
+        ...(row.caller === "anyone" ? { security: [] } : { security: [{ device: [] }] }),
         requestBody: { required: true, content: json(row.request as Schema<unknown>) },
         responses: {
           200: { description: "Done.", content: json(row.answer as Schema<unknown>) },

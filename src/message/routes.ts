@@ -12,8 +12,11 @@ import {
 } from "./enroll.ts";
 import { reportsAnswerSchema, reportsRequestSchema, REPORTS_LIMIT } from "./reports.ts";
 
-/** Who may call: anyone (what they bring decides), or a device that showed its certificate and is not revoked. */
-export type Caller = "anyone" | "device";
+/**
+ * Who may call: anyone (what they bring decides), a device that showed its certificate and is not revoked,
+ * or such a device even if its certificate has expired while it was switched off.
+ */
+export type Caller = "anyone" | "device" | "device-even-expired";
 
 export type Route<Request, Answer> = {
   readonly method: "POST";
@@ -66,8 +69,8 @@ export const ROUTES = {
   renew: route({
     method: "POST",
     path: "/v1/certificate",
-    summary: "Renew the device certificate with a new key.",
-    caller: "device",
+    summary: "Renew the device certificate with a new key; also up to a year after it has expired.",
+    caller: "device-even-expired",
     request: renewRequestSchema,
     requestLimit: ENROLL_LIMIT,
     answer: renewAnswerSchema,

@@ -181,6 +181,27 @@ describe("a download", () => {
       assert.equal(existsSync(join(folder, "goal")), false);
     }));
 
+  it("does not let a source evade the speed floor by being slow, or cut, again and again (slow retrieval attack)", () =>
+    within(async (folder) => {
+      for (const code of ["mirror/slow", "mirror/unreachable"] as const) {
+        let asked = 0;
+        const dripping: Source = {
+          name: "dripping",
+          open: async (path, { offset = 0 }) => {
+            asked++;
+            const body = async function* (): AsyncGenerator<Uint8Array> {
+              yield content.subarray(offset, offset + (code === "mirror/slow" ? 40_000 : 1000));
+              throw sourceError(code, dripping, path, "it drips");
+            };
+            return { offset, length: content.length, body: body() };
+          },
+        };
+        await download(folder, [dripping, good()]);
+        assert.equal(asked, 1);
+        rmSync(join(folder, "goal"));
+      }
+    }));
+
   it("stops when the caller gives up, and can be resumed", () =>
     within(async (folder) => {
       const stop = new AbortController();

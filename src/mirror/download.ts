@@ -80,8 +80,7 @@ async function fill(download: Download, part: Part): Promise<void> {
     if (round > 0) await pause(tools, round, signal);
     const again: Source[] = [];
     for (const source of left) {
-      // A source that brings us further is asked again at once: a cut connection is no reason to change.
-      for (let cuts = 0; cuts < MAX_CUTS; cuts++) {
+      for (;;) {
         signal?.throwIfAborted();
         const before = part.received;
         try {
@@ -97,9 +96,10 @@ async function fill(download: Download, part: Part): Promise<void> {
           if (!(error instanceof UpkeepError) || error instanceof DiskError || isAbort(error, signal))
             throw error;
           failures.push({ source, error });
-          const moved = part.received > before;
-          if (isTransient(error) && moved) continue;
-          if (isTransient(error)) again.push(source);
+          if (!isTransient(error)) break;
+          // A cut that brought us further is no reason to change the source; a slow one is, however far it got.
+          if (error.code !== "mirror/slow" && part.received - before >= WORTH_A_CONNECTION) continue;
+          again.push(source);
           break;
         }
       }
@@ -144,7 +144,8 @@ async function take(download: Download, part: Part, source: Source): Promise<voi
   }
 }
 
-const MAX_CUTS = 1000;
+/** What the slowest allowed source sends within the window of its rate: with less, cutting would evade the speed floor. */
+const WORTH_A_CONNECTION = 32 * 1024;
 const READ = 1024 * 1024;
 
 /** The growing file with its running digests. */

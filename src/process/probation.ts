@@ -24,6 +24,8 @@ export type Probation = {
   readonly started: number;
   readonly good: number;
   readonly bad: number;
+  /** How often the program ended by itself. Good answers in between do not excuse it. */
+  readonly ends: number;
   readonly wellSince: number | null;
   readonly sawSick: boolean;
   readonly lastReason: string;
@@ -42,6 +44,7 @@ export function beginProbation(now: number): Probation {
     started: now,
     good: 0,
     bad: 0,
+    ends: 0,
     wellSince: null,
     sawSick: false,
     lastReason: "no probe has answered yet",
@@ -101,9 +104,11 @@ function exited(
       : [state, { kind: "failed", code: "process/exited", reason: seen.reason }];
   }
   // An end is never excused by the start-up time: a program that ends has not started.
-  const bad = state.bad + 1;
-  const next = { ...state, bad, good: 0, wellSince: null, sawSick: true, lastReason: seen.reason };
-  if (bad >= rules.failures) return [next, { kind: "failed", code: "process/exited", reason: seen.reason }];
+  // Nor by answering well until it ends: one that falls over again and again would never be found out otherwise.
+  const ends = state.ends + 1;
+  const next = { ...state, ends, good: 0, wellSince: null, sawSick: true, lastReason: seen.reason };
+  if (ends + state.bad >= rules.failures)
+    return [next, { kind: "failed", code: "process/exited", reason: seen.reason }];
   const [, verdict] = settle(next, now, rules);
   return [next, verdict.kind === "watch" ? { kind: "restart" } : verdict];
 }

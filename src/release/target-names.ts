@@ -6,6 +6,9 @@ import { ReleaseError } from "./errors.ts";
 
 export const TRUSTED_KEYS_TARGET = "trust/keys.json";
 export const TRUST_BUNDLE_TARGET = "trust/bundle.json";
+/** PEM certificates below which the publishers that releases pin must stand. */
+export const PUBLISHER_ROOTS_TARGET = "trust/publishers.pem";
+export const PUBLISHER_ROOTS_LIMIT = 512 * 1024;
 
 /** The TUF role that a product's files are delegated to. */
 export function productRole(product: string): string {

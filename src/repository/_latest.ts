@@ -10,7 +10,7 @@ import type { Limits } from "./limits.ts";
 import { RepositoryError } from "./errors.ts";
 import type { Root, Signed, Timestamp } from "./metadata.ts";
 import { roleFile } from "./names.ts";
-import type { MetadataStore } from "./store.ts";
+import { accepted, type MetadataStore } from "./store.ts";
 import {
   finalTimestamp,
   initialRoot,
@@ -47,8 +47,7 @@ export async function latestRoot(
   known: Signed<Root> | undefined,
 ): Promise<{ readonly root: Signed<Root>; readonly minimumsHold: boolean }> {
   const { store, limits } = context;
-  const stored = await store.load("root", limits.rootBytes);
-  const first = trustedRoot ?? stored;
+  const first = trustedRoot ?? (await store.load("root", limits.rootBytes));
   if (first === null) {
     throw new RepositoryError(
       "repository/no-root",
@@ -65,8 +64,10 @@ export async function latestRoot(
 
   // The chain that was walked before. Each link is verified again: nobody gains by writing into the store.
   for (;;) {
-    const bytes = await store.loadRoot(root.signed.version + 1, limits.rootBytes);
-    const next = bytes === null ? null : attempt(() => nextRoot(root, bytes));
+    const trusted = root;
+    const next = await accepted(store.loadRoot(trusted.signed.version + 1, limits.rootBytes), (bytes) =>
+      nextRoot(trusted, bytes),
+    );
     if (next === null) break;
     root = next;
   }
@@ -88,7 +89,7 @@ export async function latestRoot(
     await store.save("root", next.bytes);
     root = next;
   }
-  const newest = await store.load("root", limits.rootBytes);
+  const newest = await accepted(store.load("root", limits.rootBytes), (bytes) => bytes);
   if (newest === null || !equalBytes(newest, root.bytes)) await store.save("root", root.bytes);
 
   const rotated =
@@ -170,13 +171,4 @@ async function askAll<T>(
       }
     }),
   );
-}
-
-function attempt<T>(action: () => T): T | null {
-  try {
-    return action();
-  } catch (error) {
-    if (error instanceof UpkeepError) return null;
-    throw error;
-  }
 }

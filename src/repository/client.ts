@@ -8,40 +8,18 @@ import type { Disk } from "../core/disk.ts";
 import type { Instant } from "../core/instant.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { Random } from "../core/random.ts";
-import { UpkeepError } from "../core/errors.ts";
 import { downloadFile, type Progress } from "../mirror/download.ts";
 import { DEFAULT_RETRY, fetchFirst, type RetryPolicy, type RetryTools } from "../mirror/fetch.ts";
 import { METADATA_SPEED, TARGET_SPEED, withSpeedFloor, type SpeedFloor } from "../mirror/speed.ts";
 import { below, type Source } from "../mirror/source.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
-import { delegatesFor } from "./delegations.ts";
 import { RepositoryError } from "./errors.ts";
-import type {
-  Hashes,
-  MetaFile,
-  Root,
-  RoleKeys,
-  Signed,
-  Snapshot,
-  TargetFile,
-  Targets,
-  Timestamp,
-} from "./metadata.ts";
-import { parseTargetName, roleFile, targetPath, type TargetName } from "./names.ts";
+import type { Hashes, Root, Signed, TargetFile } from "./metadata.ts";
+import { parseTargetName, targetPath, type TargetName } from "./names.ts";
 import { latestRoot, latestTimestamp, type MirrorReport, type RefreshContext } from "./_latest.ts";
-import type { MetadataStore } from "./store.ts";
-import {
-  finalRoot,
-  finalTimestamp,
-  listedRole,
-  newSnapshot,
-  newTargets,
-  storedSnapshot,
-  storedTimestamp,
-  strongHashes,
-  type Delegator,
-  type Minimums,
-} from "./trusted-set.ts";
+import { accepted, type MetadataStore } from "./store.ts";
+import { findTarget, loadSnapshot, loadTargets, type Session } from "./_session.ts";
+import { finalRoot, finalTimestamp, storedTimestamp, strongHashes, type Minimums } from "./trusted-set.ts";
 
 /** One copy of the repository. Metadata and targets may live at different places. */
 export type Mirror = { readonly metadata: Source; readonly targets: Source };
@@ -116,18 +94,6 @@ export interface Repository {
   fetchTarget(info: TargetInfo, path: string, options: FetchOptions): Promise<void>;
 }
 
-/** What one refresh established. Later calls work on this and never on a mixture. */
-type Session = {
-  readonly start: Instant;
-  readonly root: Signed<Root>;
-  readonly timestamp: Signed<Timestamp>;
-  snapshot: Signed<Snapshot> | null;
-  /** Verified roles, with the delegator they were verified against. */
-  readonly roles: Map<string, { readonly delegator: RoleKeys; readonly targets: Signed<Targets> }>;
-  /** Mirrors, freshest first. */
-  readonly mirrors: readonly Mirror[];
-};
-
 export function openRepository(options: RepositoryOptions): Repository {
   const { store, clock, minimums = {} } = options;
   const limits: Limits = { ...DEFAULT_LIMITS, ...options.limits };
@@ -189,19 +155,13 @@ export function openRepository(options: RepositoryOptions): Repository {
     const names = { root: sha256Hex(root.bytes), timestamp: sha256Hex(timestamp.bytes) };
     let checked = await stillChecked(store, names, start);
     if (checked === null) {
-      const snapshot = await loadSnapshot(current, signal);
-      // TUF 5.6.1 to 5.6.6.
-      const targets = await loadRole(
-        current,
-        "targets",
-        { keys: root.signed.keys, role: root.signed.roles.targets },
-        signal,
-      );
+      const snapshot = await loadSnapshot(context, current);
+      const targets = await loadTargets(context, current);
       checked = {
         ...names,
         roles: {
-          snapshot: { length: snapshot.bytes.length, expires: snapshot.signed.expires },
-          targets: { length: targets.bytes.length, expires: targets.signed.expires },
+          snapshot: { length: snapshot.length, expires: snapshot.signed.expires },
+          targets: { length: targets.length, expires: targets.signed.expires },
         },
       };
       await store.saveChecked(checked);
@@ -221,108 +181,11 @@ export function openRepository(options: RepositoryOptions): Repository {
     };
   }
 
-  /** TUF 5.5. */
-  async function loadSnapshot(current: Session, signal: AbortSignal | undefined): Promise<Signed<Snapshot>> {
-    const { root, timestamp, start } = current;
-    if (current.snapshot !== null && current.snapshot.signed.expires > start) return current.snapshot;
-    const bytes = await accepted(store.load("snapshot", limits.snapshotBytes), (bytes) => bytes);
-    let snapshot = await accepted(bytes, (bytes) => newSnapshot(root, timestamp, null, bytes, start));
-    if (snapshot === null) {
-      // Whatever its hash says today, what we trusted before bounds the versions (TUF 5.5.5).
-      const trusted = await accepted(bytes, (bytes) => storedSnapshot(root, bytes));
-      const listed = timestamp.signed.snapshot;
-      snapshot = await fetchRole(current, "snapshot", listed, limits.snapshotBytes, signal, (bytes) =>
-        newSnapshot(root, timestamp, trusted, bytes, start),
-      );
-      await store.save("snapshot", snapshot.bytes);
-    }
-    current.snapshot = snapshot;
-    return snapshot;
-  }
-
-  /** TUF 5.6.1 to 5.6.6, for `targets` and delegated roles. */
-  async function loadRole(
-    current: Session,
-    name: string,
-    delegator: Delegator,
-    signal: AbortSignal | undefined,
-  ): Promise<Signed<Targets>> {
-    const known = current.roles.get(name);
-    // A role that was verified against another delegator must convince this one too.
-    const fresh = known !== undefined && known.targets.signed.expires > current.start;
-    if (fresh && known.delegator === delegator.role) return known.targets;
-    const snapshot = await loadSnapshot(current, signal);
-    const verify = (bytes: Uint8Array): Signed<Targets> =>
-      newTargets(snapshot, name, delegator, bytes, current.start);
-    const listed = listedRole(snapshot, name);
-    let targets = await accepted(store.load(name, limits.targetsBytes), verify);
-    if (targets === null) {
-      targets = await fetchRole(current, name, listed, limits.targetsBytes, signal, verify);
-      await store.save(name, targets.bytes);
-    }
-    current.roles.set(name, { delegator: delegator.role, targets });
-    return targets;
-  }
-
-  async function fetchRole<T>(
-    current: Session,
-    name: string,
-    listed: MetaFile,
-    limit: number,
-    signal: AbortSignal | undefined,
-    check: (bytes: Uint8Array) => T,
-  ): Promise<T> {
-    // TUF 5.5.1, 5.6.1: up to the listed length, or what the application sets.
-    if (listed.length !== undefined && listed.length > limit) {
-      throw new RepositoryError(
-        "repository/limit",
-        `The ${name} metadata is ${listed.length} bytes long, and at most ${limit} are accepted.`,
-        { role: name, length: listed.length, limit },
-      );
-    }
-    const file = roleFile(name, current.root.signed.consistentSnapshot ? listed.version : undefined);
-    const sources = current.mirrors.map((mirror) => mirror.metadata);
-    return fetchFirst(sources, file, listed.length ?? limit, check, tools, { signal });
-  }
-
   async function target(text: string, signal?: AbortSignal): Promise<TargetInfo | null> {
     const name = parseTargetName(text);
     const current = established();
-    const { root } = current;
-    type Step = { readonly name: string; readonly delegator: Delegator };
-    // TUF 5.6.7: pre-order depth-first, beginning with the top-level targets role.
-    let stack: Step[] = [
-      { name: "targets", delegator: { keys: root.signed.keys, role: root.signed.roles.targets } },
-    ];
-    const visited = new Set<string>();
-    for (let step = stack.pop(); step !== undefined; step = stack.pop()) {
-      // TUF 5.6.7.1: cycles are cut, and the number of roles is bounded.
-      if (visited.has(step.name)) continue;
-      if (visited.size >= limits.roles) {
-        throw new RepositoryError(
-          "repository/limit",
-          `The target ${name} was not found in the first ${limits.roles} roles; more are not searched.`,
-          { target: name, limit: limits.roles },
-        );
-      }
-      const { signed } = await loadRole(current, step.name, step.delegator, signal);
-      visited.add(step.name);
-      const found = signed.targets.get(name);
-      if (found !== undefined) return describe(name, found, step.name, root);
-      const { delegations } = signed;
-      if (delegations === null) continue;
-      const next: Step[] = [];
-      for (const delegate of delegatesFor(delegations, name)) {
-        next.push({ name: delegate.name, delegator: { keys: delegations.keys, role: delegate.role } });
-        // TUF 5.6.7.2.1: after a terminating delegation nothing else is asked.
-        if (delegate.terminating) {
-          stack = [];
-          break;
-        }
-      }
-      stack.push(...next.toReversed());
-    }
-    return null;
+    const found = await findTarget({ store, limits, tools, signal }, current, name);
+    return found === null ? null : describe(name, found.file, found.role, current.root);
   }
 
   async function readTarget(name: string, limit: number, signal?: AbortSignal): Promise<Uint8Array> {
@@ -411,18 +274,4 @@ async function stillChecked(
     if (expires <= start || (await store.lengthOf(role)) !== length) return null;
   }
   return checked;
-}
-
-/** What is stored is used if it passes, and otherwise as good as not there: it is fetched again. */
-async function accepted<T>(
-  stored: Uint8Array | null | Promise<Uint8Array | null>,
-  check: (bytes: Uint8Array) => T,
-): Promise<T | null> {
-  try {
-    const bytes = await stored;
-    return bytes === null ? null : check(bytes);
-  } catch (error) {
-    if (error instanceof UpkeepError) return null;
-    throw error;
-  }
 }

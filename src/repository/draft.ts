@@ -175,6 +175,9 @@ export class Draft implements RoleView {
     const { keyids, threshold } = delegator.role;
     const keys = new Map([...delegator.keys].filter(([keyid]) => keyids.includes(keyid)));
     const delegations = binDelegations(name, bits, keys, { keyids, threshold });
+    // Edits of bins of the split before are part of `body.targets` by now.
+    for (const changed of this.#changed.keys())
+      if (changed.startsWith(`${delegations.succinct.namePrefix}-`)) this.#changed.delete(changed);
     this.put(name, { ...body, targets: new Map(), delegations });
     for (const [bin, targets] of dealOut(delegations.succinct, body.targets))
       this.put(bin, { ...emptyTargets(), targets });

@@ -30,12 +30,14 @@ export function parseRoot(bytes: Uint8Array): Signed<Root> {
     const roles = f.object(o, "roles");
     return {
       ...common(f, o, "root"),
-      // TUF 4.3: absent means false.
-      consistentSnapshot:
-        o["consistent_snapshot"] === undefined ? false : f.boolean(o, "consistent_snapshot"),
+      // TUF 4.3. Demanded, so that what is read and written again keeps its signatures.
+      consistentSnapshot: f.boolean(o, "consistent_snapshot"),
       keys: keysOf(f, o),
       roles: Object.fromEntries(
-        names.map((name) => [name, f.within(`roles.${name}`, () => roleKeys(f, f.object(roles, name)))]),
+        names.map((name) => [
+          name,
+          f.within(`roles.${name}`, () => roleKeys(f, f.object(roles, name, true))),
+        ]),
       ) as Root["roles"],
       extra: f.extra(o, [
         "_type",
@@ -57,7 +59,7 @@ export function parseTimestamp(bytes: Uint8Array): Signed<Timestamp> {
     for (const name in meta) if (name !== "snapshot.json") f.problem(`meta.${name}`, "unexpected file");
     return {
       ...common(f, o, "timestamp"),
-      snapshot: f.within("meta.snapshot.json", () => metaFile(f, f.object(meta, "snapshot.json"))),
+      snapshot: f.within("meta.snapshot.json", () => metaFile(f, f.object(meta, "snapshot.json", true))),
       extra: f.extra(o, META_MEMBERS),
     };
   });
@@ -163,9 +165,12 @@ function common<T extends RoleType>(
 function keysOf(f: Fields, o: JsonObject): Root["keys"] {
   const keys = new Map<string, JsonObject>();
   const listed = f.object(o, "keys");
-  for (const keyid in listed) {
+  for (const keyid of Object.keys(listed)) {
     if (keyid === "") f.problem("keys", "a key id is empty");
-    keys.set(keyid, f.object(listed, keyid));
+    keys.set(
+      keyid,
+      f.within("keys", () => f.object(listed, keyid)),
+    );
   }
   return keys;
 }

@@ -68,7 +68,7 @@ export async function readPublished(disk: Disk, folder: string): Promise<Publish
       "publisher/missing",
       `There is no repository in ${folder}.`,
       { folder },
-      { hint: "upkeep repo init makes one." },
+      { hint: "upkeep repo init makes one; upkeep repo recover puts one together again from what is left." },
     );
   }
   const timestamp = await believing("timestamp.json", () => storedTimestamp(root, timestampBytes));

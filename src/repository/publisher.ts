@@ -40,17 +40,23 @@ export type StagedFile = { readonly path: string; readonly length: number };
 export type Outcome =
   | { readonly kind: "published"; readonly publication: Publication }
   /** Nothing was published: signatures are missing. The parts carry those that are there. */
-  | { readonly kind: "waiting"; readonly parts: readonly Part[]; readonly lacks: readonly Lack[] }
+  | {
+      readonly kind: "waiting";
+      readonly parts: readonly Part[];
+      readonly lacks: readonly Lack[];
+      /** What the change was made on; null for a new repository. */
+      readonly published: Published | null;
+    }
   | { readonly kind: "unchanged" };
 
 export interface Publisher {
   read(): Promise<Published>;
   /** Makes the first version of everything. Throws `publisher/exists`. */
   create(root: Root, edit: (draft: Draft) => Promise<void>): Promise<Outcome>;
-  /** `edit` changes the draft; nothing is written when it throws. */
-  change(edit: (draft: Draft) => Promise<void>): Promise<Outcome>;
-  /** Publishes parts that gathered their signatures elsewhere. `based` says what they were made from. */
-  complete(parts: readonly Part[], check: (published: Published | null) => void): Promise<Outcome>;
+  /** `edit` changes the draft; nothing is written when it throws. `base`, for recovery, stands in for what is published. */
+  change(edit: (draft: Draft) => Promise<void>, base?: Published): Promise<Outcome>;
+  /** Publishes parts that gathered their signatures elsewhere; `find` judges them by what is published now. */
+  complete(find: (published: Published | null) => Promise<readonly Part[]>): Promise<Outcome>;
   /** Renews snapshot and timestamp when they are due. For a scheduler: cheap when nothing is. */
   renewOnline(now: Instant): Promise<Outcome>;
   /** A published target's bytes, verified against signed metadata. Throws `publisher/bad-input` when it is not listed. */
@@ -99,7 +105,7 @@ export function openPublisher(tools: PublisherTools): Publisher {
   };
   const publishParts = async (published: Published | null, parts: readonly Part[]): Promise<Outcome> => {
     const missing = lacks(parts);
-    if (missing.length > 0) return { kind: "waiting", parts, lacks: missing };
+    if (missing.length > 0) return { kind: "waiting", parts, lacks: missing, published };
     const publication = await assemble(published, parts, ring, clock.now());
     await write(publication);
     return { kind: "published", publication };
@@ -119,18 +125,17 @@ export function openPublisher(tools: PublisherTools): Publisher {
         await edit(draft);
         return finish(draft);
       }),
-    change: (edit) =>
+    change: (edit, base) =>
       locked(async () => {
-        const published = await read();
+        const published = base ?? (await read());
         const draft = new Draft(published, published.root.signed);
         await edit(draft);
         return finish(draft);
       }),
-    complete: (parts, check) =>
+    complete: (find) =>
       locked(async () => {
         const published = (await hasRepository(disk, folder)) ? await read() : null;
-        check(published);
-        return publishParts(published, parts);
+        return publishParts(published, await find(published));
       }),
     renewOnline: (now) =>
       locked(async () => {

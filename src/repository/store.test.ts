@@ -13,9 +13,12 @@ import { systemClock } from "../io/clock.ts";
 import { systemDisk } from "../io/disk.ts";
 import { storeLock } from "../io/store-lock.ts";
 import { NO_RETRY } from "../mirror/fetch.ts";
-import { RepositorySimulator } from "../testing/repository-simulator.ts";
+import { crashMatrix } from "../testing/crash-matrix.ts";
+import { MemoryDisk } from "../testing/memory-disk.ts";
+import { newSigner, RepositorySimulator } from "../testing/repository-simulator.ts";
 import { ScriptedClock } from "../testing/scripted-clock.ts";
 import { openRepository, type Repository } from "./client.ts";
+import { NO_EXTRA } from "./metadata.ts";
 import { diskStore, type MetadataStore } from "./store.ts";
 
 const START = parseInstant("2026-11-21T04:00:00Z");
@@ -125,6 +128,42 @@ describe("a store in a folder", () => {
       assert.ok(points > 20, String(points));
     }));
 
+  it("survives a power cut at every moment, in every state that one may leave (kill -9 too)", async () => {
+    const repo = await RepositorySimulator.create({ now: START });
+    const stays = newSigner();
+    const goes = repo.signers.get("timestamp")![0]!;
+    repo.root.keys.set(stays.publicKey.keyid, stays.publicKey.tuf);
+    repo.root.roles.timestamp.keyids.push(stays.publicKey.keyid);
+    repo.signers.set("timestamp", [goes, stays]);
+    repo.timestamp.version = Number.MAX_SAFE_INTEGER;
+    await repo.publish();
+    const start = new MemoryDisk();
+    await clientOf(repo, diskStore(start, "/store")).refresh();
+    // A fast-forward attack, recovered from by taking one key away: the other one's signature is still good.
+    repo.root.roles.timestamp.keyids = [stays.publicKey.keyid];
+    repo.signers.set("timestamp", [stays]);
+    repo.root.version = 3;
+    repo.addTarget("file", toUtf8("hello"));
+    repo.targets.version = 2;
+    repo.snapshot.version = 2;
+    repo.snapshot.meta.set("targets", { version: 2, extra: NO_EXTRA });
+    repo.timestamp.version = 2;
+    repo.timestamp.snapshot.version = 2;
+    await repo.publish({ verbatim: true });
+    const cases = await crashMatrix(
+      start,
+      async (disk) => void (await clientOf(repo, diskStore(disk, "/store")).refresh()),
+      async ({ disk, point, state }) => {
+        const client = clientOf(repo, diskStore(disk, "/store"));
+        const { root, timestamp } = await client.refresh();
+        assert.deepEqual([root, timestamp], [3, 2], `point ${point}, state ${state}`);
+        assert.deepEqual(await client.readTarget("file", 10), toUtf8("hello"));
+      },
+      { states: 8 },
+    );
+    assert.ok(cases > 100, String(cases));
+  });
+
   it("that cannot be written is used read-only, with what is new kept in memory", () =>
     within(async (folder) => {
       const repo = await RepositorySimulator.create({ now: START });
@@ -138,6 +177,23 @@ describe("a store in a folder", () => {
       assert.deepEqual(await client.readTarget("file", 10), toUtf8("hello"));
       assert.equal((await client.refresh()).changed, false);
       assert.match(readFileSync(join(folder, "timestamp.json"), "utf8"), /"version":1,/);
+    }));
+
+  it("in which every file is torn or too large is as good as an empty one, for who has the root", () =>
+    within(async (folder) => {
+      const repo = await RepositorySimulator.create({ now: START });
+      repo.rotate("timestamp");
+      repo.addTarget("file", toUtf8("hello"));
+      await repo.publish();
+      for (const content of [Buffer.alloc(0), Buffer.from('{"sig'), Buffer.alloc(17 * 1024 * 1024, 0x20)]) {
+        await clientOf(repo, diskStore(systemDisk, folder)).refresh();
+        for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+          if (entry.isFile()) writeFileSync(join(entry.parentPath, entry.name), content);
+        }
+        const client = clientOf(repo, diskStore(systemDisk, folder));
+        assert.equal((await client.refresh()).root, 2);
+        assert.deepEqual(await client.readTarget("file", 10), toUtf8("hello"));
+      }
     }));
 
   it("whose state files are torn or forged loses nothing but time", () =>

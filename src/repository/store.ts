@@ -1,7 +1,15 @@
 // Where a client keeps the metadata it trusts, byte for byte as received, so that a crash, a full disk or a second process harms nothing.
 
 import { fromUtf8, toUtf8 } from "../core/bytes.ts";
-import { DiskError, makeDirectories, readOrNull, statOrNull, writeAtomic, type Disk } from "../core/disk.ts";
+import {
+  DiskError,
+  makeDirectories,
+  parentOf,
+  readOrNull,
+  statOrNull,
+  writeAtomic,
+  type Disk,
+} from "../core/disk.ts";
 import type { Instant } from "../core/instant.ts";
 import { isJsonObject, parseJson, type Json } from "../core/json.ts";
 import { UpkeepError } from "../core/errors.ts";
@@ -9,6 +17,20 @@ import { roleFile } from "./names.ts";
 
 /** One holder at a time, across processes. Resolves when held; call the result to let go. Throws `repository/locked`. */
 export type Lock = () => Promise<() => Promise<void>>;
+
+/** What is stored is used if it passes, and otherwise as good as not there: it is fetched again. */
+export async function accepted<T>(
+  stored: Uint8Array | null | Promise<Uint8Array | null>,
+  check: (bytes: Uint8Array) => T,
+): Promise<T | null> {
+  try {
+    const bytes = await stored;
+    return bytes === null ? null : check(bytes);
+  } catch (error) {
+    if (error instanceof UpkeepError) return null;
+    throw error;
+  }
+}
 
 /** What a finished refresh found, so that the next one can tell quickly that nothing is new. Never a reason to trust content. */
 export type Checked = {
@@ -62,7 +84,11 @@ export function diskStore(
     if (!readOnly) {
       try {
         if (bytes !== null) await put(disk, path, bytes);
-        else if ((await statOrNull(disk, path)) !== null) await disk.removeFile(path);
+        else if ((await statOrNull(disk, path)) !== null) {
+          await disk.removeFile(path);
+          // Gone for good before anything that follows from it is stored.
+          await disk.syncDirectory(parentOf(path));
+        }
         return;
       } catch (error) {
         if (!(error instanceof DiskError && error.code === "disk/read-only")) throw error;
@@ -75,14 +101,8 @@ export function diskStore(
   const history = (version: number): string => `${folder}/history/${roleFile("root", version)}`;
   const state = (name: string): string => `${folder}/state/${name}`;
   const loadState = async (name: string): Promise<Json | null> => {
-    const bytes = await load(state(name), 64 * 1024);
-    try {
-      return bytes === null ? null : parseJson(bytes);
-    } catch (error) {
-      if (!(error instanceof UpkeepError)) throw error;
-      // A torn state file is as good as none: it only ever saves work or raises the lower bound of time.
-      return null;
-    }
+    // A torn state file is as good as none: it only ever saves work or raises the lower bound of time.
+    return accepted(load(state(name), 64 * 1024), parseJson);
   };
 
   return {
@@ -126,7 +146,7 @@ async function put(disk: Disk, path: string, bytes: Uint8Array): Promise<void> {
     await writeAtomic(disk, path, bytes);
   } catch (error) {
     if (!(error instanceof DiskError && error.code === "disk/missing")) throw error;
-    await makeDirectories(disk, path.slice(0, path.lastIndexOf("/")), 0o700);
+    await makeDirectories(disk, parentOf(path), 0o700);
     await writeAtomic(disk, path, bytes);
   }
 }

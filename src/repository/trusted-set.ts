@@ -130,7 +130,7 @@ export type Delegator = { readonly keys: ReadonlyMap<string, TufKey>; readonly r
 
 /** TUF 5.6.2 to 5.6.5, for `targets` and every delegated role alike. */
 export function newTargets(
-  snapshot: Signed<Snapshot>,
+  snapshot: { readonly signed: Snapshot },
   name: string,
   delegator: Delegator,
   bytes: Uint8Array,
@@ -150,7 +150,7 @@ export function newTargets(
 }
 
 /** What the snapshot says of a role. Throws `repository/role-missing`. */
-export function listedRole(snapshot: Signed<Snapshot>, name: string): MetaFile {
+export function listedRole(snapshot: { readonly signed: Snapshot }, name: string): MetaFile {
   const listed = snapshot.signed.meta.get(name);
   if (listed === undefined) throw unlisted(name);
   return listed;

@@ -64,15 +64,13 @@ function corrupt(at: number, expected: number): SlotError {
   );
 }
 
+/** Looks for a whole record anywhere behind the damage, not only at starts of lines: a newline may be what was damaged. */
 function goodLineAfter(bytes: Uint8Array, from: number): boolean {
-  for (let at = from; at < bytes.length;) {
-    const newline = bytes.indexOf(0x0a, at);
-    if (newline < 0) return false;
-    // Zeros may stand before the line when an earlier write was lost.
-    let start = at;
-    while (start < newline && bytes[start] === 0) start++;
-    if (parseLine(bytes.subarray(start, newline)) !== null) return true;
-    at = newline + 1;
+  const rest = bytes.subarray(from);
+  const text = Buffer.from(rest.buffer, rest.byteOffset, rest.byteLength).toString("latin1");
+  for (const { index } of text.matchAll(/(?=[0-9a-f]{16} [1-9]\d{0,14} \{)/g)) {
+    const newline = rest.indexOf(0x0a, index);
+    if (newline >= 0 && parseLine(rest.subarray(index, newline)) !== null) return true;
   }
   return false;
 }

@@ -114,7 +114,7 @@ export function applyEnd(state: ComponentState, begin: BeginEvent, end: EndEvent
       floor: higher(state.floor, begin.floor),
       // What was proven good is no longer to be skipped; what an operator went back from is, until something newer comes.
       skip: withSkip(
-        state.skip.filter((entry) => entry.sha256 !== begin.to.sha256),
+        state.skip.filter((entry) => !sameSlot(entry, begin.to)),
         begin.manual && last !== null ? { ...last, code: "agent/rolled-back-by-hand", at: end.at } : null,
       ),
     };
@@ -128,7 +128,7 @@ export function applyEnd(state: ComponentState, begin: BeginEvent, end: EndEvent
 
 function withSkip(skip: readonly SkipEntry[], entry: SkipEntry | null): SkipEntry[] {
   if (entry === null) return [...skip];
-  return [...skip.filter((other) => other.sha256 !== entry.sha256), entry].slice(-MAX_SKIPS);
+  return [...skip.filter((other) => !sameSlot(other, entry)), entry].slice(-MAX_SKIPS);
 }
 
 /** Whoever went back from a version, by recall or by hand, does not keep it as one to go back to. */
@@ -136,8 +136,8 @@ function goesBack(from: SlotId, to: SlotId): boolean {
   return compareVersions(parseVersion(to.version), parseVersion(from.version)) < 0;
 }
 
-export function skipOf(state: ComponentState, sha256: string): SkipEntry | undefined {
-  return state.skip.find((entry) => entry.sha256 === sha256);
+export function skipOf(state: ComponentState, id: SlotId): SkipEntry | undefined {
+  return state.skip.find((entry) => sameSlot(entry, id));
 }
 
 export function belowFloor(state: ComponentState, version: string): boolean {

@@ -98,6 +98,15 @@ export async function startFaultServer(
   };
 }
 
+const bombs = new Map<number, Uint8Array>();
+
+/** Made once: packing it takes longer than sending it. */
+function bombOf(megabytes: number): Uint8Array {
+  const bomb = bombs.get(megabytes) ?? gzipSync(new Uint8Array(megabytes * 1024 * 1024));
+  bombs.set(megabytes, bomb);
+  return bomb;
+}
+
 async function answer(
   response: ServerResponse,
   file: Uint8Array | undefined,
@@ -134,7 +143,7 @@ async function answer(
         .end("<html><h1>Welcome to the Grand Hotel</h1></html>");
       return;
     case "gzip-bomb": {
-      const bomb = gzipSync(new Uint8Array(fault.megabytes * 1024 * 1024));
+      const bomb = bombOf(fault.megabytes);
       response.writeHead(200, { "content-encoding": "gzip", "content-length": bomb.length });
       await send(bomb);
       response.end();

@@ -276,7 +276,10 @@ export class MemoryDisk implements Disk {
         this.#enter("write", path);
         const growth = Math.max(0, position + bytes.length - file.content.length);
         const room = this.capacity - this.#used;
-        const fits = growth <= room ? bytes : bytes.subarray(0, Math.max(0, bytes.length - (growth - room)));
+        const fits =
+          growth === 0 || growth <= room
+            ? bytes
+            : bytes.subarray(0, Math.max(0, bytes.length - (growth - room)));
         this.#used += Math.max(0, position + fits.length - file.content.length);
         file.content = writeInto(file.content, position, fits);
         file.writes.push({ position, bytes: fits.slice() });

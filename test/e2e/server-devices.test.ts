@@ -7,6 +7,11 @@ import { fromBase64, toBase64, toHex } from "../../src/core/bytes.ts";
 import { DAY } from "../../src/core/instant.ts";
 import { assign } from "../../src/fleet/assign.ts";
 import { revoke } from "../../src/fleet/enrol.ts";
+import { createAuthority, issueDevice, type Authority } from "../../src/identity/authority.ts";
+import { systemClock } from "../../src/io/clock.ts";
+import { systemDisk } from "../../src/io/disk.ts";
+import { systemRandom } from "../../src/io/random.ts";
+import { openAuthorities } from "../../src/apps/server/authorities.ts";
 import { openServerClient } from "../../src/io/server-client.ts";
 import { connectOptions, findAuthority } from "../../src/io/tls.ts";
 import { openAssignment } from "../../src/message/assignment.ts";
@@ -307,6 +312,44 @@ describe("renewal", () => {
     await assert.rejects(checkIn(device), refused("http/unknown-device"));
     await checkIn(renewed);
     for (const open of [device, renewed]) open.client.close();
+  });
+
+  it("still works after the certificate has expired, for the device itself and for nothing else", async () => {
+    const device = await newDevice();
+    const tools = { disk: systemDisk, random: systemRandom, clock: systemClock };
+    const { device: authority } = await openAuthorities(`${world.data}/server/tls`, tools);
+    const outdated = async (by: Authority, agoDays: number): Promise<Device> => {
+      const now = Date.now() - agoDays * DAY;
+      const spki = device.keys.tls.publicKey.spki;
+      const old = await issueDevice(by, { device: device.id, spki, now, random: systemRandom });
+      return deviceWith(device.server, device.id, device.keys, [toBase64(old.der)]);
+    };
+    // The authority of this test is a day old; certificates of before are dated back by hand.
+    const aged: Authority = { ...authority, certificate: { ...authority.certificate, notBefore: 0 } };
+    const asleep = await outdated(aged, 100);
+    await assert.rejects(checkIn(asleep), refused("http/certificate-expired"));
+    const keys = { ...newKeys(), report: device.keys.report };
+    const csr = toBase64(await csrOf(keys.tls));
+
+    const tooLate = await outdated(aged, 45 + 366);
+    await assert.rejects(tooLate.client.call("renew", { csr }), refused("http/certificate-expired"));
+    const name = authority.certificate.subject.attributes[0]!.value;
+    const rogue = await createAuthority({
+      name,
+      signer: newKeys().tls,
+      now: Date.now(),
+      random: systemRandom,
+    });
+    const forged = await outdated({ ...rogue, certificate: { ...rogue.certificate, notBefore: 0 } }, 100);
+    await assert.rejects(forged.client.call("renew", { csr }), refused("http/no-certificate"));
+
+    const { certificates } = await asleep.client.call("renew", { csr });
+    const awake = deviceWith(device.server, device.id, keys, certificates);
+    await checkIn(awake);
+    await world.withStore((store) => store.transaction((r) => revoke(r, Date.now(), device.id, "operator")));
+    await server.refresh();
+    await assert.rejects(asleep.client.call("renew", { csr }), { code: "server/refused" });
+    for (const open of [device, asleep, tooLate, forged, awake]) open.client.close();
   });
 
   it("with the key in use is refused", async () => {

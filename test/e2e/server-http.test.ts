@@ -314,6 +314,24 @@ describe("connections", () => {
   });
 });
 
+describe("handshakes", () => {
+  it("of one address are bounded, and its open connections go on (handshake flood)", async () => {
+    const other = await World.create();
+    const small = await other.start({ limits: { handshakes: { burst: 5, refillMs: 60_000 } } });
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const path = "/repository/metadata/timestamp.json";
+    assert.equal((await ask(path, { agent }, small)).status, 200);
+    const results = await Promise.allSettled(Array.from({ length: 60 }, () => ask(path, {}, small)));
+    assert.equal(results.filter((r) => r.status === "fulfilled").length, 4);
+    assert.equal((await ask(path, { agent }, small)).status, 200);
+    const told = other.lines.filter((line) => line.event === "connection/refused");
+    assert.equal(told.length, 20, "and the log is not flooded");
+    agent.destroy();
+    await small.stop();
+    other.remove();
+  });
+});
+
 describe("wake-ups", () => {
   const listen = (device: Device, after: number | null) => {
     const heard: Wake[] = [];

@@ -25,6 +25,8 @@ export type Result = {
   readonly json?: unknown;
   /** Defaults to 0. */
   readonly exit?: number;
+  /** The command has printed its results itself, one by one. */
+  readonly streamed?: boolean;
 };
 
 export type CommandSpec = {

@@ -29,6 +29,12 @@ const RULES: readonly (readonly [pattern: string, exit: ExitName])[] = [
   ["mirror/", "network"],
   ["http/", "network"],
   ["network/", "network"],
+  ["server/refused", "refused"],
+  ["server/untrusted", "refused"],
+  ["server/bad-answer", "refused"],
+  ["server/", "network"],
+  ["fleet/bad-interval", "usage"],
+  ["fleet/audit-broken", "verify-failed"],
   ["dsse/", "refused"],
   ["schema/", "refused"],
   ["json/", "refused"],
@@ -40,6 +46,8 @@ const RULES: readonly (readonly [pattern: string, exit: ExitName])[] = [
   ["key/", "refused"],
   ["release/", "refused"],
   ["repository/", "refused"],
+  ["artifact/no-timestamp", "network"],
+  ["artifact/unreadable", "failed"],
   ["artifact/", "refused"],
   ["pe/", "refused"],
   ["elf/", "refused"],
@@ -49,6 +57,7 @@ const RULES: readonly (readonly [pattern: string, exit: ExitName])[] = [
   ["license/", "refused"],
   ["identity/", "refused"],
   ["message/", "refused"],
+  ["report/", "refused"],
 ];
 
 /** The exit code for an error's code; 1 for what no rule names. */

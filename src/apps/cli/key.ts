@@ -34,6 +34,25 @@ export const keyNoun: NounSpec = {
       run: async (call) => (await import("./run-key.ts")).keyNew(call),
     },
     {
+      name: "import",
+      about: "take in a private key that another tool made (PKCS #8, PEM)",
+      arguments: [
+        { name: "<name>", about: "what to call it" },
+        { name: "<file>", about: "PEM file that only its owner may read" },
+      ],
+      options: [
+        {
+          flags: "--scheme <scheme>",
+          about: "how it signs, if not as such keys usually do",
+          choices: SCHEMES,
+        },
+        { flags: "--passphrase", about: "wrap it under a passphrase" },
+        { flags: "--passphrase-file <file>", about: "wrap it under the first line of this file" },
+      ],
+      examples: ["upkeep key import online ./online.pem"],
+      run: async (call) => (await import("./run-key.ts")).keyImport(call),
+    },
+    {
       name: "list",
       about: "list the keys of the data folder",
       examples: ["upkeep key list", "upkeep key list --json"],
@@ -43,8 +62,11 @@ export const keyNoun: NounSpec = {
       name: "show",
       about: "show the public half of a key",
       arguments: [{ name: "<key>", about: "its name, its id or the first 8 digits of its id" }],
-      options: [{ flags: "--pem", about: "print it as PEM" }],
-      examples: ["upkeep key show root-1", "upkeep key show root-1 --pem > root-1.pem"],
+      options: [
+        { flags: "--pem", about: "print it as PEM" },
+        { flags: "--out <file>", about: "write it to a file that others take in with --root-key or --new" },
+      ],
+      examples: ["upkeep key show root-1", "upkeep key show root-1 --out root-1.json"],
       run: async (call) => (await import("./run-key.ts")).keyShow(call),
     },
   ],

@@ -6,15 +6,13 @@ import type { KeyStore } from "../../io/key-store.ts";
 import { RepositoryError } from "../../repository/errors.ts";
 import { mirrorAt, openRepository } from "../../repository/client.ts";
 import { Draft } from "../../repository/draft.ts";
-import { openPublisher, type Outcome, type Publisher } from "../../repository/publisher.ts";
+import { openPublisher, type Publisher } from "../../repository/publisher.ts";
 import type { KeyRing } from "../../repository/quorum.ts";
 import type { ReleaseTools } from "../../repository/release-publisher.ts";
 import { memoryStore } from "../../repository/store.ts";
 import type { Call } from "./command.ts";
 import type { Context } from "./context.ts";
-import { EXIT } from "./exit-codes.ts";
 import { keysOf } from "./keys.ts";
-import { PublisherError } from "../../repository/publisher-errors.ts";
 
 export type Operator = {
   readonly keys: KeyStore;
@@ -71,40 +69,5 @@ export async function lookFromOutside(context: Context, folder: string): Promise
   } catch (error) {
     if (error instanceof RepositoryError && error.code === "repository/expired") return;
     throw error;
-  }
-}
-
-/** What happened to a change, for the end of a command's output. */
-export function describeOutcome(outcome: Outcome): {
-  readonly text: string;
-  readonly json: object;
-  readonly exit: number;
-} {
-  switch (outcome.kind) {
-    case "published": {
-      const { root, snapshot, timestamp } = outcome.publication;
-      return {
-        text: `published: root ${root}, snapshot ${snapshot}, timestamp ${timestamp}; a fresh client follows`,
-        json: { published: { root, snapshot, timestamp } },
-        exit: EXIT.ok,
-      };
-    }
-    case "unchanged":
-      return { text: "nothing to publish", json: { published: null }, exit: EXIT.ok };
-    case "waiting": {
-      const lacks = outcome.lacks.map(({ role, quorum }) => ({
-        role,
-        have: quorum.signed.length,
-        need: quorum.role.threshold,
-        open: quorum.open,
-      }));
-      const first = lacks[0]!;
-      throw new PublisherError(
-        "publisher/no-quorum",
-        `The role ${first.role} needs ${first.need} signature(s), and ${first.have} of its keys are here; nothing was published.`,
-        { lacks },
-        { hint: "Run the command where these keys are." },
-      );
-    }
   }
 }

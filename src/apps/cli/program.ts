@@ -6,6 +6,7 @@ import { createContext, type Context, type Globals, type World } from "./context
 import { usage } from "./errors.ts";
 import { EXIT } from "./exit-codes.ts";
 import { renderError } from "./render.ts";
+import { fromSigntool } from "./signtool.ts";
 
 /** Runs one command line (without program name) and returns the exit code; never throws. */
 export async function runProgram(
@@ -27,7 +28,7 @@ export async function runProgram(
   const quietly = words.includes("--json") ? { ...world, stderr: { write: () => {} } } : world;
   const program = buildProgram(table, quietly, version, act);
   try {
-    await program.parseAsync([...words], { from: "user" });
+    await program.parseAsync([...fromSigntool(words)], { from: "user" });
   } catch (error) {
     // --help and --version end here too, with exit code 0; commander has already printed what is wrong with the others.
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
@@ -132,6 +133,7 @@ function shape(command: Command, world: World): void {
 }
 
 function print(world: World, context: Context, result: Result): void {
+  if (result.streamed === true) return;
   if (context.json) world.stdout.write(`${JSON.stringify(result.json ?? {})}\n`);
   else if (result.text !== undefined && result.text !== "") world.stdout.write(`${result.text}\n`);
 }

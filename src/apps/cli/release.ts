@@ -78,6 +78,16 @@ export const releaseNoun: NounSpec = {
       run: async (call) => (await import("./run-release.ts")).releaseShow(call),
     },
     {
+      name: "affected",
+      about: "list the devices that report running a release",
+      arguments: [
+        { name: "<product>", about: "which product" },
+        { name: "<version>", about: "which release" },
+      ],
+      examples: ["upkeep release affected shop 1.2.0 --json"],
+      run: async (call) => (await import("./run-release.ts")).releaseAffected(call),
+    },
+    {
       name: "recall",
       about: "take a release back and let devices that run it go back",
       details:

@@ -1,9 +1,14 @@
 // What the verbs of `key` do.
 
+import { createPrivateKey, type KeyObject } from "node:crypto";
+import { resolve } from "node:path";
 import { toBase64 } from "../../core/bytes.ts";
+import { writeAtomic } from "../../core/disk.ts";
 import type { Json } from "../../core/json.ts";
+import { stableJsonFile } from "../../core/stable-json.ts";
 import type { KeyInfo } from "../../keys/key-file.ts";
-import { isScheme } from "../../keys/scheme.ts";
+import { KeyError } from "../../keys/errors.ts";
+import { defaultScheme, isScheme } from "../../keys/scheme.ts";
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
 import { keysOf } from "./keys.ts";
@@ -13,16 +18,7 @@ export async function keyNew(call: Call): Promise<Result> {
   const { context } = call;
   const scheme = call.needed("scheme");
   if (!isScheme(scheme)) throw usage(`${scheme} is not a signature scheme.`);
-  const wrap = call.flag("passphrase") || call.text("passphrase-file") !== undefined;
-  const passphrase = wrap
-    ? await context.secret({
-        what: "New passphrase",
-        env: "UPKEEP_PASSPHRASE",
-        file: call.text("passphrase-file"),
-        option: "--passphrase-file",
-        twice: true,
-      })
-    : null;
+  const passphrase = await newPassphrase(call);
   const info = await keysOf(call).create({
     name: call.argument(0),
     scheme,
@@ -33,6 +29,54 @@ export async function keyNew(call: Call): Promise<Result> {
     text: `${info.name}  ${info.publicKey.keyid}  ${info.scheme}${info.wrapped ? "  wrapped" : ""}`,
     json: describe(info),
   };
+}
+
+export async function keyImport(call: Call): Promise<Result> {
+  const { context } = call;
+  const path = resolve(call.argument(1));
+  const { mode } = await context.disk.stat(path);
+  if ((mode & 0o077) !== 0) {
+    throw new KeyError(
+      "key/readable-by-others",
+      `${path} may be used by other users of this machine, so the key in it is not private.`,
+      { path, mode: mode.toString(8) },
+      { hint: `If nobody else could have read it, run: chmod 600 ${path}` },
+    );
+  }
+  let privateKey: KeyObject;
+  try {
+    privateKey = createPrivateKey(Buffer.from(await context.disk.read(path, 64 * 1024)));
+  } catch (cause) {
+    throw new KeyError("key/malformed", `${path} holds no private key in PEM form.`, { path }, { cause });
+  }
+  const usual = defaultScheme(
+    privateKey.asymmetricKeyType ?? "",
+    privateKey.asymmetricKeyDetails?.namedCurve,
+  );
+  const scheme = call.text("scheme") ?? usual;
+  if (scheme === null || !isScheme(scheme)) throw usage(`${path} holds a kind of key that cannot sign here.`);
+  const info = await keysOf(call).create({
+    name: call.argument(0),
+    scheme,
+    passphrase: await newPassphrase(call),
+    created: context.clock.now(),
+    privateKey,
+  });
+  return {
+    text: `${info.name}  ${info.publicKey.keyid}  ${info.scheme}${info.wrapped ? "  wrapped" : ""}`,
+    json: describe(info),
+  };
+}
+
+async function newPassphrase(call: Call): Promise<string | null> {
+  if (!call.flag("passphrase") && call.text("passphrase-file") === undefined) return null;
+  return call.context.secret({
+    what: "New passphrase",
+    env: "UPKEEP_PASSPHRASE",
+    file: call.text("passphrase-file"),
+    option: "--passphrase-file",
+    twice: true,
+  });
 }
 
 export async function keyList(call: Call): Promise<Result> {
@@ -56,6 +100,12 @@ export async function keyList(call: Call): Promise<Result> {
 export async function keyShow(call: Call): Promise<Result> {
   const info = await keysOf(call).find(call.argument(0));
   const pem = toPem(info.publicKey.spki);
+  const json = { ...describe(info), pem };
+  const out = call.text("out");
+  if (out !== undefined) {
+    await writeAtomic(call.context.disk, resolve(out), stableJsonFile(json));
+    return { text: `wrote ${resolve(out)}`, json: { file: resolve(out), ...json } };
+  }
   const text = call.flag("pem")
     ? pem.trimEnd()
     : columns([
@@ -66,7 +116,7 @@ export async function keyShow(call: Call): Promise<Result> {
         ["created", info.created],
         ["public", JSON.stringify(info.publicKey.tuf)],
       ]);
-  return { text, json: { ...describe(info), pem } };
+  return { text, json };
 }
 
 function describe(info: KeyInfo): { readonly [name: string]: Json } {

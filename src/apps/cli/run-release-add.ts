@@ -2,7 +2,7 @@
 
 import { basename, resolve } from "node:path";
 import { parse as parseToml } from "smol-toml";
-import { fromUtf8 } from "../../core/bytes.ts";
+import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
 import type { Json } from "../../core/json.ts";
 import { checkSchema, z } from "../../core/schema.ts";
 import { compareVersions, parseVersion } from "../../core/version.ts";
@@ -15,7 +15,9 @@ import { addRelease, promote, type NewArtifact } from "../../repository/release-
 import { listReleases } from "../../repository/release-reader.ts";
 import type { Call, Result } from "./command.ts";
 import { CliError, usage } from "./errors.ts";
-import { describeOutcome, operatorOf, type Operator } from "./operator.ts";
+import { EXIT } from "./exit-codes.ts";
+import { conclude } from "./ceremony.ts";
+import { operatorOf, type Operator } from "./operator.ts";
 import { size } from "./style.ts";
 
 const PIECE_SIZE = 1 << 20;
@@ -38,10 +40,13 @@ export async function releaseAdd(call: Call): Promise<Result> {
   parseVersion(version);
   const channel = call.text("channel") ?? "stable";
   const earlier = await highestEarlier(operator, product, version);
-  const artifacts = await packAll(call, operator, product, version);
+  const packed = await packAll(call, operator, product, version);
+  const artifacts = packed.map(({ artifact }) => artifact);
   try {
     const settings = await settingsOf(call, product, artifacts, earlier);
+    checkPrograms(settings, packed);
     const notes = await notesOf(call);
+    await checkPublisher(call, operator, settings.publisher, artifacts);
     const done = await addRelease(
       operator.releases,
       {
@@ -60,21 +65,23 @@ export async function releaseAdd(call: Call): Promise<Result> {
       },
       await newProductSetup(operator),
     );
-    let described = describeOutcome(done.outcome);
+    let described = await conclude(call, done.outcome, `add ${product} ${version}`);
     const lines = [
       `${product} ${version}: ${done.manifest.artifacts.map((a) => `${formatSelector(a)} ${size(a.length)}`).join(", ")}`,
       `document SHA-256 ${done.sha256}`,
     ];
     let promoted: string | null = null;
-    if (call.flag("promote")) {
+    if (call.flag("promote") && described.exit === EXIT.ok) {
       const moved = await promote(operator.releases, product, version, channel);
-      described = describeOutcome(moved.outcome);
+      described = await conclude(call, moved.outcome, `point ${product}/${channel} to ${version}`);
       promoted = channel;
       lines.push(`${product}/${channel}: ${moved.before ?? "nothing"} -> ${version}`);
     }
     lines.push(described.text);
-    if (promoted === null) lines.push(`next: upkeep release promote ${product} ${version} ${channel}`);
+    if (promoted === null && described.exit === EXIT.ok)
+      lines.push(`next: upkeep release promote ${product} ${version} ${channel}`);
     return {
+      exit: described.exit,
       text: lines.join("\n"),
       json: { product, version, sha256: done.sha256, promoted, manifest: done.manifest, ...described.json },
     };
@@ -83,14 +90,44 @@ export async function releaseAdd(call: Call): Promise<Result> {
   }
 }
 
+/** What devices would refuse is refused here, where it can still be mended. */
+async function checkPublisher(
+  call: Call,
+  operator: Operator,
+  pin: Settings["publisher"],
+  artifacts: readonly NewArtifact[],
+): Promise<void> {
+  if (pin === undefined) return;
+  const { trustedPublishers } = await import("./run-repo-publishers.ts");
+  const { systemPublisherVerifier } = await import("../../io/publisher-verifier.ts");
+  const { certificatePem } = await import("../../der/x509.ts");
+  const authorities = await trustedPublishers(operator, await operator.look());
+  if (authorities.length === 0) {
+    throw usage(
+      "The release pins its publisher, but the repository trusts no authority of publishers.",
+      "Add the root of the publisher's certificate first: upkeep repo publishers --add ROOT.pem.",
+    );
+  }
+  const roots = toUtf8(authorities.map(certificatePem).join(""));
+  for (const { format, file, staged } of artifacts) {
+    if (format !== "file") {
+      throw usage(
+        `${file} is an archive, which carries no publisher's signature that devices could check before it is unpacked.`,
+        "Publish single signed files, or leave the publisher out of this product.",
+      );
+    }
+    await systemPublisherVerifier({ path: staged.path, name: file }, pin, roots, call.context.clock.now());
+  }
+}
+
 async function packAll(
   call: Call,
   operator: Operator,
   product: string,
   version: string,
-): Promise<readonly NewArtifact[]> {
+): Promise<readonly Packed[]> {
   const { disk, random } = call.context;
-  const out: NewArtifact[] = [];
+  const out: Packed[] = [];
   for (const word of call.argumentsFrom(2)) {
     const match = /^(any|linux|windows|darwin)(-[a-z0-9-]+)?=(.*)$/.exec(word);
     const selector = parseSelector(match === null ? "any" : `${match[1]!}${match[2] ?? ""}`);
@@ -104,19 +141,52 @@ async function packAll(
         pieceSize: PIECE_SIZE,
         onBytes: (bytes) => bar.advance(bytes),
       });
-      const { path, suffix, packed: _folder, ...described } = packed;
-      out.push({
+      const { format, length, sha256, sha512, pieceSize, merkleRoot, unpackedLength } = packed;
+      const artifact = {
         ...selector,
-        ...described,
-        ...(packed.format === "file" ? { installAs: product } : {}),
-        file: `${product}-${version}-${formatSelector(selector)}${suffix}`,
-        staged: { path, length: packed.length },
-      });
+        format,
+        length,
+        sha256,
+        sha512,
+        pieceSize,
+        merkleRoot,
+        unpackedLength,
+        ...(format === "file" ? { installAs: product } : {}),
+        file: `${product}-${version}-${formatSelector(selector)}${packed.suffix}`,
+        staged: { path: packed.path, length },
+      };
+      out.push({ artifact, source, programs: packed.programs });
     } finally {
       bar.done();
     }
   }
   return out;
+}
+
+type Packed = {
+  readonly artifact: NewArtifact;
+  readonly source: string;
+  /** What can be started in it; null for a single file. */
+  readonly programs: ReadonlySet<string> | null;
+};
+
+/** A release that no device could start is noticed here, not on the devices. */
+function checkPrograms(settings: Settings, packed: readonly Packed[]): void {
+  const { entryPoint, health } = settings;
+  const programs = [entryPoint?.command[0], health?.kind === "command" ? health.command[0] : undefined];
+  for (const program of programs) {
+    if (program === undefined) continue;
+    for (const { artifact, source, programs: there } of packed) {
+      // On Windows a program without extension is looked up with .exe as well, and there is no executable bit.
+      if (artifact.os === "windows") continue;
+      const found = there === null ? artifact.installAs === program : there.has(program);
+      if (found) continue;
+      throw usage(
+        `${basename(source)} holds no executable file ${program}, so no device could start it.`,
+        "Check the path inside the artifact, and the executable bit (chmod +x).",
+      );
+    }
+  }
 }
 
 /** Wishes of the command line before those of the file, before what the earlier release had. */

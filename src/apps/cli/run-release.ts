@@ -4,16 +4,23 @@ import { formatSelector } from "../../release/platform.ts";
 import { promote, recall } from "../../repository/release-publisher.ts";
 import { listReleases, readRelease, trustedKeys } from "../../repository/release-reader.ts";
 import type { Call, Result } from "./command.ts";
-import { describeOutcome, operatorOf } from "./operator.ts";
+import { affectedBy, affectedLines } from "./affected.ts";
+import { conclude } from "./ceremony.ts";
+import { operatorOf } from "./operator.ts";
 import { columns, size } from "./style.ts";
 
 export async function releasePromote(call: Call): Promise<Result> {
   const { releases } = operatorOf(call);
   const channel = call.argumentOr(2) ?? "stable";
   const done = await promote(releases, call.argument(0), call.argument(1), channel);
-  const described = describeOutcome(done.outcome);
+  const described = await conclude(
+    call,
+    done.outcome,
+    `point ${call.argument(0)}/${channel} to ${call.argument(1)}`,
+  );
   const { product, version, steps } = done.pointer;
   return {
+    exit: described.exit,
     text: [
       `${product}/${channel}: ${done.before ?? "nothing"} -> ${version}`,
       ...(steps.length > 0 ? [`by way of ${steps.map((step) => step.version).join(", ")}`] : []),
@@ -94,6 +101,18 @@ export async function releaseShow(call: Call): Promise<Result> {
   };
 }
 
+export async function releaseAffected(call: Call): Promise<Result> {
+  const [product, version] = [call.argument(0), call.argument(1)];
+  const affected = await affectedBy(call, product, version, null);
+  return {
+    text:
+      affected === null
+        ? "No server keeps its records in this data folder, so nobody reports here."
+        : affectedLines(version, affected).join("\n"),
+    json: { product, version, affected },
+  };
+}
+
 export async function releaseRecall(call: Call): Promise<Result> {
   const { releases } = operatorOf(call);
   const [product, version] = [call.argument(0), call.argument(1)];
@@ -104,11 +123,14 @@ export async function releaseRecall(call: Call): Promise<Result> {
     reason: call.needed("reason"),
     ...(to === undefined ? {} : { to }),
   });
-  const described = describeOutcome(done.outcome);
+  const described = await conclude(call, done.outcome, `recall ${product} ${version}`);
+  const affected = await affectedBy(call, product, version, done.to);
   return {
+    exit: described.exit,
     text: [
       `${product} ${version} is recalled; devices that run it go to ${done.to}`,
       `channels moved: ${done.channels.join(", ") || "none pointed to it"}`,
+      ...affectedLines(version, affected),
       ...(done.dependents.length > 0 ? [`depend on it: ${done.dependents.join(", ")}`] : []),
       described.text,
     ].join("\n"),
@@ -118,6 +140,7 @@ export async function releaseRecall(call: Call): Promise<Result> {
       to: done.to,
       channels: done.channels,
       dependents: done.dependents,
+      affected,
       ...described.json,
     },
   };

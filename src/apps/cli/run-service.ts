@@ -439,6 +439,9 @@ async function signPeFile(
       hash: plan.algorithm,
       ...(pages === null ? {} : { pageHashes: "sha256" as const }),
       makeSignature: async (what) => {
+        // The registry knows other kinds; a PE file asks for Authenticode only.
+        if (what.kind !== "authenticode")
+          throw new TypeError(`a PE file asked for a signature of the kind ${what.kind}`);
         signed = await ask(
           {
             kind: "authenticode",

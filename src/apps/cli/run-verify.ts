@@ -15,9 +15,10 @@ import { CliError, usage } from "./errors.ts";
 import { EXIT } from "./exit-codes.ts";
 import { count, size } from "./style.ts";
 
-export async function verify(call: Call): Promise<Result> {
+/** A repository folder, or a file that a repository lists. */
+export async function verifyListed(call: Call, given: string): Promise<Result> {
   const { context } = call;
-  const path = resolve(call.argument(0));
+  const path = resolve(given);
   const stat = await statOrNull(context.disk, path);
   if (stat === null) throw new CliError("cli/not-found", `There is nothing at ${path}.`, { path });
   if (stat.kind === "directory") return verifyFolder(call, path);

@@ -1,10 +1,15 @@
 // The command table: every noun and verb of the program, one row each.
 
+import { agentNoun } from "./agent.ts";
 import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
+import { demoCommand } from "./demo.ts";
+import { deviceNoun, fleetNoun, reportNoun, tokenNoun } from "./fleet.ts";
 import { keyNoun } from "./key.ts";
 import { releaseNoun } from "./release.ts";
 import { repoNoun } from "./repo.ts";
+import { serverCommand } from "./server.ts";
+import { removeCommand, signCommand, timestampCommand } from "./sign.ts";
 import { verifyCommand } from "./verify.ts";
 import { auditNoun } from "./audit.ts";
 import { gatewayNoun } from "./gateway.ts";
@@ -29,9 +34,19 @@ const completion: CommandSpec = {
 };
 
 export const TABLE: readonly TableEntry[] = [
+  demoCommand,
   keyNoun,
   repoNoun,
   releaseNoun,
+  serverCommand,
+  agentNoun,
+  fleetNoun,
+  deviceNoun,
+  tokenNoun,
+  reportNoun,
+  signCommand,
+  timestampCommand,
+  removeCommand,
   verifyCommand,
   serviceNoun,
   signerNoun,

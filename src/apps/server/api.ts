@@ -5,29 +5,51 @@ import { fromBase64, fromHex, fromUtf8, toBase64, toHex } from "../../core/bytes
 import { sha256Hex } from "../../core/digest.ts";
 import type { DsseSigner } from "../../core/dsse.ts";
 import { UpkeepError } from "../../core/errors.ts";
-import { formatInstant, MINUTE } from "../../core/instant.ts";
+import { DAY, formatInstant, MINUTE } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
 import { decide, type ListedRelease } from "../../fleet/decide.ts";
 import { adoptNextKey, enrol, renew, revoked } from "../../fleet/enrol.ts";
 import { FleetError } from "../../fleet/errors.ts";
 import { releasesIn, takeReport, type IsListed } from "../../fleet/intake.ts";
-import { Quotas } from "../../fleet/quota.ts";
+import { Quotas, type Quota } from "../../fleet/quota.ts";
 import type { Device } from "../../fleet/records.ts";
 import type { FleetStore } from "../../fleet/store.ts";
 import { issueDevice, readDeviceRequest, type Authority } from "../../identity/authority.ts";
 import { HttpError } from "../../io/http-errors.ts";
-import type { Call } from "../../io/http-server.ts";
+import { peerKey, type Call } from "../../io/http-server.ts";
 import { parseTufKey, type PublicKey } from "../../keys/public-key.ts";
 import { signAssignment } from "../../message/assignment.ts";
 import { enrolmentProof } from "../../message/enroll.ts";
 import type { ReportResult } from "../../message/reports.ts";
-import type { AnswerOf, RequestOf, RouteName } from "../../message/routes.ts";
+import type { AnswerOf, Caller, RequestOf, RouteName } from "../../message/routes.ts";
 import { openReport, type OpenedReport } from "../../report/report.ts";
 import type { FleetView } from "./fleet-view.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** How long an assignment may be acted on. A device asks again before every attempt, so it needs to be no longer. */
 const ASSIGNMENT_LIFE = 60 * MINUTE;
+
+/**
+ * How long after its end a certificate may still be renewed by the holder of its key, for machines that were switched off.
+ * The record decides: a revoked device or a key that was replaced gets nothing.
+ */
+const RECOVERY = 365 * DAY;
+
+export type ApiQuotas = {
+  readonly checkIns: Quota;
+  readonly reports: Quota;
+  readonly renewals: Quota;
+  /** Of refused enrolments, by address. */
+  readonly badEnrolments: Quota;
+};
+
+/** Start values from the field; a fleet of 500 behind one address is not slowed, a loop is. */
+export const API_QUOTAS: ApiQuotas = {
+  checkIns: { burst: 20, refillMs: 3000 },
+  reports: { burst: 30, refillMs: 2000 },
+  renewals: { burst: 5, refillMs: 10 * MINUTE },
+  badEnrolments: { burst: 50, refillMs: MINUTE / 2 },
+};
 
 export type ApiOptions = {
   readonly store: FleetStore;
@@ -38,13 +60,17 @@ export type ApiOptions = {
   readonly clock: Clock;
   readonly random: Random;
   readonly metrics: Metrics;
+  readonly quotas?: Partial<ApiQuotas> | undefined;
   /** A release by version, of any product; null when the repository does not list it, undefined when nobody can tell. */
   readonly findRelease: (product: string, version: string) => Promise<ListedRelease | null | undefined>;
 };
 
 export type Api = {
-  /** The active device that shows this certificate. Errors: `http/no-certificate`, `http/unknown-device`, `fleet/device-revoked`. */
-  identify(call: Call): Promise<Device>;
+  /**
+   * The active device that shows this certificate.
+   * Errors: `http/no-certificate`, `http/certificate-expired`, `http/unknown-device`, `fleet/device-revoked`.
+   */
+  identify(call: Call, as?: Exclude<Caller, "anyone">): Promise<Device>;
   readonly handlers: {
     readonly [N in RouteName]: (
       call: Call,
@@ -56,25 +82,37 @@ export type Api = {
 
 export function serverApi(options: ApiOptions): Api {
   const { store, view, deviceAuthority, director, clock, random, metrics } = options;
-  // Start values from the field; a fleet of 500 behind one address is not slowed, a loop is.
-  const checkIns = new Quotas({ burst: 20, refillMs: 3000 });
-  const reportCalls = new Quotas({ burst: 30, refillMs: 2000 });
-  const renewals = new Quotas({ burst: 5, refillMs: 10 * MINUTE });
-  const badEnrolments = new Quotas({ burst: 20, refillMs: MINUTE });
+  const quotas = { ...API_QUOTAS, ...options.quotas };
+  const checkIns = new Quotas(quotas.checkIns);
+  const reportCalls = new Quotas(quotas.reports);
+  const renewals = new Quotas(quotas.renewals);
+  const badEnrolments = new Quotas(quotas.badEnrolments);
 
   const spend = (quotas: Quotas, key: string, what: string): void => {
     const wait = quotas.take(key, clock.monotonic());
     if (wait > 0) throw tooMany(what, wait);
   };
 
-  const identify = async (call: Call): Promise<Device> => {
+  const identify: Api["identify"] = async (call, as = "device") => {
     const { certificate } = call;
     if (certificate === null) {
       throw new HttpError(
         "http/no-certificate",
-        "This call needs a device certificate of this server that has not expired.",
+        "This call needs a device certificate of this server.",
         {},
-        { hint: "Enrol the device, or renew its certificate before it ends." },
+        { hint: "Enrol the device with a token." },
+      );
+    }
+    const recoverable = as === "device-even-expired" && clock.now() - certificate.notAfter < RECOVERY;
+    if (certificate.expired && !recoverable) {
+      const ended = formatInstant(certificate.notAfter);
+      throw new HttpError(
+        "http/certificate-expired",
+        `The device's certificate ended at ${ended}.`,
+        { ended },
+        {
+          hint: "It can be renewed for a year after that; later the device has to be enrolled again.",
+        },
       );
     }
     const device = await view.deviceBySpki(certificate.spki);
@@ -86,7 +124,7 @@ export function serverApi(options: ApiOptions): Api {
     }
     call.notes["device"] = device.id;
     if (device.status !== "active") throw revoked(device.id);
-    if (device.nextSpki === certificate.spki) {
+    if (device.nextSpki === certificate.spki && !certificate.expired) {
       const used = { device: device.id, spki: certificate.spki, certificateEnds: certificate.notAfter };
       await store.transaction((records) => adoptNextKey(records, clock.now(), used));
       view.forget(device.spki);
@@ -99,12 +137,14 @@ export function serverApi(options: ApiOptions): Api {
     identify,
     handlers: {
       enroll: async (call, request) => {
-        const waiting = badEnrolments.wait(call.address, clock.monotonic());
-        if (waiting > 0) throw tooMany("failed enrolments from this address", waiting);
+        const peer = peerKey(call.address);
+        // Taken before it is known whether it fails, so that many at once are held back as well.
+        spend(badEnrolments, peer, "failed enrolments from this address");
         try {
-          return await enrolDevice(options, request);
+          const answer = await enrolDevice(options, request);
+          badEnrolments.give(peer);
+          return answer;
         } catch (error) {
-          badEnrolments.take(call.address, clock.monotonic());
           metrics.count("upkeep_enrolments_total", { result: "refused" });
           throw error;
         }

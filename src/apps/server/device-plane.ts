@@ -63,7 +63,7 @@ export function devicePlane(parts: {
     if (call.query !== "") throw new HttpError("http/bad-request", "This call takes no query.");
     needJson(call);
     // Who it is before what it says: strangers cost no parsing.
-    const device = row.caller === "device" ? await api.identify(call) : null;
+    const device = row.caller === "anyone" ? null : await api.identify(call, row.caller);
     const request = readMessage(await call.body(row.requestLimit), row.request, "request", row.requestLimit);
     const answer = await handler(call, request, device);
     return {

@@ -6,6 +6,7 @@ import { EMPTY_CATALOGUE } from "../../fleet/catalogue.ts";
 import type { Catalogue } from "../../fleet/decide.ts";
 import { DEFAULT_INTERVAL } from "../../fleet/enrol.ts";
 import type { Desired, Device, Group, WakeScope } from "../../fleet/records.ts";
+import { noteTimestamp, watchFreshness, type TimestampHistory } from "../../fleet/freshness.ts";
 import { steer } from "../../fleet/steer.ts";
 import type { FleetStore, Sighting } from "../../fleet/store.ts";
 import { newestWake } from "../../fleet/wake.ts";
@@ -29,6 +30,7 @@ export class FleetView {
   #intervals = new Map<string, number>();
   #desired: ReadonlyMap<string, readonly Desired[]> = new Map();
   #wakes: ReadonlyMap<WakeScope, number> = new Map();
+  #timestamps: TimestampHistory = [];
   #audited = 0;
   #version = -1;
 
@@ -42,7 +44,7 @@ export class FleetView {
     this.#version = this.#store.foreignChanges();
     this.#devices.clear();
     const first = this.#audited === 0;
-    return this.#store.transaction(async (records) => {
+    return this.#store.read(async (records) => {
       this.#groups = await records.groups();
       this.#intervals = new Map(this.#groups.map((group) => [group.name, group.interval]));
       const desired = new Map<string, Desired[]>();
@@ -84,7 +86,7 @@ export class FleetView {
     const now = this.#clock.monotonic();
     const known = this.#devices.get(spki);
     if (known !== undefined && now - known.at < DEVICE_TTL) return known.device;
-    const device = await this.#store.transaction((records) => records.deviceBySpki(spki));
+    const device = await this.#store.read((records) => records.deviceBySpki(spki));
     this.#devices.delete(spki);
     this.#devices.set(spki, { device, at: now });
     if (this.#devices.size > DEVICES_CACHED) this.#devices.delete(this.#devices.keys().next().value!);
@@ -121,7 +123,11 @@ export class FleetView {
     const batch = this.#sightings;
     this.#sightings = new Map();
     try {
-      await this.#store.transaction((records) => records.sight([...batch.values()]));
+      const sightings = [...batch.values()];
+      await this.#store.transaction(async (records) => {
+        await records.sight(sightings);
+        await watchFreshness(records, this.#timestamps, sightings);
+      });
     } catch (error) {
       // Kept for the next time, unless newer ones came meanwhile.
       this.#sightings = new Map([...batch, ...this.#sightings]);
@@ -132,11 +138,14 @@ export class FleetView {
   /** Wakes the groups whose decision changed. Returns their names. */
   async steer(now: Instant): Promise<readonly string[]> {
     const state = { groups: this.#groups, desired: this.#desired };
-    const { woken, wakes } = await this.#store.transaction(async (records) => {
+    const timestamp = this.catalogue.timestamp();
+    const { woken, wakes, timestamps } = await this.#store.transaction(async (records) => {
+      const timestamps = timestamp === null ? this.#timestamps : await noteTimestamp(records, now, timestamp);
       const woken = await steer(records, this.catalogue, now, state);
-      return { woken, wakes: await records.wakes() };
+      return { woken, wakes: await records.wakes(), timestamps };
     });
     this.#wakes = wakes;
+    this.#timestamps = timestamps;
     return woken;
   }
 }

@@ -29,6 +29,7 @@ export class RepositoryWatch {
   readonly #store: MetadataStore;
   #client: Repository | null = null;
   #seen = "";
+  #verified = false;
 
   /** `folder` holds `metadata/` and `targets/`; `state` is where this client keeps what it trusts. */
   constructor(
@@ -50,20 +51,21 @@ export class RepositoryWatch {
   async refresh(
     wanted: readonly Pick<Desired, "product" | "channel" | "version">[],
   ): Promise<Refreshed | null> {
-    const mark = await this.#mark();
+    // Noted before the attempt: what cannot be verified is tried again when it changes or at the slow tick, not at every look.
+    this.#seen = await this.#mark();
     const client = await this.#open();
     if (client === null) return null;
     const { expires } = await client.refresh();
     const timestamp = await this.#store.load("timestamp", TIMESTAMP_LIMIT);
     if (timestamp === null) return null;
     const read = await readCatalogue(client, sha256Hex(timestamp), wanted);
-    this.#seen = mark;
+    this.#verified = true;
     return { ...read, expires };
   }
 
   /** A release by version; null when it is not listed, undefined when the repository cannot tell. */
   async findRelease(product: string, version: string): Promise<ListedRelease | null | undefined> {
-    if (this.#client === null || this.#seen === "") return undefined;
+    if (this.#client === null || !this.#verified) return undefined;
     try {
       return await findRelease(this.#client, product, version);
     } catch {

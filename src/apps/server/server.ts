@@ -17,7 +17,7 @@ import { holdExclusive } from "../../io/sqlite.ts";
 import { staticFiles } from "../../io/static-files.ts";
 import { WakeHub } from "../../io/wake-hub.ts";
 import { adminPlane } from "./admin-plane.ts";
-import { serverApi } from "./api.ts";
+import { serverApi, type ApiQuotas } from "./api.ts";
 import { makeServerCertificate, openAuthorities } from "./authorities.ts";
 import { devicePlane } from "./device-plane.ts";
 import { FleetView } from "./fleet-view.ts";
@@ -43,6 +43,7 @@ export type UpdateServerOptions = {
   /** Renews the online roles of the repository when it is time; called about every minute. */
   readonly renewOnline?: (now: Instant) => Promise<void>;
   readonly limits?: Partial<HttpLimits> & { readonly listeners?: number; readonly heartbeat?: number };
+  readonly quotas?: Partial<ApiQuotas>;
   /** Milliseconds between two looks at the folder and the store. */
   readonly tick?: number;
 };
@@ -105,6 +106,7 @@ async function startLocked(
     deviceAuthority: authorities.device,
     director,
     metrics,
+    quotas: options.quotas,
     findRelease: (product, version) => watch.findRelease(product, version),
     ...tools,
   });
@@ -171,7 +173,7 @@ async function startLocked(
     const now = clock.now();
     let after: string | undefined;
     for (;;) {
-      const page = await store.transaction((records) =>
+      const page = await store.read((records) =>
         records.devices({ limit: 1000, ...(after === undefined ? {} : { after }) }),
       );
       for (const one of page) {
@@ -208,6 +210,8 @@ async function startLocked(
   let admin: HttpServer | null = null;
   try {
     await view.load();
+    // A server that was off for days starts with metadata that has expired.
+    await guarded("server/renewal-failed", async () => options.renewOnline?.(clock.now()));
     await lookInTurn(true);
     device = await startHttpServer({
       listen: options.listen,

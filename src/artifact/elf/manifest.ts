@@ -34,6 +34,24 @@ export type Manifest = {
   readonly merkleRoot: string;
 };
 
+/** What the publisher says about the file; the rest of the manifest is read from it. */
+export type ElfIdentity = {
+  readonly product: string;
+  readonly version: string;
+  readonly release: number;
+  readonly channel?: string;
+};
+
+/** What a file has to be to be believed. */
+export type ElfExpectation = {
+  readonly product?: string;
+  /** The lowest release number allowed. */
+  readonly minimumRelease?: number;
+  /** The platform it is to run on, by Node's names. */
+  readonly platform?: { readonly os: string; readonly arch: string };
+  readonly requireStripped?: boolean;
+};
+
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._+~-]{0,99}$/;
 const BUILD_ID = /^([0-9a-f]{2}){4,64}$/;
 const FORMAT = 1;

@@ -2,33 +2,26 @@
 
 import { equalBytes, toHex } from "../../core/bytes.ts";
 import { encoded } from "../../der/reader.ts";
-import { attribute } from "../cms-build.ts";
+import { digest, type SigningHash } from "../cms-build.ts";
 import { parseSignedData, signedAttribute, type SignedData } from "../cms.ts";
 import { digestContent } from "../content-digest.ts";
-import { hashOf, signContent, signPlain, type ContentSigner, type Stamp } from "../content-sign.ts";
 import { ArtifactError } from "../errors.ts";
+import type { ContentToBeSigned, PlainToBeSigned } from "../format.ts";
 import type { Rewrite } from "../rewrite.ts";
 import { readRange, type ByteSource } from "../source.ts";
 import { readContainer, writeContainer, type Container } from "./container.ts";
 import { readBuildId, readElfHeader, strippableSections, type ElfHeader } from "./header.ts";
-import { MANIFEST_OID, PIECE_SIZE, writeManifest, type Manifest } from "./manifest.ts";
-
-/** What the publisher says about the file; the rest of the manifest is read from it. */
-export type ElfIdentity = {
-  readonly product: string;
-  readonly version: string;
-  readonly release: number;
-  readonly channel?: string;
-};
+import { MANIFEST_OID, PIECE_SIZE, writeManifest, type ElfIdentity, type Manifest } from "./manifest.ts";
 
 export type ElfSigning = {
-  /** `plain`: no manifest, no certificates, no time stamp; what the kernel and `openssl cms` understand. */
-  readonly form:
-    | { readonly kind: "full"; readonly identity: ElfIdentity; readonly stamp?: Stamp }
-    | { readonly kind: "plain" };
-  readonly signers: readonly ContentSigner[];
+  /** Null: nothing but the bytes is signed, in the kernel's form. */
+  readonly identity: ElfIdentity | null;
+  /** Digests of the content that the signers need. */
+  readonly hashes: readonly [SigningHash, ...SigningHash[]];
+  /** Makes the CMS. */
+  readonly makeSignature: (what: ContentToBeSigned | PlainToBeSigned) => Promise<Uint8Array>;
   /** What to do with a signature that is there: refuse, take its place, or join its signers. */
-  readonly existing: "refuse" | "replace" | "append";
+  readonly mode: "new" | "replace" | "append";
   /** Refuse a file from which `strip` would take something. M15. */
   readonly requireStripped?: boolean;
 };
@@ -38,6 +31,8 @@ export type SignedElf = {
   readonly cms: Uint8Array;
   readonly header: ElfHeader;
   readonly manifest: Manifest | null;
+  /** Of the content, by the first of the hashes. */
+  readonly digest: Uint8Array;
   /** What a person should know: symbols that went out with the file. */
   readonly warnings: readonly string[];
 };
@@ -51,7 +46,7 @@ export const MAX_PLAIN: number = 256 * 1024 * 1024;
  */
 export async function signElf(source: ByteSource, signing: ElfSigning): Promise<SignedElf> {
   const container = await readContainer(source);
-  if (container !== null && signing.existing === "refuse") {
+  if (container !== null && signing.mode === "new") {
     throw new ArtifactError(
       "artifact/already-signed",
       "The file is signed already.",
@@ -62,11 +57,12 @@ export async function signElf(source: ByteSource, signing: ElfSigning): Promise<
   const size = container?.contentSize ?? source.size;
   const header = await readElfHeader(source, size);
   const warnings = checkStripped(header, signing.requireStripped === true);
-  const { cms, manifest } =
-    signing.form.kind === "plain"
-      ? { cms: await plain(source, size, container, signing), manifest: null }
-      : await full(source, size, header, container, signing, signing.form);
-  return { rewrite: [{ offset: 0, size }, writeContainer(cms)], cms, header, manifest, warnings };
+  const { identity } = signing;
+  const made =
+    identity === null
+      ? await plain(source, size, container, signing)
+      : await full(source, size, header, container, signing, identity);
+  return { rewrite: [{ offset: 0, size }, writeContainer(made.cms)], header, warnings, ...made };
 }
 
 /** The file as it was before it was signed. Errors: `artifact/not-signed` and those of reading the file. */
@@ -96,17 +92,21 @@ function checkStripped(header: ElfHeader, required: boolean): readonly string[] 
   ];
 }
 
+type Made = { readonly cms: Uint8Array; readonly manifest: Manifest | null; readonly digest: Uint8Array };
+
 async function plain(
   source: ByteSource,
   size: number,
   container: Container | null,
   signing: ElfSigning,
-): Promise<Uint8Array> {
-  const [signer, ...others] = signing.signers;
-  if (signer === undefined || others.length > 0 || (container !== null && signing.existing === "append")) {
-    throw new ArtifactError("artifact/unsupported", "The plain form has exactly one signer.", {});
+): Promise<Made> {
+  if (container !== null && signing.mode === "append") {
+    throw new ArtifactError("artifact/unsupported", "The kernel's form has exactly one signer.", {});
   }
-  return signPlain(await readRange(source, 0, size, "content of a plain signature", MAX_PLAIN), signer);
+  const [hash] = signing.hashes;
+  const content = await readRange(source, 0, size, "content of a plain signature", MAX_PLAIN);
+  const cms = await signing.makeSignature({ kind: "plain", format: "elf", hash, content });
+  return { cms, manifest: null, digest: digest(hash, content) };
 }
 
 async function full(
@@ -115,11 +115,12 @@ async function full(
   header: ElfHeader,
   container: Container | null,
   signing: ElfSigning,
-  form: { readonly identity: ElfIdentity; readonly stamp?: Stamp },
-): Promise<{ cms: Uint8Array; manifest: Manifest }> {
-  const beside = container !== null && signing.existing === "append" ? parseSignedData(container.cms) : null;
-  const digests = await digestContent(source, size, signing.signers.map(hashOf), PIECE_SIZE);
-  const { product, version, release, channel } = form.identity;
+  identity: ElfIdentity,
+): Promise<Made> {
+  const beside = container !== null && signing.mode === "append" ? parseSignedData(container.cms) : null;
+  const [hash] = signing.hashes;
+  const digests = await digestContent(source, size, signing.hashes, PIECE_SIZE);
+  const { product, version, release, channel } = identity;
   const buildId = await readBuildId(source, header);
   const manifest: Manifest = {
     product,
@@ -134,14 +135,15 @@ async function full(
   };
   const der = writeManifest(manifest);
   if (beside !== null) refuseOtherManifest(beside, der);
-  const cms = await signContent({
+  const cms = await signing.makeSignature({
+    kind: "content",
+    format: "elf",
+    hash,
     digests,
-    signers: signing.signers,
-    attributes: [attribute(MANIFEST_OID, der)],
-    ...(form.stamp === undefined ? {} : { stamp: form.stamp }),
-    ...(beside === null ? {} : { beside }),
+    manifest: der,
+    beside,
   });
-  return { cms, manifest };
+  return { cms, manifest, digest: digests.of(hash)! };
 }
 
 /** Signers of one file say the same about it. DER has one spelling per manifest, so bytes are compared. */

@@ -10,19 +10,13 @@ import { ArtifactError, Findings, type ArtifactErrorCode, type Finding } from ".
 import { readRange, type ByteSource } from "../source.ts";
 import { readContainer, type Container } from "./container.ts";
 import { readElfHeader, strippableSections, type ElfHeader } from "./header.ts";
-import { MANIFEST_OID, PIECE_SIZE, readManifest, type Manifest } from "./manifest.ts";
+import { MANIFEST_OID, PIECE_SIZE, readManifest, type ElfExpectation, type Manifest } from "./manifest.ts";
 
-export type ElfPolicy = ContentPolicy & {
-  /** The file has to be of this product. */
-  readonly product?: string;
-  /** The lowest release number allowed. */
-  readonly minimumRelease?: number;
-  /** The platform it is to run on, by Node's names. */
-  readonly platform?: { readonly os: string; readonly arch: string };
-  readonly requireStripped?: boolean;
-  /** Accept the kernel's form, which has no manifest; its signer's certificate has to be among these. */
-  readonly plainCertificates?: readonly Certificate[];
-};
+export type ElfPolicy = ContentPolicy &
+  ElfExpectation & {
+    /** Accept the kernel's form, which has no manifest; its signer's certificate has to be among these. */
+    readonly plainCertificates?: readonly Certificate[];
+  };
 
 export type ElfReport = ContentReport & {
   readonly form: "full" | "plain";

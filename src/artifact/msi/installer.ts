@@ -1,7 +1,7 @@
 // Windows installer packages: the two signature streams, and what each of them covers.
 
 import type { Hash } from "node:crypto";
-import { compareBytes, concat } from "../../core/bytes.ts";
+import { compareBytes, concat, toHex } from "../../core/bytes.ts";
 import type { HashName } from "../../der/algorithms.ts";
 import { ArtifactError } from "../errors.ts";
 import type { Rewrite } from "../rewrite.ts";
@@ -21,9 +21,19 @@ const SIGNATURE_NAME = name("\u0005DigitalSignature");
 const EXTENDED_NAME = name("\u0005MsiDigitalSignatureEx");
 const MAX_SIGNATURE = 1024 * 1024;
 
+/** Classes of the root: package, patch, transform. Word and Excel documents are compound files as well. */
+const CLASSES = ["84", "86", "82"].map((kind) => `${kind}100c0000000000c000000000000046`);
+
 /** Errors: `artifact/malformed`, `artifact/unsupported`. */
 export async function readInstaller(source: ByteSource): Promise<Installer> {
   const file = await readCompound(source);
+  if (!CLASSES.includes(toHex(file.root.clsid))) {
+    throw new ArtifactError(
+      "artifact/unsupported",
+      "The file is a compound file, but no installer package, patch or transform.",
+      { class: toHex(file.root.clsid) },
+    );
+  }
   const find = (wanted: Uint8Array, limit: number): Stream | null => {
     const found = file.root.children.find((child) => compareBytes(child.name, wanted) === 0);
     if (found === undefined) return null;

@@ -24,7 +24,7 @@ import {
 } from "../cms-build.ts";
 import { parseSignedData } from "../cms.ts";
 import { ArtifactError } from "../errors.ts";
-import type { SignJob, ToBeSigned } from "../format.ts";
+import type { SignJob, AuthenticodeToBeSigned } from "../format.ts";
 import type { FileReport, VerifyPolicy } from "../report.ts";
 import { bytesSource, MemorySink } from "../source.ts";
 import { requestTimestamp } from "../timestamp-request.ts";
@@ -59,7 +59,7 @@ async function sign(bytes: Uint8Array, pki: Pki, options: Options = {}): Promise
   return sink.bytes;
 }
 
-async function make(what: ToBeSigned, pki: Pki, options: Options): Promise<Uint8Array> {
+async function make(what: AuthenticodeToBeSigned, pki: Pki, options: Options): Promise<Uint8Array> {
   const cms = await signAuthenticode({
     indirectData: what.indirectData,
     hash: what.hash,
@@ -398,7 +398,7 @@ describe("verifying a PE file refuses", () => {
 
   /** Signs a tiny PE with whatever `makeSignature` returns. */
   const signWith = async (
-    makeSignature: SignJob["makeSignature"],
+    makeSignature: SignJob<AuthenticodeToBeSigned>["makeSignature"],
     options: Options = {},
   ): Promise<Uint8Array> => {
     const sink = new MemorySink();
@@ -413,9 +413,9 @@ describe("verifying a PE file refuses", () => {
   };
   /** A signature with attributes chosen freely. */
   const handmade = async (
-    what: ToBeSigned,
+    what: AuthenticodeToBeSigned,
     change: {
-      attributes?: (what: ToBeSigned) => readonly Uint8Array[];
+      attributes?: (what: AuthenticodeToBeSigned) => readonly Uint8Array[];
       digests?: readonly Uint8Array[];
       contentType?: string;
       certificates?: readonly Uint8Array[];
@@ -446,7 +446,7 @@ describe("verifying a PE file refuses", () => {
   };
 
   it("a contentType attribute that is missing or says something else", async () => {
-    const md = (what: ToBeSigned): Uint8Array =>
+    const md = (what: AuthenticodeToBeSigned): Uint8Array =>
       messageDigestAttribute(digest("sha256", what.indirectData.subarray(2)));
     await refusedWith(
       "cms/content-type-missing",

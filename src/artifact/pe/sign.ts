@@ -4,7 +4,7 @@ import { appendNested, nestedSignatures } from "../authenticode.ts";
 import { parseSignedData } from "../cms.ts";
 import { ArtifactError, Findings } from "../errors.ts";
 import { withTimestamp, valueToStamp } from "../authenticode-sign.ts";
-import type { SignJob, SignOutcome, StampJob } from "../format.ts";
+import type { AuthenticodeToBeSigned, SignJob, SignOutcome, StampJob } from "../format.ts";
 import type { ByteSink, ByteSource } from "../source.ts";
 import { peIndirectData, type Pages } from "./indirect.ts";
 import { readLayout, PE_LIMIT, type PeLayout } from "./layout.ts";
@@ -16,7 +16,7 @@ import { readOnlyEntry, tableOfOne } from "./table.ts";
  * Copies the image into the sink while hashing it, has the digest signed, and writes table, directory and checksum.
  * Errors: `artifact/already-signed`, `artifact/malformed`, `artifact/too-large`, and the signer's.
  */
-export async function signPe(job: SignJob): Promise<SignOutcome> {
+export async function signPe(job: SignJob<AuthenticodeToBeSigned>): Promise<SignOutcome> {
   const { source, sink } = job;
   const layout = await readLayout(source);
   const present =

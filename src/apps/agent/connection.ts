@@ -1,0 +1,67 @@
+// The device's conversation with its server, and the renewal of the certificate by which it is known there.
+
+import { sentenceOf } from "../../agent/errors.ts";
+import type { UpdateServer, World } from "../../agent/ports.ts";
+import { fromBase64, toBase64 } from "../../core/bytes.ts";
+import { UpkeepError } from "../../core/errors.ts";
+import { DAY } from "../../core/instant.ts";
+import { buildCsr } from "../../der/csr.ts";
+import { commonName } from "../../der/names.ts";
+import { toPem } from "../../der/pem.ts";
+import { newTlsKey, saveClient, tlsSigner, type StoredIdentity } from "../../io/device-identity.ts";
+import { openServerClient, type ServerClient } from "../../io/server-client.ts";
+import { X509Certificate } from "node:crypto";
+
+/** A third of a certificate's life: two tries in three may fail without harm. */
+const RENEW_BEFORE = 15 * DAY;
+
+export type Connection = UpdateServer & { close(): void };
+
+/** `folder` is the identity folder; a renewed certificate is written there before it is used. */
+export function openConnection(folder: string, identity: StoredIdentity, world: World): Connection {
+  let { expires } = identity;
+  let client: ServerClient = openServerClient(identity.server, identity.client);
+
+  const renew = async (signal: AbortSignal): Promise<void> => {
+    const key = newTlsKey();
+    const csr = await buildCsr({ subject: commonName("upkeep device"), signer: tlsSigner(key) });
+    const { certificates } = await client.call("renew", { csr: toBase64(csr) }, signal);
+    const renewed = {
+      key,
+      certificates: certificates.map((der) => toPem("CERTIFICATE", fromBase64(der))).join(""),
+    };
+    await saveClient(world.disk, folder, renewed);
+    client.close();
+    client = openServerClient(identity.server, renewed);
+    expires = new X509Certificate(renewed.certificates).validToDate.getTime();
+    world.log({ level: "info", event: "certificate-renewed", expires: new Date(expires).toISOString() });
+  };
+
+  return {
+    checkIn: async (request, signal) => {
+      if (expires - world.clock.now() < RENEW_BEFORE) {
+        // The old one is good for a while yet: a failed renewal is told and tried again at the next check.
+        await renew(signal).catch((error: unknown) => {
+          if (!(error instanceof UpkeepError)) throw error;
+          world.log({
+            level: "warn",
+            event: "certificate-not-renewed",
+            code: error.code,
+            message: sentenceOf(error),
+          });
+        });
+      }
+      return client.call("checkIn", request, signal);
+    },
+    sendReports: async (envelopes, signal) => {
+      const { results } = await client.call(
+        "reports",
+        { reports: envelopes.map((bytes) => toBase64(bytes)) },
+        signal,
+      );
+      return results;
+    },
+    wakeUps: (after, signal) => client.wakes(after, signal),
+    close: () => client.close(),
+  };
+}

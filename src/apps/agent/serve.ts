@@ -1,0 +1,82 @@
+// The running agent: holds the folder's lock, lives its loop, and answers the commands of its owner on this machine.
+
+import type { Agent, CheckResult } from "../../agent/agent.ts";
+import { runAgent } from "../../agent/loop.ts";
+import type { Json } from "../../core/json.ts";
+import { makeDirectories } from "../../core/disk.ts";
+import { checkSchema, nameSchema, z } from "../../core/schema.ts";
+import { lockAgent } from "../../io/agent-lock.ts";
+import { systemClock } from "../../io/clock.ts";
+import { listenForControl } from "../../io/control-socket.ts";
+import { systemDisk } from "../../io/disk.ts";
+import { wireAgent, type WiringOptions } from "./wiring.ts";
+
+const requestSchema = z.discriminatedUnion("do", [
+  z.strictObject({ do: z.literal("check") }),
+  z.strictObject({ do: z.literal("status") }),
+  z.strictObject({ do: z.literal("roll-back"), product: nameSchema }),
+]);
+
+/** Runs until `signal` aborts. Errors: `agent/locked`, `agent/not-enrolled`, and what the start of the agent throws. */
+export async function serveAgent(options: WiringOptions, signal: AbortSignal): Promise<void> {
+  const { folder, log } = options;
+  await makeDirectories(systemDisk, folder, 0o750);
+  const unlock = await lockAgent(folder, systemClock);
+  try {
+    const { agent, close } = await wireAgent(options);
+    const control = await listenForControl(folder, (request) => obey(agent, request));
+    log("info", "agent/started", { folder, pid: process.pid });
+    try {
+      await runAgent(agent, signal);
+    } finally {
+      await control.close();
+      close();
+      log("info", "agent/stopped", {});
+    }
+  } finally {
+    await unlock();
+  }
+}
+
+/** What may be asked over the socket is what the owner may do anyway: check, look, go back. */
+async function obey(agent: Agent, request: Json): Promise<Json> {
+  const asked = checkSchema(requestSchema, request, "request to the agent");
+  switch (asked.do) {
+    case "check":
+      return (await agent.check("operator")) as unknown as Json;
+    case "status":
+      return (await agent.status()) as unknown as Json;
+    case "roll-back":
+      return (await agent.rollBack(asked.product)) as unknown as Json;
+  }
+}
+
+/** One check without a running agent: the same path under the same lock. Components keep running when it is over. */
+export async function checkOnce(options: WiringOptions): Promise<CheckResult> {
+  return withAgent(options, (agent) => agent.check("operator"));
+}
+
+export async function rollBackOnce(
+  options: WiringOptions,
+  product: string,
+): Promise<Awaited<ReturnType<Agent["rollBack"]>>> {
+  return withAgent(options, (agent) => agent.rollBack(product));
+}
+
+async function withAgent<T>(options: WiringOptions, action: (agent: Agent) => Promise<T>): Promise<T> {
+  const { folder } = options;
+  await makeDirectories(systemDisk, folder, 0o750);
+  const unlock = await lockAgent(folder, systemClock);
+  try {
+    const { agent, close } = await wireAgent(options);
+    try {
+      await agent.start();
+      return await action(agent);
+    } finally {
+      await agent.leave();
+      close();
+    }
+  } finally {
+    await unlock();
+  }
+}

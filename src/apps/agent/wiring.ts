@@ -1,0 +1,106 @@
+// Joins the agent to this machine: disk, clock, processes, network, identity.
+
+import { parse } from "smol-toml";
+import { openAgent, type Agent } from "../../agent/agent.ts";
+import { AgentError, sentenceOf } from "../../agent/errors.ts";
+import type { LogLine, World } from "../../agent/ports.ts";
+import { parseSettings, type Settings } from "../../agent/settings.ts";
+import { fromUtf8 } from "../../core/bytes.ts";
+import { readOrNull } from "../../core/disk.ts";
+import type { Facts } from "../../core/errors.ts";
+import { parseJsonText } from "../../core/json.ts";
+import { agentRepository } from "../../io/agent-repository.ts";
+import { systemClock } from "../../io/clock.ts";
+import { loadIdentity } from "../../io/device-identity.ts";
+import { systemDisk } from "../../io/disk.ts";
+import { httpSource } from "../../io/http-source.ts";
+import type { Log } from "../../io/log.ts";
+import { thisPlatform } from "../../io/platform.ts";
+import { boundLog, logTail, rotateLog, systemProbes, systemProcesses } from "../../io/process.ts";
+import { systemPublisherVerifier } from "../../io/publisher-verifier.ts";
+import { systemRandom } from "../../io/random.ts";
+import { zipReader } from "../../io/unpack-zip.ts";
+import { below } from "../../mirror/source.ts";
+import { mirrorAt, openRepository } from "../../repository/client.ts";
+import { diskStore } from "../../repository/store.ts";
+import { openConnection } from "./connection.ts";
+import { addressOf } from "./enroll.ts";
+
+export type WiringOptions = {
+  readonly folder: string;
+  readonly log: Log;
+  /** Tests stop the process at named points. */
+  readonly atPoint?: (name: string) => Promise<void>;
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+};
+
+export type Wired = { readonly agent: Agent; readonly close: () => void };
+
+/** The caller holds the folder's lock. Errors: `agent/not-enrolled`, `agent/bad-settings`, `schema/invalid`, `disk/*`. */
+export async function wireAgent(options: WiringOptions): Promise<Wired> {
+  const { folder, log } = options;
+  const settings = await loadSettings(folder);
+  const identity = await loadIdentity(systemDisk, `${folder}/identity`);
+  const { server, record } = identity;
+  const world: World = {
+    disk: systemDisk,
+    clock: systemClock,
+    random: systemRandom,
+    processes: systemProcesses,
+    probes: systemProbes,
+    logs: { rotate: rotateLog, bound: boundLog, tail: logTail },
+    zip: zipReader,
+    platform: thisPlatform(),
+    verifyPublisher: systemPublisherVerifier,
+    environment: options.environment ?? process.env,
+    log: ({ level, event, ...facts }: LogLine) => log(level, `agent/${event}`, facts as Facts),
+    atPoint: options.atPoint ?? (async () => {}),
+  };
+  const connection = openConnection(`${folder}/identity`, identity, world);
+  const source = httpSource(addressOf(server), {
+    tls: { ca: server.authorities, pins: server.pins },
+  });
+  const store = diskStore(systemDisk, `${folder}/tuf`);
+  const client = openRepository({
+    mirrors: [mirrorAt(below(source, "repository"))],
+    store,
+    clock: systemClock,
+    random: systemRandom,
+    trustedRoot: identity.root,
+  });
+  const agent = await openAgent({
+    world,
+    folder,
+    identity: { device: record.device, key: identity.reportKey },
+    repository: agentRepository(client, store, systemDisk),
+    server: connection,
+    settings,
+    pid: process.pid,
+  });
+  return {
+    agent,
+    close: () => {
+      connection.close();
+      source.close();
+    },
+  };
+}
+
+/** `agent.toml` of the folder; without one, everything is as it comes. Errors: `agent/bad-settings`, `schema/invalid`. */
+export async function loadSettings(folder: string): Promise<Settings> {
+  const path = `${folder}/agent.toml`;
+  const bytes = await readOrNull(systemDisk, path, 256 * 1024);
+  if (bytes === null) return {};
+  let text: string;
+  try {
+    text = JSON.stringify(parse(fromUtf8(bytes)));
+  } catch (cause) {
+    throw new AgentError(
+      "agent/bad-settings",
+      `${path} is not TOML: ${sentenceOf(cause)}`,
+      { path },
+      { cause },
+    );
+  }
+  return parseSettings(parseJsonText(text));
+}

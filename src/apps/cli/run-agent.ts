@@ -1,0 +1,208 @@
+// What the verbs of `agent` do.
+
+import { hostname } from "node:os";
+import type { CheckResult } from "../../agent/agent.ts";
+import type { Status } from "../../agent/status.ts";
+import type { ComponentResult } from "../../agent/update-component.ts";
+import { collect, fromUtf8 } from "../../core/bytes.ts";
+import { readOrNull } from "../../core/disk.ts";
+import { formatInstant } from "../../core/instant.ts";
+import { parseJson, type Json } from "../../core/json.ts";
+import { askAgent, ControlError } from "../../io/control-socket.ts";
+import { jsonLog, noLog, type Log } from "../../io/log.ts";
+import { thisPlatform } from "../../io/platform.ts";
+import type { Call, Result } from "./command.ts";
+import { CliError, usage } from "./errors.ts";
+import { EXIT, exitFor } from "./exit-codes.ts";
+import { columns } from "./style.ts";
+
+export async function agentEnroll(call: Call): Promise<Result> {
+  const { context } = call;
+  const { enrol } = await import("../agent/enroll.ts");
+  const server = serverOf(call.needed("server"));
+  const token = await tokenOf(call);
+  const { device } = await enrol({
+    disk: context.disk,
+    folder: context.data,
+    server,
+    token,
+    name: call.text("name") ?? hostname(),
+    platform: thisPlatform(),
+    signal: context.signal,
+  });
+  return {
+    text: `This device is ${device}. \`upkeep agent run\` keeps it up to date.`,
+    json: { device, server: `${server.host}:${server.port}`, data: context.data },
+  };
+}
+
+export async function agentRun(call: Call): Promise<Result> {
+  const { context } = call;
+  const { serveAgent } = await import("../agent/serve.ts");
+  const { signal } = context;
+  await serveAgent({ folder: context.data, log: logOf(call), environment: context.world.env }, signal);
+  return { json: { stopped: true } };
+}
+
+export async function agentUpdate(call: Call): Promise<Result> {
+  const { context } = call;
+  const result = (await ask(call, { do: "check" }, async () => {
+    const { checkOnce } = await import("../agent/serve.ts");
+    return checkOnce({ folder: context.data, log: quietLogOf(call), environment: context.world.env });
+  })) as unknown as CheckResult;
+  return {
+    text: checkText(result),
+    json: { ...result, code: codeOfCheck(result) },
+    exit: exitOfCheck(result),
+  };
+}
+
+export async function agentRollback(call: Call): Promise<Result> {
+  const { context } = call;
+  const product = call.argument(0);
+  const result = (await ask(call, { do: "roll-back", product }, async () => {
+    const { rollBackOnce } = await import("../agent/serve.ts");
+    return rollBackOnce(
+      { folder: context.data, log: quietLogOf(call), environment: context.world.env },
+      product,
+    );
+  })) as unknown as ComponentResult;
+  return {
+    text: `${product}: ${result.from ?? "nothing"} → ${result.running ?? "nothing"}. ${result.reason}`,
+    json: result,
+    exit: result.result === "updated" ? EXIT.ok : EXIT.failed,
+  };
+}
+
+export async function agentStatus(call: Call): Promise<Result> {
+  const { context } = call;
+  let status: Status;
+  let live = true;
+  try {
+    status = (await askAgent(context.data, { do: "status" }, context.signal)) as unknown as Status;
+  } catch (error) {
+    if (!(error instanceof ControlError && error.code === "control/no-agent")) throw error;
+    const bytes = await readOrNull(context.disk, `${context.data}/status.json`, 1024 * 1024);
+    if (bytes === null) {
+      throw new CliError(
+        "cli/not-found",
+        `No agent has ever run on ${context.data}.`,
+        { data: context.data },
+        {
+          hint: "`upkeep agent enroll` makes this device known; `upkeep agent run` runs the agent; --data names its folder.",
+        },
+      );
+    }
+    live = false;
+    status = parseJson(bytes) as unknown as Status;
+  }
+  return { text: statusText(status, live), json: { ...status, live } };
+}
+
+/** The running agent does it; without one, the same is done here. */
+async function ask(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
+  try {
+    return await askAgent(call.context.data, request, call.context.signal);
+  } catch (error) {
+    if (error instanceof ControlError && error.code === "control/no-agent") return otherwise();
+    throw error;
+  }
+}
+
+function serverOf(text: string): { host: string; port: number } {
+  const plain = text.replace(/^https:\/\//, "").replace(/\/$/, "");
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})$/.exec(plain);
+  const port = Number(match?.[3] ?? Number.NaN);
+  if (match === null || port < 1 || port > 65_535)
+    throw usage("--server takes host:port, for example updates.example.org:8443.");
+  return { host: match[1] ?? match[2]!, port };
+}
+
+async function tokenOf(call: Call): Promise<string> {
+  const { context } = call;
+  const file = call.text("token-file");
+  const request = { what: "Enrolment token", env: "UPKEEP_TOKEN", file, option: "--token-file" };
+  const found = await context.secretOrNull(request);
+  if (found !== null) return found;
+  const { stdin } = context.world;
+  if (stdin.isTTY !== true) {
+    const line = fromUtf8(await collect(stdin as AsyncIterable<Uint8Array>, 4096)).split(/\r?\n/, 1)[0] ?? "";
+    if (line !== "") return line;
+  }
+  return context.secret(request);
+}
+
+function logOf(call: Call): Log {
+  const everything = jsonLog(call.context.clock, (line) => void call.context.world.stderr.write(line));
+  return (level, event, facts) => {
+    if (!call.context.quiet || level !== "info") everything(level, event, facts);
+  };
+}
+
+/** Without an agent the result tells it all; the lines are for who asks for them. */
+function quietLogOf(call: Call): Log {
+  return call.context.verbose ? logOf(call) : noLog;
+}
+
+/** The code that stands for a whole check: its failure, else that of the first component in trouble. */
+function codeOfCheck(result: CheckResult): string | null {
+  return result.failure?.code ?? troubled(result)?.code ?? null;
+}
+
+function troubled(result: CheckResult): ComponentResult | undefined {
+  return result.components.find(({ result }) => !["current", "updated", "held"].includes(result));
+}
+
+function exitOfCheck(result: CheckResult): number {
+  if (result.failure !== null) return exitFor(result.failure.code);
+  const worst = troubled(result);
+  if (worst === undefined) return EXIT.ok;
+  if (worst.result === "refused") return EXIT.refused;
+  return worst.result === "waiting" ? exitFor(worst.code ?? "") : EXIT.failed;
+}
+
+function checkText(result: CheckResult): string {
+  const lines = result.components.map((component) => {
+    const until = component.until === null ? "" : ` Until ${formatInstant(component.until)}.`;
+    const code = component.code === null ? "" : ` (${component.code})`;
+    return `${component.product}: ${component.result}${code}: ${component.reason}${until}`;
+  });
+  if (result.failure !== null) {
+    lines.push(`The check failed (${result.failure.code}): ${result.failure.message}`);
+    if (result.failure.hint !== null) lines.push(`hint: ${result.failure.hint}`);
+  }
+  return lines.length === 0 ? "Nothing is assigned to this device." : lines.join("\n");
+}
+
+function statusText(status: Status, live: boolean): string {
+  const lines = [
+    live
+      ? `The agent of device ${status.device} is ${status.doing}.`
+      : `No agent runs. The last one (device ${status.device}) left this at ${status.written}:`,
+  ];
+  if (status.why !== null) lines.push(status.why);
+  if (status.lastCheck !== null) {
+    const { at, result, code, message } = status.lastCheck;
+    lines.push(
+      result === "ok"
+        ? `Last check: ${at}, went through.`
+        : `Last check: ${at}, failed (${code}): ${message}`,
+    );
+  }
+  lines.push(`Wake-ups: ${status.wakeUps}. Reports waiting: ${status.reportsWaiting}.`);
+  if (status.components.length > 0) {
+    const rows = status.components.map((component) => [
+      component.product,
+      component.running ?? "-",
+      component.committed ?? "-",
+      component.attempt === null ? "-" : `${component.attempt.to} ${component.attempt.state}`,
+      component.floor ?? "-",
+    ]);
+    lines.push("", columns([["PRODUCT", "RUNNING", "COMMITTED", "ATTEMPT", "FLOOR"], ...rows]));
+    for (const component of status.components) {
+      const until = component.until === null ? "" : ` Until ${component.until}.`;
+      lines.push(`${component.product}: ${component.why}${until}`);
+    }
+  }
+  return lines.join("\n");
+}

@@ -1,0 +1,139 @@
+// The words of signtool, turned into ours: a build script changes the path of the tool and nothing else.
+
+import { usage } from "./errors.ts";
+
+/** What one of its options becomes: our option with its value, a switch, or words why not. */
+type Rule =
+  | { readonly to: string; readonly value?: boolean }
+  | { readonly ignore: true; readonly value?: boolean }
+  | { readonly refuse: string };
+
+const SIGN: { readonly [option: string]: Rule } = {
+  a: { ignore: true },
+  ac: { to: "--add-cert", value: true },
+  as: { to: "--append" },
+  c: { ignore: true, value: true },
+  csp: { ignore: true, value: true },
+  d: { to: "--description", value: true },
+  debug: { ignore: true },
+  dg: { refuse: "writing a digest for signing elsewhere" },
+  di: { refuse: "taking in a signed digest" },
+  dlib: { refuse: "a signing library of another program" },
+  dmdf: { refuse: "metadata for a signing library" },
+  ds: { refuse: "signing a bare digest" },
+  du: { to: "--url", value: true },
+  dxml: { refuse: "writing digests as XML" },
+  f: { to: "--cert", value: true },
+  fd: { to: "--hash", value: true },
+  i: { to: "--issuer", value: true },
+  kc: { refuse: "a key container of Windows; --pkcs11-module names a token" },
+  n: { to: "--subject", value: true },
+  nph: { ignore: true },
+  p: { to: "--password-in-argv", value: true },
+  p7: { refuse: "PKCS#7 files of any content; .sig files are what `upkeep sign --detached` makes" },
+  ph: { to: "--page-hashes" },
+  q: { to: "--quiet" },
+  r: { ignore: true, value: true },
+  rmc: { refuse: "relaxed marker checks" },
+  s: { ignore: true, value: true },
+  sa: { refuse: "further attributes" },
+  seal: { refuse: "sealing" },
+  sha1: { to: "--sha1", value: true },
+  sm: { ignore: true },
+  t: { to: "--legacy-timestamp-url", value: true },
+  td: { to: "--timestamp-hash", value: true },
+  tr: { to: "--timestamp-url", value: true },
+  u: { ignore: true, value: true },
+  uw: { ignore: true },
+  v: { to: "--verbose" },
+};
+
+const VERIFY: { readonly [option: string]: Rule } = {
+  a: { ignore: true },
+  all: { ignore: true },
+  d: { ignore: true },
+  debug: { ignore: true },
+  ds: { ignore: true, value: true },
+  hash: { ignore: true, value: true },
+  kp: { to: "--strict" },
+  pa: { ignore: true },
+  pg: { ignore: true, value: true },
+  ph: { ignore: true },
+  q: { to: "--quiet" },
+  r: { to: "--root-subject", value: true },
+  sha1: { to: "--sha1", value: true },
+  tw: { ignore: true },
+  v: { to: "--verbose" },
+  ad: { refuse: "looking up catalogs of this machine" },
+  ag: { refuse: "looking up catalogs of this machine" },
+  as: { refuse: "looking up catalogs of this machine" },
+  c: { refuse: "checking a file against a catalog" },
+};
+
+const TIMESTAMP: { readonly [option: string]: Rule } = {
+  debug: { ignore: true },
+  q: { to: "--quiet" },
+  t: { refuse: "adding an old-style time stamp to a signed file; /tr names an RFC 3161 authority" },
+  td: { to: "--timestamp-hash", value: true },
+  tp: { refuse: "choosing a nested signature" },
+  tr: { to: "--timestamp-url", value: true },
+  v: { to: "--verbose" },
+};
+
+const REMOVE: { readonly [option: string]: Rule } = {
+  c: { refuse: "removing certificates from a signature" },
+  debug: { ignore: true },
+  q: { to: "--quiet" },
+  s: { ignore: true },
+  u: { refuse: "removing the unsigned attributes of a signature" },
+  v: { to: "--verbose" },
+};
+
+const COMMANDS: { readonly [command: string]: { readonly [option: string]: Rule } } = {
+  sign: SIGN,
+  verify: VERIFY,
+  timestamp: TIMESTAMP,
+  remove: REMOVE,
+};
+
+/** Translates a command line if it is written in signtool's way (options that begin with `/`); others are returned as they are. Errors: `cli/usage`. */
+export function fromSigntool(words: readonly string[]): readonly string[] {
+  const [command, ...rest] = words;
+  const rules = COMMANDS[(command ?? "").toLowerCase()];
+  if (rules === undefined || !rest.some((word) => ruleFor(rules, word) !== undefined)) return words;
+  const out: string[] = [command!.toLowerCase()];
+  // signtool replaces a signature unless told to add one.
+  if (out[0] === "sign" && !rest.some((word) => word.toLowerCase() === "/as" || word.toLowerCase() === "-as"))
+    out.push("--replace");
+  const files: string[] = [];
+  for (let i = 0; i < rest.length; i++) {
+    const word = rest[i]!;
+    const rule = ruleFor(rules, word);
+    if (rule === undefined) {
+      files.push(word);
+      continue;
+    }
+    if ("refuse" in rule) throw usage(`${word} (${rule.refuse}) is not supported.`);
+    const value = rule.value === true ? rest[++i] : undefined;
+    if (rule.value === true && value === undefined) throw usage(`${word} needs a value.`);
+    if ("to" in rule) out.push(rule.to, ...(value === undefined ? [] : [valueOf(rule.to, value)]));
+  }
+  return [...out, "--", ...files];
+}
+
+/** Options are known by name, so that `/home/x.exe` stays a file. */
+function ruleFor(rules: { readonly [option: string]: Rule }, word: string): Rule | undefined {
+  const match = /^[/-]([A-Za-z0-9]{1,5})$/.exec(word);
+  return match === null
+    ? undefined
+    : Object.hasOwn(rules, match[1]!.toLowerCase())
+      ? rules[match[1]!.toLowerCase()]
+      : undefined;
+}
+
+function valueOf(option: string, value: string): string {
+  if (option !== "--hash" && option !== "--timestamp-hash") return value;
+  const lower = value.toLowerCase().replace(/^sha-/, "sha");
+  // "certHash" asks for the digest of the certificate, which is SHA-256 for all that authorities give out today.
+  return lower === "certhash" ? "sha256" : lower;
+}

@@ -1,0 +1,79 @@
+// The record through which Windows installer packages are known to the rest of the house.
+
+import { equalBytes } from "../../core/bytes.ts";
+import { HASH_LENGTH, type HashName } from "../../der/algorithms.ts";
+import { ArtifactError } from "../errors.ts";
+import type { Format } from "../format.ts";
+import { indirectFormat, sipInfo, SPC_SIP_INFO, type SignableFile } from "../indirect-format.ts";
+import type { ByteSource } from "../source.ts";
+import { COMPOUND_MAGIC } from "./compound.ts";
+import {
+  attachToInstaller,
+  installerDigest,
+  metadataDigest,
+  readInstaller,
+  readStream,
+  removeFromInstaller,
+  type Installer,
+} from "./installer.ts";
+
+/** {000C10F1-0000-0000-C000-000000000046}, the class of the installer's subject interface package. */
+const GUID = Uint8Array.from(Buffer.from("f1100c0000000000c000000000000046", "hex"));
+
+export const msiFormat: Format = indirectFormat({
+  name: "msi",
+  title: "Windows installer package (MSI)",
+  extensions: [".msi", ".msp", ".mst"],
+  matches: (head) => COMPOUND_MAGIC.every((byte, i) => head[i] === byte),
+  type: SPC_SIP_INFO,
+  value: sipInfo(1, GUID),
+  read,
+});
+
+async function read(source: ByteSource): Promise<SignableFile> {
+  const installer = await readInstaller(source);
+  const { signature, extended } = installer;
+  const stated = extended === null ? null : await readStream(source, extended);
+  return {
+    cms: signature === null ? null : await readStream(source, signature),
+    plan: async (hash, { keep, options }) => {
+      const metadata = keep ? stated !== null : options?.installerMetadata === true;
+      const value = metadata ? metadataFor(installer, hash, keep ? stated : null) : null;
+      return {
+        digest: await installerDigest(source, installer, hash, metadata),
+        attach: (cms) => attachToInstaller(installer, cms, value),
+      };
+    },
+    remove: () => removeFromInstaller(installer),
+    inspect: (hash, findings) => {
+      if (stated === null) {
+        findings.note(
+          "msi/metadata-open",
+          "The signature covers contents, not the names, sizes and times of streams (there is no MsiDigitalSignatureEx).",
+        );
+      } else if (
+        stated.length !== HASH_LENGTH[hash] ||
+        !equalBytes(stated, metadataDigest(installer, hash))
+      ) {
+        findings.error(
+          "msi/metadata-changed",
+          "Names, sizes or times of streams are not those that were signed.",
+        );
+      }
+    },
+    regions: [{ from: 0, to: source.size, what: "streams, in the order of their names", covered: true }],
+  };
+}
+
+/** What the stream will hold. A second signature shares it with the first, so it has to be right, and by the same digest. */
+function metadataFor(installer: Installer, hash: HashName, stated: Uint8Array | null): Uint8Array {
+  const value = metadataDigest(installer, hash);
+  if (stated !== null && !equalBytes(stated, value)) {
+    throw new ArtifactError(
+      "artifact/unsupported",
+      "The signature that is there covers names and times by another digest, or they were changed since; a further signature cannot share it.",
+      { bytes: stated.length },
+    );
+  }
+  return value;
+}

@@ -1,0 +1,74 @@
+// The agent's view of a TUF repository: one refresh, then documents and artifacts of exactly that state.
+
+import { AgentError } from "../agent/errors.ts";
+import type { Downloaded, DownloadOptions, Releases, Repository } from "../agent/ports.ts";
+import { RunningDigests, sameDigest, sha256Hex } from "../core/digest.ts";
+import type { Disk } from "../core/disk.ts";
+import { exists, statOrNull } from "../core/disk.ts";
+import { readFile } from "../slot/read-file.ts";
+import type { Artifact } from "../release/manifest.ts";
+import type { Repository as TufClient } from "../repository/client.ts";
+import type { MetadataStore } from "../repository/store.ts";
+
+const TIMESTAMP_LIMIT = 64 * 1024;
+
+export function agentRepository(client: TufClient, store: MetadataStore, disk: Disk): Repository {
+  return {
+    refresh: async (_now, signal): Promise<Releases> => {
+      await client.refresh(signal);
+      const timestamp = await store.load("timestamp", TIMESTAMP_LIMIT);
+      return {
+        timestampSha256: timestamp === null ? null : sha256Hex(timestamp),
+        document: (target, limit) => client.readTarget(target, limit, signal),
+        download: (artifact, part, options) => download(client, disk, artifact, part, options),
+      };
+    },
+  };
+}
+
+async function download(
+  client: TufClient,
+  disk: Disk,
+  artifact: Artifact,
+  part: string,
+  options: DownloadOptions,
+): Promise<Downloaded> {
+  const info = await client.target(artifact.target, options.signal);
+  // Two signed statements about the same bytes: they must agree before anything is fetched.
+  const agrees =
+    info !== null &&
+    info.length === artifact.length &&
+    (info.hashes.sha256 === undefined || sameDigest(info.hashes.sha256, artifact.sha256)) &&
+    (info.hashes.sha512 === undefined || sameDigest(info.hashes.sha512, artifact.sha512));
+  if (info === null || !agrees) {
+    throw new AgentError(
+      "agent/wrong-release",
+      info === null
+        ? `The release names ${artifact.target}, which the repository does not list.`
+        : `The release and the repository describe ${artifact.target} differently: either you are under attack, or the repository was assembled wrongly.`,
+      { target: artifact.target },
+    );
+  }
+  // A finished download of an earlier run counts if it is still whole; a crash may have damaged it.
+  if (await exists(disk, part)) {
+    if (await isWhole(disk, part, artifact)) return { bytes: 0, source: "none" };
+    await disk.removeFile(part);
+  }
+  const before = (await statOrNull(disk, `${part}.part`))?.size ?? 0;
+  let fresh = 0;
+  await client.fetchTarget(info, part, {
+    disk,
+    signal: options.signal,
+    onProgress: ({ received, source }) => {
+      if (source !== null) fresh = Math.max(fresh, received - Math.min(before, received));
+      options.progress(received);
+    },
+  });
+  return { bytes: fresh, source: "origin" };
+}
+
+async function isWhole(disk: Disk, path: string, artifact: Artifact): Promise<boolean> {
+  const running = new RunningDigests();
+  for await (const part of readFile(disk, path)) running.update(part);
+  return running.length === artifact.length && sameDigest(running.digests().sha256, artifact.sha256);
+}

@@ -1,0 +1,24 @@
+// Door of the repository room: a TUF client that finds, fetches and believes targets, and the metadata behind it.
+export {
+  mirrorAt,
+  openRepository,
+  type FetchOptions,
+  type Mirror,
+  type RefreshResult,
+  type Repository,
+  type RepositoryOptions,
+  type TargetInfo,
+} from "./client.ts";
+export { openMap, parseMap, type MappedRepositories, type MappedTarget, type RepositoryMap } from "./map.ts";
+export { diskStore, memoryStore, type Lock, type MetadataStore } from "./store.ts";
+export { DEFAULT_LIMITS, type Limits } from "./limits.ts";
+export type { MirrorReport } from "./_latest.ts";
+export type { Minimums } from "./trusted-set.ts";
+export { RepositoryError, type RepositoryErrorCode } from "./errors.ts";
+export { parseRoleName, parseTargetName, type RoleName, type TargetName } from "./names.ts";
+export type * from "./metadata.ts";
+export { parseRoot, parseSnapshot, parseTargets, parseTimestamp } from "./parse-metadata.ts";
+export { canonicalBody, signMetadata, writeMetadata } from "./write-metadata.ts";
+export { MirrorError, type MirrorErrorCode } from "../mirror/errors.ts";
+export { below, type Opened, type OpenOptions, type Source } from "../mirror/source.ts";
+export { type SpeedFloor, withSpeedFloor } from "../mirror/speed.ts";

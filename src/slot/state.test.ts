@@ -1,0 +1,116 @@
+// What a component remembers: one damaged copy loses nothing, the floor only rises, ends are applied once.
+
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { MemoryDisk } from "../testing/memory-disk.ts";
+import { crashMatrix } from "../testing/crash-matrix.ts";
+import type { BeginEvent, EndEvent } from "./journal-event.ts";
+import { layoutOf } from "./layout.ts";
+import {
+  applyEnd,
+  belowFloor,
+  EMPTY_STATE,
+  loadState,
+  saveState,
+  skipOf,
+  type ComponentState,
+} from "./state.ts";
+
+const layout = layoutOf("/c");
+const slot = (version: string, letter = "a") => ({ version, sha256: letter.repeat(64) });
+const attempt = "1".repeat(32);
+const begin = (changes: Partial<BeginEvent> = {}): BeginEvent => ({
+  event: "begin",
+  attempt,
+  at: "2026-11-21T04:00:00Z",
+  from: slot("1.0.0"),
+  to: slot("1.1.0", "b"),
+  length: 1,
+  manifestSha256: "c".repeat(64),
+  floor: null,
+  manual: false,
+  ...changes,
+});
+const end = (changes: Partial<EndEvent> = {}): EndEvent => ({
+  event: "end",
+  attempt,
+  end: "committed",
+  step: "committed",
+  code: null,
+  reason: null,
+  at: "2026-11-21T04:00:00Z",
+  duration: 1,
+  running: null,
+  ...changes,
+});
+const STATE: ComponentState = { ...EMPTY_STATE, committed: slot("1.0.0"), floor: "0.9.0" };
+
+async function saved(): Promise<MemoryDisk> {
+  const disk = new MemoryDisk();
+  await disk.makeDirectory("/c");
+  await disk.syncDirectory("/");
+  await saveState(disk, layout, STATE);
+  return disk;
+}
+
+describe("the state of a component", () => {
+  it("survives the loss or damage of either copy", async () => {
+    for (const path of [layout.state, layout.stateCopy]) {
+      for (const harm of ["lost", "damaged"]) {
+        const disk = await saved();
+        if (harm === "lost") await disk.removeFile(path);
+        else disk.tamper(path, (bytes) => bytes.map((byte, i) => (i === 100 ? byte ^ 1 : byte)));
+        assert.equal((await loadState(disk, layout)).floor, "0.9.0");
+      }
+    }
+  });
+
+  it("is refused when both copies are damaged, since the floor is lost", async () => {
+    const disk = await saved();
+    for (const path of [layout.state, layout.stateCopy]) disk.tamper(path, (bytes) => bytes.subarray(1));
+    await assert.rejects(loadState(disk, layout), { code: "slot/state-corrupt" });
+  });
+
+  it("is the old or the new one after a power cut, and never has a lower floor", async () => {
+    await crashMatrix(
+      await saved(),
+      async (disk) => void (await saveState(disk, layout, { ...STATE, sequence: 1, floor: "1.0.0" })),
+      async ({ disk }) => {
+        const { floor } = await loadState(disk, layout);
+        assert.ok(floor === "0.9.0" || floor === "1.0.0", String(floor));
+      },
+    );
+  });
+
+  it("takes an end once, however often it is applied", () => {
+    const once = applyEnd(STATE, begin(), end());
+    assert.deepEqual(applyEnd(once, begin(), end()), once);
+    assert.deepEqual(once.committed, slot("1.1.0", "b"));
+    assert.deepEqual(once.good, [slot("1.0.0")]);
+  });
+
+  it("raises its floor at a commit and never lowers it", () => {
+    const raised = applyEnd(STATE, begin({ floor: "1.1.0" }), end());
+    assert.equal(raised.floor, "1.1.0");
+    assert.equal(belowFloor(raised, "1.0.9"), true);
+    assert.equal(belowFloor(raised, "1.1.0"), false);
+    const later = applyEnd({ ...raised, applied: null }, begin({ floor: "0.1.0" }), end());
+    assert.equal(later.floor, "1.1.0");
+  });
+
+  it("skips what was taken back until it is proven good", () => {
+    const back = applyEnd(STATE, begin(), end({ end: "rolled-back", code: "process/exited" }));
+    assert.equal(skipOf(back, slot("1.1.0", "b"))?.code, "process/exited");
+    assert.deepEqual(back.committed, slot("1.0.0"));
+    assert.equal(skipOf(back, slot("1.1.1", "b")), undefined, "the same bytes under a newer version");
+    const good = applyEnd({ ...back, applied: null }, begin(), end());
+    assert.equal(skipOf(good, slot("1.1.0", "b")), undefined);
+  });
+
+  it("skips what an operator went back from, and does not keep it as one to go back to", () => {
+    const two = { ...STATE, committed: slot("1.1.0", "b"), good: [slot("1.0.0")] };
+    const back = applyEnd(two, begin({ from: slot("1.1.0", "b"), to: slot("1.0.0"), manual: true }), end());
+    assert.equal(skipOf(back, slot("1.1.0", "b"))?.code, "agent/rolled-back-by-hand");
+    assert.deepEqual(back.good, []);
+  });
+});

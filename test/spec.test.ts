@@ -1,0 +1,37 @@
+// The worked examples of spec/ are read by the code they describe.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { describe, it } from "node:test";
+import { toUtf8 } from "../src/core/bytes.ts";
+import { sha256Hex } from "../src/core/digest.ts";
+import { openKeyFile } from "../src/keys/key-file.ts";
+import { openChannel } from "../src/release/channel.ts";
+import { openRelease } from "../src/release/manifest.ts";
+
+const examples = (page: string): readonly string[] =>
+  [
+    ...readFileSync(new URL(`../spec/${page}`, import.meta.url), "utf8").matchAll(/```json\n([\s\S]*?)```/g),
+  ].map((match) => match[1]!);
+
+describe("the examples of spec/", () => {
+  const [keyFile] = examples("keys.md");
+  const trusted = { keys: [openKeyFile(toUtf8(keyFile!), null).publicKey], threshold: 1 };
+
+  it("hold a key that opens", () => {
+    assert.equal(trusted.keys[0]!.scheme, "ed25519");
+  });
+
+  it("hold a release that verifies and says what the page shows", () => {
+    const [payload, envelope] = examples("release.md");
+    const manifest = openRelease(toUtf8(envelope!), trusted, { product: "shop", version: "1.1.0" });
+    assert.deepEqual(manifest, JSON.parse(payload!));
+  });
+
+  it("hold a channel that verifies and points to that release", () => {
+    const [payload, envelope] = examples("channel.md");
+    const pointer = openChannel(toUtf8(envelope!), trusted, { product: "shop", channel: "stable" });
+    assert.deepEqual(pointer, JSON.parse(payload!));
+    assert.equal(pointer.sha256, sha256Hex(toUtf8(examples("release.md")[1]!)));
+  });
+});
