@@ -1,7 +1,7 @@
 // The nouns `fleet`, `device`, `token` and `report`: what an operator asks and changes while the server runs.
 
-import { HOLD_REASONS } from "../../message/assignment.ts";
-import { OUTCOMES } from "../../report/report.ts";
+import { HOLD_REASONS } from "../../message/hold-reasons.ts";
+import { OUTCOMES } from "../../report/outcomes.ts";
 import type { NounSpec } from "./command.ts";
 
 const run = () => import("./run-fleet.ts");
