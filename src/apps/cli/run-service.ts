@@ -271,9 +271,11 @@ function planOf(call: Call, offered: OfferedCertificate): Plan {
     const value = call.text(name);
     if (value !== undefined) options[name] = value;
   }
+  const version = call.text("product-version");
+  if (version !== undefined) options["release-version"] = version;
   return {
     cert: offered.name,
-    as: call.needed("as"),
+    as: call.text("as") ?? (call.flag("detached") ? "detached" : "auto"),
     algorithm: fixed[offered.scheme] ?? ((call.text("hash") ?? "sha256") as Algorithm),
     mode: call.flag("replace") ? "replace" : call.flag("append") ? "append" : "new",
     timestamp: call.flag("timestamp"),
