@@ -53,6 +53,14 @@ export type AuthenticodeWish = {
 /** A ContentInfo with the one signature, without time stamp. Errors: `artifact/bad-key` and the signer's. */
 export async function signAuthenticode(wish: AuthenticodeWish): Promise<Uint8Array> {
   const { hash, certificate, contentType = SPC_INDIRECT_DATA } = wish;
+  if (wish.signer.publicKey.scheme === "ed25519") {
+    throw new ArtifactError(
+      "artifact/bad-key",
+      "Windows knows no Ed25519: a program signed with such a key would count as unsigned everywhere.",
+      {},
+      { hint: "Use an RSA or a P-256 key." },
+    );
+  }
   const parts = await signAttributes({
     certificate,
     signer: wish.signer,

@@ -340,6 +340,18 @@ describe("approvals", () => {
   });
 });
 
+describe("raw signing", () => {
+  it("of bytes that are not what the request says is refused", async () => {
+    const build = rig.client();
+    const offered = await build.certificate("approved");
+    const lie = { ...rawWish('{"_type":"root"}').operation, purpose: "tuf/targets" };
+    await assert.rejects(build.sign({ ...rawWish("x"), operation: lie }, offered), {
+      code: "signing/bad-request",
+    });
+    await assert.rejects(build.sign(rawWish('{"_type":"root"}'), offered), { code: "signing/bad-request" });
+  });
+});
+
 describe("sign-in", () => {
   it("of a pipeline takes a token of its issuer", async () => {
     const good = await token("https://ci.example", {});

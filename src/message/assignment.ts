@@ -6,23 +6,15 @@ import { formatInstant, MINUTE, parseInstant, type Instant } from "../core/insta
 import { instantSchema, nameSchema, sha256Schema, versionSchema, z } from "../core/schema.ts";
 import { deviceIdSchema, nonceSchema, readMessage, repeated } from "./common.ts";
 import { MessageError } from "./errors.ts";
+import { HOLD_REASONS } from "./hold-reasons.ts";
+
+export type { HoldReason } from "./hold-reasons.ts";
 
 export const MAX_COMPONENTS = 64;
 /** Of the envelope. */
 export const ASSIGNMENT_LIMIT = 64 * 1024;
 /** How far a device's clock may be behind the server's. */
 export const CLOCK_SKEW = 5 * MINUTE;
-
-/** Why a component is told to stay as it is. A closed list: no text of the server's reaches the device. */
-export const HOLD_REASONS = [
-  "paused",
-  "not-your-turn",
-  "recalled",
-  "halted",
-  "no-release",
-  "unavailable",
-] as const;
-export type HoldReason = (typeof HOLD_REASONS)[number];
 
 const place = { product: nameSchema, channel: nameSchema };
 

@@ -7,6 +7,7 @@ import { instantSchema, nameSchema, sha256Schema, versionSchema, z } from "../co
 import { codeSchema, deviceIdSchema, readMessage, repeated, textSchema } from "../message/common.ts";
 import { REPORT_LIMIT } from "../message/reports.ts";
 import { ReportError } from "./errors.ts";
+import { OUTCOMES } from "./outcomes.ts";
 
 const count = z.number().check(z.int(), z.minimum(0), z.maximum(Number.MAX_SAFE_INTEGER));
 /** Ids that a device draws: 16 random bytes. */
@@ -26,10 +27,6 @@ const common = {
   issued: instantSchema,
   boot: bootSchema,
 };
-
-/** How an attempt ended. Success means: the new version runs and came through its probation. */
-export const OUTCOMES = ["success", "failure", "rolled-back", "refused", "superseded"] as const;
-export type Outcome = (typeof OUTCOMES)[number];
 
 const attemptSchema = z.strictObject({
   ...common,

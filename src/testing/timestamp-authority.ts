@@ -5,8 +5,9 @@ import { hashIdentifier, readHashIdentifier, type HashName } from "../der/algori
 import * as oids from "../der/oids.ts";
 import { Fields, parseDer, readIntegerBytes, readOctets, readSmallInteger } from "../der/reader.ts";
 import { INTEGER, OCTET_STRING, SEQUENCE } from "../der/tags.ts";
-import { generalizedTime, integer, integerBytes, octets, oid, sequence, utf8 } from "../der/writer.ts";
+import { generalizedTime, integer, integerBytes, octets, oid, sequence, time, utf8 } from "../der/writer.ts";
 import {
+  attribute,
   contentTypeAttribute,
   digest,
   messageDigestAttribute,
@@ -75,4 +76,39 @@ export async function answerTimestamp(
 
 function reply(body: Uint8Array): TimestampReply {
   return { status: 200, body };
+}
+
+/** Answers a request of the older Authenticode protocol: base64 both ways, a countersignature with the time as an attribute. */
+export async function answerLegacyTimestamp(
+  request: Uint8Array,
+  authority: Holder,
+  chain: readonly Holder[],
+  now: Instant,
+): Promise<TimestampReply> {
+  const fields = new Fields(
+    parseDer(new Uint8Array(Buffer.from(Buffer.from(request).toString("latin1"), "base64"))),
+  );
+  fields.take();
+  const blob = new Fields(fields.take(SEQUENCE));
+  blob.take();
+  const stamped = readOctets(blob.optionalExplicit(0)!);
+  const parts = await signAttributes({
+    certificate: authority.certificate,
+    signer: authority.signer,
+    hash: "sha256",
+    attributes: [
+      contentTypeAttribute(oids.data),
+      messageDigestAttribute(digest("sha256", stamped)),
+      attribute(oids.signingTime, time(now)),
+    ],
+  });
+  const signed = signedData({
+    version: 1,
+    digests: [hashIdentifier("sha256")],
+    contentType: oids.data,
+    content: octets(stamped),
+    certificates: [authority, ...chain].map((holder) => holder.certificate.der),
+    signers: [signerInfo(parts)],
+  });
+  return reply(new TextEncoder().encode(Buffer.from(signed).toString("base64")));
 }

@@ -82,6 +82,14 @@ export const repoNoun: NounSpec = {
         { flags: "--out <file>", about: "where the signatures go" },
         { flags: "--yes", about: "sign without asking" },
         { flags: "--passphrase-file <file>", about: "opens wrapped keys" },
+        {
+          flags: "--service <file>",
+          about: "also with keys that this signing service holds (else UPKEEP_SERVICE)",
+        },
+        {
+          flags: "--identity <file>",
+          about: "private key of this machine at the service (else UPKEEP_IDENTITY)",
+        },
       ],
       examples: ["upkeep repo sign request.json", "upkeep repo sign request.json --key alice --yes"],
       run: async (call) => (await import("./run-repo-sign.ts")).repoSign(call),

@@ -12,7 +12,7 @@ import { digestContent } from "../../artifact/content-digest.ts";
 import { readContainer, writeContainer } from "../../artifact/elf/container.ts";
 import { looksLikeElf, readBuildId, readElfHeader } from "../../artifact/elf/header.ts";
 import { PIECE_SIZE } from "../../artifact/elf/manifest.ts";
-import { peFormat } from "../../artifact/pe/format.ts";
+import { signPe } from "../../artifact/pe/sign.ts";
 import { readLayout } from "../../artifact/pe/layout.ts";
 import { pageHashTable } from "../../artifact/pe/page-hashes.ts";
 import { scanImage } from "../../artifact/pe/scan.ts";
@@ -271,9 +271,11 @@ function planOf(call: Call, offered: OfferedCertificate): Plan {
     const value = call.text(name);
     if (value !== undefined) options[name] = value;
   }
+  const version = call.text("product-version");
+  if (version !== undefined) options["release-version"] = version;
   return {
     cert: offered.name,
-    as: call.needed("as"),
+    as: call.text("as") ?? (call.flag("detached") ? "detached" : "auto"),
     algorithm: fixed[offered.scheme] ?? ((call.text("hash") ?? "sha256") as Algorithm),
     mode: call.flag("replace") ? "replace" : call.flag("append") ? "append" : "new",
     timestamp: call.flag("timestamp"),
@@ -432,7 +434,7 @@ async function signPeFile(
   let signed: SignedFile | null = null;
   const pages = plan.pageHashes ? await pageHashTable(source, await readLayout(source), "sha256") : null;
   await replacing(path, async (temp, sink) => {
-    const { digest } = await peFormat.sign({
+    const { digest } = await signPe({
       source,
       sink,
       mode: plan.mode,

@@ -1,0 +1,12 @@
+// Why a component is told to stay as it is; apart from the schema, so that a command table needs no schema library.
+
+/** A closed list: no text of the server's reaches the device. */
+export const HOLD_REASONS = [
+  "paused",
+  "not-your-turn",
+  "recalled",
+  "halted",
+  "no-release",
+  "unavailable",
+] as const;
+export type HoldReason = (typeof HOLD_REASONS)[number];

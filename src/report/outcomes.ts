@@ -1,0 +1,5 @@
+// How an attempt ended; apart from the schema, so that a command table needs no schema library.
+
+/** Success means: the new version runs and came through its probation. */
+export const OUTCOMES = ["success", "failure", "rolled-back", "refused", "superseded"] as const;
+export type Outcome = (typeof OUTCOMES)[number];
