@@ -152,6 +152,27 @@ describe("recovery", () => {
     assert.equal((await world.device(store).refresh()).root, 2);
   });
 
+  it("from an old copy goes above the numbers that were published, so that devices follow", async () => {
+    const world = await withShop();
+    const store = memoryStore();
+    const old = world.at(world.disk.clone());
+    await world.release("1.1.0");
+    await world.publisher().change((draft) => draft.touch("targets"));
+    await world.device(store).refresh();
+    const { timestamp, snapshot } = await world.publisher().read();
+    const known = new Map([
+      ["timestamp", timestamp.signed.version],
+      ["snapshot", snapshot.signed.version],
+      ...[...snapshot.signed.meta].map(([role, { version }]) => [role, version] as const),
+    ]);
+    await assert.rejects(world.device(store, old.disk).refresh(), { code: "repository/rollback" });
+    const found = await recoverPublished(old.disk, FOLDER, new Map(), known);
+    assert.equal(found.numbersLost, false);
+    await old.publisher().change((draft) => redoRecovered(draft, found).then(() => {}), found.published);
+    await world.device(store, old.disk).refresh();
+    assert.notEqual(await world.device(store, old.disk).target("products/shop/1.0.0/release.json"), null);
+  });
+
   it("can wait for root keys that are elsewhere", async () => {
     const world = await withShop();
     const store = memoryStore();

@@ -39,12 +39,14 @@ export type Recovered = {
 /**
  * Walks the root chain and takes for each role the highest version on disk that its delegator's keys signed. Nothing is
  * taken from timestamp and snapshot, which are made anew; after a fast-forward attack their numbers begin low again, which
- * devices accept when the online key is replaced at the same time. `atMost` names the last good version of a role whose key was stolen.
+ * devices accept when the online key is replaced at the same time. `atMost` names the last good version of a role whose key was stolen; `atLeast` the numbers that were published before, as far
+ * as they are known: what is made anew goes above them, also when only an older copy is left.
  */
 export async function recoverPublished(
   disk: Disk,
   folder: string,
   atMost: ReadonlyMap<string, number> = new Map(),
+  atLeast: ReadonlyMap<string, number> = new Map(),
 ): Promise<Recovered> {
   const read = (file: string) => readOrNull(disk, `${folder}/metadata/${file}`, LIMIT);
   const roots: Signed<Root>[] = [];
@@ -91,7 +93,10 @@ export async function recoverPublished(
   await visit("targets", topDelegator(root.signed, "targets"));
 
   const usable = (role: string): number =>
-    Math.max(0, ...(versions.get(role) ?? []).filter((version) => version < FAR_VERSION));
+    Math.max(
+      0,
+      ...[...(versions.get(role) ?? []), atLeast.get(role) ?? 0].filter((version) => version < FAR_VERSION),
+    );
   const meta = new Map<string, MetaFile>(
     [...files].map(([role, signed]) => [role, { version: signed.signed.version, extra: NO_EXTRA }]),
   );
@@ -107,7 +112,7 @@ export async function recoverPublished(
     {
       ...head,
       type: "timestamp",
-      version: lastKnown ?? 1,
+      version: Math.max(lastKnown ?? 1, usable("timestamp")),
       snapshot: { version: snapshotVersion, extra: NO_EXTRA },
     } as const,
     [],
@@ -122,7 +127,8 @@ export async function recoverPublished(
     role: async (name) => files.get(name) ?? null,
   };
   const far = (versions.get("snapshot") ?? []).some((version) => version >= FAR_VERSION);
-  return { published, chosen, numbersLost: lastKnown === null || far };
+  const lost = lastKnown === null && !atLeast.has("timestamp");
+  return { published, chosen, numbersLost: lost || far };
 }
 
 /**

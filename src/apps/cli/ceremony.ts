@@ -110,7 +110,14 @@ export async function tryComplete(
   const base =
     request.recovery === null
       ? undefined
-      : (await recoverPublished(call.context.disk, operator.folder, request.recovery)).published;
+      : (
+          await recoverPublished(
+            call.context.disk,
+            operator.folder,
+            request.recovery,
+            (await operator.memory.load()) ?? new Map(),
+          )
+        ).published;
   const outcome = await operator.publisher.complete((published) => partsOf(request, published), base);
   if (outcome.kind === "waiting") return null;
   const conclusion = await conclude(call, outcome, request.reason);

@@ -24,6 +24,8 @@ export type Operator = {
   readonly publisher: Publisher;
   readonly folder: string;
   readonly releases: ReleaseTools;
+  /** What was published last from this data folder. */
+  readonly memory: PublisherMemory;
   /** A draft to read from; never published. */
   look(): Promise<Draft>;
 };
@@ -34,6 +36,7 @@ export function operatorOf(call: Call): Operator {
   const folder = `${context.data}/repository`;
   const ring: KeyRing = (wanted) => keys.signersFor(wanted);
   const { disk, clock } = context;
+  const memory = memoryAt(`${context.data}/published.json`, disk);
   const publisher = openPublisher({
     disk,
     folder,
@@ -41,13 +44,14 @@ export function operatorOf(call: Call): Operator {
     ring,
     lock: publisherLock(`${context.data}/repository.lock`, { disk, clock }),
     lookFromOutside: (path) => lookFromOutside(context, path),
-    memory: memoryAt(`${context.data}/published.json`, disk),
+    memory,
   });
   return {
     keys,
     ring,
     publisher,
     folder,
+    memory,
     releases: { publisher, disk, folder, ring, now: () => clock.now() },
     look: async () => {
       const published = await publisher.read();

@@ -149,7 +149,12 @@ export async function repoRecover(call: Call): Promise<Result> {
   const { context } = call;
   const compromised = call.list("compromised");
   const atMost = new Map(call.list("last-good").map(parseLastGood));
-  const recovered = await recoverPublished(context.disk, operator.folder, atMost);
+  const recovered = await recoverPublished(
+    context.disk,
+    operator.folder,
+    atMost,
+    (await operator.memory.load()) ?? new Map(),
+  );
   const { published, chosen, numbersLost } = recovered;
   const lines = chosen.map(
     ({ role, version, unusable }) =>
