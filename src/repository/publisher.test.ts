@@ -11,6 +11,7 @@ import { copyStore, FOLDER, OperatorWorld } from "../testing/operator-world.ts";
 import { PowerCut } from "../testing/memory-disk.ts";
 import { inspectRepository } from "./inspect.ts";
 import { emptyTargets } from "./draft.ts";
+import { findKeyid, replaceKey, rolesOfKey } from "./key-changes.ts";
 import { NO_EXTRA, type DelegatedRole, type Root, type TargetFile } from "./metadata.ts";
 import { makeRoot, targetFileOf } from "./new-repository.ts";
 import { openPublisher, type PublishedVersions } from "./publisher.ts";
@@ -238,6 +239,12 @@ describe("channels", () => {
   });
 });
 
+/** Findings about metadata; the files of these tests exist in lists only. */
+const inspectMetadata = async (world: OperatorWorld) =>
+  (await inspectRepository(world.disk, FOLDER, world.clock.now())).findings.filter(
+    (finding) => finding.message !== "it is listed and not there",
+  );
+
 describe("hash bins", () => {
   const file = (n: number): TargetFile => ({
     length: n,
@@ -277,6 +284,25 @@ describe("hash bins", () => {
       assert.equal((await device.target(`products/shop/1.0.${n}/part`))?.length, n);
     await recall(world.releases, { product: "shop", version: "9.0.0", reason: "no good", to: "1.0.0" });
     assert.equal(await device.target("products/shop/9.0.0/release.json"), null);
+  });
+
+  it("are signed anew when the product's key changes, and the old key counts for nothing", async () => {
+    const world = await withShop();
+    await put(world, some(1, 600));
+    await world.publisher().change(async (draft) => {
+      const old = await findKeyid(draft, "products");
+      await replaceKey(draft, await rolesOfKey(draft, old), old, world.key("products-r2"));
+    });
+    world.keys.delete("products");
+    const device = world.device();
+    for (const n of [1, 300, 599])
+      assert.equal((await device.target(`products/shop/1.0.${n}/part`))?.length, n);
+    await world.release("9.0.0");
+    assert.notEqual(await device.target("products/shop/9.0.0/release.json"), null);
+    assert.deepEqual(
+      (await inspectMetadata(world)).filter((finding) => finding.level === "bad"),
+      [],
+    );
   });
 });
 
