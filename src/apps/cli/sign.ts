@@ -55,6 +55,7 @@ export const signCommand: CommandSpec = {
     { flags: "--append", about: "add a signature to a signed file" },
     { flags: "--skip-signed", about: "leave signed files alone" },
     { flags: "--output <file>", about: "write here instead of changing the file" },
+    { flags: "--dry-run", about: "print the digest that would be signed; needs no key, changes nothing" },
     { flags: "--allow-expired", about: "sign with a certificate that is not valid now" },
     { flags: "--recheck", about: "verify what was written also for files above 64 MiB" },
     {
