@@ -1,5 +1,6 @@
 // The command table: every noun and verb of the program, one row each.
 
+import { agentWithBuildNoun } from "./agent-build.ts";
 import { agentNoun } from "./agent.ts";
 import { catalogCommand } from "./catalog.ts";
 import type { CommandSpec, TableEntry } from "./command.ts";
@@ -40,7 +41,7 @@ export const TABLE: readonly TableEntry[] = [
   repoNoun,
   releaseNoun,
   serverCommand,
-  agentNoun,
+  agentWithBuildNoun,
   fleetNoun,
   deviceNoun,
   tokenNoun,
