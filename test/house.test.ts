@@ -145,11 +145,12 @@ describe("the house", () => {
 const BANS: { readonly [entry: string]: { readonly [banned: string]: string } } = {
   "apps/agent/main.ts": {
     "io/http-server.ts": "the agent listens to nobody",
+    "io/fleet-store.ts": "the agent keeps no books on others",
+    pg: "the agent has no database",
     "io/sqlite.ts": "the agent keeps its state in small files that survive power cuts one by one",
     signing: "an agent never signs for others",
     testing: "doubles never ship",
     kysely: "the agent has no database",
-    commander: "the agent program takes no commands from a terminal",
   },
   "apps/signer/main.ts": {
     "io/http-server.ts": "the signer dials out and listens to nobody",

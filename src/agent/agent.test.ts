@@ -382,6 +382,14 @@ describe("the agent refuses", () => {
     assert.equal(only(await last.check("operator")).result, "updated");
   });
 
+  it("to do anything when its own image is not as it was published", async () => {
+    const world = new AgentWorld();
+    world.selfCheck = async () => Promise.reject(new Error("another digest"));
+    const agent = await world.open();
+    await assert.rejects(agent.start(), { code: "agent/self-check-failed" });
+    assert.deepEqual(world.fleet.checkIns, []);
+  });
+
   it("a release for another platform, and says so", async () => {
     const { world, agent } = await installed();
     const manifest = await world.fleet.publish("shop", "1.1.0", "well");

@@ -5,30 +5,20 @@ import { toUtf8 } from "../core/bytes.ts";
 import { formatInstant, type Instant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { nameSchema, z } from "../core/schema.ts";
-import {
-  askWhatToRun,
-  inOrder,
-  isRelease,
-  loadAssigned,
-  loadChannel,
-  loadRelease,
-  type AssignedRelease,
-  type Instructions,
-} from "./check.ts";
+import { applyAssignment, type Device } from "./apply-assignment.ts";
+import { askWhatToRun, type Instructions } from "./check.ts";
 import { reportOf } from "./attempt-report.ts";
 import { openComponent, type Component } from "./component.ts";
-import { AgentError, codeOf, sentenceOf } from "./errors.ts";
+import { AgentError, codeOf, retryAfterOf, sentenceOf } from "./errors.ts";
 import { openOutbox, type Outbox } from "./outbox.ts";
 import type { DeviceIdentity, Repository, UpdateServer, World } from "./ports.ts";
 import { CRASH_LOOP } from "../process/restart.ts";
 import { componentSettings, type Settings } from "./settings.ts";
-import type { CheckStatus, ComponentStatus, Status } from "./status.ts";
+import { componentStatus, type CheckStatus, type ComponentStatus, type Status } from "./status.ts";
 import {
   goBack,
   recoverComponent,
-  updateComponent,
   type ComponentResult,
-  type Offer,
   type Refusals,
   type Update,
 } from "./update-component.ts";
@@ -56,8 +46,6 @@ export type CheckResult = {
   readonly retryAfter: number | null;
 };
 
-/** Steps from a very old version on the way to the assigned one, at most. */
-const MAX_STEPS = 256;
 /** Rounds of `tend`, which come every second. */
 const BOUND_LOGS_EVERY = 30;
 
@@ -94,6 +82,7 @@ export class Agent {
   /** Opens every component that is on disk and finishes what an earlier run left. What cannot be finished is told and tried again at each check. */
   async start(): Promise<void> {
     const { world, folder } = this.parts;
+    await this.#checkSelf();
     await makeDirectories(world.disk, `${folder}/components`);
     await makeDirectories(world.disk, `${folder}/download`);
     for (const name of await world.disk.list(`${folder}/components`)) {
@@ -105,6 +94,21 @@ export class Agent {
     await this.#exclusive(() => this.#recoverAll(false));
     await this.#collectDownloads();
     await this.writeStatus();
+  }
+
+  /** Who checks others begins with itself. An agent whose own image is not as it was published starts nothing. */
+  async #checkSelf(): Promise<void> {
+    const { selfCheck } = this.parts.world;
+    try {
+      await selfCheck?.();
+    } catch (cause) {
+      throw new AgentError(
+        "agent/self-check-failed",
+        "The agent's own program is not as it was published: either somebody changed it, or the disk is failing. It does nothing.",
+        {},
+        { cause, hint: "Install the agent anew from a trusted place." },
+      );
+    }
   }
 
   /** Removes downloads that no attempt of any component is about. */
@@ -168,11 +172,16 @@ export class Agent {
   /** Stops everything in good order: what is watched is marked as paused, components end, reports stay in the outbox. */
   async stop(): Promise<void> {
     this.#doing = "stopping";
-    this.#stopping.abort(new AgentError("agent/stopping", "The agent is stopping.", {}));
+    this.interrupt();
     await this.#turn.catch(() => undefined);
     for (const component of this.components) await this.#guarded(component.product, () => component.stop());
     this.#doing = "stopped";
     await this.writeStatus();
+  }
+
+  /** Stops what is under way where it can be gone on with; nothing that runs is stopped. */
+  interrupt(): void {
+    this.#stopping.abort(new AgentError("agent/stopping", "The agent is stopping.", {}));
   }
 
   /** For one check without an agent that stays: what runs goes on running, and the next agent takes it over. */
@@ -214,7 +223,7 @@ export class Agent {
       await this.#recoverAll(byHand);
       instructions = await this.#ask();
       await this.outbox.clear("check ");
-      components.push(...(await this.#applyAll(instructions, byHand)));
+      components.push(...(await applyAssignment(this.#device(byHand), instructions)));
     } catch (error) {
       if (!(error instanceof UpkeepError)) {
         world.log({ level: "error", event: "unforeseen", at: "check", message: sentenceOf(error) });
@@ -227,7 +236,12 @@ export class Agent {
       };
       retryAfter = retryAfterOf(error);
       world.log({ level: "error", event: "check-failed", code: failure.code, message: failure.message });
-      await this.#alarm(`check ${failure.code}`, failure.code, failure.message, null);
+      // TUF 1.5.1, indefinite freeze: the alarm calls the attack by its name.
+      const told =
+        failure.code === "repository/expired"
+          ? `The repository is frozen. ${failure.message}`
+          : failure.message;
+      await this.#alarm(`check ${failure.code}`, failure.code, told, null);
     }
     await this.#flush();
     for (const result of components) this.#results.set(result.product, result);
@@ -257,112 +271,6 @@ export class Agent {
     return askWhatToRun({ world, identity, repository, server, signal: this.stopped }, running);
   }
 
-  async #applyAll(instructions: Instructions, byHand: boolean): Promise<ComponentResult[]> {
-    const results: ComponentResult[] = [];
-    const offers: { assigned: AssignedRelease; candidate: Offer["candidate"] }[] = [];
-    for (const assigned of instructions.assignment.components) {
-      const { product } = assigned;
-      if (!isRelease(assigned)) {
-        const until = assigned.hold.until === undefined ? null : Date.parse(assigned.hold.until);
-        results.push(await this.#held(product, assigned.hold.reason, until));
-        continue;
-      }
-      // One component's trouble does not keep the others from their updates.
-      const candidate = await this.#orRefused(product, assigned.release.version, results, () =>
-        loadAssigned(instructions, assigned),
-      );
-      if (candidate !== null) offers.push({ assigned, candidate });
-    }
-    for (const { assigned, candidate } of inOrder(offers)) {
-      const { product } = assigned;
-      const result = await this.#orRefused(product, candidate.manifest.version, results, () =>
-        this.#apply(instructions, assigned, candidate, byHand),
-      );
-      if (result === null) continue;
-      results.push(result);
-      if (
-        result.result === "refused" &&
-        result.code !== null &&
-        this.#components.get(product)?.attempt?.end?.code !== result.code
-      )
-        await this.#alarm(
-          `refused ${product} ${result.code} ${result.to ?? ""}`,
-          result.code,
-          result.reason,
-          product,
-        );
-      if (result.result === "current" || result.result === "updated")
-        await this.outbox.clear(`refused ${product} `);
-    }
-    return results;
-  }
-
-  /** Runs the action; an error of ours becomes a refusal of this component, with an alarm. Stopping and interruptions go through. */
-  async #orRefused<T>(
-    product: string,
-    version: string,
-    results: ComponentResult[],
-    action: () => Promise<T>,
-  ): Promise<T | null> {
-    try {
-      return await action();
-    } catch (error) {
-      if (!(error instanceof UpkeepError) || error.code === "agent/stopping") throw error;
-      const [code, reason] = [error.code, sentenceOf(error)];
-      const component = this.#components.get(product);
-      const running = component === undefined ? null : await component.running();
-      const result = code === "agent/interrupted" ? "waiting" : "refused";
-      results.push({ product, result, from: running, to: version, running, code, reason, until: null });
-      this.parts.world.log({ level: "error", event: "refused", product, version, code, message: reason });
-      await this.#alarm(`refused ${product} ${code} ${version}`, code, reason, product);
-      return null;
-    }
-  }
-
-  async #apply(
-    instructions: Instructions,
-    assigned: AssignedRelease,
-    aim: Offer["candidate"],
-    byHand: boolean,
-  ): Promise<ComponentResult> {
-    const { product, channel: name } = assigned;
-    const component = await this.#open(product);
-    const channel = await loadChannel(instructions, product, name);
-    const { releases, trusted } = instructions;
-    let candidate = aim;
-    for (let steps = 0; steps < MAX_STEPS; steps++) {
-      const others = new Map<string, string>();
-      for (const other of this.components)
-        if (other !== component && other.state.committed !== null)
-          others.set(other.product, other.state.committed.version);
-      const result = await updateComponent(this.#update(component, byHand), {
-        releases,
-        channel,
-        candidate,
-        others,
-      });
-      if ("step" in result) {
-        candidate = await loadRelease(releases, trusted, product, result.step.version);
-        continue;
-      }
-      this.parts.world.log({ level: result.code === null ? "info" : "warn", event: "component", ...result });
-      // A step on the way was taken: on to the next one, or to the aim.
-      if (result.result === "updated" && candidate !== aim) candidate = aim;
-      else return result;
-    }
-    throw new AgentError(
-      "agent/refused",
-      `The channel leads ${product} through more than ${MAX_STEPS} steps.`,
-      { product },
-    );
-  }
-
-  async #held(product: string, hold: string, until: Instant | null): Promise<ComponentResult> {
-    const running = (await this.#components.get(product)?.running()) ?? null;
-    const reason = HOLD_SENTENCES[hold] ?? `The server holds it back (${hold}).`;
-    return { product, result: "held", from: running, to: null, running, code: null, reason, until };
-  }
-
   async #open(product: string): Promise<Component> {
     const known = this.#components.get(product);
     if (known !== undefined) return known;
@@ -377,6 +285,18 @@ export class Agent {
     if (component.damage !== null)
       await this.#alarm(`damage ${product}`, component.damage.code, sentenceOf(component.damage), product);
     return component;
+  }
+
+  #device(byHand: boolean): Device {
+    return {
+      components: () => this.components,
+      find: (product) => this.#components.get(product),
+      open: (product) => this.#open(product),
+      update: (component) => this.#update(component, byHand),
+      alarm: (key, code, reason, product) => this.#alarm(key, code, reason, product),
+      clear: (prefix) => this.outbox.clear(prefix),
+      log: this.parts.world.log,
+    };
   }
 
   async #recoverAll(byHand: boolean): Promise<void> {
@@ -471,7 +391,14 @@ export class Agent {
   async status(): Promise<Status> {
     const { world, identity, pid } = this.parts;
     const components: ComponentStatus[] = [];
-    for (const component of this.components) components.push(await this.#componentStatus(component));
+    for (const component of this.components)
+      components.push(
+        await componentStatus(
+          component,
+          this.#results.get(component.product) ?? null,
+          this.#progress.get(component.product) ?? null,
+        ),
+      );
     const waits = this.#doing === "waiting" ? this.#waiting : null;
     return {
       format: 1,
@@ -485,29 +412,6 @@ export class Agent {
       wakeUps: this.wakeUps,
       reportsWaiting: this.outbox.waiting,
       components,
-    };
-  }
-
-  async #componentStatus(component: Component): Promise<ComponentStatus> {
-    const { product, state, supervised } = component;
-    const result = this.#results.get(product);
-    const attempt = this.#progress.get(product) ?? null;
-    const running = await component.running().catch(() => null);
-    const why =
-      attempt === null
-        ? (result?.reason ?? "It was not checked since the agent started.")
-        : `${attempt.to} is ${attempt.state}.`;
-    return {
-      product,
-      running,
-      committed: state.committed?.version ?? null,
-      floor: state.floor,
-      pid: running === null ? null : (supervised?.process.identity.pid ?? null),
-      attempt,
-      why,
-      until: formatUntil(result?.until ?? null),
-      code: result?.code ?? null,
-      skipped: state.skip.map(({ version, code }) => ({ version, code })),
     };
   }
 
@@ -525,28 +429,6 @@ export class Agent {
     });
     return this.#writing;
   }
-}
-
-const HOLD_SENTENCES: { readonly [reason: string]: string } = {
-  paused: "The rollout is paused by its operator.",
-  "not-your-turn": "The rollout has not reached this device yet.",
-  recalled: "The release was recalled.",
-  halted: "The rollout was halted because devices failed.",
-  "no-release": "The channel has no release.",
-  unavailable: "The server could not say what this device should run.",
-};
-
-function formatUntil(until: Instant | null): string | null {
-  return until === null ? null : formatInstant(until);
-}
-
-/** Seconds that an error asks to wait, wherever in its causes. */
-function retryAfterOf(error: unknown): number | null {
-  for (let e: unknown = error; e instanceof Error; e = e.cause) {
-    const value = e instanceof UpkeepError ? e.facts["retryAfter"] : undefined;
-    if (typeof value === "number") return value;
-  }
-  return null;
 }
 
 /** Opens the agent's own state. Errors: `disk/*`. */

@@ -1,16 +1,11 @@
 // Carries out the effects of the state table for one attempt, and writes every step down before anything relies on it.
 
-import { exists, statOrNull } from "../core/disk.ts";
+import { exists } from "../core/disk.ts";
 import { formatInstant, parseInstant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
-import { RunningDigests } from "../core/digest.ts";
-import type { Artifact, ReleaseManifest } from "../release/manifest.ts";
-import { artifactFileName } from "../release/manifest.ts";
-import { PUBLISHER_ROOTS_LIMIT, PUBLISHER_ROOTS_TARGET } from "../release/target-names.ts";
-import { readCurrent, slotIsWhole, stage, switchCurrent } from "../slot/install.ts";
+import { readCurrent, switchCurrent } from "../slot/install.ts";
 import type { End, Step } from "../slot/journal-event.ts";
 import { linkTarget, slotPath } from "../slot/layout.ts";
-import { readFile } from "../slot/read-file.ts";
 import { restoreSnapshot, takeSnapshot } from "../slot/snapshot.ts";
 import { applyEnd } from "../slot/state.ts";
 import type { Attempt } from "../slot/attempt.ts";
@@ -23,18 +18,21 @@ import {
   type Effect,
   type Outcome,
 } from "./attempt-table.ts";
+import {
+  checkBytes,
+  checkPublisher,
+  fetchArtifact,
+  isStaged,
+  partOf,
+  reserveSpace,
+  stageArtifact,
+  type Arrival,
+  type Plan,
+} from "./attempt-arrival.ts";
 import type { Component } from "./component.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
-import type { Releases } from "./ports.ts";
-import { isService, rulesOf, runOf } from "./run-spec.ts";
+import { isService, rulesOf } from "./run-spec.ts";
 import { probe, watch } from "./watch.ts";
-
-/** What an attempt needs while it still fetches; later states live from the journal and the slot alone. */
-export type Plan = {
-  readonly manifest: ReleaseManifest;
-  readonly artifact: Artifact;
-  readonly releases: Releases;
-};
 
 export type RunnerContext = {
   readonly component: Component;
@@ -51,11 +49,6 @@ export type RunnerContext = {
 /** Why the attempt left its path, if it did. */
 export type Trouble = { readonly code: string; readonly reason: string };
 export type RunResult = { readonly state: "done" | "waiting"; readonly trouble: Trouble | null };
-
-/** Room that is left alone beside what an attempt needs. */
-const MARGIN = 16 * 1024 * 1024;
-/** Entries an archive may have; the signed manifest bounds the bytes. */
-const MAX_ENTRIES = 200_000;
 
 /**
  * Runs the open attempt of the component from `state` until it ended or waits. An effect that must not be given up and does not work
@@ -154,25 +147,29 @@ class Runner {
   }
 
   async #perform(effect: Effect, state: AttemptState): Promise<void> {
-    const { component } = this;
+    const component = this.#component;
     const { world, layout } = component;
     const attempt = this.#attempt;
     const { begin } = attempt;
     const id = { attempt: begin.attempt };
     switch (effect) {
       case "reserve-space":
-        return this.#reserveSpace();
-      case "fetch":
-        return this.#fetch();
+        return reserveSpace(this.#arrival);
+      case "fetch": {
+        const got = await fetchArtifact(this.#arrival);
+        this.#fetched += got.bytes;
+        this.#source = got.source;
+        return;
+      }
       case "check-bytes":
-        return this.#checkBytes();
+        return checkBytes(this.#arrival);
       case "check-publisher":
-        return this.#checkPublisher();
+        return checkPublisher(this.#arrival);
       case "note-verified":
         if (attempt.verified !== null) return;
         return component.note({ event: "verified", ...id, bytes: this.#fetched, source: this.#source });
       case "stage":
-        return this.#stage();
+        return stageArtifact(this.#arrival);
       case "note-staged":
         return attempt.staged ? undefined : component.note({ event: "staged", ...id });
       case "look-at-old":
@@ -227,123 +224,11 @@ class Runner {
     }
   }
 
-  get component(): Component {
-    return this.#component;
-  }
-
   #source: "origin" | "mirror" | "peer" | "bundle" | "none" = "none";
 
-  #plan(): Plan {
-    const { plan } = this.#context;
-    if (plan === null)
-      throw new AgentError("agent/interrupted", "The release of the attempt is not at hand.", {});
-    return plan;
-  }
-
-  get #part(): string {
-    return `${this.#context.downloads}/${this.#attempt.begin.to.sha256}.artifact`;
-  }
-
-  #isStaged(): Promise<boolean> {
-    const { world, layout } = this.#component;
-    // A slot with this name was verified before it got it.
-    return slotIsWhole(world.disk, layout, this.#attempt.begin.to);
-  }
-
-  async #reserveSpace(): Promise<void> {
-    if (await this.#isStaged()) return;
-    const { artifact } = this.#plan();
-    const { disk } = this.#component.world;
-    // Whole, or as far as an earlier run came.
-    const found = (await statOrNull(disk, this.#part)) ?? (await statOrNull(disk, `${this.#part}.part`));
-    const present = found?.size ?? 0;
-    const needed = Math.max(0, artifact.length - present) + artifact.unpackedLength + MARGIN;
-    const free = await disk.free(this.#component.layout.folder);
-    if (free >= needed) return;
-    throw new AgentError(
-      "agent/no-space",
-      `The update needs ${needed} bytes on disk and ${free} are free; it is tried again at the next check.`,
-      { needed, free },
-      { hint: "Make room on the volume that holds the agent's data folder." },
-    );
-  }
-
-  async #fetch(): Promise<void> {
-    if (await this.#isStaged()) return;
-    const { artifact, releases } = this.#plan();
-    const got = await releases.download(artifact, this.#part, {
-      signal: this.#context.signal,
-      progress: (bytes) => this.#context.tell("downloading", bytes),
-    });
-    this.#fetched += got.bytes;
-    this.#source = got.source;
-  }
-
-  /** TUF said what the target's bytes are, the manifest says it again, and both must hold for what lies on this disk. */
-  async #checkBytes(): Promise<void> {
-    if (await this.#isStaged()) return;
-    const { artifact } = this.#plan();
-    const { disk } = this.#component.world;
-    const running = new RunningDigests();
-    for await (const part of readFile(disk, this.#part)) running.update(part);
-    const { sha256, sha512 } = running.digests();
-    if (running.length === artifact.length && sha256 === artifact.sha256 && sha512 === artifact.sha512)
-      return;
-    await disk.removeFile(this.#part);
-    throw new AgentError(
-      "agent/wrong-bytes",
-      `${artifact.target} does not have the bytes that its release names: either you are under attack, or it was damaged on its way.`,
-      { target: artifact.target, expected: artifact.sha256, found: sha256, length: running.length },
-    );
-  }
-
-  async #checkPublisher(): Promise<void> {
-    const { publisher } = this.#plan().manifest;
-    if (publisher === undefined || (await this.#isStaged())) return;
-    const { verifyPublisher } = this.#component.world;
-    // Failing closed: a pin that nobody can check is a pin that does not hold.
-    if (verifyPublisher === null) {
-      throw new AgentError(
-        "agent/no-verifier",
-        "The release demands that its publisher's signature is checked, and this agent has no verifier for it.",
-        { target: this.#plan().artifact.target },
-      );
-    }
-    const { artifact, releases } = this.#plan();
-    // Whom publishers are below is TUF's to say, not this machine's.
-    const roots = await releases.document(PUBLISHER_ROOTS_TARGET, PUBLISHER_ROOTS_LIMIT);
-    const file = { path: this.#part, name: artifactFileName(artifact) };
-    await verifyPublisher(file, publisher, roots, this.#component.world.clock.now());
-  }
-
-  async #stage(): Promise<void> {
-    const { world, layout, product } = this.#component;
-    if (await this.#isStaged()) return world.disk.syncDirectory(layout.slots);
-    const { artifact, manifest } = this.#plan();
-    const { to, manifestSha256 } = this.#attempt.begin;
-    const program = manifest.entryPoint?.command[0] ?? null;
-    const probed = manifest.health?.kind === "command" ? manifest.health.command[0]! : null;
-    const name = artifactFileName(artifact);
-    await stage(
-      world.disk,
-      layout,
-      {
-        product,
-        id: to,
-        artifact: this.#part,
-        artifactLength: artifact.length,
-        // A single file that is started, or asked how it is, must be executable.
-        format:
-          artifact.format === "file"
-            ? { kind: "file", name, executable: name === program || name === probed }
-            : { kind: artifact.format },
-        limits: { bytes: artifact.unpackedLength, entries: MAX_ENTRIES },
-        manifestSha256,
-        run: runOf(manifest),
-        entry: program ?? probed,
-      },
-      world.zip,
-    );
+  get #arrival(): Arrival {
+    const { component, plan, downloads, signal, tell } = this.#context;
+    return { component, attempt: this.#attempt, plan, downloads, signal, tell };
   }
 
   /** Remembers whether the old version could be seen well: only then is a lasting "unknown" held against the new one. */
@@ -374,7 +259,7 @@ class Runner {
     const { world, layout } = this.#component;
     const { to } = this.#attempt.begin;
     // The last look before these bytes run.
-    if (!(await this.#isStaged())) {
+    if (!(await isStaged(this.#component, this.#attempt))) {
       throw new SlotError("slot/damaged", `The slot ${slotPath(layout, to)} is not whole any more.`, {
         path: slotPath(layout, to),
       });
@@ -468,7 +353,8 @@ class Runner {
   async #collect(state: AttemptState): Promise<void> {
     const { disk } = this.#component.world;
     // What failed for now is kept, so that the next attempt goes on with it.
-    if (state !== "failed" && (await exists(disk, this.#part))) await disk.removeFile(this.#part);
+    const part = partOf(this.#context.downloads, this.#attempt);
+    if (state !== "failed" && (await exists(disk, part))) await disk.removeFile(part);
     await this.#component.collect();
   }
 }

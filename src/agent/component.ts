@@ -105,7 +105,9 @@ export class Component {
   /** What recovery has to do, from the facts of this moment. */
   async diagnose(): Promise<Recovery> {
     const attempt = this.attempt;
-    const toSlot = attempt !== null && (await slotIsWhole(this.world.disk, this.layout, attempt.begin.to));
+    // Reading a whole slot is dear; only an attempt that is being activated wants to know.
+    const activating = attempt !== null && attempt.activating && attempt.end === null;
+    const toSlot = activating && (await slotIsWhole(this.world.disk, this.layout, attempt.begin.to));
     return recover({ attempt, link: await this.#linkPlace(attempt), toSlot, maxStarts: MAX_STARTS });
   }
 

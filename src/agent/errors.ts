@@ -37,3 +37,12 @@ export function sentenceOf(error: unknown): string {
   const clean = text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]+/g, " ");
   return clean.toWellFormed().slice(0, 800);
 }
+
+/** Seconds that an error asks to wait, wherever in its causes. */
+export function retryAfterOf(error: unknown): number | null {
+  for (let e: unknown = error; e instanceof Error; e = e.cause) {
+    const value = e instanceof UpkeepError ? e.facts["retryAfter"] : undefined;
+    if (typeof value === "number") return value;
+  }
+  return null;
+}

@@ -98,7 +98,8 @@ describe("the running agent", () => {
 
   it("installs, keeps it running, and ends it when it is stopped itself", async () => {
     const { world, clock, agent, end } = await live(async (world) => {
-      await world.fleet.publish("shop", "1.0.0", "well");
+      // A single file: unpacking it needs no thread, so that scripted time is all the time there is.
+      await world.fleet.publish("shop", "1.0.0", "well", {}, "file");
       await world.fleet.promote("shop", "1.0.0");
     });
     await clock.advance(MINUTE);
@@ -113,19 +114,25 @@ describe("the running agent", () => {
 
   it("does not hold a stop in good order against a version in probation", async () => {
     const life = await live(async (world) => {
-      await world.fleet.publish("shop", "1.0.0", "well", {
-        health: {
-          kind: "http",
-          path: "/",
-          port: { env: "PORT" },
-          startSeconds: 5,
-          intervalSeconds: 10,
-          timeoutSeconds: 1,
-          successes: 2,
-          failures: 2,
-          probationSeconds: 3600,
+      await world.fleet.publish(
+        "shop",
+        "1.0.0",
+        "well",
+        {
+          health: {
+            kind: "http",
+            path: "/",
+            port: { env: "PORT" },
+            startSeconds: 5,
+            intervalSeconds: 10,
+            timeoutSeconds: 1,
+            successes: 2,
+            failures: 2,
+            probationSeconds: 3600,
+          },
         },
-      });
+        "file",
+      );
       await world.fleet.promote("shop", "1.0.0");
     });
     const { world, clock } = life;

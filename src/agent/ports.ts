@@ -91,6 +91,8 @@ export type World = {
   readonly zip: ZipReader;
   readonly platform: Platform;
   readonly verifyPublisher: VerifyPublisher | null;
+  /** Verifies the agent's own image; null where it does not run as one signed file. Called before anything else at every start. */
+  readonly selfCheck: (() => Promise<void>) | null;
   /** The agent's own environment; components get a few names of it, see run-spec.ts. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly log: (line: LogLine) => void;

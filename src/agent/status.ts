@@ -2,7 +2,9 @@
 
 import { formatInstant, type Instant } from "../core/instant.ts";
 import type { AttemptState } from "./attempt-table.ts";
+import type { Component } from "./component.ts";
 import type { WaitReason } from "./policy.ts";
+import type { ComponentResult } from "./update-component.ts";
 
 export type ComponentStatus = {
   readonly product: string;
@@ -47,6 +49,30 @@ export type Status = {
   readonly reportsWaiting: number;
   readonly components: readonly ComponentStatus[];
 };
+
+/** One component as it is now. `result` is how its last check went, `attempt` what is under way. */
+export async function componentStatus(
+  component: Component,
+  result: ComponentResult | null,
+  attempt: ComponentStatus["attempt"],
+): Promise<ComponentStatus> {
+  const { product, state, supervised } = component;
+  const running = await component.running().catch(() => null);
+  const idle = result?.reason ?? "It was not checked since the agent started.";
+  const until = result?.until ?? null;
+  return {
+    product,
+    running,
+    committed: state.committed?.version ?? null,
+    floor: state.floor,
+    pid: running === null ? null : (supervised?.process.identity.pid ?? null),
+    attempt,
+    why: attempt === null ? idle : `${attempt.to} is ${attempt.state}.`,
+    until: until === null ? null : formatInstant(until),
+    code: result?.code ?? null,
+    skipped: state.skip.map(({ version, code }) => ({ version, code })),
+  };
+}
 
 /** Why the agent waits, as a sentence. */
 export function waitSentence(reason: WaitReason, until: Instant, lastCheck: CheckStatus | null): string {

@@ -31,7 +31,9 @@ import {
   type TimestampReport,
 } from "./timestamp.ts";
 
-const NESTED_LIMIT = 16;
+/** Every one of them costs a search for a chain; the most seen in the field is two. */
+const NESTED_LIMIT = 8;
+const STAMPS_LIMIT = 4;
 /** Unsigned data above this is no remark of a tool but a payload. */
 const UNSIGNED_LIMIT = 64 * 1024;
 
@@ -169,12 +171,17 @@ function checkTimestamps(
     now: policy.now,
     ...(policy.revocation === undefined ? {} : { revocation: policy.revocation }),
   };
+  const count = [MICROSOFT_RFC3161, oids.timeStampToken, oids.counterSignature].flatMap((name) =>
+    unsignedValues(signer, name),
+  ).length;
+  if (count > STAMPS_LIMIT)
+    findings.error("signature/too-many-timestamps", `The signature has ${count} time stamps.`, { count });
   const reports = [
     ...[...unsignedValues(signer, MICROSOFT_RFC3161), ...unsignedValues(signer, oids.timeStampToken)]
-      .slice(0, NESTED_LIMIT)
+      .slice(0, STAMPS_LIMIT)
       .map((value) => checkTimestampToken(value, signer.signature, signed.certificates, stampPolicy)),
     ...unsignedValues(signer, oids.counterSignature)
-      .slice(0, NESTED_LIMIT)
+      .slice(0, STAMPS_LIMIT)
       .map((value) => checkLegacyCountersignature(value, signer.signature, signed.certificates, stampPolicy)),
   ];
   for (const report of reports.filter((each) => !each.believed)) {

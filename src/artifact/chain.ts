@@ -43,7 +43,7 @@ export type ChainResult = {
 
 const MAX_LENGTH = 10;
 /** Signature checks spent on one search; a hostile bag must not buy more. */
-const MAX_CHECKS = 200;
+const MAX_CHECKS = 64;
 
 /** Finds the best path and says what is wrong with it: without findings of level `error` the leaf may be believed for the purpose. Never throws. */
 export function checkChain(wish: ChainWish): ChainResult {

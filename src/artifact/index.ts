@@ -10,3 +10,12 @@ export { checkPublisher, verifyPublisher, type Publisher } from "./publisher.ts"
 export { parseCertificate, parseCertificatesPem, type Certificate } from "../der/x509.ts";
 export { parseRevocationList } from "../der/crl.ts";
 export type { PublisherPin } from "../release/manifest.ts";
+export { makeSignature, type SignatureMaker } from "./make-signature.ts";
+export { requireElf, verifyElf, type ElfPolicy, type ElfReport } from "./elf/verify.ts";
+export { checkSelf, checkWholeSelf, type SelfCheck } from "./elf/self.ts";
+export type { ElfExpectation, ElfIdentity, Manifest } from "./elf/manifest.ts";
+export { readDetached, signDetached, verifyDetached } from "./detached/detached.ts";
+export type { ContentSigner, Stamp } from "./content-sign.ts";
+export type { ContentPolicy, ContentReport, SignerReport } from "./content-verify.ts";
+export { readCatalog, writeCatalog, type Catalog, type CatalogMember } from "./cat/catalog.ts";
+export { memberOf, verifyByCatalog } from "./cat/listed.ts";

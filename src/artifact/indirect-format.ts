@@ -31,7 +31,7 @@ export type SignableFile = {
   remove(): Rewrite;
   readonly regions: readonly Region[];
   /** What else there is to say about the file and a signature by this digest. */
-  inspect?(hash: HashName, findings: Findings): void;
+  inspect?(hash: HashName, findings: Findings): Promise<void>;
 };
 export type Plan = { readonly digest: Uint8Array; readonly attach: (cms: Uint8Array) => Rewrite };
 
@@ -115,7 +115,7 @@ async function verify(spec: IndirectFormat, source: ByteSource, policy: VerifyPo
     for (const opened of openAll(file.cms, findings)) {
       const { hash } = opened.indirect;
       checkKind(spec, opened);
-      file.inspect?.(hash, opened.findings);
+      await file.inspect?.(hash, opened.findings);
       signatures.push(judgeSignature(opened, await digestOf(file, opened), spec.type, policy));
     }
   }

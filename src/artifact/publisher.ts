@@ -5,6 +5,7 @@ import { formatName } from "../der/names.ts";
 import type { PublisherPin } from "../release/manifest.ts";
 import { spkiPin, type Certificate } from "../der/x509.ts";
 import { ArtifactError } from "./errors.ts";
+import type { ElfExpectation } from "./elf/manifest.ts";
 import { formatOf } from "./formats.ts";
 import type { FileReport, SignatureReport } from "./report.ts";
 import type { ByteSource } from "./source.ts";
@@ -18,7 +19,7 @@ export type Publisher = {
 };
 
 /**
- * Verifies a file's own signature against a pin. `roots` come from the caller's trusted metadata, never from the machine.
+ * Verifies a file's own signature against a pin. `expect` is what the release says about the file; a Linux program says it too (M13). `roots` come from the caller's trusted metadata, never from the machine.
  * Errors: `artifact/wrong-publisher`, `artifact/not-signed`, `artifact/bad-signature`, and those of the formats.
  */
 export async function verifyPublisher(
@@ -28,11 +29,13 @@ export async function verifyPublisher(
   now: Instant,
   roots: readonly Certificate[],
   revocation?: Revocation,
+  expect?: ElfExpectation,
 ): Promise<Publisher> {
   const format = await formatOf(source, fileName);
   const report = await format.verify(source, {
     roots,
     now,
+    ...(expect === undefined ? {} : { expect }),
     ...(revocation === undefined ? {} : { revocation }),
   });
   return checkPublisher(report, pin);

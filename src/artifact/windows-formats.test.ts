@@ -19,6 +19,7 @@ import type { SignJob, SignOptions } from "./format.ts";
 import { formatOf } from "./formats.ts";
 import { makeSignature, type SignatureMaker } from "./make-signature.ts";
 import type { FileReport } from "./report.ts";
+import { readInstaller } from "./msi/installer.ts";
 import { bytesSource, MemorySink } from "./source.ts";
 import { parseTimestampReply, timestampRequest } from "./timestamp-request.ts";
 
@@ -192,6 +193,32 @@ describe("formats of Windows", () => {
         const spoiled = signed.slice();
         spoiled[at]! ^= 0x01;
         assert.equal(await believed(row, spoiled), false, `${row.name}, byte ${at}`);
+      }
+    }
+  });
+
+  it("are refused when a byte of a stream is changed, or something is appended to the package (CVE-2020-1464)", async () => {
+    for (const row of rows.filter((one) => one.file === "x.msi")) {
+      const signed = await sign(row, row.bytes);
+      const { file } = await readInstaller(bytesSource(signed));
+      const streams = file.root.children.flatMap((child) =>
+        child.kind === "storage" ? child.children : [child],
+      );
+      let changed = 0;
+      for (const stream of streams) {
+        assert.equal(stream.kind, "stream");
+        for (const piece of stream.kind === "stream" ? stream.pieces : []) {
+          if (piece instanceof Uint8Array) continue;
+          const spoiled = signed.slice();
+          spoiled[piece.offset + (piece.size >> 1)]! ^= 1;
+          assert.equal(await believed(row, spoiled), false, row.name);
+          changed++;
+        }
+      }
+      assert.ok(changed > 10);
+      for (const appended of ["PK\x03\x04 a program of another kind", "x".repeat(5000)]) {
+        const glued = new Uint8Array(Buffer.concat([signed, Buffer.from(appended)]));
+        assert.match(complaints(await verify(row, glued)), /msi\/trailing-bytes/, row.name);
       }
     }
   });

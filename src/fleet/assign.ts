@@ -1,4 +1,4 @@
-// What an operator changes: groups, desired state, where a device belongs.
+// What an operator changes: groups, desired state, where a device belongs. `actor` is who stands in the audit log.
 
 import type { Facts } from "../core/errors.ts";
 import { formatInstant, type Instant } from "../core/instant.ts";
@@ -21,7 +21,12 @@ export type AssignRequest = {
 };
 
 /** Sets what a group should run of one product. Error: `fleet/too-many-products`. */
-export async function assign(records: FleetRecords, now: Instant, request: AssignRequest): Promise<Desired> {
+export async function assign(
+  records: FleetRecords,
+  now: Instant,
+  request: AssignRequest,
+  actor = "operator",
+): Promise<Desired> {
   await ensureGroup(records, now, request.group);
   const all = await records.desired(request.group);
   if (all.length >= MAX_COMPONENTS && !all.some((d) => d.product === request.product)) {
@@ -40,7 +45,7 @@ export async function assign(records: FleetRecords, now: Instant, request: Assig
     changed: now,
   };
   await records.putDesired(desired);
-  await trace(records, now, "group/assigned", request.group, {
+  await trace(records, now, actor, "group/assigned", request.group, {
     product: desired.product,
     channel: desired.channel,
     version: desired.version,
@@ -55,9 +60,11 @@ export async function unassign(
   records: FleetRecords,
   now: Instant,
   request: { readonly group: string; readonly product: string },
+  actor = "operator",
 ): Promise<boolean> {
   const dropped = await records.dropDesired(request.group, request.product);
-  if (dropped) await trace(records, now, "group/unassigned", request.group, { product: request.product });
+  if (dropped)
+    await trace(records, now, actor, "group/unassigned", request.group, { product: request.product });
   return dropped;
 }
 
@@ -66,6 +73,7 @@ export async function configureGroup(
   records: FleetRecords,
   now: Instant,
   request: { readonly group: string; readonly interval: number },
+  actor = "operator",
 ): Promise<void> {
   const { group, interval } = request;
   if (!Number.isInteger(interval) || interval < MIN_INTERVAL || interval > MAX_INTERVAL) {
@@ -77,7 +85,7 @@ export async function configureGroup(
   }
   const known = await records.group(group);
   await records.putGroup({ name: group, interval, created: known?.created ?? now });
-  await trace(records, now, "group/configured", group, { interval });
+  await trace(records, now, actor, "group/configured", group, { interval });
 }
 
 /** Errors: `fleet/unknown-device`. */
@@ -85,6 +93,7 @@ export async function moveDevice(
   records: FleetRecords,
   now: Instant,
   request: { readonly device: string; readonly group: string },
+  actor = "operator",
 ): Promise<void> {
   const device = await records.device(request.device);
   if (device === null) throw unknownDevice(request.device);
@@ -92,7 +101,7 @@ export async function moveDevice(
   await ensureGroup(records, now, request.group);
   await records.changeDevice(device.id, { group: request.group });
   await wake(records, `device:${device.id}`);
-  await trace(records, now, "device/moved", device.id, { from: device.group, to: request.group });
+  await trace(records, now, actor, "device/moved", device.id, { from: device.group, to: request.group });
 }
 
 /** Asks everybody, a group or a device to check now. */
@@ -100,18 +109,20 @@ export async function wakeNow(
   records: FleetRecords,
   now: Instant,
   scope: "all" | `group:${string}` | `device:${string}`,
+  actor = "operator",
 ): Promise<number> {
   const seq = await wake(records, scope);
-  await trace(records, now, "fleet/woken", scope, { seq });
+  await trace(records, now, actor, "fleet/woken", scope, { seq });
   return seq;
 }
 
 async function trace(
   records: FleetRecords,
   now: Instant,
+  actor: string,
   action: string,
   subject: string,
   facts: Facts,
 ): Promise<void> {
-  await appendAudit(records, now, { actor: "operator", action, subject, facts });
+  await appendAudit(records, now, { actor, action, subject, facts });
 }

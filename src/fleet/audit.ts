@@ -11,7 +11,7 @@ import type { FleetRecords } from "./store.ts";
 export type AuditRow = {
   readonly sequence: number;
   readonly at: Instant;
-  /** `operator`, `device:<id>`, `token:<id>` or `server`. */
+  /** `operator:<user>`, `device:<id>`, `token:<id>` or `server`. */
   readonly actor: string;
   /** Such as `device/enrolled`. */
   readonly action: string;

@@ -21,6 +21,7 @@ export async function addToken(
   records: FleetRecords,
   now: Instant,
   token: { readonly id: string; readonly secret: string; readonly group: string; readonly life: number },
+  actor = "operator",
 ): Promise<Token> {
   await ensureGroup(records, now, token.group);
   const row: Token = {
@@ -35,7 +36,7 @@ export async function addToken(
   };
   await records.addToken(row);
   await appendAudit(records, now, {
-    actor: "operator",
+    actor,
     action: "token/made",
     subject: token.id,
     facts: { group: token.group, expires: row.expires },

@@ -4,7 +4,8 @@ import { HOUR, SECOND, type Instant } from "../core/instant.ts";
 import type { DeviceStatus } from "./records.ts";
 
 /** `new`: enrolled, never checked in. `late`: missed a check-in. `dead`: missed many. */
-export type Liveness = "new" | "online" | "late" | "dead" | "revoked";
+export const LIVENESS = ["new", "online", "late", "dead", "revoked"] as const;
+export type Liveness = (typeof LIVENESS)[number];
 
 /** A device adds up to a fifth to its interval and may be in the middle of a retry. */
 const LATE_AFTER = 2.5;

@@ -242,14 +242,14 @@ async function stop(server: Server, stopping: AbortController, drain: number, lo
   server.closeIdleConnections = () => {};
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   stopping.abort(new HttpError("http/unavailable", "The server is stopping."));
-  // Requests on their way arrive within a moment; what is idle after it can go.
-  const idle = setTimeout(closeIdle, Math.min(500, drain));
+  // Requests on their way arrive within a moment; what is idle after it can go, and what becomes idle later as well.
+  const idle = setInterval(closeIdle, Math.min(500, drain));
   const end = setTimeout(() => {
     log("warn", "server/drain-ended", {});
     server.closeAllConnections();
   }, drain);
   await closed;
-  clearTimeout(idle);
+  clearInterval(idle);
   clearTimeout(end);
 }
 

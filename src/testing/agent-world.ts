@@ -62,6 +62,7 @@ export class AgentWorld {
   readonly lines: LogLine[] = [];
   settings: Settings = { startSpread: 0 };
   verifyPublisher: World["verifyPublisher"] = null;
+  selfCheck: World["selfCheck"] = null;
   atPoint: World["atPoint"] = async () => {};
   #starts = 0;
 
@@ -86,6 +87,7 @@ export class AgentWorld {
       zip: zipReader,
       platform: { os: "linux", arch: "x64", libc: "glibc", osVersion: "6.1", hardware: null },
       verifyPublisher: this.verifyPublisher,
+      selfCheck: this.selfCheck,
       environment: { PATH: "/bin" },
       log: (line) => this.lines.push(line),
       atPoint: (name) => this.atPoint(name),

@@ -6,3 +6,7 @@ export { testSource, type SourceUnderTest } from "./source-suite.ts";
 export { ScriptedClock } from "./scripted-clock.ts";
 export { MemoryDisk, PowerCut, type MemoryDiskOptions } from "./memory-disk.ts";
 export { crashMatrix, type CrashCase, type CrashMatrixOptions } from "./crash-matrix.ts";
+export { testDisk } from "./disk-suite.ts";
+export { MemoryProcesses } from "./memory-processes.ts";
+export { FleetOfOne } from "./fleet-of-one.ts";
+export { AgentWorld, EagerClock, scriptedRandom } from "./agent-world.ts";

@@ -80,7 +80,11 @@ export async function tinyMsi(majorVersion: 3 | 4 = 3, more: readonly Stream[] =
     PACKAGE,
   );
   const sink = new MemorySink();
-  await writeRewrite(bytesSource(new Uint8Array(0)), writeCompound({ majorVersion, root }), sink);
+  await writeRewrite(
+    bytesSource(new Uint8Array(0)),
+    writeCompound({ majorVersion, root, unowned: [] }),
+    sink,
+  );
   return sink.bytes;
 }
 

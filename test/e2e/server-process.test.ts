@@ -114,9 +114,16 @@ describe("the program", () => {
           ),
         5000,
       );
-      const audit = upkeep("fleet", "audit").json as { holds: boolean; rows: { action: string }[] };
+      const audit = upkeep("fleet", "audit").json as {
+        holds: boolean;
+        rows: { action: string; actor: string }[];
+      };
       assert.equal(audit.holds, true);
-      assert.ok(audit.rows.some((row) => row.action === "device/revoked"));
+      const trace = audit.rows.find((row) => row.action === "device/revoked");
+      assert.match(trace?.actor ?? "", /^operator:./);
+      const ids = (state: string): unknown[] =>
+        (upkeep("device", "list", "--state", state).json["devices"] as { id: string }[]).map((d) => d.id);
+      assert.deepEqual([ids("revoked"), ids("online")], [[device.id], []]);
 
       third.child.kill("SIGTERM");
       assert.equal(await ended(third.child), 0);

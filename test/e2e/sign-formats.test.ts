@@ -61,7 +61,7 @@ function run(command: string, ...args: readonly string[]): Said {
 }
 
 const KEYS = ["--cert", "chain.pem", "--key", "key.pem"];
-const IDENTITY = ["--product", "app", "--product-version", "1.4.0", "--release-number", "17"];
+const IDENTITY = ["--product", "app", "--release-version", "1.4.0", "--release-number", "17"];
 const ROOT = ["--root", "root.pem"];
 
 const codes = (said: Said): string =>
@@ -177,6 +177,21 @@ describe("signing on the command line", () => {
     assert.equal(changed.exit, 6);
     assert.ok(codes(changed).includes("cms/message-digest-mismatch"), changed.text);
     assert.ok(!existsSync(join(folder, "data.bin.sig.tmp")));
+  });
+
+  it("makes a catalog, signs it, and verifies files by it", () => {
+    put("driver.inf", "[Version]\r\n");
+    put("other.inf", "[Other]\r\n");
+    const made = run("catalog", "files.cat", "driver.inf");
+    assert.equal(made.exit, 0, made.text);
+    assert.equal(run("catalog", "files.cat", "driver.inf").exit, 2);
+    assert.equal(run("verify", ...ROOT, "--catalog", "files.cat", "driver.inf").exit, 6);
+    assert.equal(run("sign", ...KEYS, "files.cat").exit, 0);
+    const listed = run("verify", ...ROOT, "--catalog", "files.cat", "driver.inf");
+    assert.equal(listed.exit, 0, listed.text);
+    const other = run("verify", ...ROOT, "--catalog", "files.cat", "other.inf");
+    assert.equal(other.exit, 6);
+    assert.ok(codes(other).includes("cat/not-listed"), other.text);
   });
 
   it("draws what a signature covers", () => {

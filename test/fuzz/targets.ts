@@ -2,6 +2,13 @@
 
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
+import { readCatalog } from "../../src/artifact/cat/catalog.ts";
+import { parseSignedData } from "../../src/artifact/cms.ts";
+import { readDetached } from "../../src/artifact/detached/detached.ts";
+import { readManifest, writeManifest } from "../../src/artifact/elf/manifest.ts";
+import { attachToScript, parseScript } from "../../src/artifact/powershell/script.ts";
+import { encoded } from "../../src/der/reader.ts";
+import { SCRIPTS, tinyCat } from "../../src/testing/tiny-windows-files.ts";
 import { canonicalJson } from "../../src/core/canonical-json.ts";
 import { signEnvelope, verifyEnvelope } from "../../src/core/dsse.ts";
 import { fromUtf8, toUtf8 } from "../../src/core/bytes.ts";
@@ -11,6 +18,7 @@ import { parseRange, parseVersion } from "../../src/core/version.ts";
 import { parseTufKey } from "../../src/keys/public-key.ts";
 import { localSigner } from "../../src/keys/signer.ts";
 import { checkPath } from "../../src/mirror/source.ts";
+import { formatTargets } from "./format-targets.ts";
 import { parseMap } from "../../src/repository/map.ts";
 import { matchesPattern } from "../../src/repository/_glob.ts";
 import type { Body, Signed } from "../../src/repository/metadata.ts";
@@ -30,11 +38,16 @@ import {
 import { canonicalBody, writeMetadata } from "../../src/repository/write-metadata.ts";
 import { RepositorySimulator } from "../../src/testing/repository-simulator.ts";
 
+/** The list inside an unsigned catalog. */
+function catalogIn(catalog: Uint8Array): Uint8Array {
+  return encoded(parseSignedData(catalog).content!);
+}
+
 export type FuzzTarget = {
   readonly name: string;
   readonly seeds: readonly Uint8Array[];
   /** Reads the bytes; may throw `UpkeepError` only. Asserts what must hold if it accepts them. */
-  readonly run: (bytes: Uint8Array) => void;
+  readonly run: (bytes: Uint8Array) => void | Promise<void>;
 };
 
 /** The same keys and files for a whole run. */
@@ -153,6 +166,39 @@ export async function fuzzTargets(): Promise<readonly FuzzTarget[]> {
       assert.equal(parseVersion(version).text, version);
     }),
     text("version range", [">=1.2.0 <2.0.0", "*"], (range) => void parseRange(range)),
+    ...formatTargets(),
     text("instant", ["2026-11-21T04:00:00Z"], (instant) => void parseInstant(instant)),
+    {
+      name: "script",
+      seeds: Object.values(SCRIPTS).flatMap((script) => [
+        script,
+        attachToScript(parseScript(script), new Uint8Array(300).fill(7)),
+      ]),
+      run: (bytes) => {
+        const script = parseScript(bytes);
+        // What is found is what would be written, so nothing can stand in the block that is not the signature.
+        if (script.cms !== null) assert.deepEqual(attachToScript(script, script.cms), bytes);
+      },
+    },
+    {
+      name: "program manifest",
+      seeds: [
+        writeManifest({
+          product: "p",
+          version: "1.0.0",
+          release: 2 ** 40,
+          os: "linux",
+          arch: "x64",
+          channel: "stable",
+          buildId: "00112233",
+          length: 123_456,
+          merkleRoot: "ab".repeat(32),
+        }),
+      ],
+      run: (bytes) =>
+        assert.deepEqual(writeManifest(readManifest(bytes)), bytes, "two spellings of one manifest"),
+    },
+    { name: "catalog", seeds: [catalogIn(tinyCat())], run: (bytes) => void readCatalog(bytes) },
+    { name: "signature beside a file", seeds: [tinyCat()], run: (bytes) => void readDetached(bytes) },
   ];
 }

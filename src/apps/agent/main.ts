@@ -1,28 +1,43 @@
-// The agent as a program of its own: runs one data folder until it is told to stop. Its commands for people live in `upkeep agent`.
+// The agent as a program of its own, built into one executable: checks its own image, then does what `upkeep agent` does.
 
-import { resolve } from "node:path";
-import { UpkeepError } from "../../core/errors.ts";
-import { systemClock } from "../../io/clock.ts";
-import { jsonLog } from "../../io/log.ts";
-import { serveAgent } from "./serve.ts";
+import { homedir } from "node:os";
+import { agentNoun } from "../cli/agent.ts";
+import { runProgram } from "../cli/program.ts";
+import { renderError } from "../cli/render.ts";
+import { checkOwnImage } from "./self-check.ts";
 
-const log = jsonLog(systemClock);
-const folder = process.env["UPKEEP_DATA"];
-const stop = new AbortController();
-for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => stop.abort(new Error(name)));
+/** Set by the build. */
+declare const UPKEEP_VERSION: string;
 
-if (folder === undefined || folder === "") {
-  log("error", "agent/no-folder", { hint: "UPKEEP_DATA names the agent's data folder." });
-  process.exitCode = 2;
-} else {
+async function main(): Promise<number> {
+  const words = process.argv.slice(2);
+  const json = words.includes("--json");
   try {
-    await serveAgent({ folder: resolve(folder), log }, stop.signal);
+    const outcome = await checkOwnImage();
+    if (outcome === "unsigned-build" && words.includes("run"))
+      process.stderr.write(
+        "upkeep-agent: built for no publisher, so it cannot check itself; not for devices you care about\n",
+      );
   } catch (error) {
-    if (!(error instanceof UpkeepError)) throw error;
-    log("error", error.code, {
-      message: error.message,
-      ...(error.hint === undefined ? {} : { hint: error.hint }),
-    });
-    process.exitCode = 1;
+    const rendered = renderError(error, { json, colour: false, verbose: words.includes("--verbose") });
+    process.stderr.write(rendered.text);
+    return rendered.exit;
   }
+  return runProgram(
+    agentNoun.commands,
+    words,
+    {
+      stdout: process.stdout,
+      stderr: process.stderr,
+      stdin: process.stdin,
+      env: process.env,
+      home: homedir(),
+    },
+    typeof UPKEEP_VERSION === "string" ? UPKEEP_VERSION : "source",
+    "upkeep-agent",
+  );
 }
+
+void main().then((code) => {
+  process.exitCode = code;
+});

@@ -52,27 +52,36 @@ async function obey(agent: Agent, request: Json): Promise<Json> {
 }
 
 /** One check without a running agent: the same path under the same lock. Components keep running when it is over. */
-export async function checkOnce(options: WiringOptions): Promise<CheckResult> {
-  return withAgent(options, (agent) => agent.check("operator"));
+export async function checkOnce(options: WiringOptions, signal?: AbortSignal): Promise<CheckResult> {
+  return withAgent(options, signal, (agent) => agent.check("operator"));
 }
 
 export async function rollBackOnce(
   options: WiringOptions,
   product: string,
+  signal?: AbortSignal,
 ): Promise<Awaited<ReturnType<Agent["rollBack"]>>> {
-  return withAgent(options, (agent) => agent.rollBack(product));
+  return withAgent(options, signal, (agent) => agent.rollBack(product));
 }
 
-async function withAgent<T>(options: WiringOptions, action: (agent: Agent) => Promise<T>): Promise<T> {
+async function withAgent<T>(
+  options: WiringOptions,
+  signal: AbortSignal | undefined,
+  action: (agent: Agent) => Promise<T>,
+): Promise<T> {
   const { folder } = options;
   await makeDirectories(systemDisk, folder, 0o750);
   const unlock = await lockAgent(folder, systemClock);
   try {
     const { agent, close } = await wireAgent(options);
+    const interrupt = (): void => agent.interrupt();
+    signal?.addEventListener("abort", interrupt, { once: true });
+    if (signal?.aborted === true) interrupt();
     try {
       await agent.start();
       return await action(agent);
     } finally {
+      signal?.removeEventListener("abort", interrupt);
       await agent.leave();
       close();
     }

@@ -29,6 +29,8 @@ import { addressOf } from "./enroll.ts";
 export type WiringOptions = {
   readonly folder: string;
   readonly log: Log;
+  /** For an agent that is one signed file; a checkout has no image of its own. */
+  readonly selfCheck?: () => Promise<void>;
   /** Tests stop the process at named points. */
   readonly atPoint?: (name: string) => Promise<void>;
   readonly environment?: Readonly<Record<string, string | undefined>>;
@@ -52,6 +54,7 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     zip: zipReader,
     platform: thisPlatform(),
     verifyPublisher: systemPublisherVerifier,
+    selfCheck: options.selfCheck ?? null,
     environment: options.environment ?? process.env,
     log: ({ level, event, ...facts }: LogLine) => log(level, `agent/${event}`, facts as Facts),
     atPoint: options.atPoint ?? (async () => {}),

@@ -6,6 +6,7 @@ export type CliErrorCode =
   | "cli/usage"
   | "cli/no-secret"
   | "cli/interrupted"
+  | "cli/failed"
   | "cli/not-found"
   | "cli/verify-failed";
 export class CliError extends UpkeepError<CliErrorCode> {}

@@ -41,6 +41,7 @@ const RULES: readonly (readonly [pattern: string, exit: ExitName])[] = [
   ["bytes/", "refused"],
   ["canonical-json/", "refused"],
   ["instant/", "refused"],
+  ["agent/image-refused", "refused"],
   ["key/not-found", "failed"],
   ["key/exists", "failed"],
   ["key/", "refused"],

@@ -1,5 +1,6 @@
 // The nouns `fleet`, `device`, `token` and `report`: what an operator asks and changes while the server runs.
 
+import { LIVENESS } from "../../fleet/liveness.ts";
 import { HOLD_REASONS } from "../../message/hold-reasons.ts";
 import { OUTCOMES } from "../../report/outcomes.ts";
 import type { NounSpec } from "./command.ts";
@@ -91,8 +92,12 @@ export const deviceNoun: NounSpec = {
     {
       name: "list",
       about: "list devices, whether they are there, and what they run",
-      options: [{ flags: "--group <group>", about: "of this group only" }, limit],
-      examples: ["upkeep device list", "upkeep device list --group tills --json"],
+      options: [
+        { flags: "--group <group>", about: "of this group only" },
+        { flags: "--state <state>", about: "in this state only", choices: LIVENESS },
+        limit,
+      ],
+      examples: ["upkeep device list", "upkeep device list --state dead --json"],
       run: async (call) => (await run()).deviceList(call),
     },
     {

@@ -9,7 +9,7 @@ const MAX_RELEASE = 2 ** 48 - 1;
 
 export const SIGN_FORMAT_OPTIONS: readonly OptionSpec[] = [
   { flags: "--product <name>", about: "Linux programs: which product the file is" },
-  { flags: "--product-version <version>", about: "Linux programs: its version" },
+  { flags: "--release-version <version>", about: "Linux programs: its version" },
   { flags: "--release-number <n>", about: "Linux programs: a number that grows with every release" },
   { flags: "--channel <name>", about: "Linux programs: the channel it was made for" },
   { flags: "--require-stripped", about: "Linux programs: refuse one that has symbols or debug information" },
@@ -31,16 +31,17 @@ export const VERIFY_FORMAT_OPTIONS: readonly OptionSpec[] = [
     about: "the signer's certificate, where a signature does not bring it along",
     repeat: true,
   },
+  { flags: "--catalog <file>", about: "any file: believe this catalog about it, whatever is in the file" },
   { flags: "--detached", about: "look at FILE.sig only, whatever is in the file" },
   { flags: "--signature <file>", about: "the same with another name for the signature" },
 ];
 
 /** Errors: `cli/usage`. */
 export function signOptions(call: Call): SignOptions {
-  const [product, version] = [call.text("product"), call.text("product-version")];
+  const [product, version] = [call.text("product"), call.text("release-version")];
   const [release, channel] = [call.whole("release-number", 0, MAX_RELEASE), call.text("channel")];
   const given = [product, version, release].filter((value) => value !== undefined).length;
-  if (given > 0 && given < 3) throw usage("--product, --product-version and --release-number go together.");
+  if (given > 0 && given < 3) throw usage("--product, --release-version and --release-number go together.");
   if (given > 0 && call.flag("kernel"))
     throw usage("The kernel's form says nothing about product, version and release.");
   return {

@@ -55,6 +55,8 @@ export async function forEachFile(
   const { context } = call;
   const jobs = call.whole("jobs", 1, 64) ?? 1;
   const outcomes: (Outcome | undefined)[] = files.map(() => undefined);
+  // Ctrl-C: what is begun is finished, nothing new is begun, and no half-written file stays behind.
+  const { signal } = context;
   let next = 0;
   let printed = 0;
   const print = (): void => {
@@ -66,7 +68,7 @@ export async function forEachFile(
     }
   };
   const worker = async (): Promise<void> => {
-    while (next < files.length) {
+    while (next < files.length && !signal.aborted) {
       const i = next++;
       const file = files[i]!;
       outcomes[i] = await work(file).catch((error: unknown) => failed(call, file, error));
@@ -74,20 +76,22 @@ export async function forEachFile(
     }
   };
   await Promise.all(Array.from({ length: Math.min(jobs, files.length) }, worker));
+  if (signal.aborted) throw signal.reason;
   const exits = outcomes.map((outcome) => outcome?.exit ?? EXIT.ok);
   const bad = exits.filter((exit) => exit !== EXIT.ok);
-  const same = bad.every((exit) => exit === bad[0]);
-  const exit =
-    bad.length === 0
-      ? EXIT.ok
-      : same && (files.length === 1 || bad[0] === EXIT["verify-failed"])
-        ? bad[0]!
-        : EXIT.failed;
+  const exit = exitOfAll(bad, files.length);
   if (files.length > 1)
     context.note(
       `${files.length - bad.length} of ${files.length} files done${bad.length === 0 ? "" : `, ${bad.length} failed`}`,
     );
   return { streamed: true, exit };
+}
+
+/** One file speaks for itself; among several, "does not verify" outweighs "some failed". */
+function exitOfAll(bad: readonly number[], files: number): number {
+  if (bad.length === 0) return EXIT.ok;
+  if (bad.includes(EXIT["verify-failed"])) return EXIT["verify-failed"];
+  return files === 1 ? bad[0]! : EXIT.failed;
 }
 
 function failed(call: Call, file: string, error: unknown): Outcome {

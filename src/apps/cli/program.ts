@@ -14,6 +14,7 @@ export async function runProgram(
   words: readonly string[],
   world: World,
   version: string,
+  name = "upkeep",
 ): Promise<number> {
   let exit: number = EXIT.ok;
   let globals: Globals = {};
@@ -26,7 +27,7 @@ export async function runProgram(
   };
   // With --json, commander's own words about a wrong command line become one object as well.
   const quietly = words.includes("--json") ? { ...world, stderr: { write: () => {} } } : world;
-  const program = buildProgram(table, quietly, version, act);
+  const program = buildProgram(table, quietly, version, act, name);
   try {
     await program.parseAsync([...fromSigntool(words)], { from: "user" });
   } catch (error) {
@@ -56,8 +57,14 @@ function sentence(message: string): string {
 
 type Act = (spec: CommandSpec, command: Command, positional: readonly unknown[]) => Promise<void>;
 
-export function buildProgram(table: readonly TableEntry[], world: World, version: string, act: Act): Command {
-  const program = new Command("upkeep")
+export function buildProgram(
+  table: readonly TableEntry[],
+  world: World,
+  version: string,
+  act: Act,
+  name = "upkeep",
+): Command {
+  const program = new Command(name)
     .description("Carries software from a signing key to a running process and proves every step.")
     .version(version, "--version", "print the version")
     .option("--data <folder>", "the data folder (else UPKEEP_DATA, else ~/.local/share/upkeep)")

@@ -48,7 +48,8 @@ export async function agentUpdate(call: Call): Promise<Result> {
   const { context } = call;
   const result = (await ask(call, { do: "check" }, async () => {
     const { checkOnce } = await import("../agent/serve.ts");
-    return checkOnce({ folder: context.data, log: quietLogOf(call), environment: context.world.env });
+    const options = { folder: context.data, log: quietLogOf(call), environment: context.world.env };
+    return checkOnce(options, context.signal);
   })) as unknown as CheckResult;
   return {
     text: checkText(result),
@@ -62,10 +63,8 @@ export async function agentRollback(call: Call): Promise<Result> {
   const product = call.argument(0);
   const result = (await ask(call, { do: "roll-back", product }, async () => {
     const { rollBackOnce } = await import("../agent/serve.ts");
-    return rollBackOnce(
-      { folder: context.data, log: quietLogOf(call), environment: context.world.env },
-      product,
-    );
+    const options = { folder: context.data, log: quietLogOf(call), environment: context.world.env };
+    return rollBackOnce(options, product, context.signal);
   })) as unknown as ComponentResult;
   return {
     text: `${product}: ${result.from ?? "nothing"} → ${result.running ?? "nothing"}. ${result.reason}`,

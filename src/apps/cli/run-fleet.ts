@@ -1,5 +1,6 @@
 // What the verbs of `fleet`, `device`, `token` and `report` do, on the store that a running server watches.
 
+import { userInfo } from "node:os";
 import { formatInstant, HOUR, parseInstant } from "../../core/instant.ts";
 import { UpkeepError } from "../../core/errors.ts";
 import type { Json } from "../../core/json.ts";
@@ -10,8 +11,8 @@ import { findRelease, readCatalogue } from "../../fleet/catalogue.ts";
 import { addToken, DEFAULT_INTERVAL, revoke, unknownDevice } from "../../fleet/enrol.ts";
 import { FleetError } from "../../fleet/errors.ts";
 import { reportLine } from "../../fleet/intake.ts";
-import { liveness } from "../../fleet/liveness.ts";
-import type { Desired, Device, WakeScope } from "../../fleet/records.ts";
+import { liveness, type Liveness } from "../../fleet/liveness.ts";
+import type { Desired, Device, DeviceComponent, WakeScope } from "../../fleet/records.ts";
 import type { FleetReads, FleetRecords, FleetStore } from "../../fleet/store.ts";
 import { spkiDigest } from "../../identity/authority.ts";
 import { formatToken, newToken } from "../../identity/token.ts";
@@ -74,15 +75,20 @@ export async function fleetAssign(call: Call): Promise<Result> {
     );
   }
   const desired = await withFleet(call, (records, now) =>
-    assign(records, now, {
-      group,
-      product,
-      channel,
-      ...(version === undefined ? {} : { version }),
-      ...(reason === undefined
-        ? {}
-        : { hold: { reason, ...(until === undefined ? {} : { until: parseInstant(until) }) } }),
-    }),
+    assign(
+      records,
+      now,
+      {
+        group,
+        product,
+        channel,
+        ...(version === undefined ? {} : { version }),
+        ...(reason === undefined
+          ? {}
+          : { hold: { reason, ...(until === undefined ? {} : { until: parseInstant(until) }) } }),
+      },
+      actor(),
+    ),
   );
   if (listed === null) {
     call.context.note(
@@ -118,7 +124,9 @@ async function offered(
 
 export async function fleetUnassign(call: Call): Promise<Result> {
   const [group, product] = [nameAt(call, 0), nameAt(call, 1)];
-  const dropped = await withFleet(call, (records, now) => unassign(records, now, { group, product }));
+  const dropped = await withFleet(call, (records, now) =>
+    unassign(records, now, { group, product }, actor()),
+  );
   const text = dropped
     ? `${group} is told nothing about ${product} any more.`
     : `${group} was told nothing about ${product}.`;
@@ -154,7 +162,7 @@ export async function fleetList(call: Call): Promise<Result> {
 export async function fleetInterval(call: Call): Promise<Result> {
   const group = nameAt(call, 0);
   const interval = Number(call.argument(1));
-  await withFleet(call, (records, now) => configureGroup(records, now, { group, interval }));
+  await withFleet(call, (records, now) => configureGroup(records, now, { group, interval }, actor()));
   return { text: `${group} checks in every ${interval} s.`, json: { group, interval } };
 }
 
@@ -168,7 +176,7 @@ export async function fleetWake(call: Call): Promise<Result> {
     if (group !== undefined && (await records.group(group)) === null) {
       throw new FleetError("fleet/unknown-group", `There is no group ${group.slice(0, 64)}.`, { group });
     }
-    return wakeNow(records, now, scope);
+    return wakeNow(records, now, scope, actor());
   });
   return { text: `wake-up ${seq} for ${scope}`, json: { scope, seq } };
 }
@@ -222,30 +230,47 @@ export async function fleetAudit(call: Call): Promise<Result> {
 
 export async function deviceList(call: Call): Promise<Result> {
   const group = call.text("group");
+  const wanted = call.text("state");
   const limit = limitOf(call);
-  const { devices, intervals, components, now } = await readFleet(call, async (records, now) => {
-    const devices = await records.devices({ limit, ...(group === undefined ? {} : { group }) });
+  const devices = await readFleet(call, async (records, now) => {
     const intervals = new Map((await records.groups()).map((g) => [g.name, g.interval]));
-    const components = await Promise.all(devices.map((d) => records.components(d.id)));
-    return { devices, intervals, components, now };
+    const found: { device: Device; interval: number; state: Liveness; runs: readonly DeviceComponent[] }[] =
+      [];
+    for (let after: string | undefined; ;) {
+      const page = await records.devices({
+        limit: 1000,
+        ...(group === undefined ? {} : { group }),
+        ...(after === undefined ? {} : { after }),
+      });
+      for (const device of page) {
+        const interval = intervals.get(device.group) ?? DEFAULT_INTERVAL;
+        const state = liveness(device, interval, now);
+        if (wanted !== undefined && state !== wanted) continue;
+        found.push({ device, interval, state, runs: await records.components(device.id) });
+        if (found.length === limit) return { found, now };
+      }
+      if (page.length < 1000) return { found, now };
+      after = page.at(-1)!.id;
+    }
   });
-  const rows = devices.map((d, i) => [
+  const { found, now } = devices;
+  const rows = found.map(({ device: d, state, runs }) => [
     d.id,
     d.name,
     d.group,
-    liveness(d, intervals.get(d.group) ?? DEFAULT_INTERVAL, now),
+    state,
     d.lastSeen === null ? "never" : formatInstant(d.lastSeen),
-    components[i]!.map((c) => `${c.product} ${c.running ?? "-"}`).join(", "),
+    runs.map((c) => `${c.product} ${c.running ?? "-"}`).join(", "),
   ]);
   return {
     text:
       rows.length === 0
-        ? "There are no devices."
+        ? "There are no such devices."
         : columns([["DEVICE", "NAME", "GROUP", "STATE", "LAST SEEN", "RUNS"], ...rows]),
     json: {
-      devices: devices.map((d, i) => ({
-        ...deviceJson(d, intervals.get(d.group) ?? DEFAULT_INTERVAL, now),
-        running: Object.fromEntries(components[i]!.map((c) => [c.product, c.running])),
+      devices: found.map(({ device, interval, runs }) => ({
+        ...deviceJson(device, interval, now),
+        running: Object.fromEntries(runs.map((c) => [c.product, c.running])),
       })),
     },
   };
@@ -285,12 +310,12 @@ export async function deviceShow(call: Call): Promise<Result> {
 
 export async function deviceMove(call: Call): Promise<Result> {
   const [device, group] = [call.argument(0), nameAt(call, 1)];
-  await withFleet(call, (records, now) => moveDevice(records, now, { device, group }));
+  await withFleet(call, (records, now) => moveDevice(records, now, { device, group }, actor()));
   return { text: `${device} is in ${group}.`, json: { device, group } };
 }
 
 export async function deviceRevoke(call: Call): Promise<Result> {
-  const device = await withFleet(call, (records, now) => revoke(records, now, call.argument(0), "operator"));
+  const device = await withFleet(call, (records, now) => revoke(records, now, call.argument(0), actor()));
   return {
     text: `${device.id} (${device.name}) is revoked.`,
     json: { device: device.id, status: device.status },
@@ -316,7 +341,9 @@ export async function tokenNew(call: Call): Promise<Result> {
     caSpkiSha256: spkiDigest(authorities.server.certificate.spki),
     rootSha256,
   });
-  const row = await withFleet(call, (records, now) => addToken(records, now, { ...token, group, life }));
+  const row = await withFleet(call, (records, now) =>
+    addToken(records, now, { ...token, group, life }, actor()),
+  );
   const text = formatToken(token);
   context.note(
     `For one device of the group ${group}, until ${formatInstant(row.expires)}. It is shown this once.`,
@@ -431,4 +458,13 @@ function checkName(text: string): string {
   throw usage(
     `"${text.slice(0, 80)}" cannot be a name; use lower-case letters, digits, dots and dashes, at most 64.`,
   );
+}
+
+/** Who types: the user of the system, as far as it tells. */
+function actor(): string {
+  try {
+    return `operator:${userInfo().username}`;
+  } catch {
+    return `operator:${process.getuid?.() ?? "unknown"}`;
+  }
 }

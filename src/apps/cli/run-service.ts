@@ -216,8 +216,6 @@ function planOf(call: Call, offered: OfferedCertificate): Plan {
     const value = call.text(name);
     if (value !== undefined) options[name] = value;
   }
-  const version = call.text("product-version");
-  if (version !== undefined) options["release-version"] = version;
   return {
     cert: offered.name,
     as: call.text("as") ?? (call.flag("detached") ? "detached" : "auto"),

@@ -19,6 +19,7 @@ import { CliError, usage } from "./errors.ts";
 import { EXIT } from "./exit-codes.ts";
 import { expectation } from "./format-options.ts";
 import { expandFiles, forEachFile, type Outcome } from "./many-files.ts";
+import { verifyInCatalog } from "./run-catalog.ts";
 import { besideOf, verifyBeside } from "./run-detached.ts";
 import { layoutPicture, reportJson, reportText } from "./signature-text.ts";
 
@@ -30,6 +31,7 @@ export async function verify(call: Call): Promise<Result> {
   if (
     words.length === 1 &&
     first !== undefined &&
+    call.text("catalog") === undefined &&
     (call.text("repository") !== undefined ||
       isFolder(first) ||
       ((await isUnsignable(first)) && (await besideOf(call, first, async () => true)) === null))
@@ -37,7 +39,9 @@ export async function verify(call: Call): Promise<Result> {
     return (await import("./run-verify.ts")).verifyListed(call, first);
   }
   const policy = await policyOf(call);
-  return forEachFile(call, expandFiles(words), (file) => verifyFile(call, file, policy));
+  return forEachFile(call, expandFiles(words), (file) =>
+    verifyFile(call, file, policy).catch((error: unknown) => unverifiable(call, file, error)),
+  );
 }
 
 function isFolder(path: string): boolean {
@@ -57,11 +61,17 @@ async function isUnsignable(path: string): Promise<boolean> {
 
 async function verifyFile(call: Call, file: string, policy: VerifyPolicy): Promise<Outcome> {
   const { context } = call;
-  const beside = await besideOf(call, file, () => isUnsignable(file));
-  if (beside !== null) {
-    const report = demand(call, await verifyBeside(call, file, beside, policy));
+  const catalog = call.text("catalog");
+  const beside = catalog === undefined ? await besideOf(call, file, () => isUnsignable(file)) : null;
+  if (catalog !== undefined || beside !== null) {
+    const found =
+      catalog === undefined
+        ? verifyBeside(call, file, beside!, policy)
+        : verifyInCatalog(file, catalog, policy);
+    const report = demand(call, await found);
+    const title = catalog === undefined ? "signature beside the file" : `by the catalog ${catalog}`;
     return {
-      text: reportText(file, "signature beside the file", report, context.style),
+      text: reportText(file, title, report, context.style),
       json: reportJson(file, report),
       exit: report.valid ? EXIT.ok : EXIT["verify-failed"],
     };
@@ -78,6 +88,28 @@ async function verifyFile(call: Call, file: string, policy: VerifyPolicy): Promi
     };
   });
 }
+
+/** A file whose structure is broken does not verify; that it could not be opened, or is of an unknown kind, is another matter. */
+function unverifiable(call: Call, file: string, error: unknown): Outcome {
+  const broken = error instanceof ArtifactError && BROKEN.has(error.code);
+  if (!broken) throw error;
+  return {
+    text: `${call.context.style.bad("✗")} ${file}: ${error.message} (${error.code})`,
+    json: { file, ok: false, valid: false, error: error.toJSON() },
+    exit: EXIT["verify-failed"],
+  };
+}
+
+const BROKEN: ReadonlySet<string> = new Set([
+  "artifact/malformed",
+  "artifact/bad-signature",
+  "artifact/not-signed",
+  "artifact/too-large",
+  "artifact/truncated",
+  "artifact/trailing-bytes",
+  "artifact/doubled-signature",
+  "artifact/points-beyond",
+]);
 
 /** What the caller wants of the signer beyond validity. */
 function demand(call: Call, report: FileReport): FileReport {

@@ -10,7 +10,7 @@ import { digestContent } from "../../artifact/content-digest.ts";
 import { readContainer, writeContainer } from "../../artifact/elf/container.ts";
 import { looksLikeElf, readBuildId, readElfHeader } from "../../artifact/elf/header.ts";
 import { PIECE_SIZE } from "../../artifact/elf/manifest.ts";
-import { peFormat } from "../../artifact/pe/format.ts";
+import { signPe } from "../../artifact/pe/sign.ts";
 import { readLayout } from "../../artifact/pe/layout.ts";
 import { pageHashTable } from "../../artifact/pe/page-hashes.ts";
 import { scanImage } from "../../artifact/pe/scan.ts";
@@ -140,7 +140,7 @@ async function signPeFile(
   let signed: SignedFile | null = null;
   const pages = plan.pageHashes ? await pageHashTable(source, await readLayout(source), "sha256") : null;
   await replacing(path, async (temp, sink) => {
-    const { digest } = await peFormat.sign({
+    const { digest } = await signPe({
       source,
       sink,
       mode: plan.mode,

@@ -70,7 +70,7 @@ export const signCommand: CommandSpec = {
     "upkeep sign --cert chain.pem --key key.pem --skip-signed --json 'build/**/*.dll' @more.txt",
     'upkeep sign /fd SHA256 /f publisher.pfx /d "My app" app.exe',
     "upkeep sign --service service.json --identity build-1.pem --cert release --timestamp setup.exe",
-    "upkeep sign --cert chain.pem --key key.pem --product app --product-version 1.4.0 --release-number 17 ./app",
+    "upkeep sign --cert chain.pem --key key.pem --product app --release-version 1.4.0 --release-number 17 ./app",
   ],
   run: async (call) =>
     call.text("service") === undefined

@@ -1,6 +1,7 @@
 // The command table: every noun and verb of the program, one row each.
 
-import { agentNoun } from "./agent.ts";
+import { agentWithBuildNoun } from "./agent-build.ts";
+import { catalogCommand } from "./catalog.ts";
 import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
 import { demoCommand } from "./demo.ts";
@@ -39,7 +40,7 @@ export const TABLE: readonly TableEntry[] = [
   repoNoun,
   releaseNoun,
   serverCommand,
-  agentNoun,
+  agentWithBuildNoun,
   fleetNoun,
   deviceNoun,
   tokenNoun,
@@ -48,6 +49,7 @@ export const TABLE: readonly TableEntry[] = [
   timestampCommand,
   removeCommand,
   verifyCommand,
+  catalogCommand,
   serviceNoun,
   signerNoun,
   gatewayNoun,

@@ -15,7 +15,7 @@ import { readRange, type ByteSink, type ByteSource } from "../source.ts";
 import { CTL_OID, readCatalog, type Catalog } from "./catalog.ts";
 
 /** The catalogs of whole systems have some MB. */
-const MAX_CATALOG = 32 * 1024 * 1024;
+export const MAX_CATALOG: number = 32 * 1024 * 1024;
 const NESTED_LIMIT = 16;
 
 export const catFormat: Format = {

@@ -12,6 +12,7 @@ import { DAY } from "../../core/instant.ts";
 import * as oids from "../../der/oids.ts";
 import { RunningMerkle } from "../../core/digest.ts";
 import { encoded } from "../../der/reader.ts";
+import { formatName } from "../../der/names.ts";
 import { certificatePem } from "../../der/x509.ts";
 import { issue, publisherPki, type Holder, type Pki, type TestKey } from "../../testing/publisher-pki.ts";
 import { answerTimestamp } from "../../testing/timestamp-authority.ts";
@@ -21,6 +22,7 @@ import { parseSignedData } from "../cms.ts";
 import { digestContent } from "../content-digest.ts";
 import { hashOf, signContent, type ContentSigner, type Stamp } from "../content-sign.ts";
 import { ArtifactError } from "../errors.ts";
+import { verifyPublisher } from "../publisher.ts";
 import { makeSignature } from "../make-signature.ts";
 import { writeRewrite } from "../rewrite.ts";
 import { bytesSource, MemorySink } from "../source.ts";
@@ -28,7 +30,7 @@ import { parseTimestampReply, timestampRequest } from "../timestamp-request.ts";
 import { elfFormat } from "./format.ts";
 import { readContainer, TRAILER_MAGIC, writeContainer } from "./container.ts";
 import { readBuildId, readElfHeader, strippableSections } from "./header.ts";
-import { MANIFEST_OID, readManifest, writeManifest, type Manifest } from "./manifest.ts";
+import { MANIFEST_OID, readManifest, writeManifest, type ElfExpectation, type Manifest } from "./manifest.ts";
 import { removeFromElf, signElf, type ElfSigning } from "./sign.ts";
 import { requireElf, verifyElf, type ElfPolicy } from "./verify.ts";
 
@@ -281,6 +283,19 @@ describe("believing an ELF file", () => {
     await requireElf(bytesSource(signed), { ...policy, minimumRelease: 7, product: "example" });
     await refused(signed, "artifact/older-release", { minimumRelease: 8 });
     await refused(signed, "artifact/wrong-product", { product: "other" });
+    await refused(signed, "artifact/wrong-product", { version: "1.2.4" });
+  });
+
+  it("holds the second wall: the publisher of a release is in the program itself", async () => {
+    const signed = bytesSource(await sign(tinyElf()));
+    const { subject } = (await verifyElf(signed, policy)).signers[0]!.certificate!;
+    const check = (pin: string, expect: ElfExpectation): Promise<unknown> =>
+      verifyPublisher(signed, "example", { subject: pin }, NOW, [pki.root.certificate], undefined, expect);
+    await check(formatName(subject), { product: "example", version: "1.2.3" });
+    await assert.rejects(check("CN=Mallory", {}), { code: "artifact/wrong-publisher" });
+    await assert.rejects(check(formatName(subject), { version: "1.2.4" }), {
+      code: "artifact/bad-signature",
+    });
   });
 
   it("refuses a manifest about other bytes", async () => {

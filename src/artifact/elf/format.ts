@@ -40,7 +40,7 @@ async function sign(job: SignJob): Promise<SignOutcome> {
       "A signature on a Linux program says which product, version and release it is; these were not given.",
       {},
       {
-        hint: "Give --product, --product-version and --release-number, or --kernel for the form without a manifest.",
+        hint: "Give --product, --release-version and --release-number, or --kernel for the form without a manifest.",
       },
     );
   }

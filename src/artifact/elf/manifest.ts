@@ -45,6 +45,7 @@ export type ElfIdentity = {
 /** What a file has to be to be believed. */
 export type ElfExpectation = {
   readonly product?: string;
+  readonly version?: string;
   /** The lowest release number allowed. */
   readonly minimumRelease?: number;
   /** The platform it is to run on, by Node's names. */

@@ -208,11 +208,12 @@ function checkPlatform(header: ElfHeader, policy: ElfPolicy, findings: Findings)
 }
 
 function checkProduct(manifest: Manifest, policy: ElfPolicy, findings: Findings): void {
-  if (policy.product !== undefined && manifest.product !== policy.product) {
+  const wanted = { product: policy.product ?? manifest.product, version: policy.version ?? manifest.version };
+  if (manifest.product !== wanted.product || manifest.version !== wanted.version) {
     findings.error(
       "artifact/wrong-product",
-      `The file is ${manifest.product}, not ${policy.product}: either you are under attack, or somebody mixed up two files.`,
-      { expected: policy.product, found: manifest.product },
+      `The file is ${manifest.product} ${manifest.version}, not ${wanted.product} ${wanted.version}: either you are under attack, or somebody mixed up two files.`,
+      { expected: `${wanted.product} ${wanted.version}`, found: `${manifest.product} ${manifest.version}` },
     );
   }
 }

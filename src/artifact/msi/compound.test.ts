@@ -12,7 +12,11 @@ import { readInstaller, readStream } from "./installer.ts";
 
 async function write(root: Storage, majorVersion: 3 | 4 = 3): Promise<Uint8Array> {
   const sink = new MemorySink();
-  await writeRewrite(bytesSource(new Uint8Array(0)), writeCompound({ majorVersion, root }), sink);
+  await writeRewrite(
+    bytesSource(new Uint8Array(0)),
+    writeCompound({ majorVersion, root, unowned: [] }),
+    sink,
+  );
   return sink.bytes;
 }
 

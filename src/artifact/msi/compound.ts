@@ -1,7 +1,7 @@
 // A strict reader of OLE compound files, the file system inside an MSI: storages and streams as ranges of the file.
 
 import { ArtifactError } from "../errors.ts";
-import { joined, type Piece } from "../rewrite.ts";
+import { joined, type Piece, type Range } from "../rewrite.ts";
 import { readRange, type ByteSource } from "../source.ts";
 
 /** [MS-CFB] 2.2: header signature. */
@@ -22,7 +22,12 @@ export type Stream = Entry & {
 };
 export type Storage = Entry & { readonly kind: "storage"; readonly children: readonly (Stream | Storage)[] };
 
-export type CompoundFile = { readonly majorVersion: 3 | 4; readonly root: Storage };
+export type CompoundFile = {
+  readonly majorVersion: 3 | 4;
+  readonly root: Storage;
+  /** Stretches of the file that belong to nothing in it; no digest covers them. Empty for one that is to be written. */
+  readonly unowned: readonly Range[];
+};
 
 /** [MS-CFB] 2.1: sector numbers above are marks. */
 const MAX_SECTOR = 0xffff_fffa;
@@ -112,7 +117,7 @@ export async function readCompound(source: ByteSource): Promise<CompoundFile> {
     times,
     children: readChildren(rootEntry.child, 0),
   };
-  return { majorVersion: header.majorVersion, root };
+  return { majorVersion: header.majorVersion, root, unowned: sectors.unowned() };
 }
 
 type Header = {
@@ -142,6 +147,9 @@ async function readHeader(source: ByteSource): Promise<Header> {
     throw malformed("its byte order or sector sizes are not those of its version");
   }
   if (view.getUint32(56, true) !== MINI_CUTOFF) throw malformed("its limit for small streams is not 4096");
+  // [MS-CFB] 2.2: in version 4 the header fills a sector, with zeros.
+  const rest = await readRange(source, 512, Math.max(0, Math.min(1 << shift, source.size) - 512), "header");
+  if (rest.some((byte) => byte !== 0)) throw malformed("something stands behind its header");
   return {
     majorVersion,
     sectorSize: 1 << shift,
@@ -175,6 +183,19 @@ class Sectors {
     if (this.#owned[sector] === 1)
       throw malformed(`sector ${sector} belongs to ${what} and to something else`);
     this.#owned[sector] = 1;
+  }
+
+  /** What nobody owns, neighbours joined. */
+  unowned(): readonly Range[] {
+    const out: Range[] = [];
+    for (let sector = 0; sector < this.count; sector++) {
+      if (this.#owned[sector] === 1) continue;
+      const from = sector;
+      while (sector + 1 < this.count && this.#owned[sector + 1] === 0) sector++;
+      const offset = this.offset(from);
+      out.push({ offset, size: this.offset(sector) + this.present(sector) - offset });
+    }
+    return out;
   }
 
   offset(sector: number): number {

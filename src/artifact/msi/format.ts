@@ -2,13 +2,14 @@
 
 import { equalBytes } from "../../core/bytes.ts";
 import { HASH_LENGTH, type HashName } from "../../der/algorithms.ts";
-import { ArtifactError } from "../errors.ts";
+import { ArtifactError, type Findings } from "../errors.ts";
 import type { Format } from "../format.ts";
 import { indirectFormat, sipInfo, SPC_SIP_INFO, type SignableFile } from "../indirect-format.ts";
 import type { ByteSource } from "../source.ts";
 import { COMPOUND_MAGIC } from "./compound.ts";
 import {
   attachToInstaller,
+  hiddenBytes,
   installerDigest,
   metadataDigest,
   readInstaller,
@@ -45,7 +46,8 @@ async function read(source: ByteSource): Promise<SignableFile> {
       };
     },
     remove: () => removeFromInstaller(installer),
-    inspect: (hash, findings) => {
+    inspect: async (hash, findings) => {
+      await inspectUnowned(source, installer, findings);
       if (stated === null) {
         findings.note(
           "msi/metadata-open",
@@ -63,6 +65,31 @@ async function read(source: ByteSource): Promise<SignableFile> {
     },
     regions: [{ from: 0, to: source.size, what: "streams, in the order of their names", covered: true }],
   };
+}
+
+/**
+ * CVE-2020-1464: whatever is appended to a signed package stays behind a valid signature, and another program may take the file
+ * for what was appended, a JAR for instance. Inside, freed space may hold remains of earlier contents, which is only worth saying.
+ */
+async function inspectUnowned(source: ByteSource, installer: Installer, findings: Findings): Promise<void> {
+  for (const range of installer.file.unowned) {
+    const hidden = await hiddenBytes(source, range);
+    if (hidden === 0) continue;
+    const facts = { offset: range.offset, bytes: hidden };
+    if (range.offset + range.size === source.size) {
+      findings.error(
+        "msi/trailing-bytes",
+        `${hidden} bytes follow the package: something was appended to it.`,
+        facts,
+      );
+    } else {
+      findings.warning(
+        "msi/unowned-bytes",
+        `${hidden} bytes inside the package belong to nothing in it and are covered by no digest.`,
+        facts,
+      );
+    }
+  }
 }
 
 /** What the stream will hold. A second signature shares it with the first, so it has to be right, and by the same digest. */

@@ -4,7 +4,7 @@ import type { Hash } from "node:crypto";
 import { compareBytes, concat, toHex } from "../../core/bytes.ts";
 import type { HashName } from "../../der/algorithms.ts";
 import { ArtifactError } from "../errors.ts";
-import type { Rewrite } from "../rewrite.ts";
+import type { Range, Rewrite } from "../rewrite.ts";
 import { hasher, pieces, readRange, type ByteSource } from "../source.ts";
 import { readCompound, type CompoundFile, type Storage, type Stream } from "./compound.ts";
 import { writeCompound } from "./compound-write.ts";
@@ -70,6 +70,15 @@ export async function readStream(source: ByteSource, stream: Stream): Promise<Ui
     );
   }
   return concat(parts);
+}
+
+/** Bytes of a stretch that are not zero: what may be hidden there. */
+export async function hiddenBytes(source: ByteSource, range: Range): Promise<number> {
+  let count = 0;
+  for await (const part of pieces(source, range.offset, range.offset + range.size)) {
+    for (const byte of part) if (byte !== 0) count++;
+  }
+  return count;
 }
 
 async function* streamParts(source: ByteSource, stream: Stream): AsyncGenerator<Uint8Array> {
@@ -166,7 +175,7 @@ export function removeFromInstaller(installer: Installer): Rewrite {
 function withRoot(installer: Installer, more: readonly Stream[]): Rewrite {
   const { root, majorVersion } = installer.file;
   const children = [...root.children.filter((child) => !isSignature(child)), ...more];
-  return writeCompound({ majorVersion, root: { ...root, children } });
+  return writeCompound({ majorVersion, root: { ...root, children }, unowned: [] });
 }
 
 const ZERO = new Uint8Array(2);

@@ -1,8 +1,9 @@
 // Tests of signing PE files: attach, replace, append, remove, stamp.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { before, describe, it } from "node:test";
-import { equalBytes } from "../../core/bytes.ts";
+import { equalBytes, toHex } from "../../core/bytes.ts";
 import { DAY, HOUR } from "../../core/instant.ts";
 import { publisherPki, type Pki } from "../../testing/publisher-pki.ts";
 import { tinyPe } from "../../testing/tiny-pe.ts";
@@ -10,7 +11,8 @@ import { ArtifactError } from "../errors.ts";
 import { bytesSource, MemorySink } from "../source.ts";
 import { peFormat } from "./format.ts";
 import { readLayout } from "./layout.ts";
-import { checksumOf } from "./scan.ts";
+import { peIndirectData } from "./indirect.ts";
+import { checksumOf, scanImage } from "./scan.ts";
 import { removePe, stampPe } from "./sign.ts";
 import { now, sign, token, verify, codes, viewOf, grown } from "../../testing/pe-signing.ts";
 
@@ -142,5 +144,16 @@ describe("signing a PE file", () => {
       at = region.to;
     }
     assert.equal(at, signed.length);
+  });
+});
+
+describe("the page about Authenticode", () => {
+  it("shows the digest and the indirect data of its example", async () => {
+    const source = bytesSource(tinyPe({ overlay: 5 }));
+    const { digests } = await scanImage(source, await readLayout(source), ["sha256"]);
+    const digest = digests.get("sha256")!;
+    const page = readFileSync(new URL("../../../spec/authenticode.md", import.meta.url), "utf8");
+    assert.ok(page.includes(`digest   ${toHex(digest)}\n`));
+    assert.ok(page.includes(`\n${toHex(peIndirectData("sha256", digest, null))}\n`));
   });
 });

@@ -1,0 +1,159 @@
+// Carries out an assignment over all components of a device, each judged by itself.
+
+import type { Instant } from "../core/instant.ts";
+import { UpkeepError } from "../core/errors.ts";
+import { outcomeOf } from "./attempt-table.ts";
+import {
+  inOrder,
+  isRelease,
+  loadAssigned,
+  loadChannel,
+  loadRelease,
+  type AssignedRelease,
+  type Instructions,
+} from "./check.ts";
+import type { Component } from "./component.ts";
+import { AgentError, sentenceOf } from "./errors.ts";
+import type { LogLine } from "./ports.ts";
+import { updateComponent, type ComponentResult, type Offer, type Update } from "./update-component.ts";
+
+/** What applying needs of the agent. */
+export interface Device {
+  components(): readonly Component[];
+  find(product: string): Component | undefined;
+  /** Makes the component if it is not there yet. */
+  open(product: string): Promise<Component>;
+  update(component: Component): Update;
+  /** Raised once per key until cleared. */
+  alarm(key: string, code: string, reason: string, product: string | null): Promise<void>;
+  clear(prefix: string): Promise<void>;
+  log(line: LogLine): void;
+}
+
+/** Steps from a very old version on the way to the assigned one, at most. */
+const MAX_STEPS = 256;
+
+/** Everything that the assignment says, in an order in which dependencies come first. One component's trouble does not keep the others from their updates. */
+export async function applyAssignment(
+  device: Device,
+  instructions: Instructions,
+): Promise<ComponentResult[]> {
+  const results: ComponentResult[] = [];
+  const offers: { assigned: AssignedRelease; candidate: Offer["candidate"] }[] = [];
+  for (const assigned of instructions.assignment.components) {
+    const { product } = assigned;
+    if (!isRelease(assigned)) {
+      const until = assigned.hold.until === undefined ? null : Date.parse(assigned.hold.until);
+      results.push(await held(device, product, assigned.hold.reason, until));
+      continue;
+    }
+    const candidate = await orRefused(device, product, assigned.release.version, results, () =>
+      loadAssigned(instructions, assigned),
+    );
+    if (candidate !== null) offers.push({ assigned, candidate });
+  }
+  for (const { assigned, candidate } of inOrder(offers)) {
+    const { product } = assigned;
+    const result = await orRefused(device, product, candidate.manifest.version, results, () =>
+      apply(device, instructions, assigned, candidate),
+    );
+    if (result === null) continue;
+    results.push(result);
+    if (
+      result.result === "refused" &&
+      result.code !== null &&
+      device.find(product)?.attempt?.end?.code !== result.code
+    )
+      await device.alarm(
+        `refused ${product} ${result.code} ${result.to ?? ""}`,
+        result.code,
+        result.reason,
+        product,
+      );
+    if (result.result === "current" || result.result === "updated") await device.clear(`refused ${product} `);
+  }
+  return results;
+}
+
+/** Runs the action; an error of ours becomes a refusal of this component, with an alarm. Stopping and interruptions go through. */
+async function orRefused<T>(
+  device: Device,
+  product: string,
+  version: string,
+  results: ComponentResult[],
+  action: () => Promise<T>,
+): Promise<T | null> {
+  try {
+    return await action();
+  } catch (error) {
+    if (!(error instanceof UpkeepError) || error.code === "agent/stopping") throw error;
+    const [code, reason] = [error.code, sentenceOf(error)];
+    const component = device.find(product);
+    const running = component === undefined ? null : await component.running();
+    // What could not be had is waited for; what cannot be believed is refused.
+    const transient = code === "agent/interrupted" || outcomeOf(code) === "transient";
+    const result = transient ? "waiting" : "refused";
+    results.push({ product, result, from: running, to: version, running, code, reason, until: null });
+    device.log({ level: "error", event: "refused", product, version, code, message: reason });
+    await device.alarm(`refused ${product} ${code} ${version}`, code, reason, product);
+    return null;
+  }
+}
+
+async function apply(
+  device: Device,
+  instructions: Instructions,
+  assigned: AssignedRelease,
+  aim: Offer["candidate"],
+): Promise<ComponentResult> {
+  const { product, channel: name } = assigned;
+  const component = await device.open(product);
+  const channel = await loadChannel(instructions, product, name);
+  const { releases, trusted } = instructions;
+  let candidate = aim;
+  for (let steps = 0; steps < MAX_STEPS; steps++) {
+    const others = new Map<string, string>();
+    for (const other of device.components())
+      if (other !== component && other.state.committed !== null)
+        others.set(other.product, other.state.committed.version);
+    const result = await updateComponent(device.update(component), {
+      releases,
+      channel,
+      candidate,
+      others,
+    });
+    if ("step" in result) {
+      candidate = await loadRelease(releases, trusted, product, result.step.version);
+      continue;
+    }
+    device.log({ level: result.code === null ? "info" : "warn", event: "component", ...result });
+    // A step on the way was taken: on to the next one, or to the aim.
+    if (result.result === "updated" && candidate !== aim) candidate = aim;
+    else return result;
+  }
+  throw new AgentError(
+    "agent/refused",
+    `The channel leads ${product} through more than ${MAX_STEPS} steps.`,
+    { product },
+  );
+}
+
+async function held(
+  device: Device,
+  product: string,
+  hold: string,
+  until: Instant | null,
+): Promise<ComponentResult> {
+  const running = (await device.find(product)?.running()) ?? null;
+  const reason = HOLD_SENTENCES[hold] ?? `The server holds it back (${hold}).`;
+  return { product, result: "held", from: running, to: null, running, code: null, reason, until };
+}
+
+const HOLD_SENTENCES: { readonly [reason: string]: string } = {
+  paused: "The rollout is paused by its operator.",
+  "not-your-turn": "The rollout has not reached this device yet.",
+  recalled: "The release was recalled.",
+  halted: "The rollout was halted because devices failed.",
+  "no-release": "The channel has no release.",
+  unavailable: "The server could not say what this device should run.",
+};

@@ -1,0 +1,155 @@
+// The part of an attempt before anything that runs is touched: room, bytes, verification, the slot.
+
+import { statOrNull } from "../core/disk.ts";
+import { RunningDigests } from "../core/digest.ts";
+import { artifactFileName, type Artifact, type ReleaseManifest } from "../release/manifest.ts";
+import { PUBLISHER_ROOTS_LIMIT, PUBLISHER_ROOTS_TARGET } from "../release/target-names.ts";
+import type { Attempt } from "../slot/attempt.ts";
+import { slotIsWhole, stage } from "../slot/install.ts";
+import { readFile } from "../slot/read-file.ts";
+import type { AttemptState } from "./attempt-table.ts";
+import type { Component } from "./component.ts";
+import { AgentError } from "./errors.ts";
+import type { Downloaded, Releases } from "./ports.ts";
+import { runOf } from "./run-spec.ts";
+
+/** What an attempt needs while it still fetches; later states live from the journal and the slot alone. */
+export type Plan = {
+  readonly manifest: ReleaseManifest;
+  readonly artifact: Artifact;
+  readonly releases: Releases;
+};
+
+export type Arrival = {
+  readonly component: Component;
+  readonly attempt: Attempt;
+  readonly plan: Plan | null;
+  /** Where artifacts lie until they are staged. */
+  readonly downloads: string;
+  readonly signal: AbortSignal;
+  readonly tell: (state: AttemptState, bytes: number) => void;
+};
+
+/** Room that is left alone beside what an attempt needs. */
+const MARGIN = 16 * 1024 * 1024;
+/** Entries an archive may have; the signed manifest bounds the bytes. */
+const MAX_ENTRIES = 200_000;
+
+export function partOf(downloads: string, attempt: Attempt): string {
+  return `${downloads}/${attempt.begin.to.sha256}.artifact`;
+}
+
+/** A slot that has its name was verified before it got it. */
+export function isStaged({ world, layout }: Component, attempt: Attempt): Promise<boolean> {
+  return slotIsWhole(world.disk, layout, attempt.begin.to);
+}
+
+function staged({ component, attempt }: Arrival): Promise<boolean> {
+  return isStaged(component, attempt);
+}
+
+function planOf({ plan }: Arrival): Plan {
+  if (plan === null)
+    throw new AgentError("agent/interrupted", "The release of the attempt is not at hand.", {});
+  return plan;
+}
+
+/** Checked before the first byte, so that a small disk fails early and says how much is missing. Errors: `agent/no-space`, `disk/*`. */
+export async function reserveSpace(arrival: Arrival): Promise<void> {
+  if (await staged(arrival)) return;
+  const { artifact } = planOf(arrival);
+  const { disk } = arrival.component.world;
+  // Whole, or as far as an earlier run came.
+  const found =
+    (await statOrNull(disk, partOf(arrival.downloads, arrival.attempt))) ??
+    (await statOrNull(disk, `${partOf(arrival.downloads, arrival.attempt)}.part`));
+  const present = found?.size ?? 0;
+  const needed = Math.max(0, artifact.length - present) + artifact.unpackedLength + MARGIN;
+  const free = await disk.free(arrival.component.layout.folder);
+  if (free >= needed) return;
+  throw new AgentError(
+    "agent/no-space",
+    `The update needs ${needed} bytes on disk and ${free} are free; it is tried again at the next check.`,
+    { needed, free },
+    { hint: "Make room on the volume that holds the agent's data folder." },
+  );
+}
+
+/** Brings the artifact to this disk. Errors: those of `Releases.download`. */
+export async function fetchArtifact(arrival: Arrival): Promise<Downloaded> {
+  if (await staged(arrival)) return { bytes: 0, source: "none" };
+  const { artifact, releases } = planOf(arrival);
+  const part = partOf(arrival.downloads, arrival.attempt);
+  return releases.download(artifact, part, {
+    signal: arrival.signal,
+    progress: (bytes) => arrival.tell("downloading", bytes),
+  });
+}
+
+/** TUF said what the target's bytes are, the manifest says it again, and both must hold for what lies on this disk. Errors: `agent/wrong-bytes`. */
+export async function checkBytes(arrival: Arrival): Promise<void> {
+  if (await staged(arrival)) return;
+  const { artifact } = planOf(arrival);
+  const { disk } = arrival.component.world;
+  const running = new RunningDigests();
+  for await (const part of readFile(disk, partOf(arrival.downloads, arrival.attempt))) running.update(part);
+  const { sha256, sha512 } = running.digests();
+  if (running.length === artifact.length && sha256 === artifact.sha256 && sha512 === artifact.sha512) return;
+  await disk.removeFile(partOf(arrival.downloads, arrival.attempt));
+  throw new AgentError(
+    "agent/wrong-bytes",
+    `${artifact.target} does not have the bytes that its release names: either you are under attack, or it was damaged on its way.`,
+    { target: artifact.target, expected: artifact.sha256, found: sha256, length: running.length },
+  );
+}
+
+/** Wall 2, independent of TUF's targets keys. Errors: `agent/no-verifier`, `artifact/*`, `repository/role-missing` without roots. */
+export async function checkPublisher(arrival: Arrival): Promise<void> {
+  const { publisher } = planOf(arrival).manifest;
+  if (publisher === undefined || (await staged(arrival))) return;
+  const { verifyPublisher } = arrival.component.world;
+  // Failing closed: a pin that nobody can check is a pin that does not hold.
+  if (verifyPublisher === null) {
+    throw new AgentError(
+      "agent/no-verifier",
+      "The release demands that its publisher's signature is checked, and this agent has no verifier for it.",
+      { target: planOf(arrival).artifact.target },
+    );
+  }
+  const { artifact, releases } = planOf(arrival);
+  // Whom publishers are below is TUF's to say, not this machine's.
+  const roots = await releases.document(PUBLISHER_ROOTS_TARGET, PUBLISHER_ROOTS_LIMIT);
+  const file = { path: partOf(arrival.downloads, arrival.attempt), name: artifactFileName(artifact) };
+  await verifyPublisher(file, publisher, roots, arrival.component.world.clock.now());
+}
+
+/** Makes the slot. Errors: `slot/*`, `disk/*`. */
+export async function stageArtifact(arrival: Arrival): Promise<void> {
+  const { world, layout, product } = arrival.component;
+  if (await staged(arrival)) return world.disk.syncDirectory(layout.slots);
+  const { artifact, manifest } = planOf(arrival);
+  const { to, manifestSha256 } = arrival.attempt.begin;
+  const program = manifest.entryPoint?.command[0] ?? null;
+  const probed = manifest.health?.kind === "command" ? manifest.health.command[0]! : null;
+  const name = artifactFileName(artifact);
+  await stage(
+    world.disk,
+    layout,
+    {
+      product,
+      id: to,
+      artifact: partOf(arrival.downloads, arrival.attempt),
+      artifactLength: artifact.length,
+      // A single file that is started, or asked how it is, must be executable.
+      format:
+        artifact.format === "file"
+          ? { kind: "file", name, executable: name === program || name === probed }
+          : { kind: artifact.format },
+      limits: { bytes: artifact.unpackedLength, entries: MAX_ENTRIES },
+      manifestSha256,
+      run: runOf(manifest),
+      entry: program ?? probed,
+    },
+    world.zip,
+  );
+}
