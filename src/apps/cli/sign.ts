@@ -57,6 +57,7 @@ export const signCommand: CommandSpec = {
     { flags: "--skip-signed", about: "leave signed files alone" },
     { flags: "--output <file>", about: "write here instead of changing the file" },
     ...SIGN_AT_SERVICE,
+    { flags: "--dry-run", about: "print the digest that would be signed; needs no key, changes nothing" },
     { flags: "--allow-expired", about: "sign with a certificate that is not valid now" },
     { flags: "--recheck", about: "verify what was written also for files above 64 MiB" },
     {
