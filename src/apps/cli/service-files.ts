@@ -10,12 +10,15 @@ import { digestContent } from "../../artifact/content-digest.ts";
 import { readContainer, writeContainer } from "../../artifact/elf/container.ts";
 import { looksLikeElf, readBuildId, readElfHeader } from "../../artifact/elf/header.ts";
 import { PIECE_SIZE } from "../../artifact/elf/manifest.ts";
-import { signPe } from "../../artifact/pe/sign.ts";
+import type { AuthenticodeToBeSigned, Format, ToBeSigned } from "../../artifact/format.ts";
+import { cabFormat } from "../../artifact/cab/format.ts";
+import { msiFormat } from "../../artifact/msi/format.ts";
+import { peFormat } from "../../artifact/pe/format.ts";
+import { powershellFormat } from "../../artifact/powershell/format.ts";
 import { readLayout } from "../../artifact/pe/layout.ts";
 import { pageHashTable } from "../../artifact/pe/page-hashes.ts";
-import { scanImage } from "../../artifact/pe/scan.ts";
 import { writeRewrite } from "../../artifact/rewrite.ts";
-import type { ByteSource } from "../../artifact/source.ts";
+import type { ByteSink, ByteSource } from "../../artifact/source.ts";
 import { openSink, openSource } from "../../io/byte-file.ts";
 import type { SignedFile, SigningClient, SignWish } from "../../io/signing-client.ts";
 import { inclusionProof } from "../../signing/audit/proof.ts";
@@ -76,20 +79,21 @@ export class Waiting extends SigningError {
   }
 }
 
-type Kind = "pe" | "elf" | "detached" | "raw";
+type Kind = Format | "elf" | "detached" | "raw";
 
-async function kindOf(source: ByteSource, as: string): Promise<Kind> {
+async function kindOf(source: ByteSource, name: string, as: string): Promise<Kind> {
   if (as === "raw" || as === "detached") return as;
-  const head = new Uint8Array(Math.min(64, source.size));
+  const head = new Uint8Array(Math.min(512, source.size));
   await source.read(0, head);
-  if (head[0] === 0x4d && head[1] === 0x5a) return "pe";
+  const format = AUTHENTICODE.find((each) => each.matches(head, name.toLowerCase()));
+  if (format !== undefined) return format;
   return looksLikeElf(head) ? "elf" : "detached";
 }
 
 export async function signFile(job: Job): Promise<SignedFile> {
   const source = await openSource(job.path);
   try {
-    const kind = await kindOf(source, job.plan.as);
+    const kind = await kindOf(source, basename(job.path), job.plan.as);
     const whole = await digestContent(source, source.size, ["sha256"]);
     const file = { name: basename(job.path), length: source.size, sha256: toHex(whole.of("sha256")!) };
     const ask = (operation: Operation, indirectData?: Uint8Array): Promise<SignedFile> =>
@@ -101,7 +105,7 @@ export async function signFile(job: Job): Promise<SignedFile> {
         ...(indirectData === undefined ? {} : { indirectData }),
         ...(job.id === undefined ? {} : { id: job.id }),
       });
-    if (kind === "pe") return await signPeFile(job, source, ask);
+    if (typeof kind === "object") return await signInside(job, kind, source, ask);
     const operation = await operationOf(kind, source, job.plan, job.offered);
     const signed = await ask(operation);
     if (kind === "elf") await attachElf(job.path, source, operation, signed.reply);
@@ -130,53 +134,99 @@ async function obtain(job: Job, wish: SignWish): Promise<SignedFile> {
   return outcome;
 }
 
-async function signPeFile(
+/** Formats whose signature the signer builds from a digest and what the format says about itself. */
+const AUTHENTICODE: readonly Format[] = [peFormat, msiFormat, cabFormat, powershellFormat];
+
+async function signInside(
   job: Job,
+  format: Format,
   source: ByteSource,
   ask: (operation: Operation, indirectData: Uint8Array) => Promise<SignedFile>,
 ): Promise<SignedFile> {
   const { path, plan } = job;
-  const { options } = plan;
   let signed: SignedFile | null = null;
-  const pages = plan.pageHashes ? await pageHashTable(source, await readLayout(source), "sha256") : null;
   await replacing(path, async (temp, sink) => {
-    const { digest } = await signPe({
+    const { digest } = await format.sign({
       source,
       sink,
       mode: plan.mode,
       hash: plan.algorithm,
-      ...(pages === null ? {} : { pageHashes: "sha256" as const }),
+      ...(plan.pageHashes ? { pageHashes: "sha256" as const } : {}),
       makeSignature: async (what) => {
-        // The registry knows other kinds; a PE file asks for Authenticode only.
-        if (what.kind !== "authenticode")
-          throw new TypeError(`a PE file asked for a signature of the kind ${what.kind}`);
-        signed = await ask(
-          {
-            kind: "authenticode",
-            format: "pe",
-            algorithm: what.hash,
-            digest: toHex(what.digest),
-            timestamp: plan.timestamp,
-            ...(pages === null ? {} : { pageHashes: { algorithm: "sha256", table: toBase64(pages) } }),
-            ...(options["description"] === undefined ? {} : { description: options["description"] }),
-            ...(options["url"] === undefined ? {} : { url: options["url"] }),
-            ...(what.sequenceNumber === null ? {} : { sequence: what.sequenceNumber }),
-          },
-          what.indirectData,
-        );
+        const wanted = authenticodeOf(what);
+        signed = await ask(await authenticodeOperation(wanted, source, plan), wanted.indirectData);
         return signed.reply;
       },
     });
     // What was written is hashed again: the signature is of the bytes on the disk, not of those in memory.
     const written = await openSource(temp);
     try {
-      const scan = await scanImage(written, await readLayout(written), [plan.algorithm]);
-      if (toHex(scan.digests.get(plan.algorithm)!) !== toHex(digest)) throw changed(path);
+      if (toHex((await toBeSigned(format, written, plan)).digest) !== toHex(digest)) throw changed(path);
     } finally {
       await written.close();
     }
   });
   return signed!;
+}
+
+function authenticodeOf(what: ToBeSigned): AuthenticodeToBeSigned {
+  if (what.kind === "authenticode" && what.contentType === undefined) return what;
+  throw new SigningError(
+    "signing/refused",
+    `The signing service does not build the signatures of ${what.format} files.`,
+  );
+}
+
+async function authenticodeOperation(
+  what: AuthenticodeToBeSigned,
+  source: ByteSource,
+  { timestamp, pageHashes, options }: Plan,
+): Promise<Operation> {
+  const pages =
+    pageHashes && what.format === "pe"
+      ? await pageHashTable(source, await readLayout(source), "sha256")
+      : null;
+  return {
+    kind: "authenticode",
+    format: what.format as "pe" | "msi" | "cab" | "powershell",
+    algorithm: what.hash,
+    digest: toHex(what.digest),
+    timestamp,
+    ...(what.format === "pe" ? {} : { indirectData: toBase64(what.indirectData) }),
+    ...(pages === null ? {} : { pageHashes: { algorithm: "sha256", table: toBase64(pages) } }),
+    ...(options["description"] === undefined ? {} : { description: options["description"] }),
+    ...(options["url"] === undefined ? {} : { url: options["url"] }),
+    ...(what.sequenceNumber === null ? {} : { sequence: what.sequenceNumber }),
+  };
+}
+
+/** Carries what is to be signed out of a signing that is not meant to end. */
+class Seen extends Error {
+  readonly what: AuthenticodeToBeSigned;
+
+  constructor(what: AuthenticodeToBeSigned) {
+    super("seen");
+    this.what = what;
+  }
+}
+
+const NOWHERE: ByteSink = { write: async () => {}, truncate: async () => {} };
+
+/** What a signature of this file would be over, whatever signature is there now. */
+async function toBeSigned(format: Format, source: ByteSource, plan: Plan): Promise<AuthenticodeToBeSigned> {
+  try {
+    await format.sign({
+      source,
+      sink: NOWHERE,
+      mode: "replace",
+      hash: plan.algorithm,
+      makeSignature: (what) => Promise.reject(new Seen(authenticodeOf(what))),
+    });
+  } catch (error) {
+    if (error instanceof Seen) return error.what;
+    throw error;
+  }
+  throw new Error("a format signed without asking for a signature");
 }
 
 async function operationOf(
@@ -199,16 +249,8 @@ async function operationOf(
       purpose,
     };
   }
-  if (kind === "pe") {
-    const scan = await scanImage(source, await readLayout(source), [algorithm]);
-    return {
-      kind: "authenticode",
-      format: "pe",
-      algorithm,
-      digest: toHex(scan.digests.get(algorithm)!),
-      timestamp,
-    };
-  }
+  if (typeof kind === "object")
+    return authenticodeOperation(await toBeSigned(kind, source, plan), source, plan);
   // RSA keys sign ELF and detached content over SHA-512, elliptic ones over what goes with their curve.
   const hash: Algorithm = offered.scheme.startsWith("ecdsa-") ? algorithm : "sha512";
   if (kind === "detached") {
@@ -316,7 +358,12 @@ export async function releaseOf(
   for (const path of files) {
     const source = await openSource(path);
     try {
-      const operation = await operationOf(await kindOf(source, plan.as), source, plan, offered);
+      const operation = await operationOf(
+        await kindOf(source, basename(path), plan.as),
+        source,
+        plan,
+        offered,
+      );
       listed.push({
         certificate: plan.cert,
         operation: operation.kind,
