@@ -70,8 +70,8 @@ export const signCommand: CommandSpec = {
     "upkeep sign --cert publisher.pfx --timestamp-url http://timestamp.example.com app.exe",
     "upkeep sign --cert chain.pem --key key.pem --skip-signed --json 'build/**/*.dll' @more.txt",
     'upkeep sign /fd SHA256 /f publisher.pfx /d "My app" app.exe',
-    "upkeep sign --service service.json --identity build-1.pem --cert release --timestamp setup.exe",
     "upkeep sign --cert chain.pem --key key.pem --product app --release-version 1.4.0 --release-number 17 ./app",
+    "upkeep sign --service service.json --identity build-1.pem --cert release --timestamp setup.exe",
   ],
   run: async (call) =>
     call.text("service") === undefined
