@@ -530,7 +530,21 @@ describe("the signing service, as programs", () => {
       "authenticode",
     ]);
     await sleep(2500);
-    await ok(["sign", "--service", service, "--identity", identity, "--cert", "release", "again.exe"]);
+    await writeFile(join(folder, "script.ps1"), "Write-Output hello\r\n");
+    await ok([
+      "sign",
+      "--service",
+      service,
+      "--identity",
+      identity,
+      "--cert",
+      "release",
+      "again.exe",
+      "script.ps1",
+    ]);
+    assert.match(await readFile(join(folder, "script.ps1"), "utf8"), /# SIG # Begin signature block/);
+    const intact = await upkeep(["--json", "verify", "script.ps1"]);
+    assert.doesNotMatch(intact.stdout, /digest-mismatch|bad-signature/);
     assert.match(await ok(["verify", "--receipt", "again.exe.receipt", "again.exe"]), /it is for this file/);
   });
 

@@ -5,7 +5,7 @@ import { fromBase64, fromUtf8, toBase64, toHex, toUtf8 } from "../../core/bytes.
 import { parseSealedKey } from "../../signing/custody.ts";
 import { openCheckpoint, type Checkpoint } from "../../signing/audit/checkpoint.ts";
 import { leafOf, parseEntry, type AuditEntry, type EntryOf } from "../../signing/audit/entry.ts";
-import { readHead, readSegment, segmentsOf, splitLines } from "../../signing/audit/log.ts";
+import { readHead, readSegment, segmentsOf, splitLines } from "../../signing/audit/files.ts";
 import { noteKeyFromSpki, parseNoteKey, type NoteKey } from "../../signing/audit/note.ts";
 import {
   formatReceipt,
