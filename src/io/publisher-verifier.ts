@@ -4,7 +4,7 @@ import type { VerifyPublisher } from "../agent/ports.ts";
 import { verifyPublisher } from "../artifact/publisher.ts";
 import { fromUtf8 } from "../core/bytes.ts";
 import { parseCertificatesPem } from "../der/x509.ts";
-import { openSource } from "./byte-file.ts";
+import { openSource } from "./file-source.ts";
 
 /** Errors: `artifact/*`, `der/*`, `disk/*`. */
 export const systemPublisherVerifier: VerifyPublisher = async ({ path, name }, pin, roots, now) => {
