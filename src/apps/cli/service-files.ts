@@ -1,7 +1,6 @@
 // One file at the signing service: what is asked for it, and how the answer gets into it.
 
 import { basename } from "node:path";
-
 import { toBase64, toHex } from "../../core/bytes.ts";
 import { writeAtomic } from "../../core/disk.ts";
 import { merkleRoot } from "../../core/digest.ts";
