@@ -164,7 +164,7 @@ describe("a release that pins its publisher", { skip, timeout: 240_000 }, () => 
     const done = site.update();
     assert.equal(done.status, 0, done.stderr + done.stdout);
     assert.ok(bundled().includes("1.0.0"));
-    site.ok(site.upkeep(site.operator, "repo", "check"));
+    site.ok(site.upkeep(site.operator, "repo", "doctor"));
   });
 
   it("is refused by the device when the authority is trusted no more, and the old version stays", () => {
