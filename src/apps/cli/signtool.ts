@@ -96,21 +96,35 @@ const COMMANDS: { readonly [command: string]: { readonly [option: string]: Rule 
   remove: REMOVE,
 };
 
-/** Translates a command line if it is written in signtool's way (options that begin with `/`); others are returned as they are. Errors: `cli/usage`. */
+/** Our own words that stand for themselves; all others have their value attached (`--jobs=8`), so that nothing is guessed. */
+const SWITCHES: ReadonlySet<string> = new Set(
+  "--json --quiet --no-color --verbose --help --skip-signed --replace --append --dry-run --recheck --explain --strict --detached --require-stripped".split(
+    " ",
+  ),
+);
+
+/**
+ * Translates a command line if it is written in signtool's way (options that begin with `/`); others are returned as they are.
+ * Options of ours may stand before the command and among signtool's. Errors: `cli/usage`.
+ */
 export function fromSigntool(words: readonly string[]): readonly string[] {
-  const [command, ...rest] = words;
+  let begin = 0;
+  while (words[begin]?.startsWith("--") === true) begin += words[begin] === "--data" ? 2 : 1;
+  const [command, ...rest] = words.slice(begin);
   const rules = COMMANDS[(command ?? "").toLowerCase()];
   if (rules === undefined || !rest.some((word) => ruleFor(rules, word) !== undefined)) return words;
-  const out: string[] = [command!.toLowerCase()];
+  const name = command!.toLowerCase();
+  const out: string[] = [...words.slice(0, begin), name];
   // signtool replaces a signature unless told to add one.
-  if (out[0] === "sign" && !rest.some((word) => word.toLowerCase() === "/as" || word.toLowerCase() === "-as"))
-    out.push("--replace");
+  const kept = ["/as", "-as", "--append", "--skip-signed", "--replace"];
+  if (name === "sign" && !rest.some((word) => kept.includes(word.toLowerCase()))) out.push("--replace");
   const files: string[] = [];
   for (let i = 0; i < rest.length; i++) {
     const word = rest[i]!;
     const rule = ruleFor(rules, word);
     if (rule === undefined) {
-      files.push(word);
+      if (word.startsWith("--")) out.push(ourOwn(word));
+      else files.push(word);
       continue;
     }
     if ("refuse" in rule) throw usage(`${word} (${rule.refuse}) is not supported.`);
@@ -119,6 +133,14 @@ export function fromSigntool(words: readonly string[]): readonly string[] {
     if ("to" in rule) out.push(rule.to, ...(value === undefined ? [] : [valueOf(rule.to, value)]));
   }
   return [...out, "--", ...files];
+}
+
+function ourOwn(word: string): string {
+  if (SWITCHES.has(word) || /^--[a-z0-9-]+=/.test(word)) return word;
+  throw usage(
+    `${word} stands among signtool's words without a value.`,
+    `Attach its value (${word}=VALUE), or write the whole line in upkeep's own words.`,
+  );
 }
 
 /** Options are known by name, so that `/home/x.exe` stays a file. */
