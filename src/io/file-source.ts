@@ -1,7 +1,7 @@
 // Files as sources and sinks of bytes: opened once, read at positions, replaced by a rename.
 
 import { constants } from "node:fs";
-import { open, rename, unlink, type FileHandle } from "node:fs/promises";
+import { open, realpath, rename, unlink, type FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { ArtifactError } from "../artifact/errors.ts";
 import type { ByteSink, ByteSource } from "../artifact/source.ts";
@@ -44,7 +44,9 @@ export async function replaceFile<T>(
 ): Promise<T> {
   return withFileSource(path, async (source, handle) => {
     const before = await handle.stat({ bigint: true });
-    const beside = join(dirname(output), `.${basename(output)}.${process.pid}.upkeep-part`);
+    // A link stays one: the file that it names is what gets its new version.
+    const place = await realpath(output).catch(() => output);
+    const beside = join(dirname(place), `.${basename(place)}.${process.pid}.upkeep-part`);
     const part = await open(
       beside,
       constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
@@ -63,8 +65,8 @@ export async function replaceFile<T>(
       await part.chmod(Number(before.mode & 0o7777n));
       await part.sync();
       await part.close();
-      await rename(beside, output);
-      await syncFolder(dirname(output));
+      await rename(beside, place);
+      await syncFolder(dirname(place));
       return result;
     } catch (error) {
       await part.close().catch(() => {});
@@ -112,7 +114,8 @@ async function readFully(
 
 async function opened(path: string): Promise<FileHandle> {
   try {
-    return await open(path, constants.O_RDONLY);
+    // A pipe would hold us until somebody writes to it; opened like this it is refused for what it is.
+    return await open(path, constants.O_RDONLY | (process.platform === "win32" ? 0 : constants.O_NONBLOCK));
   } catch (cause) {
     const system = (cause as NodeJS.ErrnoException).code ?? "unknown";
     throw new ArtifactError(

@@ -188,6 +188,24 @@ describe("upkeep sign", () => {
     assert.deepEqual(readFileSync(at("n.exe")), before);
   });
 
+  it("does not verify what is of no known kind, alone or among others, and says what was looked for", async () => {
+    put("plain.txt", "not a program");
+    put("letter.txt", "nor is this");
+    const alone = await upkeep(["verify", "plain.txt"]);
+    assert.equal(alone.exit, 6, alone.stdout + alone.stderr);
+    assert.match(alone.stderr, /plain\.txt\.sig/);
+    const several = await upkeep(["verify", "--json", "plain.txt", "letter.txt"]);
+    assert.equal(several.exit, 6);
+    assert.deepEqual(
+      several.stdout
+        .trim()
+        .split("\n")
+        .map((line) => (JSON.parse(line) as { valid: boolean }).valid),
+      [false, false],
+    );
+    assert.equal((await upkeep(["verify", "gone.exe"])).exit, 1);
+  });
+
   it("understands signtool's words for sign, verify, timestamp and remove", needs("openssl"), async () => {
     spawnSync("openssl", ["pkcs12", "-export", "-in", "all.pem", "-out", "cert.pfx", "-passout", "pass:pw"], {
       cwd: folder,

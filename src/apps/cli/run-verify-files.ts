@@ -89,10 +89,9 @@ async function verifyFile(call: Call, file: string, policy: VerifyPolicy): Promi
   });
 }
 
-/** A file whose structure is broken does not verify; that it could not be opened, or is of an unknown kind, is another matter. */
+/** A file that cannot be judged does not verify; that it could not be read, or that this version does not support it, is another matter. */
 function unverifiable(call: Call, file: string, error: unknown): Outcome {
-  const broken = error instanceof ArtifactError && BROKEN.has(error.code);
-  if (!broken) throw error;
+  if (!(error instanceof ArtifactError) || UNJUDGED.has(error.code)) throw error;
   return {
     text: `${call.context.style.bad("✗")} ${file}: ${error.message} (${error.code})`,
     json: { file, ok: false, valid: false, error: error.toJSON() },
@@ -100,15 +99,10 @@ function unverifiable(call: Call, file: string, error: unknown): Outcome {
   };
 }
 
-const BROKEN: ReadonlySet<string> = new Set([
-  "artifact/malformed",
-  "artifact/bad-signature",
-  "artifact/not-signed",
-  "artifact/too-large",
-  "artifact/truncated",
-  "artifact/trailing-bytes",
-  "artifact/doubled-signature",
-  "artifact/points-beyond",
+const UNJUDGED: ReadonlySet<string> = new Set([
+  "artifact/unreadable",
+  "artifact/changed",
+  "artifact/unsupported",
 ]);
 
 /** What the caller wants of the signer beyond validity. */

@@ -1,10 +1,11 @@
 // What `verify` does.
 
-import { resolve } from "node:path";
+import { basename, resolve } from "node:path";
 import { sameDigest, RunningDigests } from "../../core/digest.ts";
 import { statOrNull } from "../../core/disk.ts";
 import { Draft } from "../../repository/draft.ts";
 import { inspectRepository, type Inspection } from "../../repository/inspect.ts";
+import { PublisherError } from "../../repository/publisher-errors.ts";
 import { readPublished } from "../../repository/published.ts";
 import { parseTargetName } from "../../release/target-names.ts";
 import { readRelease, trustedKeys } from "../../repository/release-reader.ts";
@@ -65,7 +66,17 @@ export function describeInspection(call: Call, found: Inspection): Result {
 async function verifyFile(call: Call, path: string, length: number): Promise<Result> {
   const { context } = call;
   const folder = resolve(call.text("repository") ?? `${context.data}/repository`);
-  const published = await readPublished(context.disk, folder);
+  const published = await readPublished(context.disk, folder).catch((error: unknown) => {
+    // Nobody asked for a repository: what is wrong is the file.
+    const unasked = call.text("repository") === undefined && call.text("root-sha256") === undefined;
+    if (!unasked || !(error instanceof PublisherError) || error.code !== "publisher/missing") throw error;
+    throw new CliError(
+      "cli/verify-failed",
+      `${path} cannot be verified: it is of no format that carries a signature, there is none beside it (${basename(path)}.sig), and no repository here could list it.`,
+      { path, folder },
+      { hint: "--signature names a signature elsewhere, --repository a repository that lists the file." },
+    );
+  });
   pinRoot(call, sha256Hex(published.roots[0]!.bytes));
   const digests = new RunningDigests();
   const bar = context.progress("reading", length);
