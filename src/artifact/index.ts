@@ -6,7 +6,7 @@ export type { Format, Region, SignJob, SignOutcome, StampJob, ToBeSigned } from 
 export type { FileReport, SignatureReport, VerifyPolicy } from "./report.ts";
 export { signAuthenticode, withLegacyTimestamp, withTimestamp } from "./authenticode-sign.ts";
 export { requestTimestamp, type TimestampTransport, type TimestampWish } from "./timestamp-request.ts";
-export { checkPublisher, verifyPublisher, type Publisher } from "./publisher.ts";
+export { checkPublisher, verifyPublisher, verifyPublisherBeside, type Publisher } from "./publisher.ts";
 export { parseCertificate, parseCertificatesPem, type Certificate } from "../der/x509.ts";
 export { parseRevocationList } from "../der/crl.ts";
 export type { PublisherPin } from "../release/manifest.ts";

@@ -5,8 +5,8 @@ import type { Clock } from "../core/clock.ts";
 import { fraction, type Random } from "../core/random.ts";
 import { SECOND } from "../core/instant.ts";
 import { hashIdentifier } from "../der/algorithms.ts";
-import { berToDer } from "../der/ber.ts";
-import { DerError } from "../der/errors.ts";
+import { canonicalDer } from "../der/ber.ts";
+
 import * as oids from "../der/oids.ts";
 import {
   children,
@@ -73,7 +73,9 @@ export async function requestLegacyTimestamp(
   return ask(wish, async (url) => {
     const body = toUtf8(Buffer.from(legacyRequest(stamped)).toString("base64"));
     const reply = accept(await wish.transport.post(url, "application/octet-stream", body));
-    const signed = parseSignedData(toDer(new Uint8Array(Buffer.from(fromUtf8(reply).trim(), "base64"))));
+    const signed = parseSignedData(
+      canonicalDer(new Uint8Array(Buffer.from(fromUtf8(reply).trim(), "base64"))),
+    );
     const [signer, ...others] = signed.signers;
     if (signer === undefined || others.length > 0)
       throw refused("the countersignature has not exactly one signer");
@@ -114,7 +116,7 @@ async function askOnce(url: string, stamped: Uint8Array, wish: TimestampWish): P
   const nonce = wish.random.bytes(8);
   const request = timestampRequest(digest(wish.hash, stamped), wish.hash, nonce);
   const reply = accept(await wish.transport.post(url, "application/timestamp-query", request));
-  const token = parseTimestampReply(toDer(reply));
+  const token = parseTimestampReply(canonicalDer(reply));
   checkReply(token, stamped, nonce, wish);
   return encoded(token);
 }
@@ -185,17 +187,6 @@ function accept(reply: TimestampReply): Uint8Array {
     return reply.body;
   }
   throw new BusyError(`HTTP status ${reply.status}`, reply.retryAfter ?? 0);
-}
-
-/** Some authorities answer in BER; what is embedded is DER. */
-function toDer(bytes: Uint8Array): Uint8Array {
-  try {
-    parseDer(bytes);
-    return bytes;
-  } catch (error) {
-    if (error instanceof DerError && error.code === "der/not-canonical") return berToDer(bytes);
-    throw error;
-  }
 }
 
 function refused(what: string): ArtifactError {

@@ -2,6 +2,7 @@
 
 import { concat } from "../core/bytes.ts";
 import { DerError } from "./errors.ts";
+import { parseDer } from "./reader.ts";
 import { BIT_STRING, OCTET_STRING } from "./tags.ts";
 import { element } from "./writer.ts";
 
@@ -81,4 +82,15 @@ function lengthAt(
 
 function bad(what: string): DerError {
   return new DerError("der/malformed", `The BER is malformed: ${what}.`, {});
+}
+
+/** DER as it is, BER turned into DER: authorities and openssl write both. Errors: `der/*`. */
+export function canonicalDer(bytes: Uint8Array): Uint8Array {
+  try {
+    parseDer(bytes);
+    return bytes;
+  } catch (error) {
+    if (error instanceof DerError && error.code === "der/not-canonical") return berToDer(bytes);
+    throw error;
+  }
 }

@@ -1,9 +1,9 @@
 // The signature beside a file: a detached CMS in a `.sig`, for formats that must not change.
 
-import { berToDer } from "../../der/ber.ts";
-import { DerError } from "../../der/errors.ts";
+import { canonicalDer } from "../../der/ber.ts";
+
 import { parsePem } from "../../der/pem.ts";
-import { parseDer } from "../../der/reader.ts";
+
 import { guarded, parseSignedData, type SignedData } from "../cms.ts";
 import { digestContent } from "../content-digest.ts";
 import { hashOf, signContent, type ContentSigner, type Stamp } from "../content-sign.ts";
@@ -54,7 +54,7 @@ export function readDetached(bytes: Uint8Array): SignedData {
       { length: bytes.length },
     );
   }
-  return parseSignedData(guarded(() => canonical(fromPem(bytes))));
+  return parseSignedData(guarded(() => canonicalDer(fromPem(bytes))));
 }
 
 /** Reads the whole file. What is wrong is in the findings. Errors: those of `readDetached` and of reading the file. */
@@ -101,14 +101,4 @@ function fromPem(bytes: Uint8Array): Uint8Array {
     throw new ArtifactError("artifact/bad-signature", "The PEM does not hold exactly one CMS.", {});
   }
   return block.der;
-}
-
-function canonical(bytes: Uint8Array): Uint8Array {
-  try {
-    parseDer(bytes);
-    return bytes;
-  } catch (error) {
-    if (error instanceof DerError && error.code === "der/not-canonical") return berToDer(bytes);
-    throw error;
-  }
 }
