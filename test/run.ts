@@ -19,6 +19,13 @@ const filter = (only === null ? args[0] : args[1]) ?? "";
 const totals = { passed: 0, failed: 0, skipped: 0 };
 const started = performance.now();
 
+// Whatever hangs, the run ends and says so.
+const LONGEST = 19 * 60_000;
+setTimeout(() => {
+  console.error(`✗ the run did not end within ${LONGEST / 60_000} minutes; ${totals.passed} had passed`);
+  process.exit(1);
+}, LONGEST).unref();
+
 if (only === null && filter === "") {
   prepare();
   check("format", ["oxfmt", "--check", "."]);
