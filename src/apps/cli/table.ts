@@ -1,7 +1,6 @@
 // The command table: every noun and verb of the program, one row each.
 
 import { agentWithBuildNoun } from "./agent-build.ts";
-import { agentNoun } from "./agent.ts";
 import { catalogCommand } from "./catalog.ts";
 import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
