@@ -60,7 +60,11 @@ try {
     ),
   ) as { spki: string };
   upkeep("--data", "g", "gateway", "add", `bench=${made.spki}`);
-  const identity = await identityOf(generateKeyPairSync("ed25519").privateKey, systemClock, systemRandom);
+  const identity = await identityOf(
+    generateKeyPairSync("ec", { namedCurve: "prime256v1" }).privateKey,
+    systemClock,
+    systemRandom,
+  );
   upkeep("--data", "s", "signer", "user", "add", "load", "--key", identity.spki);
   const keys: { name: string; scheme: Scheme; pem: string }[] = [];
   for (const [name, scheme] of [

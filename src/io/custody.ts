@@ -7,30 +7,34 @@ import type { KeyConfig } from "../signing/config.ts";
 import type { SealedKey } from "../signing/custody.ts";
 import { SigningError } from "../signing/errors.ts";
 
+export type Custody = { readonly signer: Signer; readonly close: () => Promise<void> };
+
+const close = async (): Promise<void> => {};
+
 /** `secret` is what was sealed: a private key, a PIN, or credentials. Nothing here ever gives a private key back. */
 export async function openCustody(
   name: string,
   config: KeyConfig,
   sealed: SealedKey,
   secret: Uint8Array,
-): Promise<Signer> {
+): Promise<Custody> {
   switch (config.custody) {
     case "file": {
       if (sealed.holds !== "pkcs8") throw wrongKind(name);
       const key = createPrivateKey({ key: Buffer.from(secret), format: "der", type: "pkcs8" });
-      return localSigner(key, config.scheme);
+      return { signer: localSigner(key, config.scheme), close };
     }
-    case "pkcs11":
-      throw new SigningError(
-        "signing/key-unavailable",
-        `Keys in ${config.custody} are not available in this build.`,
-        { key: name },
-      );
+    case "pkcs11": {
+      const { openToken } = await import("./pkcs11.ts");
+      const pin = Buffer.from(secret).toString("utf8");
+      return openToken({ module: config.module, token: config.token, key: config.label, pin });
+    }
     default: {
       const { kmsSigner } = await import("./kms.ts");
       // Without the public key nobody could tell whether the service signed with the right one.
       if (sealed.spki === undefined || sealed.holds !== "secret") throw wrongKind(name);
-      return kmsSigner(config, fromBase64(sealed.spki), Buffer.from(secret).toString("utf8"));
+      const signer = kmsSigner(config, fromBase64(sealed.spki), Buffer.from(secret).toString("utf8"));
+      return { signer, close };
     }
   }
 }

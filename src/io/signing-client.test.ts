@@ -103,14 +103,17 @@ const entries = async (): Promise<AuditEntry[]> => {
 };
 const lastOf = async (kind: AuditEntry["kind"]): Promise<AuditEntry> =>
   (await entries()).findLast((e) => e.kind === kind)!;
-const base = stepOf(systemClock.now());
-const uses = new Map<string, number>();
-/** Codes are good once: each person signs in twice at most, with the next step and then with this one. */
+const uses = new Map<string, Set<number>>();
+/** Codes are good once: each person takes the next step's, then this one's, then the last one's. Read when they sign in: the run may take longer than a code lives. */
 const signInAs = (user: string, secret = "correct horse battery") => {
-  const use = uses.get(user) ?? 0;
-  uses.set(user, use + 1);
-  return async () =>
-    ({ method: "password", user, password: secret, code: totpAt(TOTP, base + 1 - use) }) as const;
+  return async () => {
+    const used = uses.get(user) ?? new Set<number>();
+    uses.set(user, used);
+    const at = stepOf(systemClock.now());
+    const step = [at + 1, at, at - 1].find((candidate) => !used.has(candidate)) ?? at;
+    used.add(step);
+    return { method: "password", user, password: secret, code: totpAt(TOTP, step) } as const;
+  };
 };
 const rawWish = (text: string) => ({
   certificate: "approved",
@@ -340,6 +343,18 @@ describe("approvals", () => {
   });
 });
 
+describe("raw signing", () => {
+  it("of bytes that are not what the request says is refused", async () => {
+    const build = rig.client();
+    const offered = await build.certificate("approved");
+    const lie = { ...rawWish('{"_type":"root"}').operation, purpose: "tuf/targets" };
+    await assert.rejects(build.sign({ ...rawWish("x"), operation: lie }, offered), {
+      code: "signing/bad-request",
+    });
+    await assert.rejects(build.sign(rawWish('{"_type":"root"}'), offered), { code: "signing/bad-request" });
+  });
+});
+
 describe("sign-in", () => {
   it("of a pipeline takes a token of its issuer", async () => {
     const good = await token("https://ci.example", {});
@@ -421,12 +436,7 @@ describe("sign-in", () => {
         message: "Sign-in was refused.",
       });
     }
-    const code = {
-      method: "password",
-      user: "carol",
-      password: "correct horse battery",
-      code: totpAt(TOTP, stepOf(systemClock.now()) + 1),
-    } as const;
+    const code = await signInAs("carol")();
     const first = rig.client({ identity: await identity(), signIn: async () => code, patience: 0 });
     const second = rig.client({ identity: await identity(), signIn: async () => code, patience: 0 });
     await first.certificates();

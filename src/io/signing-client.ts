@@ -7,7 +7,7 @@ import { formatInstant, MINUTE, SECOND } from "../core/instant.ts";
 import { isJsonObject, parseJson } from "../core/json.ts";
 import { fraction, type Random } from "../core/random.ts";
 import { signApproval, type ApprovalSubject } from "../signing/approval.ts";
-import { parseNoteKey } from "../signing/audit/note.ts";
+import { parseNoteKey, type NoteKey } from "../signing/audit/note.ts";
 import type { ServiceDescription } from "../signing/description.ts";
 import { SigningError, type SigningErrorCode } from "../signing/errors.ts";
 import { encodeFrame } from "../signing/frame.ts";
@@ -180,6 +180,7 @@ export class SigningClient {
   #current: Promise<Conversation> | null = null;
   #spent = 0;
   readonly #old = new Set<Conversation>();
+  readonly #logKeys = new Map<string, NoteKey>();
   user = "";
 
   constructor(ports: ClientPorts, options: ClientOptions) {
@@ -304,11 +305,17 @@ export class SigningClient {
     const checked = checkReply(
       wish.operation,
       offered,
-      parseNoteKey(known.log),
+      this.#logKey(known.log),
       answer,
       wish.indirectData === undefined ? {} : { indirectData: wish.indirectData },
     );
     return { state: "signed", request: answer.request, signer, ...checked };
+  }
+
+  #logKey(text: string): NoteKey {
+    const known = this.#logKeys.get(text) ?? parseNoteKey(text);
+    this.#logKeys.set(text, known);
+    return known;
   }
 
   async #retrying<T>(

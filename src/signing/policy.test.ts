@@ -7,7 +7,8 @@ import { inNetwork, parseAddress, parseNetwork } from "./address.ts";
 import { parseConfig } from "./config.ts";
 import { appendTable, editSetting, lineOf, removeTable } from "./config-text.ts";
 import { decide, matches, type PolicyInput } from "./policy.ts";
-import type { SigningRequest } from "./request.ts";
+import { toUtf8 } from "../core/bytes.ts";
+import { purposeOf, type SigningRequest } from "./request.ts";
 
 const BASE = `# who we are
 version = 1
@@ -108,6 +109,13 @@ describe("the policy", () => {
       operation: { kind: "raw", scheme: "ed25519", message: "", purpose: "tuf/root" },
     } as SigningRequest;
     assert.equal(decide({ ...raw, request }).outcome, "deny");
+  });
+
+  it("knows what raw bytes are from the bytes", () => {
+    assert.equal(purposeOf(toUtf8('{"_type":"root","version":1}')), "tuf/root");
+    assert.equal(purposeOf(toUtf8("DSSEv1 11 text/plain+x 2 hi")), "dsse/text/plain+x");
+    for (const other of ["", "hello", "{", '{"type":"root"}', '["root"]'])
+      assert.equal(purposeOf(toUtf8(other)), null);
   });
 
   it("matches patterns as a whole", () => {

@@ -11,7 +11,8 @@ import { sha256Hex } from "../core/digest.ts";
 import * as oids from "../der/oids.ts";
 import { encoded } from "../der/reader.ts";
 import { parseCertificatesPem, type Certificate } from "../der/x509.ts";
-import { publicKeyFromSpki } from "../keys/public-key.ts";
+import { publicKeyFromSpki, type PublicKey } from "../keys/public-key.ts";
+import type { Scheme } from "../keys/scheme.ts";
 import type { NoteKey } from "./audit/note.ts";
 import { receiptOfSignature, verifyReceipt } from "./audit/receipt.ts";
 import { SigningError } from "./errors.ts";
@@ -44,7 +45,7 @@ export function checkReply(
     signatureSha256: sha256Hex(reply),
   });
   if (operation.kind === "raw") {
-    const key = publicKeyFromSpki(fromBase64(offered.spki), operation.scheme);
+    const key = offeredKey(offered, operation.scheme);
     if (!key.verify(fromBase64(operation.message), reply))
       throw bad("the signature does not fit the offered key");
     return { reply, receipt: answer.receipt, leaf: null };
@@ -96,6 +97,17 @@ function contentDigestOf(
       return null;
   }
   return fromHex(operation.digest);
+}
+
+const keys = new WeakMap<OfferedCertificate, PublicKey>();
+
+/** Making a key object costs more than a verification with it. */
+function offeredKey(offered: OfferedCertificate, scheme: Scheme): PublicKey {
+  const known = keys.get(offered);
+  if (known?.scheme === scheme) return known;
+  const key = publicKeyFromSpki(fromBase64(offered.spki), scheme);
+  keys.set(offered, key);
+  return key;
 }
 
 function bad(what: string): SigningError {

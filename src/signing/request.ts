@@ -5,7 +5,7 @@ import { fromBase64, toHex } from "../core/bytes.ts";
 import { merkleLeaf, merkleRoot, sha256Hex } from "../core/digest.ts";
 import { signEnvelope, verifyEnvelope, type DsseSigner, type DsseVerifier } from "../core/dsse.ts";
 import { MINUTE, parseInstant, SECOND, type Instant } from "../core/instant.ts";
-import { parseJson, type Json } from "../core/json.ts";
+import { isJsonObject, parseJson, type Json } from "../core/json.ts";
 import { checkSchema, instantSchema, lengthSchema, nameSchema, sha256Schema, z } from "../core/schema.ts";
 import { SCHEMES, type Scheme } from "../keys/scheme.ts";
 import { lineSchema } from "./audit/entry.ts";
@@ -180,6 +180,7 @@ export function openRequest(envelope: Uint8Array, context: RequestContext): Sign
     });
   }
   checkDigestLength(request.operation);
+  checkPurpose(request.operation);
   if (request.release !== undefined) checkMembership(request, request.release);
   return request;
 }
@@ -195,6 +196,35 @@ function checkDigestLength(operation: Operation): void {
   if (operation.kind === "raw") return;
   if (operation.digest.length !== 2 * DIGEST_BYTES[operation.algorithm]) {
     throw bad(`a ${operation.algorithm} digest has ${DIGEST_BYTES[operation.algorithm]} bytes`);
+  }
+}
+
+/**
+ * What raw bytes are, read from the bytes: `tuf/<type>` for TUF metadata, `dsse/<payload type>` for a DSSE pre-authentication encoding,
+ * else null. A rule for `tuf/targets` must not be a way to sign a root.
+ */
+export function purposeOf(message: Uint8Array): string | null {
+  const text = Buffer.from(message.buffer, message.byteOffset, message.byteLength).toString("latin1");
+  const dsse = /^DSSEv1 \d+ ([\x21-\x7e]{1,200}) \d+ /.exec(text);
+  if (dsse !== null) return `dsse/${dsse[1]!}`;
+  if (!text.startsWith("{")) return null;
+  try {
+    const value = parseJson(message);
+    const type = isJsonObject(value) ? value["_type"] : undefined;
+    return typeof type === "string" ? `tuf/${type.slice(0, 64)}` : null;
+  } catch {
+    return null;
+  }
+}
+
+function checkPurpose(operation: Operation): void {
+  if (operation.kind !== "raw") return;
+  const found = purposeOf(fromBase64(operation.message));
+  const claimed = operation.purpose;
+  if (found === null ? /^(tuf|dsse)\//.test(claimed) : claimed !== found) {
+    throw bad(
+      `it says that its bytes are ${claimed.slice(0, 80)}, but they are ${found ?? "something else"}`,
+    );
   }
 }
 

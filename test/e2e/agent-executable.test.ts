@@ -65,7 +65,7 @@ describe("the agent's executable", { skip, timeout: 280_000 }, () => {
   });
 
   it("runs when it is signed, and takes no code from its environment", () => {
-    const manifest = ["--product", "upkeep-agent", "--product-version", "0.1.0", "--release-number", "1"];
+    const manifest = ["--product", "upkeep-agent", "--release-version", "0.1.0", "--release-number", "1"];
     site.ok(
       site.upkeep(
         site.operator,

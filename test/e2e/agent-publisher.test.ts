@@ -72,7 +72,7 @@ describe("a release that pins its publisher", { skip, timeout: 240_000 }, () => 
       const manifest = [
         "--product",
         "tool",
-        "--product-version",
+        "--release-version",
         versions[which]!,
         "--release-number",
         `${which + 1}`,

@@ -305,6 +305,15 @@ describe("upkeep sign", () => {
     assert.match(lost.stderr, /it has "codesign", "elliptic"|it has "elliptic", "codesign"/);
   });
 
+  it("shows the digest without a key and without a change", async () => {
+    put("d.exe", tinyPe({ overlay: 5 }));
+    const ran = await upkeep(["sign", "--dry-run", "--json", "d.exe"]);
+    assert.equal(ran.exit, 0, ran.stderr);
+    // The example of spec/authenticode.md.
+    assert.equal(ran.lines[0]!["digest"], "3c6b997c8b3adf22de5bef46c44ba3d07a539e472b9090ddab1cb3a171d745ac");
+    assert.deepEqual(new Uint8Array(readFileSync(at("d.exe"))), tinyPe({ overlay: 5 }));
+  });
+
   it("refuses an expired certificate, and one for another key", async () => {
     const old = await publisherPki({ now: Date.now() - 400 * 86_400_000 });
     put(

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFile, spawn, type ChildProcess } from "node:child_process";
+import { generateKeyPairSync } from "node:crypto";
 import { existsSync, globSync, readFileSync, writeFileSync } from "node:fs";
 import { cp, mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
@@ -14,6 +15,7 @@ import { stepOf, totpAt } from "../../src/signing/totp.ts";
 
 const root = new URL("../..", import.meta.url).pathname;
 const main = join(root, "src/apps/cli/main.ts");
+const SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so";
 const PASSPHRASE = "correct horse battery staple";
 let folder: string;
 let service: string;
@@ -413,6 +415,137 @@ describe("the signing service, as programs", () => {
     assert.equal(done.code, 0, done.stdout + done.stderr);
     for (const name of names)
       assert.ok(existsSync(join(folder, `${name}.sig`)) && !existsSync(join(folder, `${name}.pending`)));
+  });
+
+  it(
+    "signs with a key on a PKCS#11 token",
+    { skip: existsSync(SOFTHSM) ? false : "softhsm2 is not installed" },
+    async () => {
+      const conf = join(folder, "softhsm2.conf");
+      await mkdir(join(folder, "tokens"));
+      await writeFile(
+        conf,
+        `directories.tokendir = ${join(folder, "tokens")}\nobjectstore.backend = file\nlog.level = ERROR\n`,
+      );
+      const run = (program: string, args: readonly string[]): Promise<void> =>
+        new Promise((resolve, reject) =>
+          execFile(
+            program,
+            args,
+            { cwd: folder, env: { PATH: process.env["PATH"] ?? "", SOFTHSM2_CONF: conf } },
+            (error, _o, stderr) => (error === null ? resolve() : reject(new Error(stderr))),
+          ),
+        );
+      const { privateKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
+      await writeFile(join(folder, "hsm.pem"), String(privateKey.export({ type: "pkcs8", format: "pem" })));
+      await run("softhsm2-util", [
+        "--init-token",
+        "--free",
+        "--label",
+        "prod",
+        "--so-pin",
+        "12345678",
+        "--pin",
+        "123456",
+      ]);
+      await run("softhsm2-util", [
+        "--import",
+        "hsm.pem",
+        "--token",
+        "prod",
+        "--label",
+        "codesign",
+        "--id",
+        "01",
+        "--pin",
+        "123456",
+      ]);
+      await stop(signer);
+      const env = { UPKEEP_UNLOCK: PASSPHRASE, UPKEEP_KEY_SECRET: "123456", SOFTHSM2_CONF: conf };
+      const admin = (...args: string[]): Promise<string> => ok(["--data", "signer", "signer", ...args], env);
+      const settings = [`module=${SOFTHSM}`, "custody=pkcs11", "token=prod", "label=codesign"].flatMap(
+        (each) => ["--set", each],
+      );
+      await admin("key", "add", "hsm", "--scheme", "ecdsa-sha2-nistp256", ...settings);
+      await admin("cert", "self", "hsm");
+      await admin("policy", "set", "hsm", "--user", "build", "--operation", "cms");
+      signer = await start(["--data", "signer", "signer", "run"], {
+        UPKEEP_UNLOCK: PASSPHRASE,
+        SOFTHSM2_CONF: conf,
+      });
+      await writeFile(join(folder, "hsm.txt"), "hello\n");
+      const ran = await sign("hsm.txt", "--cert", "hsm");
+      assert.equal(ran.code, 0, ran.stdout + ran.stderr);
+      assert.match(await ok(["verify", "--receipt", "hsm.txt.receipt", "hsm.txt"]), /it is for this file/);
+    },
+  );
+
+  it("signs the targets role of a repository, whose key it then holds alone, and nothing else with that key", async () => {
+    const unlock = { UPKEEP_UNLOCK: PASSPHRASE };
+    await ok(["--data", "op", "repo", "init"]);
+    const admin = (...args: string[]): Promise<string> => ok(["--data", "signer", "signer", ...args], unlock);
+    await admin("key", "import", "targets", "op/keys/targets.key.json", "--scheme", "ed25519");
+    await admin("cert", "add", "targets");
+    await admin(
+      "policy",
+      "set",
+      "targets",
+      "--user",
+      "build",
+      "--operation",
+      "raw",
+      "--purpose",
+      "tuf/targets",
+    );
+    await rm(join(folder, "op/keys/targets.key.json"));
+    await sleep(2500);
+    await writeFile(join(folder, "tool-1"), "#!/bin/sh\n");
+    const add = ["--data", "op", "release", "add", "tool", "1.0.0", "any=tool-1", "--data-only"];
+    const alone = await upkeep(add, { UPKEEP_SERVICE: "" });
+    assert.notEqual(alone.code, 0);
+    await ok(add, { UPKEEP_IDENTITY: identity });
+    assert.ok(
+      (await logOf("result")).some(
+        (entry) => entry["certificate"] === "targets" && entry["file"] === "tuf/targets",
+      ),
+    );
+    await writeFile(join(folder, "root.json"), '{"_type":"root","version":9}');
+    const root = await sign("root.json", "--cert", "targets", "--as", "raw", "--purpose", "tuf/root");
+    assert.equal(root.code, 3);
+  });
+
+  it("is reached by `sign --service` as well", async () => {
+    await writeFile(join(folder, "again.exe"), tinyPe({ seed: 5 }));
+    await ok([
+      "--data",
+      "signer",
+      "signer",
+      "policy",
+      "set",
+      "release",
+      "pe",
+      "--user",
+      "build",
+      "--operation",
+      "authenticode",
+    ]);
+    await sleep(2500);
+    await writeFile(join(folder, "script.ps1"), "Write-Output hello\r\n");
+    await ok([
+      "sign",
+      "--service",
+      service,
+      "--identity",
+      identity,
+      "--cert",
+      "release",
+      "again.exe",
+      "script.ps1",
+    ]);
+    assert.match(await readFile(join(folder, "script.ps1"), "utf8"), /# SIG # Begin signature block/);
+    const intact = await upkeep(["--json", "verify", "script.ps1"]);
+    assert.doesNotMatch(intact.stdout, /digest-mismatch|bad-signature/);
+    assert.match(await ok(["verify", "--receipt", "again.exe.receipt", "again.exe"]), /it is for this file/);
   });
 
   it("names what was done to a log by somebody with root", async () => {

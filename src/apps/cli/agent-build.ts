@@ -18,7 +18,7 @@ const build: CommandSpec = {
   ],
   examples: [
     "upkeep agent build --out upkeep-agent --publisher-cert chain.pem --publisher-root root.pem",
-    "upkeep sign --cert chain.pem --key key.pem --product upkeep-agent --product-version 0.1.0 --release-number 1 upkeep-agent",
+    "upkeep sign --cert chain.pem --key key.pem --product upkeep-agent --release-version 0.1.0 --release-number 1 upkeep-agent",
   ],
   run: async (call) => (await import("./run-agent-build.ts")).agentBuild(call),
 };

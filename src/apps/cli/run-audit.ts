@@ -5,7 +5,7 @@ import { fromBase64, fromUtf8, toBase64, toHex, toUtf8 } from "../../core/bytes.
 import { parseSealedKey } from "../../signing/custody.ts";
 import { openCheckpoint, type Checkpoint } from "../../signing/audit/checkpoint.ts";
 import { leafOf, parseEntry, type AuditEntry, type EntryOf } from "../../signing/audit/entry.ts";
-import { readHead, readSegment, segmentsOf, splitLines } from "../../signing/audit/log.ts";
+import { readHead, readSegment, segmentsOf, splitLines } from "../../signing/audit/files.ts";
 import { noteKeyFromSpki, parseNoteKey, type NoteKey } from "../../signing/audit/note.ts";
 import {
   formatReceipt,
@@ -147,10 +147,20 @@ async function checkpointText(call: Call, folder: string, key: NoteKey): Promise
   return notes.toSorted((a, b) => b.size - a.size)[0]!.note;
 }
 
-export async function auditReceipt(call: Call): Promise<Result> {
+export function auditReceipt(call: Call): Promise<Result> {
+  return checkReceipt(call, call.argument(0), call.argumentOr(1));
+}
+
+/** `verify --receipt`: one file and its receipt. */
+export function verifyWithReceipt(call: Call): Promise<Result> {
+  const [file, ...more] = call.argumentsFrom(0);
+  if (more.length > 0) throw usage("--receipt is for one file.");
+  return checkReceipt(call, call.needed("receipt"), file);
+}
+
+async function checkReceipt(call: Call, receipt: string, file: string | undefined): Promise<Result> {
   const { context } = call;
-  const bytes = await context.disk.read(resolve(call.argument(0)), MAX_RECEIPT);
-  const file = call.argumentOr(1);
+  const bytes = await context.disk.read(resolve(receipt), MAX_RECEIPT);
   const digests = file === undefined ? null : await digestsOfFile(resolve(file));
   try {
     const verified = verifyReceipt(bytes, await receiptKey(call, bytes));

@@ -1,86 +1,31 @@
 // What the verbs of `service` do.
 
-import { basename, dirname, resolve } from "node:path";
-import { readFile, rename, rm, stat } from "node:fs/promises";
-import { toBase64, toHex, toUtf8 } from "../../core/bytes.ts";
+import { basename, resolve } from "node:path";
+import { readFile, rm } from "node:fs/promises";
+import { toUtf8 } from "../../core/bytes.ts";
 import { writeAtomic } from "../../core/disk.ts";
-import { merkleRoot } from "../../core/digest.ts";
 import { UpkeepError } from "../../core/errors.ts";
 import { HOUR, SECOND } from "../../core/instant.ts";
 import { isJsonObject, parseJson } from "../../core/json.ts";
-import { digestContent } from "../../artifact/content-digest.ts";
-import { readContainer, writeContainer } from "../../artifact/elf/container.ts";
-import { looksLikeElf, readBuildId, readElfHeader } from "../../artifact/elf/header.ts";
-import { PIECE_SIZE } from "../../artifact/elf/manifest.ts";
-import { signPe } from "../../artifact/pe/sign.ts";
-import { readLayout } from "../../artifact/pe/layout.ts";
-import { pageHashTable } from "../../artifact/pe/page-hashes.ts";
-import { scanImage } from "../../artifact/pe/scan.ts";
-import { writeRewrite } from "../../artifact/rewrite.ts";
-import type { ByteSource } from "../../artifact/source.ts";
-import { openSink, openSource } from "../../io/byte-file.ts";
-import type { SignedFile, SigningClient, SignWish } from "../../io/signing-client.ts";
-import { inclusionProof } from "../../signing/audit/proof.ts";
 import { SigningError } from "../../signing/errors.ts";
 import type { OfferedCertificate, PendingRequest } from "../../signing/protocol.ts";
-import {
-  digestWord,
-  listLeaf,
-  listRoot,
-  type ListedFile,
-  type Membership,
-  type Operation,
-} from "../../signing/request.ts";
-import type { Scheme } from "../../keys/scheme.ts";
+import { listRoot, type ListedFile } from "../../signing/request.ts";
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
 import { EXIT, exitFor } from "./exit-codes.ts";
 import { openService } from "./service-client.ts";
 import { columns } from "./style.ts";
+import {
+  releaseOf,
+  signFile,
+  Waiting,
+  type Algorithm,
+  type Job,
+  type Plan,
+  type Resume,
+} from "./service-files.ts";
 
-/** A TUF file and its kind; larger things are not for raw signing. */
-const MAX_RAW = 512 * 1024;
-const POLL = 2 * SECOND;
-
-type Algorithm = "sha256" | "sha384" | "sha512";
-/** What to do with each file; kept in a .pending file, so that `wait` does the same. */
-type Plan = {
-  readonly cert: string;
-  readonly as: string;
-  readonly algorithm: Algorithm;
-  readonly mode: "new" | "replace" | "append";
-  readonly timestamp: boolean;
-  readonly pageHashes: boolean;
-  readonly options: { readonly [name: string]: string };
-};
-type Resume = { readonly request: string; readonly signer: string };
-type Job = {
-  readonly client: SigningClient;
-  readonly offered: OfferedCertificate;
-  readonly plan: Plan;
-  readonly path: string;
-  readonly release?: Membership;
-  readonly resume?: Resume;
-  readonly id?: string;
-  /** Null: do not wait for approvals. */
-  readonly until: number | null;
-  readonly call: Call;
-};
 type FileResult = { readonly file: string; readonly state: string; readonly [more: string]: unknown };
-
-/** Thrown through the format's own code when a request has to wait. */
-class Waiting extends SigningError {
-  readonly resume: Resume;
-
-  constructor(resume: Resume, needed: number, have: number) {
-    super("signing/pending", `It waits for ${needed - have} of ${needed} approvals.`, {
-      request: resume.request,
-      needed,
-      have,
-    });
-    this.resume = resume;
-  }
-}
 
 export async function serviceSign(call: Call): Promise<Result> {
   const files = await fileNames(call);
@@ -273,7 +218,7 @@ function planOf(call: Call, offered: OfferedCertificate): Plan {
   }
   return {
     cert: offered.name,
-    as: call.needed("as"),
+    as: call.text("as") ?? (call.flag("detached") ? "detached" : "auto"),
     algorithm: fixed[offered.scheme] ?? ((call.text("hash") ?? "sha256") as Algorithm),
     mode: call.flag("replace") ? "replace" : call.flag("append") ? "append" : "new",
     timestamp: call.flag("timestamp"),
@@ -366,267 +311,4 @@ async function one(job: Job): Promise<FileResult> {
       exit: known ? exitFor(code) : EXIT.failed,
     };
   }
-}
-
-type Kind = "pe" | "elf" | "detached" | "raw";
-
-async function kindOf(source: ByteSource, as: string): Promise<Kind> {
-  if (as === "raw" || as === "detached") return as;
-  const head = new Uint8Array(Math.min(64, source.size));
-  await source.read(0, head);
-  if (head[0] === 0x4d && head[1] === 0x5a) return "pe";
-  return looksLikeElf(head) ? "elf" : "detached";
-}
-
-async function signFile(job: Job): Promise<SignedFile> {
-  const source = await openSource(job.path);
-  try {
-    const kind = await kindOf(source, job.plan.as);
-    const whole = await digestContent(source, source.size, ["sha256"]);
-    const file = { name: basename(job.path), length: source.size, sha256: toHex(whole.of("sha256")!) };
-    const ask = (operation: Operation, indirectData?: Uint8Array): Promise<SignedFile> =>
-      obtain(job, {
-        certificate: job.plan.cert,
-        operation,
-        file,
-        ...(job.release === undefined ? {} : { release: job.release }),
-        ...(indirectData === undefined ? {} : { indirectData }),
-        ...(job.id === undefined ? {} : { id: job.id }),
-      });
-    if (kind === "pe") return await signPeFile(job, source, ask);
-    const operation = await operationOf(kind, source, job.plan, job.offered);
-    const signed = await ask(operation);
-    if (kind === "elf") await attachElf(job.path, source, operation, signed.reply);
-    else await writeAtomic(job.call.context.disk, `${job.path}.sig`, signed.reply);
-    return signed;
-  } finally {
-    await source.close();
-  }
-}
-
-/** Asks, and waits for approvals as long as the job allows. */
-async function obtain(job: Job, wish: SignWish): Promise<SignedFile> {
-  const { client, offered, until, call } = job;
-  const { clock, signal } = call.context;
-  let outcome =
-    job.resume === undefined
-      ? await client.sign(wish, offered)
-      : await client.status(job.resume.request, job.resume.signer, wish, offered);
-  while (outcome.state === "pending") {
-    if (until === null || clock.monotonic() + POLL > until) {
-      throw new Waiting({ request: outcome.request, signer: outcome.signer }, outcome.needed, outcome.have);
-    }
-    await clock.sleep(POLL, signal);
-    outcome = await client.status(outcome.request, outcome.signer, wish, offered);
-  }
-  return outcome;
-}
-
-async function signPeFile(
-  job: Job,
-  source: ByteSource,
-  ask: (operation: Operation, indirectData: Uint8Array) => Promise<SignedFile>,
-): Promise<SignedFile> {
-  const { path, plan } = job;
-  const { options } = plan;
-  let signed: SignedFile | null = null;
-  const pages = plan.pageHashes ? await pageHashTable(source, await readLayout(source), "sha256") : null;
-  await replacing(path, async (temp, sink) => {
-    const { digest } = await signPe({
-      source,
-      sink,
-      mode: plan.mode,
-      hash: plan.algorithm,
-      ...(pages === null ? {} : { pageHashes: "sha256" as const }),
-      makeSignature: async (what) => {
-        // The registry knows other kinds; a PE file asks for Authenticode only.
-        if (what.kind !== "authenticode")
-          throw new TypeError(`a PE file asked for a signature of the kind ${what.kind}`);
-        signed = await ask(
-          {
-            kind: "authenticode",
-            format: "pe",
-            algorithm: what.hash,
-            digest: toHex(what.digest),
-            timestamp: plan.timestamp,
-            ...(pages === null ? {} : { pageHashes: { algorithm: "sha256", table: toBase64(pages) } }),
-            ...(options["description"] === undefined ? {} : { description: options["description"] }),
-            ...(options["url"] === undefined ? {} : { url: options["url"] }),
-            ...(what.sequenceNumber === null ? {} : { sequence: what.sequenceNumber }),
-          },
-          what.indirectData,
-        );
-        return signed.reply;
-      },
-    });
-    // What was written is hashed again: the signature is of the bytes on the disk, not of those in memory.
-    const written = await openSource(temp);
-    try {
-      const scan = await scanImage(written, await readLayout(written), [plan.algorithm]);
-      if (toHex(scan.digests.get(plan.algorithm)!) !== toHex(digest)) throw changed(path);
-    } finally {
-      await written.close();
-    }
-  });
-  return signed!;
-}
-
-async function operationOf(
-  kind: Kind,
-  source: ByteSource,
-  plan: Plan,
-  offered: OfferedCertificate,
-): Promise<Operation> {
-  const { algorithm, timestamp, options } = plan;
-  if (kind === "raw") {
-    if (source.size > MAX_RAW) throw usage(`Raw signing is for at most ${MAX_RAW} bytes.`);
-    const message = new Uint8Array(source.size);
-    await source.read(0, message);
-    const purpose = options["purpose"];
-    if (purpose === undefined) throw usage("Raw signing needs a --purpose, such as tuf/targets.");
-    return {
-      kind: "raw",
-      scheme: (options["scheme"] ?? offered.scheme) as Scheme,
-      message: toBase64(message),
-      purpose,
-    };
-  }
-  if (kind === "pe") {
-    const scan = await scanImage(source, await readLayout(source), [algorithm]);
-    return {
-      kind: "authenticode",
-      format: "pe",
-      algorithm,
-      digest: toHex(scan.digests.get(algorithm)!),
-      timestamp,
-    };
-  }
-  // RSA keys sign ELF and detached content over SHA-512, elliptic ones over what goes with their curve.
-  const hash: Algorithm = offered.scheme.startsWith("ecdsa-") ? algorithm : "sha512";
-  if (kind === "detached") {
-    const digests = await digestContent(source, source.size, [hash]);
-    return { kind: "cms", algorithm: hash, digest: toHex(digests.of(hash)!), timestamp };
-  }
-  const container = await readContainer(source);
-  if (container !== null && plan.mode === "new") {
-    throw new SigningError(
-      "signing/refused",
-      "The file is signed already.",
-      {},
-      { hint: "--replace takes the signature's place." },
-    );
-  }
-  const length = container?.contentSize ?? source.size;
-  const header = await readElfHeader(source, length);
-  const digests = await digestContent(source, length, [hash], PIECE_SIZE);
-  const buildId = await readBuildId(source, header);
-  const [product, version, release] = [
-    options["product"],
-    options["release-version"],
-    options["release-number"],
-  ];
-  if (product === undefined || version === undefined || release === undefined) {
-    throw usage(
-      "An ELF signature says which product it is: give --product, --release-version and --release-number.",
-      "Or sign it with --as detached.",
-    );
-  }
-  return {
-    kind: "elf",
-    algorithm: hash,
-    digest: toHex(digests.of(hash)!),
-    timestamp,
-    manifest: {
-      product,
-      version,
-      release: Number(release),
-      os: header.os,
-      arch: header.arch,
-      length,
-      merkleRoot: digests.merkleRoot!,
-      ...(options["channel"] === undefined ? {} : { channel: options["channel"] }),
-      ...(buildId === null ? {} : { buildId: toHex(buildId) }),
-    },
-  };
-}
-
-async function attachElf(
-  path: string,
-  source: ByteSource,
-  operation: Operation,
-  cms: Uint8Array,
-): Promise<void> {
-  if (operation.kind !== "elf") throw new Error("not an ELF operation");
-  const { length } = operation.manifest;
-  await replacing(path, async (temp, sink) => {
-    await writeRewrite(source, [{ offset: 0, size: length }, writeContainer(cms)], sink);
-    const written = await openSource(temp);
-    try {
-      const digests = await digestContent(written, length, [operation.algorithm]);
-      if (toHex(digests.of(operation.algorithm)!) !== operation.digest) throw changed(path);
-    } finally {
-      await written.close();
-    }
-  });
-}
-
-/** Writes beside the file and moves it into place in one step; a failure leaves the file as it was. */
-async function replacing(
-  path: string,
-  write: (temp: string, sink: Awaited<ReturnType<typeof openSink>>) => Promise<void>,
-): Promise<void> {
-  const temp = `${dirname(path)}/.${basename(path)}.signing-${process.pid}`;
-  await rm(temp, { force: true });
-  const sink = await openSink(temp, (await stat(path)).mode & 0o777);
-  try {
-    await write(temp, sink);
-    await sink.sync();
-    await sink.close();
-    await rename(temp, path);
-  } catch (error) {
-    await sink.close().catch(() => {});
-    await rm(temp, { force: true });
-    throw error;
-  }
-}
-
-function changed(path: string): SigningError {
-  return new SigningError(
-    "signing/bad-reply",
-    `${path} was changed while it was signed; nothing was replaced.`,
-    { path },
-  );
-}
-
-/** The places of all files in one list. */
-async function releaseOf(
-  files: readonly string[],
-  plan: Plan,
-  offered: OfferedCertificate,
-): Promise<readonly Membership[]> {
-  const listed: ListedFile[] = [];
-  for (const path of files) {
-    const source = await openSource(path);
-    try {
-      const operation = await operationOf(await kindOf(source, plan.as), source, plan, offered);
-      listed.push({
-        certificate: plan.cert,
-        operation: operation.kind,
-        name: basename(path),
-        digest: digestWord(operation),
-      });
-    } finally {
-      await source.close();
-    }
-  }
-  const leaves = listed.map(listLeaf);
-  const subtree = (level: number, index: number): Uint8Array =>
-    merkleRoot(leaves.slice(index * 2 ** level, (index + 1) * 2 ** level));
-  const root = listRoot(listed);
-  return listed.map((_, index) => ({
-    root,
-    size: listed.length,
-    index,
-    proof: inclusionProof(subtree, index, listed.length).map(toHex),
-  }));
 }

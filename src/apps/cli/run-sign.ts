@@ -31,6 +31,7 @@ import { openIdentity, type OpenIdentity } from "./signing-identity.ts";
 const RECHECK_LIMIT = 64 * 1024 * 1024;
 
 export async function sign(call: Call): Promise<Result> {
+  if (call.flag("dry-run")) return (await import("./run-dry-sign.ts")).drySign(call);
   const files = expandFiles(call.argumentsFrom(0));
   if (call.flag("replace") && call.flag("append")) throw usage("--replace and --append exclude each other.");
   if (call.text("output") !== undefined && files.length !== 1)

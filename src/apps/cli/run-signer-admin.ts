@@ -1,41 +1,25 @@
-// What `signer user`, `key`, `cert` and `policy` do: small edits of the configuration, checked as a whole before they count.
+// What `signer user`, `key` and `policy` do.
 
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
 import { resolve } from "node:path";
 import { fromUtf8, toBase64, toUtf8 } from "../../core/bytes.ts";
-import { makeDirectories, writeAtomic } from "../../core/disk.ts";
-import { DAY, formatInstant } from "../../core/instant.ts";
-import { buildCsr } from "../../der/csr.ts";
-import { buildCertificate } from "../../der/issue.ts";
-import { commonName } from "../../der/names.ts";
-import * as oids from "../../der/oids.ts";
-import { toPem } from "../../der/pem.ts";
-import { certificatePem, isSignedBy, parseCertificatesPem } from "../../der/x509.ts";
+import { writeAtomic } from "../../core/disk.ts";
+import { isJsonObject, parseJsonText } from "../../core/json.ts";
 import { isScheme, SCHEMES, type Scheme } from "../../keys/scheme.ts";
 import { localSigner } from "../../keys/signer.ts";
-import { MAX_CONFIG, parseConfig } from "../../signing/config.ts";
 import { appendTable, editSetting, removeTable } from "../../signing/config-text.ts";
 import { formatSealed, purposeKey, sealKey, sealWith, wrappingKey } from "../../signing/custody.ts";
 import { SigningError } from "../../signing/errors.ts";
 import { hashPassword } from "../../signing/password.ts";
 import { toBase32, totpUri } from "../../signing/totp.ts";
-import type { X509Scheme } from "../../der/algorithms.ts";
 import { IDENTITY_KEY, loadSettings, LOG_KEY, signerFolder, type SignerFolder } from "../signer/settings.ts";
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
-import { openSealedKey, unlocked, writeSealedKey } from "./run-signer.ts";
+import { unlocked, writeSealedKey } from "./run-signer.ts";
+import { done, edit, known } from "./signer-edit.ts";
 import { columns } from "./style.ts";
 
 type Tree = { [name: string]: unknown };
-
-/** The file is replaced in one step, and only by one that a start would accept. */
-async function edit(call: Call, folder: SignerFolder, change: (text: string) => string): Promise<void> {
-  const { disk } = call.context;
-  const before = fromUtf8(await disk.read(folder.config, MAX_CONFIG));
-  const after = change(before);
-  parseConfig(after, folder.config);
-  await writeAtomic(disk, folder.config, toUtf8(after), 0o600);
-}
 
 export async function signerUser(call: Call): Promise<Result> {
   const folder = signerFolder(call.context.data);
@@ -215,7 +199,7 @@ export async function signerKey(call: Call): Promise<Result> {
     const privateKey =
       action === "new"
         ? newKey(scheme, call.whole("bits", 2048, 8192) ?? 3072)
-        : createPrivateKey(fromUtf8(await context.disk.read(resolve(call.argument(2)), 64 * 1024)));
+        : importedKey(fromUtf8(await context.disk.read(resolve(call.argument(2)), 64 * 1024)));
     const { publicKey } = localSigner(privateKey, scheme);
     await writeSealedKey(context.disk, folder, secret, name, privateKey, publicKey.spki, context.random);
     await edit(call, folder, (text) =>
@@ -267,130 +251,25 @@ export async function signerKey(call: Call): Promise<Result> {
   });
 }
 
+/** PEM, or a key file of a data folder: so that a key of a repository can move into the signer. */
+function importedKey(text: string): KeyObject {
+  if (!text.trimStart().startsWith("{")) return createPrivateKey(text);
+  const file = parseJsonText(text);
+  const held = isJsonObject(file) ? file["private"] : undefined;
+  if (!isJsonObject(held) || held["form"] !== "pkcs8" || typeof held["data"] !== "string") {
+    throw new SigningError(
+      "signing/refused",
+      "The key file is wrapped under a passphrase or of another kind; it is not imported.",
+    );
+  }
+  return createPrivateKey({ key: Buffer.from(held["data"], "base64"), format: "der", type: "pkcs8" });
+}
+
 function newKey(scheme: Scheme, bits: number): KeyObject {
   const { node, curve } = SCHEMES[scheme];
   if (node === "rsa") return generateKeyPairSync("rsa", { modulusLength: bits }).privateKey;
   if (node === "ec") return generateKeyPairSync("ec", { namedCurve: curve! }).privateKey;
   return generateKeyPairSync(node as "ed25519").privateKey;
-}
-
-export async function signerCert(call: Call): Promise<Result> {
-  const { context } = call;
-  const folder = signerFolder(context.data);
-  const [action, name] = [call.argument(0), call.argumentOr(1)];
-  if (action === "list") return (await import("./run-signer.ts")).signerCheck(call);
-  if (name === undefined) throw usage(`signer cert ${action} needs a name.`);
-  const settings = await loadSettings(context.disk, folder);
-  const existing = settings.config.certificates[name];
-  const key = call.text("key") ?? existing?.key ?? name;
-  const keyConfig = settings.config.keys[key];
-  if (keyConfig === undefined && action !== "remove") {
-    throw new SigningError(
-      "signing/not-found",
-      `There is no key ${key}.`,
-      { key },
-      { hint: `Make one with "upkeep signer key new ${key}".` },
-    );
-  }
-  const entry = (text: string): string =>
-    existing === undefined ? appendTable(text, ["certificates", name], { key }) : text;
-  switch (action) {
-    case "csr":
-    case "self": {
-      const signer = await custodySigner(call, folder, key);
-      const subject = commonName(call.text("subject") ?? name);
-      const scheme = keyConfig!.scheme as X509Scheme;
-      if (action === "csr") {
-        const pem = toPem("CERTIFICATE REQUEST", await buildCsr({ subject, signer, scheme }));
-        await edit(call, folder, entry);
-        return { text: pem.trimEnd(), json: { certificate: name, csr: pem } };
-      }
-      const certificate = await buildCertificate({
-        serial: context.random.bytes(16).with(0, 1),
-        issuer: { signer, scheme },
-        subject,
-        spki: signer.publicKey.spki,
-        notBefore: context.clock.now() - DAY,
-        notAfter: context.clock.now() + (call.whole("days", 1, 36_500) ?? 365) * DAY,
-        eku: [oids.codeSigning],
-      });
-      return imported(call, folder, name, certificatePem(certificate), entry);
-    }
-    case "import":
-      return imported(
-        call,
-        folder,
-        name,
-        fromUtf8(await context.disk.read(resolve(call.argument(2)), 1024 * 1024)),
-        entry,
-      );
-    case "enable":
-    case "disable":
-      await known(call, folder, "certificates", name);
-      await edit(call, folder, (text) =>
-        editSetting(text, ["certificates", name], "disabled", action === "disable" ? true : undefined),
-      );
-      return done(`The certificate ${name} is ${action}d.`, { certificate: name, action });
-    case "remove":
-      await known(call, folder, "certificates", name);
-      await edit(call, folder, (text) => removeTable(text, ["certificates", name]));
-      return done(`The certificate ${name} is out of use.`, { certificate: name, action });
-    default:
-      throw usage(
-        `There is no signer cert ${action}.`,
-        "One of: csr, import, self, list, enable, disable, remove.",
-      );
-  }
-}
-
-async function imported(
-  call: Call,
-  folder: SignerFolder,
-  name: string,
-  pem: string,
-  entry: (text: string) => string,
-): Promise<Result> {
-  const { disk, clock } = call.context;
-  const settings = await loadSettings(disk, folder);
-  const key = call.text("key") ?? settings.config.certificates[name]?.key ?? name;
-  const chain = parseCertificatesPem(pem);
-  const leaf = chain[0];
-  if (leaf === undefined) throw new SigningError("signing/refused", "The file holds no certificate.");
-  const bad = (what: string): SigningError =>
-    new SigningError("signing/refused", `The certificate is not imported: ${what}.`, { certificate: name });
-  const { spki } = (await import("../../signing/custody.ts")).parseSealedKey(
-    await disk.read(folder.key(key), 64 * 1024),
-  );
-  if (spki !== undefined && toBase64(leaf.spki) !== spki) throw bad(`it is for another key than ${key}`);
-  if (leaf.notAfter <= clock.now()) throw bad(`it expired at ${formatInstant(leaf.notAfter)}`);
-  chain.slice(0, -1).forEach((certificate, i) => {
-    if (!isSignedBy(certificate, chain[i + 1]!))
-      throw bad(
-        `certificate ${i + 2} of the file did not issue certificate ${i + 1}; the order is leaf first`,
-      );
-  });
-  await makeDirectories(disk, `${folder.root}/certificates`, 0o700);
-  await writeAtomic(disk, folder.certificate(name), toUtf8(chain.map(certificatePem).join("")), 0o600);
-  await edit(call, folder, entry);
-  return done(`The certificate ${name} is in use until ${formatInstant(leaf.notAfter)}.`, {
-    certificate: name,
-    key,
-    expires: formatInstant(leaf.notAfter),
-    chain: chain.length,
-  });
-}
-
-async function custodySigner(call: Call, folder: SignerFolder, key: string) {
-  const { context } = call;
-  const { config } = await loadSettings(context.disk, folder);
-  const keyConfig = config.keys[key]!;
-  const secret = await unlocked(call, folder);
-  if (keyConfig.custody === "file")
-    return localSigner(await openSealedKey(context.disk, folder, secret, key), keyConfig.scheme);
-  const { openKey, parseSealedKey } = await import("../../signing/custody.ts");
-  const { openCustody } = await import("../../io/custody.ts");
-  const sealed = parseSealedKey(await context.disk.read(folder.key(key), 64 * 1024));
-  return openCustody(key, keyConfig, sealed, openKey(wrappingKey(secret, key), sealed));
 }
 
 export async function signerPolicy(call: Call): Promise<Result> {
@@ -444,19 +323,4 @@ export async function signerPolicy(call: Call): Promise<Result> {
     rule,
     policy: table as never,
   });
-}
-
-async function known(
-  call: Call,
-  folder: SignerFolder,
-  table: "users" | "keys" | "certificates",
-  name: string,
-): Promise<void> {
-  const { config } = await loadSettings(call.context.disk, folder);
-  if (config[table][name] === undefined)
-    throw new SigningError("signing/not-found", `There is no [${table}.${name}].`, { name });
-}
-
-function done(text: string, json: { readonly [name: string]: unknown }): Result {
-  return { text, json };
 }

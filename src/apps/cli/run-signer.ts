@@ -1,6 +1,6 @@
 // What the verbs of `signer` do: making, running, checking and describing one.
 
-import { createPrivateKey, generateKeyPairSync, type KeyObject } from "node:crypto";
+import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { resolve } from "node:path";
 import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
@@ -9,7 +9,7 @@ import { DAY, formatInstant } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
 import { fromBase64 } from "../../core/bytes.ts";
 import { jsonLog } from "../../io/log.ts";
-import { openKey, parseSealedKey, type Unlock } from "../../signing/custody.ts";
+import { parseSealedKey, type Unlock } from "../../signing/custody.ts";
 import {
   formatSealed,
   lockWithPassphrase,
@@ -297,22 +297,6 @@ export async function writeSealedKey(
   const key = sealKey(wrappingKey(secret, name), { name, holds: "pkcs8", spki, plain }, random);
   plain.fill(0);
   await writeAtomic(disk, folder.key(name), formatSealed(key), 0o600);
-}
-
-/** The private key of a sealed file, for a certificate request; never leaves this process. */
-export async function openSealedKey(
-  disk: Disk,
-  folder: SignerFolder,
-  secret: Uint8Array,
-  name: string,
-): Promise<KeyObject> {
-  const sealed = parseSealedKey(await disk.read(folder.key(name), 64 * 1024));
-  const plain = openKey(wrappingKey(secret, name), sealed);
-  try {
-    return createPrivateKey({ key: Buffer.from(plain), format: "der", type: "pkcs8" });
-  } finally {
-    plain.fill(0);
-  }
 }
 
 export function parseGateway(text: string): { readonly address: string; readonly spki: string } {

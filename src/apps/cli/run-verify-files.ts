@@ -48,9 +48,9 @@ function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
-/** A file of no format that carries signatures. */
+/** A file of no format that carries signatures, or none at all. */
 async function isUnsignable(path: string): Promise<boolean> {
-  if (statSync(path, { throwIfNoEntry: false }) === undefined) return false;
+  if (statSync(path, { throwIfNoEntry: false }) === undefined) return !/^@|[*?[{]/.test(path);
   try {
     await withFileSource(resolve(path), (source) => formatOf(source, path));
     return false;

@@ -2,15 +2,22 @@
 
 import { createPrivateKey, generateKeyPairSync } from "node:crypto";
 import { resolve } from "node:path";
-import { fromUtf8 } from "../../core/bytes.ts";
+import { fromUtf8, toBase64 } from "../../core/bytes.ts";
+import { sha256Hex } from "../../core/digest.ts";
+import type { PublicKey } from "../../keys/public-key.ts";
+import type { Scheme } from "../../keys/scheme.ts";
+import type { Signer } from "../../keys/signer.ts";
+import { purposeOf } from "../../signing/request.ts";
 import { isJsonObject, type Json } from "../../core/json.ts";
 import { identityOf } from "../../io/pinned-tls.ts";
 import { SigningClient } from "../../io/signing-client.ts";
 import { MAX_DESCRIPTION, parseDescription, type ServiceDescription } from "../../signing/description.ts";
-import type { SignIn } from "../../signing/protocol.ts";
+import type { OfferedCertificate, SignIn } from "../../signing/protocol.ts";
 import type { Call } from "./command.ts";
 import { CliError, usage } from "./errors.ts";
 import { readSecretFile } from "./secret.ts";
+
+const POLL = 2000;
 
 export type OpenService = { readonly client: SigningClient; readonly service: ServiceDescription };
 
@@ -104,4 +111,55 @@ async function ownFile(call: Call, path: string): Promise<Uint8Array> {
     );
   }
   return disk.read(path, 64 * 1024);
+}
+
+/**
+ * Signers for those of the wanted keys that the service holds for this user and signs raw with. Each signature is a session of its own:
+ * these are few, and nothing stays open behind the command.
+ */
+export async function serviceSigners(call: Call, wanted: readonly PublicKey[]): Promise<readonly Signer[]> {
+  const { client } = await openService(call);
+  let offered: readonly OfferedCertificate[];
+  try {
+    offered = await client.certificates();
+  } finally {
+    await client.close();
+  }
+  return wanted.flatMap((publicKey): Signer[] => {
+    const spki = toBase64(publicKey.spki);
+    const found = offered.find((each) => each.spki === spki && each.operations.includes("raw"));
+    if (found === undefined) return [];
+    return [
+      { publicKey, sign: (message, scheme = publicKey.scheme) => signRaw(call, found, message, scheme) },
+    ];
+  });
+}
+
+async function signRaw(
+  call: Call,
+  offered: OfferedCertificate,
+  message: Uint8Array,
+  scheme: Scheme,
+): Promise<Uint8Array> {
+  const { client } = await openService(call);
+  try {
+    const purpose = purposeOf(message) ?? "other";
+    const sha256 = sha256Hex(message);
+    const wish = {
+      certificate: offered.name,
+      operation: { kind: "raw", scheme, message: toBase64(message), purpose } as const,
+      file: { name: purpose, length: message.length, sha256 },
+    };
+    let outcome = await client.sign(wish, offered);
+    while (outcome.state === "pending") {
+      call.context.note(
+        `${purpose} waits for ${outcome.needed - outcome.have} approvals (request ${outcome.request})`,
+      );
+      await call.context.clock.sleep(POLL, call.context.signal);
+      outcome = await client.status(outcome.request, outcome.signer, wish, offered);
+    }
+    return outcome.reply;
+  } finally {
+    await client.close();
+  }
 }

@@ -19,6 +19,20 @@ export const SERVICE_OPTIONS: readonly OptionSpec[] = [
   { flags: "--patience <seconds>", about: "how long to try through broken connections", default: "300" },
 ];
 
+/** Options of `sign` that go with --service; --cert is then the name of a certificate there. */
+export const SIGN_AT_SERVICE: readonly OptionSpec[] = [
+  {
+    flags: "--service <file>",
+    about: "have the signing service sign; --cert names one of its certificates",
+  },
+  ...SERVICE_OPTIONS.filter(({ flags }) => !/^--(service|password-file) /.test(flags)),
+  { flags: "--timestamp", about: "service: with a timestamp of the service's authorities" },
+  { flags: "--receipts <folder>", about: "service: where to write receipts, by default beside the files" },
+  { flags: "--one-release", about: "service: all files as one release: one approval covers them" },
+  { flags: "--leave-pending", about: "service: do not wait for approvals; `service wait` goes on" },
+  { flags: "--request-id <hex>", about: "service: idempotency key for one file, 32 hex digits" },
+];
+
 export const serviceNoun: NounSpec = {
   name: "service",
   about: "have files signed by the signing service",

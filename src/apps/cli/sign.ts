@@ -2,6 +2,7 @@
 
 import type { CommandSpec, OptionSpec } from "./command.ts";
 import { SIGN_FORMAT_OPTIONS } from "./format-options.ts";
+import { SIGN_AT_SERVICE } from "./service.ts";
 
 const FILES = {
   name: "<file...>",
@@ -55,6 +56,8 @@ export const signCommand: CommandSpec = {
     { flags: "--append", about: "add a signature to a signed file" },
     { flags: "--skip-signed", about: "leave signed files alone" },
     { flags: "--output <file>", about: "write here instead of changing the file" },
+    ...SIGN_AT_SERVICE,
+    { flags: "--dry-run", about: "print the digest that would be signed; needs no key, changes nothing" },
     { flags: "--allow-expired", about: "sign with a certificate that is not valid now" },
     { flags: "--recheck", about: "verify what was written also for files above 64 MiB" },
     {
@@ -68,8 +71,12 @@ export const signCommand: CommandSpec = {
     "upkeep sign --cert chain.pem --key key.pem --skip-signed --json 'build/**/*.dll' @more.txt",
     'upkeep sign /fd SHA256 /f publisher.pfx /d "My app" app.exe',
     "upkeep sign --cert chain.pem --key key.pem --product app --release-version 1.4.0 --release-number 17 ./app",
+    "upkeep sign --service service.json --identity build-1.pem --cert release --timestamp setup.exe",
   ],
-  run: async (call) => (await import("./run-sign.ts")).sign(call),
+  run: async (call) =>
+    call.text("service") === undefined
+      ? (await import("./run-sign.ts")).sign(call)
+      : (await import("./run-service.ts")).serviceSign(call),
 };
 
 export const timestampCommand: CommandSpec = {

@@ -127,7 +127,10 @@ export const signerNoun: NounSpec = {
       arguments: [
         { name: "<action>", about: "new, import, add, list, remove" },
         { name: "[name]", about: "the key" },
-        { name: "[file]", about: "import: the PEM file; add: a PEM file with the public key" },
+        {
+          name: "[file]",
+          about: "import: a PEM file or a key file of a data folder; add: a PEM file with the public key",
+        },
       ],
       options: [
         { flags: "--scheme <scheme>", about: "how it signs", default: "rsa-pkcs1v15-sha256" },
@@ -148,9 +151,12 @@ export const signerNoun: NounSpec = {
     },
     {
       name: "cert",
-      about: "manage certificates: csr, import, self, list, enable, disable, remove",
+      about: "manage certificates: csr, import, self, add, list, enable, disable, remove",
       arguments: [
-        { name: "<action>", about: "csr, import, self, list, enable, disable, remove" },
+        {
+          name: "<action>",
+          about: "csr, import, self, add (a key without certificate), list, enable, disable, remove",
+        },
         { name: "[name]", about: "the certificate" },
         { name: "[file]", about: "import: PEM with the leaf and its intermediates" },
       ],
@@ -165,7 +171,7 @@ export const signerNoun: NounSpec = {
         "upkeep signer cert import release release-chain.pem",
         "upkeep signer cert list",
       ],
-      run: async (call) => (await import("./run-signer-admin.ts")).signerCert(call),
+      run: async (call) => (await import("./run-signer-cert.ts")).signerCert(call),
     },
     {
       name: "policy",

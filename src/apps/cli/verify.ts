@@ -27,6 +27,15 @@ export const verifyCommand: CommandSpec = {
     { flags: "--sha1 <digest>", about: "a valid signature's certificate has to have this SHA-1 fingerprint" },
     { flags: "--root-subject <text>", about: "the chain has to end in a root whose name contains this" },
     ...VERIFY_FORMAT_OPTIONS,
+    {
+      flags: "--receipt <file>",
+      about: "the signature has to be in the signing service's log: this is its receipt",
+    },
+    {
+      flags: "--service <file>",
+      about: "with --receipt: the description that names the log's key (else UPKEEP_SERVICE)",
+    },
+    { flags: "--log-key <key>", about: "with --receipt: the log's key itself" },
     { flags: "--explain", about: "draw which parts of the file the signature covers" },
     { flags: "--jobs <n>", about: "files at the same time", default: "4" },
   ],
@@ -36,5 +45,8 @@ export const verifyCommand: CommandSpec = {
     "upkeep verify ./mirror",
     "upkeep verify ./shop-1.1.0-linux-x64.tar.gz",
   ],
-  run: async (call) => (await import("./run-verify-files.ts")).verify(call),
+  run: async (call) =>
+    call.text("receipt") === undefined
+      ? (await import("./run-verify-files.ts")).verify(call)
+      : (await import("./run-audit.ts")).verifyWithReceipt(call),
 };

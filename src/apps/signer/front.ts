@@ -2,7 +2,8 @@
 
 import { fromBase64 } from "../../core/bytes.ts";
 import { parseCheckpointText } from "../../signing/audit/checkpoint.ts";
-import { blobPath, AuditLog } from "../../signing/audit/log.ts";
+import { AuditLog } from "../../signing/audit/log.ts";
+import { blobPath } from "../../signing/audit/files.ts";
 import type { Blob } from "../../signing/audit/entry.ts";
 import { noteKeyFromSpki } from "../../signing/audit/note.ts";
 import { replayLog } from "../../signing/audit/replay.ts";

@@ -21,7 +21,7 @@ const sealed = parseSealedKey(await systemDisk.read(order.sealed, 64 * 1024));
 const wrapping = fromBase64(order.wrapping);
 const secret = openKey(wrapping, sealed);
 wrapping.fill(0);
-const signer = await openCustody(order.name, config, sealed, secret);
+const { signer } = await openCustody(order.name, config, sealed, secret);
 secret.fill(0);
 
 const ticketKey = fromBase64(order.ticketKey);

@@ -14,26 +14,36 @@ import {
 } from "../../core/disk.ts";
 import { formatInstant, SECOND } from "../../core/instant.ts";
 import { SigningError } from "../errors.ts";
-import { openCheckpoint, signCheckpoint, type Checkpoint } from "./checkpoint.ts";
+import { signCheckpoint } from "./checkpoint.ts";
 import {
   encodeEntry,
   leafOf,
   MAX_ENTRY,
   MAX_INLINE,
-  NO_ENTRY,
   parseEntry,
   type AuditEntry,
   type Blob,
   type EntryBody,
 } from "./entry.ts";
+import {
+  blobPath,
+  damaged,
+  headPath,
+  HEAD_SLOT,
+  leafBefore,
+  MAX_SEGMENT_BYTES,
+  readHead,
+  readTile,
+  SEGMENT,
+  segmentPath,
+  segmentsOf,
+  splitLines,
+  storeTile,
+} from "./files.ts";
 import type { NoteKey } from "./note.ts";
 import { formatReceipt } from "./receipt.ts";
 import { entryBundle, tilePath, TILE_WIDTH, TileTree } from "./tiles.ts";
 
-/** Entries per file of `entries/`: 16 bundles of the tile layout. */
-export const SEGMENT = 4096;
-const MAX_SEGMENT_BYTES = SEGMENT * (MAX_ENTRY + 1);
-const HEAD_SLOT = 1024;
 /** The published checkpoint and partial tiles are renewed at most this often. */
 const PUBLISH_EVERY = SECOND;
 
@@ -57,59 +67,6 @@ type Waiting = {
   readonly sealed: (done: Sealed) => void;
   readonly fail: (error: unknown) => void;
 };
-
-export function segmentPath(folder: string, first: number): string {
-  return `${folder}/entries/${String(first).padStart(12, "0")}.jsonl`;
-}
-
-export function headPath(folder: string): string {
-  return `${folder}/head`;
-}
-
-export function blobPath(folder: string, sha256: string): string {
-  return `${folder}/blobs/${sha256}`;
-}
-
-/** Splits a segment into complete lines and what follows the last of them. */
-export function splitLines(bytes: Uint8Array): {
-  readonly lines: readonly Uint8Array[];
-  readonly rest: Uint8Array;
-} {
-  const lines: Uint8Array[] = [];
-  let start = 0;
-  for (;;) {
-    const end = bytes.indexOf(0x0a, start);
-    if (end < 0) return { lines, rest: bytes.subarray(start) };
-    lines.push(bytes.subarray(start, end));
-    start = end + 1;
-  }
-}
-
-/** The newest checkpoint of the two slots of `head`, or null if there never was one. Errors: `signing/log-damaged`. */
-export async function readHead(disk: Disk, folder: string, key: NoteKey): Promise<Checkpoint | null> {
-  const bytes = await readOrNull(disk, headPath(folder), 2 * HEAD_SLOT);
-  if (bytes === null) return null;
-  const found: Checkpoint[] = [];
-  let damaged: unknown;
-  for (const slot of [bytes.subarray(0, HEAD_SLOT), bytes.subarray(HEAD_SLOT)]) {
-    const end = slot.indexOf(0);
-    if (end === 0 || slot.length === 0) continue;
-    try {
-      found.push(openCheckpoint(slot.subarray(0, end < 0 ? slot.length : end), key));
-    } catch (cause) {
-      damaged = cause;
-    }
-  }
-  found.sort((a, b) => b.size - a.size);
-  if (found[0] !== undefined) return found[0];
-  if (damaged === undefined) return null;
-  throw new SigningError(
-    "signing/log-damaged",
-    "The head of the audit log holds no checkpoint of this log's key: either it was changed, or this folder belongs to another signer.",
-    { folder },
-    { cause: damaged },
-  );
-}
 
 /** The append-only log. One writer per folder. */
 export class AuditLog {
@@ -413,67 +370,3 @@ export class AuditLog {
 }
 
 const NEWLINE = Uint8Array.of(0x0a);
-
-/** First entry numbers of the segments, ascending. */
-export async function segmentsOf(disk: Disk, folder: string): Promise<readonly number[]> {
-  const names = await disk.list(`${folder}/entries`);
-  return names.filter((name) => /^\d{12}\.jsonl$/.test(name)).map((name) => Number(name.slice(0, 12)));
-}
-
-export async function readSegment(disk: Disk, folder: string, first: number): Promise<Uint8Array> {
-  return disk.read(segmentPath(folder, first), MAX_SEGMENT_BYTES);
-}
-
-async function leafBefore(disk: Disk, folder: string, first: number): Promise<string> {
-  if (first === 0) return NO_ENTRY;
-  const last = splitLines(await readSegment(disk, folder, first - SEGMENT)).lines.at(-1);
-  if (last === undefined) throw damaged(first - 1, "the segment before it is empty");
-  return toHex(leafOf(last));
-}
-
-/** A full tile, from the tile files, or derived again from the entries if its file is not there. */
-async function readTile(disk: Disk, folder: string, level: number, index: number): Promise<Uint8Array> {
-  const stored = await readOrNull(disk, `${folder}/tiles/${tilePath(level, index)}`, TILE_WIDTH * 32);
-  if (stored?.length === TILE_WIDTH * 32) return stored;
-  const tree = new TileTree((l, i) => readTile(disk, folder, l, i));
-  if (level === 0) {
-    const start = index * TILE_WIDTH;
-    const first = Math.floor(start / SEGMENT) * SEGMENT;
-    const { lines } = splitLines(await readSegment(disk, folder, first));
-    for (const bytes of lines.slice(start - first, start - first + TILE_WIDTH)) tree.push(leafOf(bytes));
-  } else {
-    for (let i = 0; i < TILE_WIDTH; i++) {
-      const below = new TileTree(() => Promise.reject(new Error("unused")));
-      const hashes = await readTile(disk, folder, level - 1, index * TILE_WIDTH + i);
-      for (let at = 0; at < hashes.length; at += 32) below.push(hashes.subarray(at, at + 32));
-      tree.push(below.root());
-    }
-  }
-  const tile = tree.take()[0];
-  if (tile === undefined) throw damaged(index * TILE_WIDTH ** (level + 1), "entries of its tile are missing");
-  return tile.hashes;
-}
-
-/** Tiles are derived data: atomic by rename, durable when the system gets to it. */
-async function storeTile({ disk, folder }: AuditLogPorts, path: string, bytes: Uint8Array): Promise<void> {
-  const full = `${folder}/tiles/${path}`;
-  await makeDirectories(disk, full.slice(0, full.lastIndexOf("/")), 0o700);
-  const beside = `${full}.tmp`;
-  const file = await disk.open(beside, "write", 0o600);
-  try {
-    await file.truncate(0);
-    await file.write(0, bytes);
-  } finally {
-    await file.close();
-  }
-  await disk.rename(beside, full);
-}
-
-export function damaged(n: number, what: string, cause?: unknown): SigningError {
-  return new SigningError(
-    "signing/log-damaged",
-    `Entry ${n} of the audit log: ${what}.`,
-    { entry: n },
-    { cause },
-  );
-}

@@ -108,8 +108,19 @@ export function openNote(bytes: Uint8Array, key: NoteKey): string {
   return text;
 }
 
+/** Making a key object costs more than a verification with it. */
+const objects = new WeakMap<Uint8Array, KeyObject>();
+
 function ed25519Key(raw: Uint8Array): KeyObject {
-  return createPublicKey({ key: Buffer.from(concat([ED25519_SPKI, raw])), format: "der", type: "spki" });
+  const known = objects.get(raw);
+  if (known !== undefined) return known;
+  const object = createPublicKey({
+    key: Buffer.from(concat([ED25519_SPKI, raw])),
+    format: "der",
+    type: "spki",
+  });
+  objects.set(raw, object);
+  return object;
 }
 
 function bad(what: string, cause?: unknown): SigningError {

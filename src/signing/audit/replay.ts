@@ -3,7 +3,7 @@
 import { fromUtf8, toHex } from "../../core/bytes.ts";
 import type { Disk } from "../../core/disk.ts";
 import { leafOf, NO_ENTRY, type AuditEntry } from "./entry.ts";
-import { damaged, readSegment, segmentsOf, splitLines } from "./log.ts";
+import { damaged, readSegment, segmentsOf, splitLines } from "./files.ts";
 
 /** Calls `seen` for each of the first `size` entries. Errors: `signing/log-damaged`. */
 export async function replayLog(

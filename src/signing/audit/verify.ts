@@ -7,7 +7,7 @@ import { readOrNull, type Disk } from "../../core/disk.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { openCheckpoint } from "./checkpoint.ts";
 import { leafOf, NO_ENTRY, parseEntry, type AuditEntry, type Blob } from "./entry.ts";
-import { blobPath, readHead, readSegment, segmentsOf, splitLines } from "./log.ts";
+import { blobPath, readHead, readSegment, segmentsOf, splitLines } from "./files.ts";
 import type { NoteKey } from "./note.ts";
 import { tilePath, TILE_WIDTH, TileTree } from "./tiles.ts";
 
