@@ -18,6 +18,7 @@ import { after, describe, it } from "node:test";
 import { gzipSync } from "node:zlib";
 import { digestsOf, RunningMerkle } from "../core/digest.ts";
 import { countingRandom } from "../testing/operator-world.ts";
+import { programPlatform } from "../release/program-header.ts";
 import { packArtifact } from "./artifact-packer.ts";
 import { systemDisk } from "./disk.ts";
 
@@ -54,7 +55,7 @@ describe("packing", () => {
     assert.equal(a.sha256, b.sha256);
     assert.deepEqual([a.format, a.suffix, a.packed], ["tar.gz", ".tar.gz", true]);
     assert.equal(a.unpackedLength, 700_000 + 1000 + 10);
-    assert.deepEqual([...a.programs!].sort(), ["bin/alias", "bin/shop"]);
+    assert.deepEqual([...a.programs.keys()].sort(), ["bin/alias", "bin/shop"]);
   });
 
   it("writes what tar reads", async () => {
@@ -81,7 +82,22 @@ describe("packing", () => {
       { sha256: packed.sha256, sha512: packed.sha512, length: packed.length, merkleRoot: packed.merkleRoot },
       { ...digestsOf(bytes), length: bytes.length, merkleRoot: merkle.rootHex() },
     );
-    assert.deepEqual([packed.format, packed.unpackedLength, packed.programs], ["file", 600_000, null]);
+    assert.deepEqual(
+      [packed.format, packed.unpackedLength, packed.programs.get("")?.length],
+      ["file", 600_000, 4096],
+    );
+  });
+
+  it("sees what a program was built for", async () => {
+    const found = await packArtifact(process.execPath, {
+      disk: systemDisk,
+      random,
+      staging: join(root, "staging"),
+      pieceSize: 1 << 20,
+    });
+    const platform = programPlatform(found.programs.get("")!);
+    assert.deepEqual([platform?.os, platform?.arch], [process.platform, process.arch]);
+    rmSync(found.path);
   });
 
   it("refuses links that leave the folder, devices and names that some device cannot write", async () => {

@@ -11,6 +11,7 @@ import { isSlotPath, type Artifact } from "../release/manifest.ts";
 import { EntryGate } from "../slot/entry-path.ts";
 import { entriesOf } from "../slot/unpack.ts";
 import { zipReader } from "./unpack-zip.ts";
+import { PROGRAM_HEAD } from "../release/program-header.ts";
 import { tarEnd, tarHeader, tarPadding } from "../release/tar-writer.ts";
 
 export type PackedArtifact = Pick<
@@ -21,8 +22,8 @@ export type PackedArtifact = Pick<
   readonly path: string;
   /** What a file name of this format ends with. */
   readonly suffix: string;
-  /** Paths inside an archive that can be started; null for a single file. */
-  readonly programs: ReadonlySet<string> | null;
+  /** What can be started, by path inside the archive, with its first bytes (none for links); a single file stands under "". */
+  readonly programs: ReadonlyMap<string, Uint8Array>;
   /** True when a folder was packed here, rather than a file taken as it is. */
   readonly packed: boolean;
 };
@@ -58,7 +59,10 @@ export async function packArtifact(source: string, options: PackOptions): Promis
     await file.sync();
     const seen =
       format === "file"
-        ? { unpackedLength: stat.size, programs: null }
+        ? {
+            unpackedLength: stat.size,
+            programs: new Map([["", await file.read(0, PROGRAM_HEAD)]]),
+          }
         : await rehearseUnpacking(disk, path, format);
     return {
       path,
@@ -146,15 +150,19 @@ async function rehearseUnpacking(
   kind: "tar.gz" | "zip",
 ): Promise<Pick<PackedArtifact, "unpackedLength" | "programs">> {
   const gate = new EntryGate({ bytes: Number.MAX_SAFE_INTEGER, entries: MAX_ENTRIES });
-  const programs = new Set<string>();
+  const programs = new Map<string, Uint8Array>();
   let unpackedLength = 0;
   for await (const entry of entriesOf(disk, path, { kind }, zipReader, () => {})) {
     const name = gate.admit(entry);
     let length = 0;
-    for await (const part of entry.content) length += part.length;
+    const head = new Uint8Array(Math.min(entry.size, PROGRAM_HEAD));
+    for await (const part of entry.content) {
+      if (length < head.length) head.set(part.subarray(0, head.length - length), length);
+      length += part.length;
+    }
     unpackedLength += length;
     if (name !== null && (entry.kind === "link" || (entry.kind === "file" && entry.executable)))
-      programs.add(name);
+      programs.set(name, entry.kind === "link" ? new Uint8Array(0) : head);
   }
   return { unpackedLength, programs };
 }

@@ -10,8 +10,8 @@ import { parseTargetName, TRUSTED_KEYS_TARGET } from "../release/target-names.ts
 import { keysFor, parseTrustedKeys, type TrustedKeys } from "../release/trusted-keys.ts";
 import { Draft } from "./draft.ts";
 import type { TargetFile } from "./metadata.ts";
-import { roleFile } from "./names.ts";
-import { readPublished, targetFilePath, type Published } from "./published.ts";
+import { parseRoleFileName, roleFileName, targetFilePath } from "./disk-names.ts";
+import { readPublished, type Published } from "./published.ts";
 import { periodOf } from "./publisher-policy.ts";
 import { strongHashes } from "./trusted-set.ts";
 
@@ -54,15 +54,15 @@ export async function inspectRepository(
     return { repository: null, roots: 0, roles: 0, targets: 0, bytes: 0, findings };
   }
   const known = new Set<string>(["metadata/timestamp.json"]);
-  for (const root of published.roots) known.add(`metadata/${roleFile("root", root.signed.version)}`);
-  known.add(`metadata/${roleFile("snapshot", published.snapshot.signed.version)}`);
+  for (const root of published.roots) known.add(`metadata/${roleFileName("root", root.signed.version)}`);
+  known.add(`metadata/${roleFileName("snapshot", published.snapshot.signed.version)}`);
   expiryFindings(published, now, say);
 
   const draft = new Draft(published, published.root.signed);
   const files = new Map<string, TargetFile>();
   let roles = 0;
   for (const [role, meta] of published.snapshot.signed.meta) {
-    known.add(`metadata/${roleFile(role, meta.version)}`);
+    known.add(`metadata/${roleFileName(role, meta.version)}`);
     const delegator = await draft.publishedDelegator(role).catch(() => null);
     if (delegator === null) {
       if (!/\.bin-[0-9a-f]+$/.test(role)) say("warn", role, "it is listed, and no role delegates to it");
@@ -203,12 +203,35 @@ async function documentFindings(
   }
 }
 
+/** Says of a path whether it must stay: every root, the last `keep` versions of each role, and what current roles list. */
+export async function listedFiles(draft: Draft, keep: number): Promise<(path: string) => boolean> {
+  const published = draft.published!;
+  const { meta } = published.snapshot.signed;
+  const listed = new Set<string>();
+  for (const role of meta.keys()) {
+    const delegator = await draft.publishedDelegator(role);
+    const signed = delegator === null ? null : await published.role(role, delegator);
+    for (const [name, file] of signed?.signed.targets ?? [])
+      listed.add(targetFilePath(name, file, published.root.signed.consistentSnapshot));
+  }
+  return (path) => {
+    const file = path.startsWith("metadata/") ? parseRoleFileName(path.slice("metadata/".length)) : null;
+    if (file === null) return path === "metadata/timestamp.json" || listed.has(path);
+    const { role, version } = file;
+    if (role === "root") return true;
+    const current =
+      role === "snapshot"
+        ? published.snapshot.signed.version
+        : (meta.get(role)?.version ?? Number.MAX_SAFE_INTEGER);
+    return version > current - keep;
+  };
+}
+
 /** Earlier versions stay for clients that are in the middle of a refresh, and roots stay for ever. */
 function oldVersionOf(path: string, published: Published): boolean {
-  const match = /^metadata\/([1-9]\d*)\.(.+)\.json$/.exec(path);
-  if (match === null) return path.startsWith("targets/") && /\/[0-9a-f]{64}\.[^/]+\.json$/.test(path);
-  const role = decodeURIComponent(match[2]!);
-  const version = Number(match[1]);
+  const file = path.startsWith("metadata/") ? parseRoleFileName(path.slice("metadata/".length)) : null;
+  if (file === null) return path.startsWith("targets/") && /\/[0-9a-f]{64}\.[^/]+\.json$/.test(path);
+  const { role, version } = file;
   const current =
     role === "snapshot"
       ? published.snapshot.signed.version
@@ -216,7 +239,8 @@ function oldVersionOf(path: string, published: Published): boolean {
   return version < current;
 }
 
-async function filesBelow(disk: Disk, folder: string, prefix: string): Promise<readonly string[]> {
+/** Every file below `prefix` (which ends in a slash, or is empty), as paths below `folder`. */
+export async function filesBelow(disk: Disk, folder: string, prefix: string): Promise<readonly string[]> {
   const out: string[] = [];
   const at = prefix === "" ? folder : `${folder}/${prefix.slice(0, -1)}`;
   for (const name of await disk.list(at)) {

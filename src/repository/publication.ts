@@ -13,7 +13,7 @@ import {
   type Targets,
   type Timestamp,
 } from "./metadata.ts";
-import { roleFile } from "./names.ts";
+import { roleFileName } from "./disk-names.ts";
 import { topDelegator, type Published } from "./published.ts";
 import { expiryFor } from "./publisher-policy.ts";
 import { PublisherError } from "./publisher-errors.ts";
@@ -279,7 +279,7 @@ function fileOf(part: Pick<Part, "role"> & { readonly signed: Signed<Root | Targ
   readonly name: string;
   readonly bytes: Uint8Array;
 } {
-  return { name: roleFile(part.role, part.signed.signed.version), bytes: part.signed.bytes };
+  return { name: roleFileName(part.role, part.signed.signed.version), bytes: part.signed.bytes };
 }
 
 function metaFileOf({ role, signed }: Part): MetaFile {

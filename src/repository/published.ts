@@ -5,7 +5,7 @@ import { readOrNull, statOrNull, type Disk } from "../core/disk.ts";
 import { delegatesFor } from "./delegations.ts";
 import { isBinOf } from "./hash-bins.ts";
 import type { Root, Signed, Snapshot, TargetFile, Targets, Timestamp } from "./metadata.ts";
-import { parseTargetName, roleFile, targetPath } from "./names.ts";
+import { parseRoleFileName, roleFileName } from "./disk-names.ts";
 import { PublisherError } from "./publisher-errors.ts";
 import {
   initialRoot,
@@ -14,7 +14,6 @@ import {
   nextRoot,
   storedSnapshot,
   storedTimestamp,
-  strongHashes,
   type Delegator,
 } from "./trusted-set.ts";
 
@@ -52,7 +51,7 @@ export async function readPublished(disk: Disk, folder: string): Promise<Publish
     readOrNull(disk, `${folder}/metadata/${file}`, METADATA_LIMIT);
   const roots: Signed<Root>[] = [];
   for (let version = 1; ; version++) {
-    const bytes = await read(roleFile("root", version));
+    const bytes = await read(roleFileName("root", version));
     if (bytes === null) break;
     const before = roots.at(-1);
     roots.push(
@@ -73,7 +72,7 @@ export async function readPublished(disk: Disk, folder: string): Promise<Publish
   }
   const timestamp = await believing("timestamp.json", () => storedTimestamp(root, timestampBytes));
   const listed = timestamp.signed.snapshot;
-  const file = roleFile("snapshot", listed.version);
+  const file = roleFileName("snapshot", listed.version);
   const snapshotBytes = await read(file);
   const snapshot = await believing(file, () => {
     if (snapshotBytes === null) throw missing(file);
@@ -88,13 +87,13 @@ export async function readPublished(disk: Disk, folder: string): Promise<Publish
     root,
     timestamp,
     snapshot,
-    highest: (role) => highest.get(roleFile(role)) ?? 0,
+    highest: (role) => highest.get(role) ?? 0,
     role: async (name, delegator) => {
       const known = cache.get(name);
       if (known !== undefined) return known;
       const meta = snapshot.signed.meta.get(name);
       if (meta === undefined) return null;
-      const path = roleFile(name, meta.version);
+      const path = roleFileName(name, meta.version);
       const bytes = await read(path);
       const role = await believing(path, () => {
         if (bytes === null) throw missing(path);
@@ -113,7 +112,10 @@ export interface RoleView {
   targets(name: string, delegator: Delegator): Promise<Targets | null>;
 }
 
-/** Who vouches for a role, found by its name alone; null when nobody does. Children carry their parent's name in front. */
+/**
+ * Who vouches for a role, found by its name alone; null when nobody does. Roles of ours carry their parent's name in front,
+ * so that one path is walked; for a repository that was taken over, every role is looked at.
+ */
 export async function findDelegator(view: RoleView, name: string): Promise<Delegator | null> {
   const visit = async (role: string, delegator: Delegator): Promise<Delegator | null> => {
     const delegations = (await view.targets(role, delegator))?.delegations ?? null;
@@ -122,13 +124,16 @@ export async function findDelegator(view: RoleView, name: string): Promise<Deleg
     if (succinct !== null) return isBinOf(succinct, name) ? { keys, role: succinct } : null;
     const child = delegations.roles.find((candidate) => candidate.name === name);
     if (child !== undefined) return { keys, role: child };
-    for (const parent of delegations.roles) {
-      if (!name.startsWith(`${parent.name}.`)) continue;
+    const ours = delegations.roles.filter((parent) => name.startsWith(`${parent.name}.`));
+    for (const parent of ours.length > 0 || name.startsWith("product.") ? ours : delegations.roles) {
+      if (visited.has(parent.name)) continue;
+      visited.add(parent.name);
       const found = await visit(parent.name, { keys, role: parent });
       if (found !== null) return found;
     }
     return null;
   };
+  const visited = new Set<string>();
   const top = topDelegator(view.root, "targets");
   return name === "targets" ? top : visit("targets", top);
 }
@@ -158,17 +163,11 @@ export function topDelegator(root: Root, role: "root" | "targets" | "snapshot" |
   return { keys: root.keys, role: root.roles[role] };
 }
 
-/** Where a target's bytes lie below the repository's folder. */
-export function targetFilePath(name: string, file: TargetFile, consistent: boolean): string {
-  const digest = strongHashes(name, file.hashes)[0]![1];
-  return `targets/${targetPath(parseTargetName(name), consistent ? digest : undefined)}`;
-}
-
 function highestVersions(files: readonly string[]): ReadonlyMap<string, number> {
   const highest = new Map<string, number>();
   for (const file of files) {
-    const match = /^([1-9]\d{0,14})\.(.+\.json)$/.exec(file);
-    if (match !== null) highest.set(match[2]!, Math.max(highest.get(match[2]!) ?? 0, Number(match[1])));
+    const parsed = parseRoleFileName(file);
+    if (parsed !== null) highest.set(parsed.role, Math.max(highest.get(parsed.role) ?? 0, parsed.version));
   }
   return highest;
 }

@@ -4,9 +4,10 @@ import type { Clock } from "../core/clock.ts";
 import { makeDirectories, readOrNull, statOrNull, writeAtomic, type Disk } from "../core/disk.ts";
 import { sameDigest, sha256Hex } from "../core/digest.ts";
 import type { Instant } from "../core/instant.ts";
+import { targetFilePath } from "./disk-names.ts";
 import { Draft } from "./draft.ts";
 import type { Root, TargetFile } from "./metadata.ts";
-import { findTarget, hasRepository, readPublished, targetFilePath, type Published } from "./published.ts";
+import { findTarget, hasRepository, readPublished, type Published } from "./published.ts";
 import {
   assemble,
   lacks,
@@ -32,7 +33,16 @@ export type PublisherTools = {
   readonly lock: PublisherLock;
   /** A fresh client from the first root on; throws what it finds wrong. Runs after every publication, before success is reported. */
   readonly lookFromOutside: (folder: string) => Promise<void>;
+  /** What was published last from here; kept apart from the repository. Without it, nothing is compared. */
+  readonly memory?: PublisherMemory;
 };
+
+/** Version numbers by role that were published from here. Whoever can change the repository alone cannot wind it back unnoticed. */
+export type PublishedVersions = ReadonlyMap<string, number>;
+export interface PublisherMemory {
+  load(): Promise<PublishedVersions | null>;
+  save(versions: PublishedVersions): Promise<void>;
+}
 
 /** A target file that lies on the target volume already, under a temporary name. */
 export type StagedFile = { readonly path: string; readonly length: number };
@@ -56,7 +66,10 @@ export interface Publisher {
   /** `edit` changes the draft; nothing is written when it throws. `base`, for recovery, stands in for what is published. */
   change(edit: (draft: Draft) => Promise<void>, base?: Published): Promise<Outcome>;
   /** Publishes parts that gathered their signatures elsewhere; `find` judges them by what is published now. */
-  complete(find: (published: Published | null) => Promise<readonly Part[]>): Promise<Outcome>;
+  complete(
+    find: (published: Published | null) => Promise<readonly Part[]>,
+    base?: Published,
+  ): Promise<Outcome>;
   /** Renews snapshot and timestamp when they are due. For a scheduler: cheap when nothing is. */
   renewOnline(now: Instant): Promise<Outcome>;
   /** A published target's bytes, verified against signed metadata. Throws `publisher/bad-input` when it is not listed. */
@@ -83,6 +96,7 @@ export function openPublisher(tools: PublisherTools): Publisher {
     await makeDirectories(disk, `${folder}/targets`);
     for (const { name, bytes } of publication.files)
       await writeAtomic(disk, `${folder}/metadata/${name}`, bytes);
+    await tools.memory?.save(versionsOf(await readPublished(disk, folder)));
     try {
       await tools.lookFromOutside(folder);
     } catch (cause) {
@@ -110,7 +124,20 @@ export function openPublisher(tools: PublisherTools): Publisher {
     await write(publication);
     return { kind: "published", publication };
   };
-  const read = (): Promise<Published> => readPublished(disk, folder);
+  const read = async (): Promise<Published> => {
+    const published = await readPublished(disk, folder);
+    for (const [role, version] of (await tools.memory?.load()) ?? []) {
+      const found = versionsOf(published).get(role) ?? 0;
+      if (found >= version) continue;
+      throw new PublisherError(
+        "publisher/inconsistent",
+        `The repository is older than what was published from here: ${role} is at version ${found}, and version ${version} was published. Either somebody wound it back, or an old copy was restored.`,
+        { role, found, published: version },
+        { hint: "Bring the newest copy back; if it is lost for good: upkeep repo recover." },
+      );
+    }
+    return published;
+  };
 
   return {
     read,
@@ -132,9 +159,9 @@ export function openPublisher(tools: PublisherTools): Publisher {
         await edit(draft);
         return finish(draft);
       }),
-    complete: (find) =>
+    complete: (find, base) =>
       locked(async () => {
-        const published = (await hasRepository(disk, folder)) ? await read() : null;
+        const published = base ?? ((await hasRepository(disk, folder)) ? await read() : null);
         return publishParts(published, await find(published));
       }),
     renewOnline: (now) =>
@@ -169,6 +196,18 @@ export function openPublisher(tools: PublisherTools): Publisher {
       if ((await statOrNull(disk, path))?.size !== bytes.length) await writeAtomic(disk, path, bytes);
     },
   };
+}
+
+function versionsOf({ root, timestamp, snapshot }: Published): PublishedVersions {
+  return new Map([
+    ["root", root.signed.version],
+    ["timestamp", timestamp.signed.version],
+    ["snapshot", snapshot.signed.version],
+    // Bins are bound by the snapshot's number, and are many.
+    ...[...snapshot.signed.meta]
+      .filter(([role]) => !/\.bin-[0-9a-f]+$/.test(role))
+      .map(([role, { version }]) => [role, version] as const),
+  ]);
 }
 
 /** A target's bytes as a view of the repository lists it, verified. Throws `publisher/bad-input`, `publisher/inconsistent`. */

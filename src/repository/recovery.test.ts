@@ -10,6 +10,14 @@ import { productDelegation } from "./new-repository.ts";
 import { assemble } from "./publication.ts";
 import { recoverPublished, redoRecovered, type Recovered } from "./recovery.ts";
 import { promote } from "./release-publisher.ts";
+import {
+  parseRequest,
+  partsOf,
+  requestFor,
+  signRequest,
+  withSignatures,
+  writeRequest,
+} from "./signing-request.ts";
 import { touchDue } from "./status.ts";
 import { memoryStore } from "./store.ts";
 
@@ -141,6 +149,50 @@ describe("recovery", () => {
       await replaceKey(draft, ["root"], old, world.key("root-4"));
     });
     assert.equal(outcome.kind, "published");
+    assert.equal((await world.device(store).refresh()).root, 2);
+  });
+
+  it("from an old copy goes above the numbers that were published, so that devices follow", async () => {
+    const world = await withShop();
+    const store = memoryStore();
+    const old = world.at(world.disk.clone());
+    await world.release("1.1.0");
+    await world.publisher().change((draft) => draft.touch("targets"));
+    await world.device(store).refresh();
+    const { timestamp, snapshot } = await world.publisher().read();
+    const known = new Map([
+      ["timestamp", timestamp.signed.version],
+      ["snapshot", snapshot.signed.version],
+      ...[...snapshot.signed.meta].map(([role, { version }]) => [role, version] as const),
+    ]);
+    await assert.rejects(world.device(store, old.disk).refresh(), { code: "repository/rollback" });
+    const found = await recoverPublished(old.disk, FOLDER, new Map(), known);
+    assert.equal(found.numbersLost, false);
+    await old.publisher().change((draft) => redoRecovered(draft, found).then(() => {}), found.published);
+    await world.device(store, old.disk).refresh();
+    assert.notEqual(await world.device(store, old.disk).target("products/shop/1.0.0/release.json"), null);
+  });
+
+  it("can wait for root keys that are elsewhere", async () => {
+    const world = await withShop();
+    const store = memoryStore();
+    await world.device(store).refresh();
+    const away = world.at(world.disk);
+    for (const name of ["root-1", "root-2", "root-3"]) world.keys.delete(name);
+    world.disk.tamper(`${FOLDER}/metadata/timestamp.json`, () => toUtf8("torn"));
+    const found = await recoverPublished(world.disk, FOLDER);
+    const outcome = await world.publisher().change(async (draft) => {
+      const old = await findKeyid(draft, "online");
+      await replaceKey(draft, await rolesOfKey(draft, old), old, world.key("online-r2"));
+      await redoRecovered(draft, found);
+    }, found.published);
+    assert.ok(outcome.kind === "waiting");
+    const made = await requestFor(outcome.published, outcome.parts, "recover", world.clock.now(), new Map());
+    const request = parseRequest(writeRequest(made));
+    const signed = withSignatures(request, await signRequest(request, away.ring));
+    const base = (await recoverPublished(world.disk, FOLDER, signed.recovery!)).published;
+    const done = await world.publisher().complete((published) => partsOf(signed, published), base);
+    assert.equal(done.kind, "published");
     assert.equal((await world.device(store).refresh()).root, 2);
   });
 

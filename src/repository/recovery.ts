@@ -12,7 +12,7 @@ import {
   type Snapshot,
   type Targets,
 } from "./metadata.ts";
-import { roleFile } from "./names.ts";
+import { parseRoleFileName, roleFileName } from "./disk-names.ts";
 import { parseTimestamp } from "./parse-metadata.ts";
 import { topDelegator, type Published } from "./published.ts";
 import { initialRoot, newTargets, nextRoot, type Delegator } from "./trusted-set.ts";
@@ -39,17 +39,19 @@ export type Recovered = {
 /**
  * Walks the root chain and takes for each role the highest version on disk that its delegator's keys signed. Nothing is
  * taken from timestamp and snapshot, which are made anew; after a fast-forward attack their numbers begin low again, which
- * devices accept when the online key is replaced at the same time. `atMost` names the last good version of a role whose key was stolen.
+ * devices accept when the online key is replaced at the same time. `atMost` names the last good version of a role whose key was stolen; `atLeast` the numbers that were published before, as far
+ * as they are known: what is made anew goes above them, also when only an older copy is left.
  */
 export async function recoverPublished(
   disk: Disk,
   folder: string,
   atMost: ReadonlyMap<string, number> = new Map(),
+  atLeast: ReadonlyMap<string, number> = new Map(),
 ): Promise<Recovered> {
   const read = (file: string) => readOrNull(disk, `${folder}/metadata/${file}`, LIMIT);
   const roots: Signed<Root>[] = [];
   for (let version = 1; ; version++) {
-    const bytes = await read(roleFile("root", version));
+    const bytes = await read(roleFileName("root", version));
     if (bytes === null) break;
     const before = roots.at(-1);
     roots.push(before === undefined ? initialRoot(bytes) : nextRoot(before, bytes));
@@ -63,9 +65,9 @@ export async function recoverPublished(
   const chosen: { role: string; version: number; unusable: readonly number[] }[] = [];
   const visit = async (role: string, delegator: Delegator): Promise<void> => {
     const unusable: number[] = [];
-    for (const version of (versions.get(roleFile(role)) ?? []).toSorted((a, b) => b - a)) {
+    for (const version of (versions.get(role) ?? []).toSorted((a, b) => b - a)) {
       if (version > (atMost.get(role) ?? Number.MAX_SAFE_INTEGER)) continue;
-      const bytes = await read(roleFile(role, version));
+      const bytes = await read(roleFileName(role, version));
       const signed = bytes === null ? null : await tryTargets(role, version, delegator, bytes);
       if (signed === null) {
         unusable.push(version);
@@ -91,7 +93,10 @@ export async function recoverPublished(
   await visit("targets", topDelegator(root.signed, "targets"));
 
   const usable = (role: string): number =>
-    Math.max(0, ...(versions.get(roleFile(role)) ?? []).filter((version) => version < FAR_VERSION));
+    Math.max(
+      0,
+      ...[...(versions.get(role) ?? []), atLeast.get(role) ?? 0].filter((version) => version < FAR_VERSION),
+    );
   const meta = new Map<string, MetaFile>(
     [...files].map(([role, signed]) => [role, { version: signed.signed.version, extra: NO_EXTRA }]),
   );
@@ -107,7 +112,7 @@ export async function recoverPublished(
     {
       ...head,
       type: "timestamp",
-      version: lastKnown ?? 1,
+      version: Math.max(lastKnown ?? 1, usable("timestamp")),
       snapshot: { version: snapshotVersion, extra: NO_EXTRA },
     } as const,
     [],
@@ -121,8 +126,9 @@ export async function recoverPublished(
     highest: (role) => usable(role),
     role: async (name) => files.get(name) ?? null,
   };
-  const far = (versions.get(roleFile("snapshot")) ?? []).some((version) => version >= FAR_VERSION);
-  return { published, chosen, numbersLost: lastKnown === null || far };
+  const far = (versions.get("snapshot") ?? []).some((version) => version >= FAR_VERSION);
+  const lost = lastKnown === null && !atLeast.has("timestamp");
+  return { published, chosen, numbersLost: lost || far };
 }
 
 /**
@@ -179,9 +185,8 @@ function lastTimestamp(bytes: Uint8Array | null): number | null {
 function versionsOnDisk(files: readonly string[]): ReadonlyMap<string, readonly number[]> {
   const out = new Map<string, number[]>();
   for (const file of files) {
-    const match = /^([1-9]\d{0,15})\.(.+\.json)$/.exec(file);
-    if (match === null || !Number.isSafeInteger(Number(match[1]))) continue;
-    out.set(match[2]!, [...(out.get(match[2]!) ?? []), Number(match[1])]);
+    const parsed = parseRoleFileName(file);
+    if (parsed !== null) out.set(parsed.role, [...(out.get(parsed.role) ?? []), parsed.version]);
   }
   return out;
 }

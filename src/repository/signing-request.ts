@@ -47,6 +47,17 @@ const requestSchema = z.strictObject({
   repository: z.nullable(sha256Schema),
   made: instantSchema,
   reason: z.string().check(z.maxLength(500)),
+  /** For a recovery: the last good version of roles whose later ones are passed over; null for an ordinary change. */
+  recovery: z.nullable(
+    z
+      .array(
+        z.strictObject({
+          role: z.string().check(z.maxLength(255)),
+          version: z.number().check(z.int(), z.minimum(1)),
+        }),
+      )
+      .check(z.maxLength(1024)),
+  ),
   parts: z.array(partSchema).check(z.minLength(1), z.maxLength(65536)),
 });
 
@@ -78,6 +89,8 @@ export type SigningRequest = {
   readonly repository: string | null;
   readonly made: string;
   readonly reason: string;
+  /** Not null when it is made on what recovery put together, with the last good versions that were named. */
+  readonly recovery: ReadonlyMap<string, number> | null;
   readonly parts: readonly RequestPart[];
 };
 
@@ -88,6 +101,7 @@ export async function requestFor(
   parts: readonly Part[],
   reason: string,
   now: Instant,
+  recovery: ReadonlyMap<string, number> | null = null,
 ): Promise<SigningRequest> {
   const out: RequestPart[] = [];
   for (const { role, signed, needs } of parts) {
@@ -104,6 +118,7 @@ export async function requestFor(
     repository: published === null ? null : repositoryId(published),
     made: formatInstant(now),
     reason,
+    recovery,
     parts: out,
   };
 }
@@ -122,6 +137,8 @@ export function writeRequest(request: SigningRequest): Uint8Array {
     repository: request.repository,
     made: request.made,
     reason: request.reason,
+    recovery:
+      request.recovery === null ? null : [...request.recovery].map(([role, version]) => ({ role, version })),
     parts: request.parts.map(({ role, base, before, metadata, needs }) => ({
       role,
       base,
@@ -159,6 +176,8 @@ export function parseRequest(bytes: Uint8Array): SigningRequest {
     repository: value.repository,
     made: value.made,
     reason: value.reason,
+    recovery:
+      value.recovery === null ? null : new Map(value.recovery.map(({ role, version }) => [role, version])),
     parts: value.parts.map(({ role, base, before, metadata, needs }) => ({
       role,
       base,

@@ -10,6 +10,7 @@ import {
   writeRequest,
   type SigningRequest,
 } from "../../repository/signing-request.ts";
+import { recoverPublished } from "../../repository/recovery.ts";
 import { PublisherError } from "../../repository/publisher-errors.ts";
 import type { Outcome } from "../../repository/publisher.ts";
 import type { Call } from "./command.ts";
@@ -46,7 +47,12 @@ export async function refuseWhileOpen(call: Call): Promise<void> {
 export type Conclusion = { readonly text: string; readonly json: object; readonly exit: number };
 
 /** What happened to a change, for the end of a command's output. A change that lacks signatures becomes the open request. */
-export async function conclude(call: Call, outcome: Outcome, reason: string): Promise<Conclusion> {
+export async function conclude(
+  call: Call,
+  outcome: Outcome,
+  reason: string,
+  recovery: ReadonlyMap<string, number> | null = null,
+): Promise<Conclusion> {
   switch (outcome.kind) {
     case "published": {
       const { root, snapshot, timestamp } = outcome.publication;
@@ -60,7 +66,8 @@ export async function conclude(call: Call, outcome: Outcome, reason: string): Pr
       return { text: "nothing to publish", json: { published: null }, exit: EXIT.ok };
     case "waiting": {
       await refuseWhileOpen(call);
-      const request = await requestFor(outcome.published, outcome.parts, reason, call.context.clock.now());
+      const now = call.context.clock.now();
+      const request = await requestFor(outcome.published, outcome.parts, reason, now, recovery);
       await saveRequest(call, request);
       return {
         text: [
@@ -100,7 +107,18 @@ export async function tryComplete(
   request: SigningRequest,
 ): Promise<Conclusion | null> {
   if (waitingLines(request).length > 0) return null;
-  const outcome = await operator.publisher.complete((published) => partsOf(request, published));
+  const base =
+    request.recovery === null
+      ? undefined
+      : (
+          await recoverPublished(
+            call.context.disk,
+            operator.folder,
+            request.recovery,
+            (await operator.memory.load()) ?? new Map(),
+          )
+        ).published;
+  const outcome = await operator.publisher.complete((published) => partsOf(request, published), base);
   if (outcome.kind === "waiting") return null;
   const conclusion = await conclude(call, outcome, request.reason);
   await call.context.disk.removeFile(requestPath(call));

@@ -23,6 +23,9 @@ const RULES: readonly (readonly [pattern: string, exit: ExitName])[] = [
   ["publisher/bad-input", "usage"],
   ["publisher/busy", "pending"],
   ["publisher/waits-for-signatures", "pending"],
+  ["publisher/inconsistent", "refused"],
+  ["publisher/stale-request", "refused"],
+  ["publisher/not-verified", "verify-failed"],
   ["publisher/", "failed"],
   ["signing/pending", "pending"],
   // The bytes that came are wrong: a matter of trust. Bytes that did not come: a matter of the network.

@@ -1,12 +1,16 @@
 // The operator's side of a data folder: keys, publisher, and the fresh client that looks from outside.
 
+import { readOrNull, writeAtomic, type Disk } from "../../core/disk.ts";
+import { parseJson } from "../../core/json.ts";
+import { checkSchema, z } from "../../core/schema.ts";
+import { stableJsonFile } from "../../core/stable-json.ts";
 import { diskSource } from "../../io/disk-source.ts";
 import { publisherLock } from "../../io/publisher-lock.ts";
 import type { KeyStore } from "../../io/key-store.ts";
 import { RepositoryError } from "../../repository/errors.ts";
 import { mirrorAt, openRepository } from "../../repository/client.ts";
 import { Draft } from "../../repository/draft.ts";
-import { openPublisher, type Publisher } from "../../repository/publisher.ts";
+import { openPublisher, type Publisher, type PublisherMemory } from "../../repository/publisher.ts";
 import type { KeyRing } from "../../repository/quorum.ts";
 import type { ReleaseTools } from "../../repository/release-publisher.ts";
 import { memoryStore } from "../../repository/store.ts";
@@ -20,6 +24,8 @@ export type Operator = {
   readonly publisher: Publisher;
   readonly folder: string;
   readonly releases: ReleaseTools;
+  /** What was published last from this data folder. */
+  readonly memory: PublisherMemory;
   /** A draft to read from; never published. */
   look(): Promise<Draft>;
 };
@@ -30,6 +36,7 @@ export function operatorOf(call: Call): Operator {
   const folder = `${context.data}/repository`;
   const ring: KeyRing = (wanted) => keys.signersFor(wanted);
   const { disk, clock } = context;
+  const memory = memoryAt(`${context.data}/published.json`, disk);
   const publisher = openPublisher({
     disk,
     folder,
@@ -37,16 +44,36 @@ export function operatorOf(call: Call): Operator {
     ring,
     lock: publisherLock(`${context.data}/repository.lock`, { disk, clock }),
     lookFromOutside: (path) => lookFromOutside(context, path),
+    memory,
   });
   return {
     keys,
     ring,
     publisher,
     folder,
+    memory,
     releases: { publisher, disk, folder, ring, now: () => clock.now() },
     look: async () => {
       const published = await publisher.read();
       return new Draft(published, published.root.signed);
+    },
+  };
+}
+
+const versionsSchema = z.array(z.strictObject({ role: z.string(), version: z.number().check(z.int()) }));
+
+/** What was published from this data folder, beside the repository: a folder that was wound back is noticed. */
+function memoryAt(path: string, disk: Disk): PublisherMemory {
+  return {
+    load: async () => {
+      const bytes = await readOrNull(disk, path, 1 << 20);
+      if (bytes === null) return null;
+      const rows = checkSchema(versionsSchema, parseJson(bytes), `record of what was published (${path})`);
+      return new Map(rows.map(({ role, version }) => [role, version]));
+    },
+    save: async (versions) => {
+      const rows = [...versions].map(([role, version]) => ({ role, version }));
+      await writeAtomic(disk, path, stableJsonFile(rows), 0o600);
     },
   };
 }

@@ -2,12 +2,13 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import { UpkeepError } from "../../core/errors.ts";
 import { isNoun, type TableEntry } from "./command.ts";
 import { completionScript } from "./completion.ts";
 import type { World } from "./context.ts";
-import { exitFor } from "./exit-codes.ts";
+import { EXIT, exitFor } from "./exit-codes.ts";
 import { runProgram } from "./program.ts";
 import { progressLine } from "./progress.ts";
 import { columns, size } from "./style.ts";
@@ -137,6 +138,12 @@ describe("the command line", () => {
       ["cli/usage", "dsse/wrong-type", "mirror/unreachable", "disk/full", "nobody/knows"].map(exitFor),
       [2, 3, 5, 1, 1],
     );
+  });
+
+  it("documents every exit code", () => {
+    const page = readFileSync(new URL("../../../docs/errors.md", import.meta.url), "utf8");
+    for (const [name, code] of Object.entries(EXIT))
+      assert.match(page, new RegExp(`\\| ${code} \\| ${name} \\|`));
   });
 
   it("gives every command of the program an example that starts with its own name", () => {

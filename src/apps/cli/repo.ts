@@ -156,9 +156,22 @@ export const repoNoun: NounSpec = {
     },
     {
       name: "rehearse",
-      about: "try the open change on a copy, with a client at every historical root",
-      examples: ["upkeep repo rehearse"],
+      about: "try a command on a copy, with a simulated client at every historical root",
+      details:
+        "Everything after -- is run as a command on a copy of repository, keys and open request; then a client that was built when\neach historical root was the newest follows what came out. Without a command: what is published now is tried.",
+      arguments: [{ name: "[command...]", about: "for example: -- repo rotate online" }],
+      options: [{ flags: "--passphrase-file <file>", about: "opens wrapped keys" }],
+      examples: ["upkeep repo rehearse", "upkeep repo rehearse -- repo rotate root --old root-1"],
       run: async (call) => (await import("./run-repo-care.ts")).repoRehearse(call),
+    },
+    {
+      name: "clean",
+      about: "remove what nothing lists any more: superseded metadata and withdrawn files",
+      options: [
+        { flags: "--keep <n>", about: "how many superseded versions of each role stay", default: "20" },
+      ],
+      examples: ["upkeep repo clean"],
+      run: async (call) => (await import("./run-repo-care.ts")).repoClean(call),
     },
     {
       name: "doctor",

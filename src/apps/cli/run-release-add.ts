@@ -6,9 +6,10 @@ import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
 import type { Json } from "../../core/json.ts";
 import { checkSchema, z } from "../../core/schema.ts";
 import { compareVersions, parseVersion } from "../../core/version.ts";
-import { packArtifact, sizeOf } from "../../io/artifact-packer.ts";
+import { packArtifact, sizeOf, type PackedArtifact } from "../../io/artifact-packer.ts";
 import { KeyError } from "../../keys/errors.ts";
 import { releaseSchema, type Health, type ReleaseManifest } from "../../release/manifest.ts";
+import { contradiction, programPlatform } from "../../release/program-header.ts";
 import { formatSelector, parseSelector } from "../../release/platform.ts";
 import type { RoleSetup } from "../../repository/new-repository.ts";
 import { addRelease, promote, type NewArtifact } from "../../repository/release-publisher.ts";
@@ -130,7 +131,7 @@ async function packAll(
   const out: Packed[] = [];
   for (const word of call.argumentsFrom(2)) {
     const match = /^(any|linux|windows|darwin)(-[a-z0-9-]+)?=(.*)$/.exec(word);
-    const selector = parseSelector(match === null ? "any" : `${match[1]!}${match[2] ?? ""}`);
+    const declared = match === null ? null : parseSelector(`${match[1]!}${match[2] ?? ""}`);
     const source = resolve(match === null ? word : match[3]!);
     const bar = call.context.progress(`packing ${basename(source)}`, await sizeOf(disk, source));
     try {
@@ -142,6 +143,11 @@ async function packAll(
         onBytes: (bytes) => bar.advance(bytes),
       });
       const { format, length, sha256, sha512, pieceSize, merkleRoot, unpackedLength } = packed;
+      // A program says itself what it was built for; a folder is for any platform unless said otherwise.
+      const own = programPlatform(packed.programs.get("") ?? new Uint8Array(0));
+      const selector = declared ?? own ?? parseSelector("any");
+      if (declared === null && own !== null)
+        call.context.note(`${basename(source)} was built for ${formatSelector(own)}`);
       const artifact = {
         ...selector,
         format,
@@ -166,8 +172,7 @@ async function packAll(
 type Packed = {
   readonly artifact: NewArtifact;
   readonly source: string;
-  /** What can be started in it; null for a single file. */
-  readonly programs: ReadonlySet<string> | null;
+  readonly programs: PackedArtifact["programs"];
 };
 
 /** A release that no device could start is noticed here, not on the devices. */
@@ -177,10 +182,16 @@ function checkPrograms(settings: Settings, packed: readonly Packed[]): void {
   for (const program of programs) {
     if (program === undefined) continue;
     for (const { artifact, source, programs: there } of packed) {
+      const head = there.get(artifact.installAs === program ? "" : program);
+      const wrong = head === undefined ? null : contradiction(head, artifact);
+      if (wrong !== null) {
+        throw usage(
+          `${program} in ${basename(source)} was built for ${wrong}, and the artifact is said to be for ${formatSelector(artifact)}.`,
+          `Give it as ${wrong}=${source}.`,
+        );
+      }
       // On Windows a program without extension is looked up with .exe as well, and there is no executable bit.
-      if (artifact.os === "windows") continue;
-      const found = there === null ? artifact.installAs === program : there.has(program);
-      if (found) continue;
+      if (head !== undefined || artifact.os === "windows") continue;
       throw usage(
         `${basename(source)} holds no executable file ${program}, so no device could start it.`,
         "Check the path inside the artifact, and the executable bit (chmod +x).",

@@ -1,21 +1,18 @@
-// What `repo doctor`, `repo rehearse`, `repo export` and `repo import` do.
+// What `repo doctor`, `repo rehearse`, `repo clean`, `repo export` and `repo import` do.
 
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { makeDirectories, statOrNull, writeAtomic, type Disk } from "../../core/disk.ts";
+import { resolve } from "node:path";
+import { toHex } from "../../core/bytes.ts";
+import { makeDirectories, removeTree, statOrNull, writeAtomic, type Disk } from "../../core/disk.ts";
+import { DAY } from "../../core/instant.ts";
 import { sha256Hex } from "../../core/digest.ts";
 import { UpkeepError } from "../../core/errors.ts";
 import { diskSource } from "../../io/disk-source.ts";
 import { mirrorAt, openRepository } from "../../repository/client.ts";
-import { inspectRepository } from "../../repository/inspect.ts";
+import { filesBelow, inspectRepository, listedFiles } from "../../repository/inspect.ts";
 import { readPublished, repositoryId, hasRepository } from "../../repository/published.ts";
-import { openPublisher } from "../../repository/publisher.ts";
 import { PublisherError } from "../../repository/publisher-errors.ts";
 import { repositoryStatus } from "../../repository/status.ts";
-import { partsOf } from "../../repository/signing-request.ts";
 import { memoryStore } from "../../repository/store.ts";
-import { loadRequest, requestPath, waitingLines } from "./ceremony.ts";
 import type { Call, Result } from "./command.ts";
 import { CliError, usage } from "./errors.ts";
 import { EXIT } from "./exit-codes.ts";
@@ -42,41 +39,70 @@ const REHEARSED_TARGET = 1 << 20;
 
 export async function repoRehearse(call: Call): Promise<Result> {
   const { context } = call;
-  const operator = operatorOf(call);
-  const copy = await mkdtemp(join(tmpdir(), "upkeep-rehearsal-"));
+  const { disk, data } = context;
+  // Beside the original: keys are copied along, and must not lie where they are less protected.
+  const copy = `${data}/rehearsal-${toHex(context.random.bytes(6))}`;
+  const words = call.argumentsFrom(0);
+  const lines: string[] = [];
+  let exit: number = EXIT.ok;
+  await makeDirectories(disk, copy, 0o700);
   try {
-    if (await hasRepository(context.disk, operator.folder))
-      await copyTree(context.disk, operator.folder, copy, REHEARSED_TARGET);
-    const request = await loadRequest(context.disk, requestPath(call));
-    const lines: string[] = [];
-    const rehearsed = request !== null && waitingLines(request).length === 0;
-    if (request !== null && !rehearsed)
-      lines.push("signatures are missing, so what is published now is rehearsed:", ...waitingLines(request));
-    if (rehearsed) {
-      const publisher = openPublisher({
-        disk: context.disk,
-        folder: copy,
-        clock: context.clock,
-        ring: operator.ring,
-        lock: async () => async () => {},
-        lookFromOutside: async () => {},
-      });
-      const outcome = await publisher.complete((published) => partsOf(request, published));
-      lines.push(`on a copy: ${request.reason}: ${outcome.kind}`);
+    for (const part of ["repository", "keys", "ceremony"]) {
+      if ((await statOrNull(disk, `${data}/${part}`)) !== null)
+        await copyTree(disk, `${data}/${part}`, `${copy}/${part}`, REHEARSED_TARGET);
     }
-    const { clients, failed } = await simulateClients(call, copy);
-    lines.push(...clients);
+    if (words.length > 0) {
+      const [{ runProgram }, { TABLE }] = await Promise.all([import("./program.ts"), import("./table.ts")]);
+      const shown = { write: (text: string) => void lines.push(...text.trimEnd().split("\n")) };
+      const world = { ...context.world, stdout: shown, stderr: shown };
+      exit = await runProgram(TABLE, ["--data", copy, "--quiet", "--no-color", ...words], world, "rehearsal");
+      lines.unshift(`on a copy: upkeep ${words.join(" ")} (exit ${exit})`);
+    }
+    const { clients, failed } = await simulateClients(call, `${copy}/repository`);
+    lines.push(
+      ...clients,
+      failed === 0 ? "every client follows" : `${count(failed, "client")} cannot follow`,
+    );
     return {
-      text: [
-        ...lines,
-        failed === 0 ? "every client follows" : `${count(failed, "client")} cannot follow`,
-      ].join("\n"),
-      json: { rehearsed: rehearsed ? request.reason : null, clients, failed },
-      exit: failed === 0 ? EXIT.ok : EXIT["verify-failed"],
+      text: lines.join("\n").replaceAll(copy, data),
+      json: { command: words, exit, clients, failed },
+      exit: failed === 0 ? exit : EXIT["verify-failed"],
     };
   } finally {
-    await rm(copy, { recursive: true });
+    await removeTree(disk, copy);
   }
+}
+
+/** Files younger than this may still be wanted by a client in the middle of a refresh. */
+const YOUNG = DAY;
+
+export async function repoClean(call: Call): Promise<Result> {
+  const { context } = call;
+  const { disk } = context;
+  const operator = operatorOf(call);
+  const keep = call.whole("keep", 1, 1_000_000) ?? 20;
+  const removed: string[] = [];
+  let bytes = 0;
+  await operator.publisher.change(async (draft) => {
+    // Under the publisher's lock, and without changing anything: what is listed cannot move meanwhile.
+    const wanted = await listedFiles(draft, keep);
+    for (const part of ["metadata", "targets"]) {
+      for (const path of await filesBelow(disk, operator.folder, `${part}/`)) {
+        const stat = await disk.stat(`${operator.folder}/${path}`);
+        if (wanted(path) || stat.mtimeMs > context.clock.now() - YOUNG) continue;
+        await disk.removeFile(`${operator.folder}/${path}`);
+        removed.push(path);
+        bytes += stat.size;
+      }
+    }
+  });
+  return {
+    text:
+      removed.length === 0
+        ? "There is nothing to remove."
+        : `removed ${count(removed.length, "file")} (${size(bytes)})`,
+    json: { removed, bytes },
+  };
 }
 
 /** A client that was built when each historical root was the newest. */
@@ -208,16 +234,17 @@ async function copyTree(
     const stat = await disk.stat(`${from}/${name}`);
     if (stat.kind === "directory") await copyTree(disk, `${from}/${name}`, `${to}/${name}`, limit, onBytes);
     else if (stat.kind === "file" && stat.size <= limit) {
+      const { mode } = stat;
       const there = await statOrNull(disk, `${to}/${name}`);
       if (name === "timestamp.json" || there?.size !== stat.size)
-        await copyFile(disk, `${from}/${name}`, `${to}/${name}`, stat.size);
+        await copyFile(disk, `${from}/${name}`, `${to}/${name}`, stat.size, mode);
       onBytes(stat.size);
     }
   }
 }
 
-async function copyFile(disk: Disk, from: string, to: string, length: number): Promise<void> {
-  if (length <= REHEARSED_TARGET) return writeAtomic(disk, to, await disk.read(from, length));
+async function copyFile(disk: Disk, from: string, to: string, length: number, mode: number): Promise<void> {
+  if (length <= REHEARSED_TARGET) return writeAtomic(disk, to, await disk.read(from, length), mode);
   const source = await disk.open(from, "read");
   const target = await disk.open(`${to}.tmp`, "write");
   try {

@@ -149,7 +149,12 @@ export async function repoRecover(call: Call): Promise<Result> {
   const { context } = call;
   const compromised = call.list("compromised");
   const atMost = new Map(call.list("last-good").map(parseLastGood));
-  const recovered = await recoverPublished(context.disk, operator.folder, atMost);
+  const recovered = await recoverPublished(
+    context.disk,
+    operator.folder,
+    atMost,
+    (await operator.memory.load()) ?? new Map(),
+  );
   const { published, chosen, numbersLost } = recovered;
   const lines = chosen.map(
     ({ role, version, unusable }) =>
@@ -173,7 +178,7 @@ export async function repoRecover(call: Call): Promise<Result> {
     lines.push(...(await touchDue(draft, context.clock.now())).map((role) => `${role}: signed again`));
     lines.push(...(await redoRecovered(draft, recovered)).map((role) => `${role}: published anew`));
   }, published);
-  const concluded = await conclude(call, outcome, "recover");
+  const concluded = await conclude(call, outcome, "recover", atMost);
   return {
     text: [...lines, concluded.text].join("\n"),
     json: { steps: lines, ...concluded.json },
