@@ -76,6 +76,12 @@ users = ["build", "alice"]
 operations = ["raw"]
 approvals = 2
 approvers = ["alice", "bob", "carol", "dave", "erin"]
+[certificates.limited]
+key = "release"
+[certificates.limited.policy.default]
+users = ["build"]
+operations = ["raw"]
+per-hour = 3
 [certificates.slow]
 key = "other"
 [certificates.slow.policy.default]
@@ -207,6 +213,17 @@ describe("the signing service", () => {
     assert.match(refusals[0]!, /^signing\/denied/);
     assert.match(reasons[0]!, /does not allow cms/);
     assert.match(reasons[1]!, /no such certificate/);
+  });
+
+  it("lets parallel requests share one limit, not pass it together", async () => {
+    const client = rig.client();
+    const offered = await client.certificate("limited");
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 12 }, (_, i) =>
+        client.sign({ ...rawWish(`limited ${i}`), certificate: "limited" }, offered),
+      ),
+    );
+    assert.equal(outcomes.filter((outcome) => outcome.status === "fulfilled").length, 3);
   });
 
   it("ends live sessions of a user who is disabled", async () => {
