@@ -26,7 +26,7 @@ while (performance.now() < until) {
         if (bytes.length > 100_000) break;
         const from = performance.now();
         try {
-          target.run(bytes);
+          await target.run(bytes);
           count.accepted++;
         } catch (error) {
           if (!(error instanceof UpkeepError)) report(target.name, bytes, error);

@@ -7,7 +7,7 @@ import { UpkeepError } from "../src/core/errors.ts";
 import { generator, mutate } from "./fuzz/mutate.ts";
 import { fuzzTargets } from "./fuzz/targets.ts";
 
-const ROUNDS = 400;
+const ROUNDS = 300;
 
 describe("damaged input", () => {
   it("is read or refused with a code by every parser, and never believed when it was signed otherwise", async () => {
@@ -18,7 +18,7 @@ describe("damaged input", () => {
         for (let i = 0; i <= ROUNDS; i++) {
           const bytes = i === 0 ? seed : mutate(seed, random);
           try {
-            target.run(bytes);
+            await target.run(bytes);
           } catch (error) {
             const what = `${target.name}: ${JSON.stringify(Buffer.from(bytes).toString("latin1").slice(0, 2000))}`;
             assert.ok(error instanceof UpkeepError, `${what}\n${String(error)}`);
@@ -37,7 +37,7 @@ describe("damaged input", () => {
       const target = targets.get(file.split("--")[0]!);
       assert.ok(target !== undefined, `${file} names no parser`);
       try {
-        target.run(new Uint8Array(readFileSync(new URL(file, folder))));
+        await target.run(new Uint8Array(readFileSync(new URL(file, folder))));
       } catch (error) {
         assert.ok(error instanceof UpkeepError, `${file}: ${String(error)}`);
       }
@@ -46,8 +46,13 @@ describe("damaged input", () => {
 
   it("does not take the fuzzer's word for it: signed input that is good is accepted", async () => {
     for (const target of await fuzzTargets()) {
-      if (!/signature|metadata|envelope|map|key/.test(target.name)) continue;
-      for (const seed of target.seeds) assert.doesNotThrow(() => target.run(seed), target.name);
+      if (
+        !/signature|metadata|envelope|map file|public key|DER|certificate|ELF|PE layout|^tar$|manifest|token/.test(
+          target.name,
+        )
+      )
+        continue;
+      for (const seed of target.seeds) await target.run(seed);
     }
   });
 });

@@ -75,6 +75,24 @@ describe("a refresh", () => {
     assert.deepEqual([...new Set(read)], ["root", "timestamp"]);
   });
 
+  it("with nothing new writes nothing, for an hour", async () => {
+    const { client, store, clock } = await world();
+    await client().refresh();
+    const written: string[] = [];
+    const watched = {
+      ...store,
+      save: async (role: string, bytes: Uint8Array) => (written.push(role), store.save(role, bytes)),
+      saveKnownTime: async (time: number) => (written.push("time"), store.saveKnownTime(time)),
+      saveChecked: async () => void written.push("checked"),
+    };
+    await clock.advance(HOUR - 1000);
+    await client({ store: watched }).refresh();
+    assert.deepEqual(written, []);
+    await clock.advance(1000);
+    await client({ store: watched }).refresh();
+    assert.deepEqual(written, ["time"]);
+  });
+
   it("stores metadata byte for byte as received", async () => {
     const { repo, client, store } = await world();
     repo.targets.extra = { "x-unknown": ["kept"] };
@@ -501,7 +519,35 @@ describe("malicious mirrors", () => {
   });
 });
 
-describe("extraneous dependencies and wrong software", () => {
+describe("extraneous dependencies attack", () => {
+  it("gets nothing fetched but what was asked for, whatever else is listed beside it", async () => {
+    const { repo, client } = await world();
+    repo.addTarget("file", toUtf8("hello"), "targets", { dependencies: ["extra"], requires: "extra" });
+    repo.addTarget("extra", toUtf8("not asked for"));
+    await repo.publish();
+    const repository = client();
+    await repository.refresh();
+    await repository.readTarget("file", 10);
+    const fetched = repo.source.requests.filter((path) => path.startsWith("targets/"));
+    assert.equal(fetched.length, 1);
+    assert.match(fetched[0]!, /\.file$/);
+  });
+});
+
+describe("wrong software", () => {
+  it("cannot be passed off under another listed name", async () => {
+    const { repo, client } = await world();
+    repo.addTarget("good", toUtf8("good program"));
+    repo.addTarget("evil", toUtf8("evil program"));
+    await repo.publish();
+    const paths = [...repo.source.files.keys()].filter((path) => path.startsWith("targets/"));
+    const [good, evil] = ["good", "evil"].map((name) => paths.find((path) => path.endsWith(name))!);
+    repo.source.files.set(good!, repo.source.files.get(evil!)!);
+    const repository = client();
+    await repository.refresh();
+    await assert.rejects(repository.readTarget("good", 100), { code: "repository/content-mismatch" });
+  });
+
   it("finds what a role lists, and nothing by the names that objects have", async () => {
     const { repo, client } = await world();
     repo.addTarget("constructor", toUtf8("a file"));

@@ -5,7 +5,7 @@ import { equalBytes } from "../core/bytes.ts";
 import { sameDigest, sha256Hex } from "../core/digest.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Disk } from "../core/disk.ts";
-import type { Instant } from "../core/instant.ts";
+import { HOUR, type Instant } from "../core/instant.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { Random } from "../core/random.ts";
 import { downloadFile, type Progress } from "../mirror/download.ts";
@@ -166,7 +166,8 @@ export function openRepository(options: RepositoryOptions): Repository {
       };
       await store.saveChecked(checked);
     }
-    if (known === null || start > known) await store.saveKnownTime(start);
+    // To the hour is enough against a clock set back, and spares the disk at every check with nothing new.
+    if (known === null || start >= known + HOUR) await store.saveKnownTime(start);
     session = current;
     const { snapshot, targets } = checked.roles;
     return {

@@ -11,6 +11,7 @@ import { parseRange, parseVersion } from "../../src/core/version.ts";
 import { parseTufKey } from "../../src/keys/public-key.ts";
 import { localSigner } from "../../src/keys/signer.ts";
 import { checkPath } from "../../src/mirror/source.ts";
+import { formatTargets } from "./format-targets.ts";
 import { parseMap } from "../../src/repository/map.ts";
 import { matchesPattern } from "../../src/repository/_glob.ts";
 import type { Body, Signed } from "../../src/repository/metadata.ts";
@@ -34,7 +35,7 @@ export type FuzzTarget = {
   readonly name: string;
   readonly seeds: readonly Uint8Array[];
   /** Reads the bytes; may throw `UpkeepError` only. Asserts what must hold if it accepts them. */
-  readonly run: (bytes: Uint8Array) => void;
+  readonly run: (bytes: Uint8Array) => void | Promise<void>;
 };
 
 /** The same keys and files for a whole run. */
@@ -153,6 +154,7 @@ export async function fuzzTargets(): Promise<readonly FuzzTarget[]> {
       assert.equal(parseVersion(version).text, version);
     }),
     text("version range", [">=1.2.0 <2.0.0", "*"], (range) => void parseRange(range)),
+    ...formatTargets(),
     text("instant", ["2026-11-21T04:00:00Z"], (instant) => void parseInstant(instant)),
   ];
 }
