@@ -1,10 +1,11 @@
 // An offline bundle, or a folder, as a source: a copy of a repository that somebody carried here. Nothing in it is trusted.
 
-import { fromUtf8 } from "../core/bytes.ts";
+import { createHash } from "node:crypto";
+import { concat, equalBytes, fromUtf8, toUtf8 } from "../core/bytes.ts";
 import { statOrNull, type Disk, type DiskFile } from "../core/disk.ts";
 import { checkPath, sourceError, type Opened, type OpenOptions, type Source } from "../mirror/source.ts";
 import { MirrorError } from "../mirror/errors.ts";
-import { tarEnd, tarHeader, tarPadding } from "../release/tar-writer.ts";
+import { tarEnd, tarHeader, tarPadding, type TarEntry } from "../release/tar-writer.ts";
 import { diskSource } from "./disk-source.ts";
 
 const BLOCK = 512;
@@ -13,6 +14,12 @@ const CHUNK = 256 * 1024;
 const MAX_PATH_RECORD = 8 * 1024;
 /** Files of a bundle; a repository of 100,000 releases would have three times as many. */
 const MAX_FILES = 1_000_000;
+
+/**
+ * The last file of a bundle: SHA-256 of all bytes before it. It finds what a bad stick did, at once and wherever; it is no reason
+ * to believe anything, since who changes a bundle can change it as well.
+ */
+const DIGEST = "bundle.sha256";
 
 export type BundleFile = { readonly path: string; readonly size: number; readonly from: string };
 
@@ -25,15 +32,17 @@ export async function writeBundle(
 ): Promise<void> {
   const beside = `${to}.part`;
   const target = await disk.open(beside, "write", 0o644);
+  const digest = createHash("sha256");
   let at = 0;
   const put = async (bytes: Uint8Array): Promise<void> => {
+    digest.update(bytes);
     await target.write(at, bytes);
     at += bytes.length;
   };
   try {
     await target.truncate(0);
     for (const { path, size, from } of files) {
-      await put(tarHeader({ kind: "file", path, size, executable: false }));
+      await put(tarHeader(entryOf(path, size)));
       const source = await disk.open(from, "read");
       try {
         for (let copied = 0; copied < size;) {
@@ -48,7 +57,11 @@ export async function writeBundle(
       }
       await put(tarPadding(size));
     }
-    await put(tarEnd());
+    const seen = toUtf8(`${digest.digest("hex")}\n`);
+    await target.write(
+      at,
+      concat([tarHeader(entryOf(DIGEST, seen.length)), seen, tarPadding(seen.length), tarEnd()]),
+    );
     await target.sync();
   } finally {
     await target.close();
@@ -57,8 +70,8 @@ export async function writeBundle(
 }
 
 /**
- * A folder with `metadata/` and `targets/`, or a bundle. Only the one form that `writeBundle` makes is read.
- * Errors: `mirror/not-found`, `mirror/bad-answer`, `disk/*`.
+ * A folder with `metadata/` and `targets/`, or a bundle. Only the one form that `writeBundle` makes is read, and only if it is whole.
+ * Errors: `mirror/not-found`, `mirror/wrong-content`, `disk/*`.
  */
 export async function broughtSource(disk: Disk, path: string): Promise<Source> {
   const stat = await statOrNull(disk, path);
@@ -98,6 +111,10 @@ export async function broughtSource(disk: Disk, path: string): Promise<Source> {
   };
 }
 
+function entryOf(path: string, size: number): TarEntry {
+  return { kind: "file", path, size, executable: false };
+}
+
 type Index = ReadonlyMap<string, { readonly at: number; readonly size: number }>;
 
 async function readIndex(disk: Disk, path: string, length: number): Promise<Index> {
@@ -105,13 +122,12 @@ async function readIndex(disk: Disk, path: string, length: number): Promise<Inde
   const file = await disk.open(path, "read");
   try {
     for (let at = 0; ;) {
-      const block = await exactly(file, path, at, BLOCK);
-      if (block.every((byte) => byte === 0)) {
-        if (at + tarEnd().length !== length) throw changed(path, "something follows its end");
+      const named = await headerAt(file, path, at, await exactly(file, path, at, BLOCK));
+      const name = named.path;
+      if (name === DIGEST) {
+        await checkEnd(file, path, at, length);
         return index;
       }
-      const named = await headerAt(file, path, at, block);
-      const name = named.path;
       if (index.has(name)) throw changed(path, `${name} appears twice`);
       if (index.size >= MAX_FILES) throw changed(path, `it holds more than ${MAX_FILES} files`);
       const begin = at + named.length;
@@ -122,6 +138,21 @@ async function readIndex(disk: Disk, path: string, length: number): Promise<Inde
   } finally {
     await file.close();
   }
+}
+
+/** Everything from `at` on follows from everything before. */
+async function checkEnd(file: DiskFile, path: string, at: number, length: number): Promise<void> {
+  const digest = createHash("sha256");
+  for (let done = 0; done < at;) {
+    const bytes = await exactly(file, path, done, Math.min(CHUNK, at - done));
+    digest.update(bytes);
+    done += bytes.length;
+  }
+  const seen = toUtf8(`${digest.digest("hex")}\n`);
+  const end = concat([tarHeader(entryOf(DIGEST, seen.length)), seen, tarPadding(seen.length), tarEnd()]);
+  if (at + end.length !== length) throw changed(path, "something follows its end");
+  if (!equalBytes(end, await exactly(file, path, at, end.length)))
+    throw changed(path, "its bytes are not those that were written");
 }
 
 /** Reads what may be a header and takes it only if it is, byte for byte, the one that would have been written. */
@@ -145,7 +176,7 @@ async function headerAt(
   } catch (cause) {
     throw changed(path, "a name in it is not text", cause);
   }
-  const expected = tarHeader({ kind: "file", path: name, size, executable: false });
+  const expected = tarHeader(entryOf(name, size));
   const found = await exactly(file, path, at, body + BLOCK);
   if (name === "" || Buffer.compare(expected, found) !== 0)
     throw changed(path, "it holds something that is not written into bundles");
@@ -191,7 +222,7 @@ async function* part(
 
 function changed(path: string, what: string, cause?: unknown): MirrorError {
   return new MirrorError(
-    "mirror/bad-answer",
+    "mirror/wrong-content",
     `${path} is no whole bundle: ${what}.`,
     { source: path, path: "" },
     { cause, hint: "Copy it once more, or make it anew with `upkeep repo bundle`." },

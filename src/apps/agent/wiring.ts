@@ -109,7 +109,7 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
   };
 }
 
-/** `agent.toml` of the folder; without one, everything is as it comes. Errors: `agent/bad-settings`, `schema/invalid`. */
+/** `agent.toml` of the folder; without one, everything is as it comes. Errors: `agent/bad-settings`, `disk/*`. */
 export async function loadSettings(folder: string): Promise<Settings> {
   const path = `${folder}/agent.toml`;
   const bytes = await readOrNull(systemDisk, path, 256 * 1024);
@@ -125,5 +125,14 @@ export async function loadSettings(folder: string): Promise<Settings> {
       { cause },
     );
   }
-  return parseSettings(parseJsonText(text));
+  try {
+    return parseSettings(parseJsonText(text));
+  } catch (cause) {
+    throw new AgentError(
+      "agent/bad-settings",
+      `${path} says something that cannot be set: ${sentenceOf(cause)}`,
+      { path },
+      { cause },
+    );
+  }
 }

@@ -7,6 +7,7 @@ import { withoutAgent, type Status } from "../../agent/status.ts";
 import type { ComponentResult } from "../../agent/update-component.ts";
 import { collect, fromUtf8 } from "../../core/bytes.ts";
 import { readOrNull } from "../../core/disk.ts";
+import { UpkeepError } from "../../core/errors.ts";
 import { formatInstant } from "../../core/instant.ts";
 import { parseJson, type Json } from "../../core/json.ts";
 import { nameSchema, z } from "../../core/schema.ts";
@@ -146,8 +147,12 @@ async function ask(call: Call, request: Json, otherwise: () => Promise<unknown>)
   try {
     return await askAgent(call.context.data, request, call.context.signal);
   } catch (error) {
-    if (error instanceof ControlError && error.code === "control/no-agent") return otherwise();
-    throw error;
+    if (!(error instanceof ControlError)) throw error;
+    if (error.code === "control/no-agent") return otherwise();
+    // What the agent says no with is what is said here: the same call has the same code, whether an agent runs or not.
+    const { code, ...facts } = error.facts;
+    if (error.code !== "control/refused" || typeof code !== "string") throw error;
+    throw new UpkeepError(code, error.message, facts, error.hint === undefined ? {} : { hint: error.hint });
   }
 }
 
