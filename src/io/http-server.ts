@@ -96,8 +96,10 @@ export type HttpServer = {
   stop(): Promise<void>;
 };
 
+type Listen = { readonly host: string; readonly port: number } | { readonly path: string };
+
 export async function startHttpServer(options: {
-  readonly listen: { readonly host: string; readonly port: number } | { readonly path: string };
+  readonly listen: Listen;
   readonly tls?: ServerOptions;
   readonly limits?: Partial<HttpLimits>;
   readonly log: Log;
@@ -515,7 +517,7 @@ function numbered(): string {
   return toHex(systemRandom.bytes(8));
 }
 
-function cannotListen(listen: HttpServerOptions["listen"], cause: NodeJS.ErrnoException): HttpError {
+function cannotListen(listen: Listen, cause: NodeJS.ErrnoException): HttpError {
   const where = "path" in listen ? listen.path : `${listen.host}:${listen.port}`;
   const why: { readonly [code: string]: string } = {
     EADDRINUSE: "another program listens there",

@@ -15,6 +15,7 @@ import { memorySource } from "../testing/memory-source.ts";
 import { testSource } from "../testing/source-suite.ts";
 import { MirrorError } from "../mirror/errors.ts";
 
+import { tarEnd, tarHeader } from "../release/tar-writer.ts";
 import { broughtSource, writeBundle } from "./bundle-source.ts";
 import { systemClock } from "./clock.ts";
 import { diskSource } from "./disk-source.ts";
@@ -97,10 +98,8 @@ describe("a bundle as a source", () => {
 
   it("is refused when another tar program made it, and when a name comes twice", async () => {
     const bad = join(folder, "foreign");
-    writeFileSync(
-      bad,
-      tarOf([{ name: "metadata/timestamp.json", body: "{}", type: "2", link: "/etc/passwd" }]),
-    );
+    const link = tarHeader({ kind: "link", path: "metadata/timestamp.json", target: "/etc/passwd" });
+    writeFileSync(bad, Buffer.concat([link, tarEnd()]));
     await refused(bad);
     const [path, bytes] = [...files][0]!;
     const from = join(folder, "twice");
