@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { fromUtf8, toUtf8 } from "../core/bytes.ts";
+import { sha256Hex } from "../core/digest.ts";
 import { DAY } from "../core/instant.ts";
 import { signAssignment } from "../message/assignment.ts";
 import { localSigner } from "../keys/signer.ts";
@@ -381,6 +382,33 @@ describe("the agent refuses", () => {
     const last = await world.open();
     await last.start();
     assert.equal(only(await last.check("operator")).result, "updated");
+  });
+
+  it("a signature beside the archive that is not the one its release names", async () => {
+    const { world, agent } = await installed();
+    const { artifacts } = await world.fleet.publish("shop", "1.1.0", "well");
+    const beside = toUtf8("signature");
+    const target = `${artifacts[0]!.target}.sig`;
+    const signature = { target, length: beside.length, sha256: sha256Hex(beside) };
+    await offer(world, "1.1.0", "well", {
+      publisher: { subject: "CN=Shop" },
+      artifacts: [{ ...artifacts[0]!, signature }],
+    });
+    world.fleet.targets.set(PUBLISHER_ROOTS_TARGET, toUtf8("roots"));
+    world.fleet.targets.set(target, toUtf8("Signature"));
+    const seen: unknown[] = [];
+    world.verifyPublisher = async ({ product, version, platform, signature }) => {
+      seen.push([product, version, platform?.os, platform?.arch, fromUtf8(signature!)]);
+    };
+    await agent.stop();
+    const next = await world.open();
+    await next.start();
+    assert.equal(only(await next.check("operator")).code, "agent/wrong-bytes");
+    await unchanged(world);
+    assert.deepEqual(seen, []);
+    world.fleet.targets.set(target, beside);
+    assert.equal(only(await next.check("operator")).result, "updated");
+    assert.deepEqual(seen, [["shop", "1.1.0", "linux", "x64", "signature"]]);
   });
 
   it("to do anything when its own image is not as it was published", async () => {
