@@ -13,6 +13,7 @@ import { PUBLISHER_ROOTS_TARGET, releaseTarget } from "../release/target-names.t
 import type { AttemptReport, Report } from "../report/report.ts";
 import { AgentWorld, EagerClock, FOLDER } from "../testing/agent-world.ts";
 import type { Agent, CheckResult } from "./agent.ts";
+import { withoutAgent } from "./status.ts";
 
 const SHOP = `${FOLDER}/components/shop`;
 const attempts = (reports: readonly Report[]): AttemptReport[] =>
@@ -428,15 +429,61 @@ describe("the agent refuses", () => {
     await unchanged(world);
   });
 
-  it("a circle of dependencies", async () => {
+  it("a circle of dependencies, and nothing else with it", async () => {
     const world = new AgentWorld();
     await world.fleet.publish("a", "1.0.0", "well", { dependencies: [{ product: "b", range: "*" }] });
     await world.fleet.publish("b", "1.0.0", "well", { dependencies: [{ product: "a", range: "*" }] });
-    await world.fleet.promote("a", "1.0.0");
-    await world.fleet.promote("b", "1.0.0");
+    await world.fleet.publish("c", "1.0.0", "well");
+    await world.fleet.publish("d", "1.0.0", "well", { dependencies: [{ product: "a", range: "*" }] });
+    for (const product of ["a", "b", "c", "d"]) await world.fleet.promote(product, "1.0.0");
     const agent = await world.open();
     await agent.start();
-    assert.equal((await agent.check("start")).failure?.code, "agent/dependency-circle");
+    const { failure, components } = await agent.check("start");
+    assert.equal(failure, null);
+    assert.deepEqual(components.map(({ product, result, code }) => [product, result, code]).toSorted(), [
+      ["a", "refused", "agent/dependency-circle"],
+      ["b", "refused", "agent/dependency-circle"],
+      ["c", "updated", null],
+      ["d", "refused", "release/dependency-missing"],
+    ]);
+    assert.deepEqual(world.running, ["1.0.0"]);
+  });
+});
+
+describe("what is installed and no longer assigned", () => {
+  it("stays as it is, and the status says why nothing happens to it", async () => {
+    const { world, agent } = await installed();
+    world.fleet.assigned.delete("shop");
+    const result = only(await agent.check("schedule"));
+    assert.deepEqual([result.result, result.running, result.code], ["held", "1.0.0", null]);
+    assert.match((await agent.status()).components[0]!.why, /assigns no release of it/);
+    assert.deepEqual(world.running, ["1.0.0"]);
+  });
+});
+
+describe("the status", () => {
+  it("says until when a probation lasts", async () => {
+    const { world, agent } = await installed();
+    await offer(world, "1.1.0");
+    const seen: (string | null)[] = [];
+    world.atPoint = async () => {
+      const [shop] = (await agent.status()).components;
+      if (shop!.attempt?.state === "probation") seen.push(shop!.why, shop!.until);
+    };
+    await agent.check("wake-up");
+    assert.match(String(seen[0]), /on probation/);
+    assert.match(String(seen.at(-1)), /^\d{4}-.*Z$/);
+  });
+
+  it("of an agent that ended names that as the reason, and nothing as under way", async () => {
+    const { agent } = await installed();
+    const left = withoutAgent({
+      ...(await agent.status()),
+      doing: "checking",
+      until: "2026-01-01T00:00:00Z",
+    });
+    assert.deepEqual([left.doing, left.until, left.wakeUps], ["stopped", null, "disconnected"]);
+    assert.match(String(left.why), /No agent runs/);
   });
 });
 

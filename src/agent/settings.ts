@@ -11,6 +11,18 @@ export const settingsSchema = z.strictObject({
   interval: z.exactOptional(seconds(10, DAY / SECOND)),
   /** Upper bound of the random wait before the first check after a start. */
   startSpread: z.exactOptional(seconds(0, 3600)),
+  /** Copies of the repository, asked when the server's own cannot be had or is older: addresses of folders that hold metadata/ and targets/. */
+  mirrors: z.exactOptional(
+    z
+      .array(
+        z
+          .string()
+          .check(
+            z.regex(/^https?:\/\/[^\s?#@]+$/, "not an address such as https://mirror.example.org/upkeep/"),
+          ),
+      )
+      .check(z.maxLength(16)),
+  ),
   components: z.exactOptional(
     z.record(
       nameSchema,

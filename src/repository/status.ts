@@ -33,11 +33,7 @@ export type RepositoryStatus = {
 
 export async function repositoryStatus(published: Published, now: Instant): Promise<RepositoryStatus> {
   const root = published.root.signed;
-  const roles: RoleStatus[] = [
-    statusOf("root", published.root, topDelegator(root, "root"), now),
-    statusOf("timestamp", published.timestamp, topDelegator(root, "timestamp"), now),
-    statusOf("snapshot", published.snapshot, topDelegator(root, "snapshot"), now),
-  ];
+  const roles: RoleStatus[] = [...mainRoleStatus(published, now)];
   const draft = new Draft(published, root);
   let bins = 0;
   let firstBin: RoleStatus | null = null;
@@ -54,6 +50,16 @@ export async function repositoryStatus(published: Published, now: Instant): Prom
     if (firstBin === null || status.daysLeft < firstBin.daysLeft) firstBin = status;
   }
   return { roles: firstBin === null ? roles : [...roles, firstBin], bins };
+}
+
+/** Root, timestamp and snapshot alone: known without reading any other file. */
+export function mainRoleStatus(published: Published, now: Instant): readonly RoleStatus[] {
+  const root = published.root.signed;
+  return [
+    statusOf("root", published.root, topDelegator(root, "root"), now),
+    statusOf("timestamp", published.timestamp, topDelegator(root, "timestamp"), now),
+    statusOf("snapshot", published.snapshot, topDelegator(root, "snapshot"), now),
+  ];
 }
 
 /** The worst of all, for an exit code. */

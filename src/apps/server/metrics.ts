@@ -22,6 +22,18 @@ const FAMILIES = {
     "gauge",
     "Unix time when the first of the repository's metadata expires.",
   ],
+  upkeep_repository_role_expires_seconds: [
+    "gauge",
+    "Unix time when a role's metadata expires, by who signs it (people or the server) and the names of its keys.",
+  ],
+  upkeep_repository_role_days_left: [
+    "gauge",
+    "Whole days until a role's metadata expires, negative when it has.",
+  ],
+  upkeep_repository_role_alarm: [
+    "gauge",
+    "How many of the alarm days 60, 30, 14, 7, 1 a role has passed; 6 when it has expired.",
+  ],
   upkeep_repository_fresh: ["gauge", "1 when the last refresh of the repository succeeded."],
   upkeep_certificate_expires_seconds: ["gauge", "Unix time when the server's certificate ends."],
   process_cpu_seconds_total: ["counter", "Processor time used."],
@@ -48,6 +60,11 @@ export class Metrics {
 
   set(name: MetricName, labels: Labels, value: number): void {
     this.#families.get(name)!.values.set(labelText(labels), value);
+  }
+
+  /** For gauges whose labels come and go. */
+  forget(name: MetricName): void {
+    this.#families.get(name)!.values.clear();
   }
 
   text(): string {

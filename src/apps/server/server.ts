@@ -20,6 +20,7 @@ import { adminPlane } from "./admin-plane.ts";
 import { serverApi, type ApiQuotas } from "./api.ts";
 import { makeServerCertificate, openAuthorities } from "./authorities.ts";
 import { devicePlane } from "./device-plane.ts";
+import { ExpiryWatch } from "./expiry-watch.ts";
 import { FleetView } from "./fleet-view.ts";
 import { Metrics } from "./metrics.ts";
 import { RepositoryWatch } from "./repository-watch.ts";
@@ -84,7 +85,7 @@ async function startLocked(
   unlock: () => void,
   tools: { readonly disk: Disk; readonly random: Random; readonly clock: Clock },
 ): Promise<UpdateServer> {
-  const { data, clock, director } = options;
+  const { data, clock, disk, director } = options;
   const metrics = new Metrics();
   const log: Log = (level, event, facts = {}) => {
     if (event === "request") {
@@ -97,6 +98,7 @@ async function startLocked(
   const store = await openFleetStore(`${folder}/upkeep.sqlite`);
   const view = new FleetView(store, clock);
   const watch = new RepositoryWatch(`${data}/repository`, `${folder}/tuf`, tools);
+  const expiry = new ExpiryWatch(`${data}/repository`, { disk, metrics, log });
   const { listeners = LISTENERS, heartbeat, ...limits } = options.limits ?? {};
   const hub = new WakeHub(listeners, heartbeat);
   const files = staticFiles(`${data}/repository`);
@@ -145,6 +147,7 @@ async function startLocked(
       });
       if (!fresh) trouble = "the repository cannot be verified";
       metrics.set("upkeep_repository_fresh", {}, fresh ? 1 : 0);
+      await guarded("repository/expiry-unknown", () => expiry.look(clock.now()));
       const woken = await view.steer(clock.now());
       if (woken.length > 0) log("info", "fleet/steered", { groups: woken });
     }
