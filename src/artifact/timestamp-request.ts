@@ -6,7 +6,6 @@ import { fraction, type Random } from "../core/random.ts";
 import { SECOND } from "../core/instant.ts";
 import { hashIdentifier } from "../der/algorithms.ts";
 import { canonicalDer } from "../der/ber.ts";
-
 import * as oids from "../der/oids.ts";
 import {
   children,

@@ -1,9 +1,7 @@
 // The signature beside a file: a detached CMS in a `.sig`, for formats that must not change.
 
 import { canonicalDer } from "../../der/ber.ts";
-
 import { parsePem } from "../../der/pem.ts";
-
 import { guarded, parseSignedData, type SignedData } from "../cms.ts";
 import { digestContent } from "../content-digest.ts";
 import { hashOf, signContent, type ContentSigner, type Stamp } from "../content-sign.ts";
