@@ -1,8 +1,9 @@
 // A device without a network: a bundle or a folder that somebody brought, a mirror that any web server is, and what is refused.
 
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
+import { readdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { Site, type Json, type Ran } from "./_agent.ts";
@@ -100,24 +101,20 @@ describe("an update that somebody brings", () => {
     site.publish("1.4.0");
     const folder = join(site.folder, "mirror");
     site.ok(site.upkeep(site.operator, "repo", "export", folder));
-    let asked = 0;
-    const web = createServer((request, answer) => {
-      asked++;
-      try {
-        answer.end(readFileSync(join(folder, decodeURIComponent(request.url!))));
-      } catch {
-        answer.writeHead(404).end();
-      }
-    });
-    await new Promise<void>((resolve) => web.listen(0, "127.0.0.1", resolve));
+    // A process of its own: this one is busy waiting for the agent.
+    const web = spawn(process.execPath, ["-e", WEB, folder], { stdio: ["ignore", "pipe", "ignore"] });
     try {
-      const { port } = web.address() as { port: number };
-      writeFileSync(join(site.device, "agent.toml"), `mirrors = ["http://127.0.0.1:${port}/"]\n`);
+      const [line] = (await once(web.stdout, "data")) as [Buffer];
+      writeFileSync(
+        join(site.device, "agent.toml"),
+        `mirrors = ["http://127.0.0.1:${Number(line.toString())}/"]\n`,
+      );
+      // The server answers, and has nothing to offer any more.
+      renameSync(join(site.operator, "repository/targets/products/shop/1.4.0"), join(site.folder, "lost"));
       assert.equal(site.updateTo("1.4.0").status, 0);
-      assert.ok(asked > 0);
+      await site.until("1.4.0");
     } finally {
-      web.closeAllConnections();
-      await new Promise<void>((resolve) => web.close(() => resolve()));
+      web.kill("SIGKILL");
     }
   });
 
@@ -141,3 +138,15 @@ describe("an update that somebody brings", () => {
     assert.equal(site.upkeep(site.device, "agent", "update").status, 0);
   });
 });
+
+/** Any web server. */
+const WEB = `
+const web = require("node:http").createServer((request, answer) => {
+  try {
+    answer.end(require("node:fs").readFileSync(process.argv[1] + decodeURIComponent(request.url)));
+  } catch {
+    answer.writeHead(404).end();
+  }
+});
+web.listen(0, "127.0.0.1", () => console.log(web.address().port));
+`;
