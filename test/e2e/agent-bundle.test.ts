@@ -101,6 +101,7 @@ describe("an update that somebody brings", () => {
     site.publish("1.4.0");
     const folder = join(site.folder, "mirror");
     site.ok(site.upkeep(site.operator, "repo", "export", folder));
+    const files = join(site.operator, "repository/targets/products/shop/1.4.0");
     // A process of its own: this one is busy waiting for the agent.
     const web = spawn(process.execPath, ["-e", WEB, folder], { stdio: ["ignore", "pipe", "ignore"] });
     try {
@@ -110,9 +111,10 @@ describe("an update that somebody brings", () => {
         `mirrors = ["http://127.0.0.1:${Number(line.toString())}/"]\n`,
       );
       // The server answers, and has nothing to offer any more.
-      renameSync(join(site.operator, "repository/targets/products/shop/1.4.0"), join(site.folder, "lost"));
+      renameSync(files, join(site.folder, "lost"));
       assert.equal(site.updateTo("1.4.0").status, 0);
       await site.until("1.4.0");
+      renameSync(join(site.folder, "lost"), files);
     } finally {
       web.kill("SIGKILL");
     }
