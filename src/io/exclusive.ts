@@ -16,7 +16,8 @@ export async function holdFolder(path: string, clock: Clock): Promise<() => void
   for (;;) {
     const database = new DatabaseSync(path, { timeout: 0 });
     try {
-      database.exec("BEGIN EXCLUSIVE");
+      // A journal in memory: taking the lock writes nothing, so that a full disk keeps nobody from working.
+      database.exec("pragma journal_mode=memory; begin exclusive");
       return () => database.close();
     } catch (cause) {
       database.close();

@@ -52,7 +52,8 @@ export function publisherLock(
 function tryLock(path: string): DatabaseSync | null {
   const database = new DatabaseSync(path, { timeout: 0 });
   try {
-    database.exec("BEGIN EXCLUSIVE");
+    // A journal in memory: taking the lock writes nothing, so that a full disk keeps nobody from working.
+    database.exec("pragma journal_mode=memory; begin exclusive");
     return database;
   } catch (error) {
     database.close();

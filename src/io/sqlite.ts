@@ -58,7 +58,11 @@ function shim(path: string, raw: DatabaseSync): SqliteDatabase {
       return {
         reader,
         all: (values) => at(path, () => statement.all(...(values as SQLInputValue[]))),
-        run: (values) => at(path, () => statement.run(...(values as SQLInputValue[]))),
+        run: (values) => {
+          // SQLite rolls back by itself when the disk is full; the reason must not be hidden by a second rollback that finds nothing.
+          if (text === "rollback" && !raw.isTransaction) return { changes: 0, lastInsertRowid: 0 };
+          return at(path, () => statement.run(...(values as SQLInputValue[])));
+        },
         iterate: (values) => at(path, () => statement.iterate(...(values as SQLInputValue[]))),
       };
     },
@@ -77,7 +81,8 @@ export function holdExclusive(path: string): Held {
     return new DatabaseSync(path, { timeout: 0 });
   });
   try {
-    raw.exec("pragma locking_mode=exclusive; begin exclusive");
+    // A journal in memory: taking the lock writes nothing, so that a full disk keeps nobody from working.
+    raw.exec("pragma journal_mode=memory; pragma locking_mode=exclusive; begin exclusive");
   } catch (cause) {
     raw.close();
     if (!isBusy(cause)) throw described(path, cause);

@@ -39,7 +39,8 @@ function tryLock(path: string): DatabaseSync | null {
   let database: DatabaseSync | undefined;
   try {
     database = new DatabaseSync(path, { timeout: 0 });
-    database.exec("BEGIN EXCLUSIVE");
+    // A journal in memory: taking the lock writes nothing, so that a full disk keeps nobody from working.
+    database.exec("pragma journal_mode=memory; begin exclusive");
     return database;
   } catch (cause) {
     database?.close();
