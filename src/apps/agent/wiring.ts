@@ -12,6 +12,7 @@ import { parseJsonText } from "../../core/json.ts";
 import { agentRepository } from "../../io/agent-repository.ts";
 import { systemClock } from "../../io/clock.ts";
 import { loadIdentity } from "../../io/device-identity.ts";
+import { diskSource } from "../../io/disk-source.ts";
 import { systemDisk } from "../../io/disk.ts";
 import { httpSource } from "../../io/http-source.ts";
 import type { Log } from "../../io/log.ts";
@@ -19,8 +20,9 @@ import { thisPlatform } from "../../io/platform.ts";
 import { boundLog, logTail, rotateLog, systemProbes, systemProcesses } from "../../io/process.ts";
 import { systemPublisherVerifier } from "../../io/publisher-verifier.ts";
 import { systemRandom } from "../../io/random.ts";
+import { storeLock } from "../../io/store-lock.ts";
 import { zipReader } from "../../io/unpack-zip.ts";
-import { below } from "../../mirror/source.ts";
+import { below, type Source } from "../../mirror/source.ts";
 import { mirrorAt, openRepository } from "../../repository/client.ts";
 import { diskStore } from "../../repository/store.ts";
 import { openConnection } from "./connection.ts";
@@ -63,9 +65,11 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
   const source = httpSource(addressOf(server), {
     tls: { ca: server.authorities, pins: server.pins },
   });
-  const store = diskStore(systemDisk, `${folder}/tuf`);
+  const store = diskStore(systemDisk, `${folder}/tuf`, storeLock(`${folder}/tuf/lock`, systemClock));
+  // What the device's owner named comes first and spares the server; the newest wins wherever it lies.
+  const extra = settingsMirrors(settings);
   const client = openRepository({
-    mirrors: [mirrorAt(below(source, "repository"))],
+    mirrors: [...extra.map(({ source: one }) => mirrorAt(one)), mirrorAt(below(source, "repository"))],
     store,
     clock: systemClock,
     random: systemRandom,
@@ -85,8 +89,21 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     close: () => {
       connection.close();
       source.close();
+      for (const one of extra) one.close();
     },
   };
+}
+
+/** The mirrors of `agent.toml`: folders, and web servers that anybody's certificate vouches for; content needs no trust. */
+function settingsMirrors(
+  settings: Settings,
+): readonly { readonly source: Source; readonly close: () => void }[] {
+  return (settings.mirrors ?? []).map((place) => {
+    if (place.startsWith("/")) return { source: diskSource(systemDisk, place), close: () => {} };
+    const plain = settings.untrustedHttp === true ? ({ plainHttp: "allowed" } as const) : {};
+    const source = httpSource(place, plain);
+    return { source, close: () => source.close() };
+  });
 }
 
 /** `agent.toml` of the folder; without one, everything is as it comes. Errors: `agent/bad-settings`, `schema/invalid`. */
