@@ -157,6 +157,21 @@ const BANS: { readonly [entry: string]: { readonly [banned: string]: string } } 
     agent: "a signer installs nothing",
     testing: "doubles never ship",
   },
+  "apps/signer/front.ts": {
+    "io/custody.ts": "the process that reads requests opens no signing key",
+    "io/pkcs11.ts": "the process that reads requests opens no signing key",
+    "io/kms.ts": "the process that reads requests opens no signing key",
+    "io/http-server.ts": "the signer dials out and listens to nobody",
+    testing: "doubles never ship",
+  },
+  "apps/signer/worker.ts": {
+    "io/signer-dial.ts": "a key's process reads no request",
+    "io/pinned-tls.ts": "a key's process talks to its own signer only",
+    "signing/session.ts": "a key's process reads no request",
+    "signing/service.ts": "a key's process decides nothing",
+    jose: "a key's process reads no token",
+    testing: "doubles never ship",
+  },
   "apps/gateway/main.ts": {
     "keys/local.ts": "the gateway holds no signing key",
     artifact: "the gateway parses no file",

@@ -6,6 +6,7 @@
 
 import { spawnSync } from "node:child_process";
 import { globSync } from "node:fs";
+import { relative } from "node:path";
 import { run } from "node:test";
 import { prepare } from "./prepare.ts";
 
@@ -17,6 +18,13 @@ const filter = (only === null ? args[0] : args[1]) ?? "";
 
 const totals = { passed: 0, failed: 0, skipped: 0 };
 const started = performance.now();
+
+// Whatever hangs, the run ends and says so.
+const LONGEST = 19 * 60_000;
+setTimeout(() => {
+  console.error(`✗ the run did not end within ${LONGEST / 60_000} minutes; ${totals.passed} had passed`);
+  process.exit(1);
+}, LONGEST).unref();
 
 if (only === null && filter === "") {
   prepare();
@@ -61,7 +69,13 @@ async function tests(name: string, files: string[], isolation: "none" | "process
     timeout: isolation === "none" ? 120_000 : 300_000,
   });
   const done = new Promise<void>((resolve) => stream.on("end", resolve));
+  const perFile = new Map<string, number>();
+  const note = (data: { file?: string; nesting: number; details: { duration_ms: number } }): void => {
+    if (data.nesting > 0 || data.file === undefined) return;
+    perFile.set(data.file, (perFile.get(data.file) ?? 0) + data.details.duration_ms);
+  };
   stream.on("test:pass", (data) => {
+    note(data);
     if (data.details.type === "suite") return;
     if (data.skip !== undefined) {
       totals.skipped++;
@@ -73,7 +87,9 @@ async function tests(name: string, files: string[], isolation: "none" | "process
     }
   });
   stream.on("test:fail", (data) => {
-    if (data.details.type === "suite") return;
+    note(data);
+    // A suite whose tests failed was counted by them; one whose own hooks failed was not.
+    if (data.details.type === "suite" && failureType(data.details.error) === "subtestsFailed") return;
     totals.failed++;
     console.error(
       `✗ ${data.file ?? ""}:${data.line ?? 0} ${data.name}\n`,
@@ -89,4 +105,12 @@ async function tests(name: string, files: string[], isolation: "none" | "process
   console.log(
     `${totals.failed === before.failed ? "✓" : "✗"} ${name}: ${totals.passed - before.passed} in ${seconds} s`,
   );
+  const slowest = [...perFile].sort(([, a], [, b]) => b - a).slice(0, 5);
+  const shown = slowest.map(([file, ms]) => `${relative(root, file)} ${(ms / 1000).toFixed(1)} s`);
+  if (shown.length > 1) console.log(`  slowest: ${shown.join(", ")}`);
+}
+
+/** Node says why a test failed on its error; the types do not know of it. */
+function failureType(error: Error): unknown {
+  return (error as Error & { readonly failureType?: unknown }).failureType;
 }

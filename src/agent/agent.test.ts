@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { fromUtf8, toUtf8 } from "../core/bytes.ts";
+import { sha256Hex } from "../core/digest.ts";
 import { DAY } from "../core/instant.ts";
 import { signAssignment } from "../message/assignment.ts";
 import { localSigner } from "../keys/signer.ts";
@@ -13,6 +14,7 @@ import type { AttemptReport, Report } from "../report/report.ts";
 import { RepositoryError } from "../repository/errors.ts";
 import { AgentWorld, EagerClock, FOLDER } from "../testing/agent-world.ts";
 import type { Agent, CheckResult } from "./agent.ts";
+import { withoutAgent } from "./status.ts";
 
 const SHOP = `${FOLDER}/components/shop`;
 const attempts = (reports: readonly Report[]): AttemptReport[] =>
@@ -383,6 +385,33 @@ describe("the agent refuses", () => {
     assert.equal(only(await last.check("operator")).result, "updated");
   });
 
+  it("a signature beside the archive that is not the one its release names", async () => {
+    const { world, agent } = await installed();
+    const { artifacts } = await world.fleet.publish("shop", "1.1.0", "well");
+    const beside = toUtf8("signature");
+    const target = `${artifacts[0]!.target}.sig`;
+    const signature = { target, length: beside.length, sha256: sha256Hex(beside) };
+    await offer(world, "1.1.0", "well", {
+      publisher: { subject: "CN=Shop" },
+      artifacts: [{ ...artifacts[0]!, signature }],
+    });
+    world.fleet.targets.set(PUBLISHER_ROOTS_TARGET, toUtf8("roots"));
+    world.fleet.targets.set(target, toUtf8("Signature"));
+    const seen: unknown[] = [];
+    world.verifyPublisher = async ({ product, version, platform, signature }) => {
+      seen.push([product, version, platform?.os, platform?.arch, fromUtf8(signature!)]);
+    };
+    await agent.stop();
+    const next = await world.open();
+    await next.start();
+    assert.equal(only(await next.check("operator")).code, "agent/wrong-bytes");
+    await unchanged(world);
+    assert.deepEqual(seen, []);
+    world.fleet.targets.set(target, beside);
+    assert.equal(only(await next.check("operator")).result, "updated");
+    assert.deepEqual(seen, [["shop", "1.1.0", "linux", "x64", "signature"]]);
+  });
+
   it("to do anything when its own image is not as it was published", async () => {
     const world = new AgentWorld();
     world.selfCheck = async () => Promise.reject(new Error("another digest"));
@@ -401,15 +430,61 @@ describe("the agent refuses", () => {
     await unchanged(world);
   });
 
-  it("a circle of dependencies", async () => {
+  it("a circle of dependencies, and nothing else with it", async () => {
     const world = new AgentWorld();
     await world.fleet.publish("a", "1.0.0", "well", { dependencies: [{ product: "b", range: "*" }] });
     await world.fleet.publish("b", "1.0.0", "well", { dependencies: [{ product: "a", range: "*" }] });
-    await world.fleet.promote("a", "1.0.0");
-    await world.fleet.promote("b", "1.0.0");
+    await world.fleet.publish("c", "1.0.0", "well");
+    await world.fleet.publish("d", "1.0.0", "well", { dependencies: [{ product: "a", range: "*" }] });
+    for (const product of ["a", "b", "c", "d"]) await world.fleet.promote(product, "1.0.0");
     const agent = await world.open();
     await agent.start();
-    assert.equal((await agent.check("start")).failure?.code, "agent/dependency-circle");
+    const { failure, components } = await agent.check("start");
+    assert.equal(failure, null);
+    assert.deepEqual(components.map(({ product, result, code }) => [product, result, code]).toSorted(), [
+      ["a", "refused", "agent/dependency-circle"],
+      ["b", "refused", "agent/dependency-circle"],
+      ["c", "updated", null],
+      ["d", "refused", "release/dependency-missing"],
+    ]);
+    assert.deepEqual(world.running, ["1.0.0"]);
+  });
+});
+
+describe("what is installed and no longer assigned", () => {
+  it("stays as it is, and the status says why nothing happens to it", async () => {
+    const { world, agent } = await installed();
+    world.fleet.assigned.delete("shop");
+    const result = only(await agent.check("schedule"));
+    assert.deepEqual([result.result, result.running, result.code], ["held", "1.0.0", null]);
+    assert.match((await agent.status()).components[0]!.why, /assigns no release of it/);
+    assert.deepEqual(world.running, ["1.0.0"]);
+  });
+});
+
+describe("the status", () => {
+  it("says until when a probation lasts", async () => {
+    const { world, agent } = await installed();
+    await offer(world, "1.1.0");
+    const seen: (string | null)[] = [];
+    world.atPoint = async () => {
+      const [shop] = (await agent.status()).components;
+      if (shop!.attempt?.state === "probation") seen.push(shop!.why, shop!.until);
+    };
+    await agent.check("wake-up");
+    assert.match(String(seen[0]), /on probation/);
+    assert.match(String(seen.at(-1)), /^\d{4}-.*Z$/);
+  });
+
+  it("of an agent that ended names that as the reason, and nothing as under way", async () => {
+    const { agent } = await installed();
+    const left = withoutAgent({
+      ...(await agent.status()),
+      doing: "checking",
+      until: "2026-01-01T00:00:00Z",
+    });
+    assert.deepEqual([left.doing, left.until, left.wakeUps], ["stopped", null, "disconnected"]);
+    assert.match(String(left.why), /No agent runs/);
   });
 });
 

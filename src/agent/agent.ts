@@ -6,7 +6,7 @@ import { formatInstant, type Instant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { nameSchema, z } from "../core/schema.ts";
 import { applyAssignment, type Device } from "./apply-assignment.ts";
-import { askWhatToRun, type Instructions } from "./check.ts";
+import { askWhatToRun, readWhatWasBrought, type Instructions, type Wish } from "./check.ts";
 import { reportOf } from "./attempt-report.ts";
 import { openComponent, type Component } from "./component.ts";
 import { AgentError, codeOf, retryAfterOf, sentenceOf } from "./errors.ts";
@@ -135,6 +135,17 @@ export class Agent {
     return result;
   }
 
+  /** The same check with a copy of the repository that the owner brought instead of the server: same trust, same rules, same reports. */
+  install(brought: Repository, wish: Wish): Promise<CheckResult> {
+    const read = (): Promise<Instructions> =>
+      readWhatWasBrought(
+        { world: this.parts.world, repository: brought, signal: this.stopped },
+        this.components.map(({ product }) => product),
+        wish,
+      );
+    return this.#exclusive(() => this.#runCheck("operator", read));
+  }
+
   /** Starts again what ended by itself, with growing pauses; tells people when that happens again and again. */
   async tend(): Promise<void> {
     this.#tended++;
@@ -209,7 +220,7 @@ export class Agent {
     }
   }
 
-  async #runCheck(trigger: Trigger): Promise<CheckResult> {
+  async #runCheck(trigger: Trigger, brought?: () => Promise<Instructions>): Promise<CheckResult> {
     const { world } = this.parts;
     const at = formatInstant(world.clock.now());
     const byHand = trigger === "operator";
@@ -222,8 +233,8 @@ export class Agent {
     try {
       await this.writeStatus();
       await this.#recoverAll(byHand);
-      instructions = await this.#ask();
-      await this.outbox.clear("check ");
+      instructions = await (brought?.() ?? this.#ask());
+      if (brought === undefined) await this.outbox.clear("check ");
       components.push(...(await applyAssignment(this.#device(byHand), instructions)));
     } catch (error) {
       if (!(error instanceof UpkeepError)) {

@@ -38,9 +38,9 @@ export async function applyAssignment(
   device: Device,
   instructions: Instructions,
 ): Promise<ComponentResult[]> {
-  const results: ComponentResult[] = [];
+  const results = instructions.complete ? await unassigned(device, instructions) : [];
   const offers: { assigned: AssignedRelease; candidate: Offer["candidate"] }[] = [];
-  for (const assigned of instructions.assignment.components) {
+  for (const assigned of instructions.components) {
     const { product } = assigned;
     if (!isRelease(assigned)) {
       const until = assigned.hold.until === undefined ? null : Date.parse(assigned.hold.until);
@@ -52,7 +52,12 @@ export async function applyAssignment(
     );
     if (candidate !== null) offers.push({ assigned, candidate });
   }
-  for (const { assigned, candidate } of inOrder(offers)) {
+  const { ordered, circular } = inOrder(offers);
+  for (const { offer, error } of circular)
+    await orRefused(device, offer.assigned.product, offer.candidate.manifest.version, results, async () => {
+      throw error;
+    });
+  for (const { assigned, candidate } of ordered) {
     const { product } = assigned;
     const result = await orRefused(device, product, candidate.manifest.version, results, () =>
       apply(device, instructions, assigned, candidate),
@@ -138,6 +143,17 @@ async function apply(
   );
 }
 
+/** What is installed and no longer spoken about: it stays, and who asks is told why. */
+async function unassigned(device: Device, { components }: Instructions): Promise<ComponentResult[]> {
+  const spoken = new Set(components.map(({ product }) => product));
+  const results: ComponentResult[] = [];
+  for (const component of device.components()) {
+    const { product } = component;
+    if (!spoken.has(product)) results.push(await held(device, product, "not-assigned", null));
+  }
+  return results;
+}
+
 async function held(
   device: Device,
   product: string,
@@ -155,5 +171,6 @@ const HOLD_SENTENCES: { readonly [reason: string]: string } = {
   recalled: "The release was recalled.",
   halted: "The rollout was halted because devices failed.",
   "no-release": "The channel has no release.",
+  "not-assigned": "The server assigns no release of it to this device; what is installed stays.",
   unavailable: "The server could not say what this device should run.",
 };

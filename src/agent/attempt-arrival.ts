@@ -1,7 +1,7 @@
 // The part of an attempt before anything that runs is touched: room, bytes, verification, the slot.
 
 import { statOrNull } from "../core/disk.ts";
-import { RunningDigests } from "../core/digest.ts";
+import { RunningDigests, sha256Hex } from "../core/digest.ts";
 import { artifactFileName, type Artifact, type ReleaseManifest } from "../release/manifest.ts";
 import { PUBLISHER_ROOTS_LIMIT, PUBLISHER_ROOTS_TARGET } from "../release/target-names.ts";
 import type { Attempt } from "../slot/attempt.ts";
@@ -103,7 +103,7 @@ export async function checkBytes(arrival: Arrival): Promise<void> {
   );
 }
 
-/** Wall 2, independent of TUF's targets keys. Errors: `agent/no-verifier`, `artifact/*`, `repository/role-missing` without roots. */
+/** Wall 2, independent of TUF's targets keys. Errors: `agent/no-verifier`, `agent/wrong-bytes` (of a signature beside it), `artifact/*`, `repository/role-missing` without roots. */
 export async function checkPublisher(arrival: Arrival): Promise<void> {
   const { publisher } = planOf(arrival).manifest;
   if (publisher === undefined || (await staged(arrival))) return;
@@ -119,8 +119,31 @@ export async function checkPublisher(arrival: Arrival): Promise<void> {
   const { artifact, releases } = planOf(arrival);
   // Whom publishers are below is TUF's to say, not this machine's.
   const roots = await releases.document(PUBLISHER_ROOTS_TARGET, PUBLISHER_ROOTS_LIMIT);
-  const file = { path: partOf(arrival.downloads, arrival.attempt), name: artifactFileName(artifact) };
-  await verifyPublisher(file, publisher, roots, arrival.component.world.clock.now());
+  const { world, product } = arrival.component;
+  const file = {
+    path: partOf(arrival.downloads, arrival.attempt),
+    name: artifactFileName(artifact),
+    product,
+    version: planOf(arrival).manifest.version,
+    platform: world.platform,
+    signature: artifact.signature === undefined ? null : await fetchSignature(releases, artifact.signature),
+  };
+  await verifyPublisher(file, publisher, roots, world.clock.now());
+}
+
+/** Listed by TUF and named by the manifest: both must hold, as for the artifact. Errors: `agent/wrong-bytes`, those of `Releases.document`. */
+async function fetchSignature(
+  releases: Releases,
+  { target, length, sha256 }: NonNullable<Artifact["signature"]>,
+): Promise<Uint8Array> {
+  const bytes = await releases.document(target, length);
+  const found = sha256Hex(bytes);
+  if (bytes.length === length && found === sha256) return bytes;
+  throw new AgentError(
+    "agent/wrong-bytes",
+    `${target} does not have the bytes that its release names: either you are under attack, or the repository was assembled wrongly.`,
+    { target, expected: sha256, found, length: bytes.length },
+  );
 }
 
 /** Makes the slot. Errors: `slot/*`, `disk/*`. */

@@ -1,7 +1,7 @@
 // Carries out the effects of the state table for one attempt, and writes every step down before anything relies on it.
 
 import { exists } from "../core/disk.ts";
-import { formatInstant, parseInstant } from "../core/instant.ts";
+import { formatInstant, parseInstant, SECOND } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { readCurrent, switchCurrent } from "../slot/install.ts";
 import type { End, Step } from "../slot/journal-event.ts";
@@ -90,6 +90,7 @@ class Runner {
       return await this.#run(from);
     } finally {
       this.#component.owned = false;
+      this.#component.probationEnds = null;
       this.#context.tell("done", this.#fetched);
     }
   }
@@ -281,14 +282,10 @@ class Runner {
       await note();
       await component.start(to, run);
     }
-    const verdict = await watch(
-      component,
-      to,
-      run,
-      rulesOf(run, this.#wellBefore),
-      note,
-      this.#context.signal,
-    );
+    const rules = rulesOf(run, this.#wellBefore);
+    component.probationEnds =
+      component.world.clock.now() + (rules.startSeconds + rules.probationSeconds) * SECOND;
+    const verdict = await watch(component, to, run, rules, note, this.#context.signal);
     if (verdict.kind === "failed") throw new RolledBack(verdict.code, verdict.reason);
   }
 

@@ -2,7 +2,7 @@
 
 import { toBase64Url } from "../core/bytes.ts";
 import type { Instant } from "../core/instant.ts";
-import { openAssignment, type Assignment, type AssignedComponent } from "../message/assignment.ts";
+import { openAssignment, type AssignedComponent } from "../message/assignment.ts";
 import type { CheckInRequest } from "../message/check-in.ts";
 import { openChannel, CHANNEL_LIMIT, type ChannelPointer } from "../release/channel.ts";
 import { openRelease, RELEASE_LIMIT } from "../release/manifest.ts";
@@ -11,6 +11,7 @@ import { channelTarget, releaseTarget, TRUSTED_KEYS_TARGET } from "../release/ta
 import { keysFor, parseTrustedKeys, TRUSTED_KEYS_LIMIT, type TrustedKeys } from "../release/trusted-keys.ts";
 import { fromBase64 } from "../core/bytes.ts";
 import { sha256Hex } from "../core/digest.ts";
+import { UpkeepError } from "../core/errors.ts";
 import { AgentError } from "./errors.ts";
 import type { DeviceIdentity, Notice, Releases, Repository, UpdateServer, World } from "./ports.ts";
 
@@ -18,10 +19,19 @@ import type { DeviceIdentity, Notice, Releases, Repository, UpdateServer, World 
 export type Instructions = {
   readonly releases: Releases;
   readonly trusted: TrustedKeys;
-  readonly assignment: Assignment;
-  /** Seconds until the server wants to be asked again. */
-  readonly interval: number;
-  readonly seq: number;
+  readonly components: readonly AssignedComponent[];
+  /** False if nothing is said about what is not among the components. */
+  readonly complete: boolean;
+  /** Seconds until the server wants to be asked again; null if no server was asked. */
+  readonly interval: number | null;
+  readonly seq: number | null;
+};
+
+/** What the owner of a device wants of a copy of the repository that he brought. */
+export type Wish = {
+  /** Null: what is installed and in the copy. */
+  readonly products: readonly string[] | null;
+  readonly channel: string;
 };
 
 export type Asking = {
@@ -69,7 +79,34 @@ export async function askWhatToRun(
     // Asking may have taken long; the answer is judged by the time of its arrival.
     now: world.clock.now(),
   });
-  return { releases, trusted, assignment, interval: answer.interval, seq: answer.seq };
+  const { components } = assignment;
+  return { releases, trusted, components, complete: true, interval: answer.interval, seq: answer.seq };
+}
+
+/**
+ * Steps 1 to 3 without a server: what exists comes from a copy that somebody brought, who may say what from its TUF metadata, and what this
+ * device should run from the channel, which the product's keys signed. The one thing that the owner decides is that it happens now.
+ * Errors: those of `askWhatToRun`, `repository/role-missing` for a product that the copy does not list.
+ */
+export async function readWhatWasBrought(
+  { world, repository, signal }: Pick<Asking, "world" | "repository" | "signal">,
+  installed: readonly string[],
+  wish: Wish,
+): Promise<Instructions> {
+  const releases = await repository.refresh(world.clock.now(), signal);
+  const trusted = parseTrustedKeys(await releases.document(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
+  const components: AssignedComponent[] = [];
+  for (const product of wish.products ?? installed) {
+    try {
+      const { version, sha256 } = await loadChannel({ releases, trusted }, product, wish.channel);
+      components.push({ product, channel: wish.channel, release: { version, manifestSha256: sha256 } });
+    } catch (error) {
+      const missing = error instanceof UpkeepError && error.code === "repository/role-missing";
+      // What is installed and was not brought along is none of this errand.
+      if (!missing || wish.products !== null) throw error;
+    }
+  }
+  return { releases, trusted, components, complete: false, interval: null, seq: null };
 }
 
 export type AssignedRelease = Extract<AssignedComponent, { release: unknown }>;
@@ -111,7 +148,7 @@ export async function loadRelease(
 
 /** The channel the component follows: its recalls and steps are signed by the product's keys, not by the server. */
 export async function loadChannel(
-  { releases, trusted }: Instructions,
+  { releases, trusted }: Pick<Instructions, "releases" | "trusted">,
   product: string,
   channel: string,
 ): Promise<ChannelPointer> {
@@ -119,32 +156,44 @@ export async function loadChannel(
   return openChannel(bytes, keysFor(trusted, "channel", product), { product, channel });
 }
 
-/** Components in an order in which each comes after those it depends on. Errors: `agent/dependency-circle`. */
-export function inOrder<T extends { readonly candidate: Candidate }>(offers: readonly T[]): readonly T[] {
+/** Offers in an order in which each comes after those it depends on, and those that cannot be ordered, each with its circle. */
+export type Order<T> = {
+  readonly ordered: readonly T[];
+  readonly circular: readonly { readonly offer: T; readonly error: AgentError }[];
+};
+
+/** What is part of a circle is refused; the others are not kept from their updates by it. */
+export function inOrder<T extends { readonly candidate: Candidate }>(offers: readonly T[]): Order<T> {
   const byProduct = new Map(offers.map((offer) => [offer.candidate.manifest.product, offer]));
-  const out: T[] = [];
-  const state = new Map<string, "entered" | "done">();
+  const ordered: T[] = [];
+  const done = new Set<string>();
+  const circles = new Map<string, string>();
   const visit = (offer: T, path: readonly string[]): void => {
     const { product, dependencies } = offer.candidate.manifest;
-    if (state.get(product) === "done") return;
-    if (state.get(product) === "entered") {
-      const circle = [...path.slice(path.indexOf(product)), product].join(" → ");
-      throw new AgentError(
-        "agent/dependency-circle",
-        `The assigned releases depend on each other in a circle: ${circle}.`,
-        {
-          circle,
-        },
-      );
+    const entered = path.indexOf(product);
+    if (entered >= 0) {
+      const circle = path.slice(entered);
+      const text = [...circle, product].join(" → ");
+      for (const member of circle) circles.set(member, circles.get(member) ?? text);
+      return;
     }
-    state.set(product, "entered");
+    if (done.has(product)) return;
     for (const dependency of dependencies) {
       const next = byProduct.get(dependency.product);
       if (next !== undefined) visit(next, [...path, product]);
     }
-    state.set(product, "done");
-    out.push(offer);
+    done.add(product);
+    ordered.push(offer);
   };
   for (const offer of offers) visit(offer, []);
-  return out;
+  const circleOf = (offer: T): string | undefined => circles.get(offer.candidate.manifest.product);
+  return {
+    ordered: ordered.filter((offer) => circleOf(offer) === undefined),
+    circular: offers.flatMap((offer) => {
+      const circle = circleOf(offer);
+      if (circle === undefined) return [];
+      const sentence = `The assigned releases depend on each other in a circle: ${circle}.`;
+      return [{ offer, error: new AgentError("agent/dependency-circle", sentence, { circle }) }];
+    }),
+  };
 }

@@ -2,7 +2,7 @@
 
 import { statOrNull } from "../core/disk.ts";
 import type { UpkeepError } from "../core/errors.ts";
-import { formatInstant } from "../core/instant.ts";
+import { formatInstant, type Instant } from "../core/instant.ts";
 import {
   findProcess,
   forgetProcess,
@@ -42,6 +42,8 @@ export class Component {
   supervised: Supervised | null = null;
   /** True while an attempt starts, watches and stops the process: then nobody else does. */
   owned = false;
+  /** When the probation under way is over at the latest, by the wall clock; null if there is none. */
+  probationEnds: Instant | null = null;
   #restart: RestartState & { readonly dueAt: number | null } = { failures: 0, startedAt: 0, dueAt: null };
   /** One change of the process at a time. */
   #turn: Promise<unknown> = Promise.resolve();

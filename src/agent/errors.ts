@@ -5,6 +5,7 @@ import { UpkeepError } from "../core/errors.ts";
 export type AgentErrorCode =
   | "agent/not-enrolled"
   | "agent/already-enrolled"
+  | "agent/damaged-identity"
   | "agent/locked"
   | "agent/not-running"
   | "agent/bad-settings"

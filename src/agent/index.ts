@@ -14,6 +14,7 @@ export type {
   Releases,
   Repository,
   UpdateServer,
+  PublishedFile,
   VerifyPublisher,
   World,
 } from "./ports.ts";

@@ -57,12 +57,25 @@ export interface UpdateServer {
   wakeUps(after: number, signal: AbortSignal): AsyncIterable<Wake>;
 }
 
+/** A file that came for a release, and what the release says about it; where its signature says it too, both must agree (M13). */
+export type PublishedFile = {
+  readonly path: string;
+  /** The name it was published under. */
+  readonly name: string;
+  readonly product: string;
+  readonly version: string;
+  /** Where it is to run; null for any. */
+  readonly platform: { readonly os: string; readonly arch: string } | null;
+  /** An archive's detached signature; null for a file that carries its own. */
+  readonly signature: Uint8Array | null;
+};
+
 /**
- * Wall 2: the artifact's own signature. Resolves when the file at `path`, published as `name`, is signed by the pinned publisher below one of
- * `roots` (PEM, a TUF target); throws otherwise. When a manifest pins a publisher and no verifier is wired, the agent refuses.
+ * Wall 2: the artifact's own signature. Resolves when the file is signed by the pinned publisher below one of `roots` (PEM, a TUF
+ * target); throws otherwise. When a manifest pins a publisher and no verifier is wired, the agent refuses.
  */
 export type VerifyPublisher = (
-  file: { readonly path: string; readonly name: string },
+  file: PublishedFile,
   pin: PublisherPin,
   roots: Uint8Array,
   now: Instant,

@@ -22,7 +22,7 @@ export const settingsSchema = z.strictObject({
   interval: z.exactOptional(seconds(10, DAY / SECOND)),
   /** Upper bound of the random wait before the first check after a start. */
   startSpread: z.exactOptional(seconds(0, 3600)),
-  /** Copies of the repository that are asked before the server: `https://…` or an absolute folder. What they send is verified like all else. */
+  /** Copies of the repository, used when the server's own cannot be had or is older: `https://…` or an absolute folder that holds metadata/ and targets/. */
   mirrors: z.exactOptional(
     z.array(z.string().check(z.maxLength(2048), z.refine(isMirror, NOT_A_MIRROR))).check(z.maxLength(8)),
   ),

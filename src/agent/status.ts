@@ -62,7 +62,7 @@ export async function componentStatus(
   const { product, state, supervised } = component;
   const running = await component.running().catch(() => null);
   const idle = result?.reason ?? "It was not checked since the agent started.";
-  const until = result?.until ?? null;
+  const until = attempt?.state === "probation" ? component.probationEnds : (result?.until ?? null);
   return {
     product,
     running,
@@ -70,11 +70,27 @@ export async function componentStatus(
     floor: state.floor,
     pid: running === null ? null : (supervised?.process.identity.pid ?? null),
     attempt,
-    why: attempt === null ? idle : `${attempt.to} is ${attempt.state}.`,
+    why: attempt === null ? idle : attemptSentence(attempt),
     until: until === null ? null : formatInstant(until),
     code: result?.code ?? null,
     skipped: state.skip.map(({ version, code }) => ({ version, code })),
   };
+}
+
+function attemptSentence({ to, state }: NonNullable<ComponentStatus["attempt"]>): string {
+  switch (state) {
+    case "downloading":
+    case "verifying":
+    case "staging":
+    case "activating":
+      return `${to} is coming: ${state}.`;
+    case "probation":
+      return `${to} runs on probation: it is committed if it stays well, else the version before comes back.`;
+    case "rolling-back":
+      return `${to} failed: the version before comes back.`;
+    default:
+      return `The attempt at ${to} is ending: ${state}.`;
+  }
 }
 
 /** Why the agent waits, as a sentence. */
@@ -90,4 +106,25 @@ export function waitSentence(reason: WaitReason, until: Instant, lastCheck: Chec
     case "back-off":
       return `The last check failed (${lastCheck?.code ?? "unknown"}): ${lastCheck?.message ?? ""} It is repeated at ${at}.`;
   }
+}
+
+/** What the last agent left behind, as it is to be read when none runs: nothing is under way, and nothing happens by itself. */
+export function withoutAgent(left: Status): Status {
+  return {
+    ...left,
+    doing: "stopped",
+    why: "No agent runs, so nothing is checked until somebody starts one.",
+    until: null,
+    wakeUps: "disconnected",
+    components: left.components.map((component) =>
+      component.attempt === null
+        ? component
+        : {
+            ...component,
+            attempt: null,
+            why: `The update to ${component.attempt.to} was not finished when the agent ended (${component.attempt.state}); the next one goes on with it.`,
+            until: null,
+          },
+    ),
+  };
 }

@@ -5,12 +5,17 @@ import { before, describe, it } from "node:test";
 import { spkiPin } from "../der/x509.ts";
 import * as oids from "../der/oids.ts";
 import type { PublisherPin } from "../release/manifest.ts";
+import { elfPublisher } from "../testing/elf-publisher.ts";
 import { publisherPki, type Pki } from "../testing/publisher-pki.ts";
+import { tinyElf } from "../testing/tiny-elf.ts";
 import { tinyPe } from "../testing/tiny-pe.ts";
+import { toUtf8 } from "../core/bytes.ts";
+import { signDetached } from "./detached/detached.ts";
+import { readContainer } from "./elf/container.ts";
 import { signAuthenticode } from "./authenticode-sign.ts";
 import { ArtifactError, type ArtifactErrorCode } from "./errors.ts";
 import { signPe } from "./pe/sign.ts";
-import { verifyPublisher } from "./publisher.ts";
+import { verifyPublisher, verifyPublisherBeside } from "./publisher.ts";
 import { bytesSource, MemorySink } from "./source.ts";
 
 const now = Date.UTC(2026, 10, 21);
@@ -83,5 +88,49 @@ describe("the publisher of a file", () => {
     await refuses("artifact/bad-signature", check({ eku: [DURABLE] }, changed));
     const stranger = await publisherPki({ now, leaf: { eku: [oids.codeSigning, DURABLE] } });
     await refuses("artifact/bad-signature", check({ eku: [DURABLE] }, await sign(stranger)));
+  });
+});
+
+describe("the publisher of an archive, which signed beside it", () => {
+  const archive = toUtf8("the bytes of an archive");
+  let pki: Pki;
+  let signature: Uint8Array;
+  const signedBy = ({ leaf, authority }: Pki): Promise<Uint8Array> =>
+    signDetached(bytesSource(archive), [{ ...leaf, chain: [authority.certificate] }]);
+  before(async () => {
+    pki = await publisherPki({ now });
+    signature = await signedBy(pki);
+  });
+  const check = (bytes: Uint8Array, beside: Uint8Array, root = pki): Promise<unknown> =>
+    verifyPublisherBeside(bytesSource(bytes), beside, { spkiSha256: [spkiPin(pki.leaf.certificate)] }, now, [
+      root.root.certificate,
+    ]);
+
+  it("is recognised by its pin", async () => {
+    await check(archive, signature);
+  });
+
+  it("is refused for other bytes, of a stranger, and when what lies there is no signature", async () => {
+    await assert.rejects(check(toUtf8("the bytes of an Archive"), signature), {
+      code: "artifact/bad-signature",
+    });
+    const stranger = await publisherPki({ now });
+    await assert.rejects(check(archive, await signedBy(stranger)), { code: "artifact/bad-signature" });
+    await assert.rejects(check(archive, await signedBy(stranger), stranger), {
+      code: "artifact/wrong-publisher",
+    });
+    await assert.rejects(check(archive, archive), { code: "artifact/bad-signature" });
+  });
+
+  it("is not proven by the signature out of a program (substitution)", async () => {
+    const elf = await elfPublisher(now);
+    const { cms, contentSize } = (await readContainer(bytesSource(await elf.sign(tinyElf()))))!;
+    const pin = { spkiSha256: [spkiPin(elf.pki.root.certificate)] };
+    await assert.rejects(
+      verifyPublisherBeside(bytesSource(tinyElf().subarray(0, contentSize)), cms, pin, now, [
+        elf.pki.root.certificate,
+      ]),
+      { code: "artifact/bad-signature", message: /inside of a program/ },
+    );
   });
 });

@@ -4,8 +4,10 @@ import type { Instant } from "../core/instant.ts";
 import { formatName } from "../der/names.ts";
 import type { PublisherPin } from "../release/manifest.ts";
 import { spkiPin, type Certificate } from "../der/x509.ts";
-import { ArtifactError } from "./errors.ts";
-import type { ElfExpectation } from "./elf/manifest.ts";
+import { detachedReport, readDetached, verifyDetached } from "./detached/detached.ts";
+import { signedAttribute } from "./cms.ts";
+import { ArtifactError, type ArtifactErrorCode } from "./errors.ts";
+import { MANIFEST_OID, type ElfExpectation } from "./elf/manifest.ts";
 import { formatOf } from "./formats.ts";
 import type { FileReport, SignatureReport } from "./report.ts";
 import type { ByteSource } from "./source.ts";
@@ -20,7 +22,7 @@ export type Publisher = {
 
 /**
  * Verifies a file's own signature against a pin. `expect` is what the release says about the file; a Linux program says it too (M13). `roots` come from the caller's trusted metadata, never from the machine.
- * Errors: `artifact/wrong-publisher`, `artifact/not-signed`, `artifact/bad-signature`, and those of the formats.
+ * Errors: `artifact/wrong-publisher`, `artifact/not-signed`, `artifact/bad-signature`, `artifact/wrong-product`, `artifact/foreign-architecture`, `artifact/older-release`, and those of the formats.
  */
 export async function verifyPublisher(
   source: ByteSource,
@@ -40,6 +42,36 @@ export async function verifyPublisher(
   });
   return checkPublisher(report, pin);
 }
+
+/**
+ * As `verifyPublisher`, for an archive with its signature beside it. Errors: as there, and those of `readDetached`.
+ */
+export async function verifyPublisherBeside(
+  source: ByteSource,
+  signature: Uint8Array,
+  pin: PublisherPin,
+  now: Instant,
+  roots: readonly Certificate[],
+  revocation?: Revocation,
+): Promise<Publisher> {
+  // A signature that says what program it is about was made inside a file; beside one, nobody would compare what it says.
+  if (readDetached(signature).signers.some((signer) => signedAttribute(signer, MANIFEST_OID) !== null)) {
+    throw new ArtifactError(
+      "artifact/bad-signature",
+      "The signature beside the archive was made for the inside of a program: either you are under attack, or the wrong file was published as signature.",
+      {},
+    );
+  }
+  const policy = { roots, now, ...(revocation === undefined ? {} : { revocation }) };
+  return checkPublisher(detachedReport(await verifyDetached(source, signature, policy)), pin);
+}
+
+/** What a signature may say about its file that is not so, each with a refusal of its own. */
+const STATEMENTS: readonly ArtifactErrorCode[] = [
+  "artifact/wrong-product",
+  "artifact/foreign-architecture",
+  "artifact/older-release",
+];
 
 /** The decision, as a list: signed at all, in order, and one of the valid signatures is the publisher's. */
 export function checkPublisher(report: FileReport, pin: PublisherPin): Publisher {
@@ -67,6 +99,13 @@ export function checkPublisher(report: FileReport, pin: PublisherPin): Publisher
       ...report.findings,
       ...report.signatures.flatMap((signature) => signature.findings),
     ].filter((finding) => finding.level === "error");
+    // The signature itself comes before what it says.
+    const sound = report.signatures.length > 0 && report.signatures.every((signature) => signature.valid);
+    const said = STATEMENTS.find((code) => errors.some((finding) => finding.code === code));
+    if (sound && said !== undefined) {
+      const { message, facts } = errors.find((finding) => finding.code === said)!;
+      throw new ArtifactError(said, message, facts ?? {});
+    }
     throw new ArtifactError(
       "artifact/bad-signature",
       `The file's signature does not hold: ${errors.map((finding) => finding.message).join(" ")}`,

@@ -6,6 +6,7 @@ export type IdentityErrorCode =
   | "identity/bad-token"
   | "identity/bad-request"
   | "identity/bad-certificate"
+  | "identity/wrong-clock"
   | "identity/wrong-server"
   | "identity/wrong-authority"
   | "identity/unknown-certificate";

@@ -13,7 +13,13 @@ import type { MetadataStore } from "../repository/store.ts";
 
 const TIMESTAMP_LIMIT = 64 * 1024;
 
-export function agentRepository(client: TufClient, store: MetadataStore, disk: Disk): Repository {
+/** `source` is how reports call the place that the bytes come from. */
+export function agentRepository(
+  client: TufClient,
+  store: MetadataStore,
+  disk: Disk,
+  source: Downloaded["source"] = "origin",
+): Repository {
   return {
     refresh: async (_now, signal): Promise<Releases> => {
       const refreshed = await client.refresh(signal);
@@ -22,7 +28,10 @@ export function agentRepository(client: TufClient, store: MetadataStore, disk: D
         timestampSha256: timestamp === null ? null : sha256Hex(timestamp),
         notices: noticesOf(refreshed),
         document: (target, limit) => client.readTarget(target, limit, signal),
-        download: (artifact, part, options) => download(client, disk, artifact, part, options),
+        download: async (artifact, part, options) => {
+          const { bytes, source: from } = await download(client, disk, artifact, part, options);
+          return { bytes, source: from === "none" ? from : source };
+        },
       };
     },
   };

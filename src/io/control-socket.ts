@@ -1,6 +1,6 @@
 // How a command on this machine talks to the running agent: one line of JSON each way over a socket that only its owner can open.
 
-import { chmodSync, closeSync, openSync, unlinkSync } from "node:fs";
+import { chmodSync, closeSync, mkdirSync, openSync, renameSync, rmSync, unlinkSync } from "node:fs";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { fromUtf8, toUtf8 } from "../core/bytes.ts";
 import { UpkeepError } from "../core/errors.ts";
@@ -16,6 +16,7 @@ const CONNECTIONS = 16;
 const REQUEST_TIME = 5000;
 /** sun_path holds 108 bytes on Linux and 104 elsewhere. */
 const MAX_PATH = 100;
+const NEST = ".control";
 
 export type ControlHandler = (request: Json) => Promise<Json>;
 
@@ -37,21 +38,22 @@ export async function listenForControl(
     serve(socket, handler);
   });
   server.maxConnections = CONNECTIONS;
-  // Nobody else can open it even for the instant before its mode is set.
-  const before = process.umask(0o177);
-  try {
-    await withShortPath(
-      folder,
-      (short) =>
-        new Promise<void>((resolve, reject) => {
-          server.once("error", reject);
-          server.listen(short, resolve);
-        }),
-    );
-  } finally {
-    process.umask(before);
-  }
-  chmodSync(path, 0o600);
+  // Made in a folder that nobody else can enter, and moved when it is private: nobody can open it in between.
+  const nest = `${folder}/${NEST}`;
+  rmSync(nest, { recursive: true, force: true });
+  mkdirSync(nest, { mode: 0o700 });
+  await withShortPath(
+    folder,
+    `${NEST}/control.sock`,
+    (short) =>
+      new Promise<void>((resolve, reject) => {
+        server.once("error", reject);
+        server.listen(short, resolve);
+      }),
+  );
+  chmodSync(`${nest}/control.sock`, 0o600);
+  renameSync(`${nest}/control.sock`, path);
+  rmSync(nest, { recursive: true, force: true });
   return {
     close: async () => {
       for (const socket of open) socket.destroy();
@@ -97,7 +99,9 @@ async function answer(bytes: Uint8Array, handler: ControlHandler): Promise<strin
 export async function askAgent(folder: string, request: Json, signal?: AbortSignal): Promise<Json> {
   let bytes: Uint8Array;
   try {
-    bytes = await withShortPath(folder, (short) => exchange(short, toUtf8(JSON.stringify(request)), signal));
+    bytes = await withShortPath(folder, "control.sock", (short) =>
+      exchange(short, toUtf8(JSON.stringify(request)), signal),
+    );
   } catch (cause) {
     if (cause instanceof UpkeepError) throw cause;
     throw new ControlError("control/no-agent", `No agent is running on ${folder}.`, { folder }, { cause });
@@ -133,12 +137,16 @@ function exchange(path: string, request: Uint8Array, signal?: AbortSignal): Prom
 }
 
 /** A folder deep down has a path that no socket address can hold; Linux knows it by a handle as well. */
-async function withShortPath<T>(folder: string, action: (path: string) => Promise<T>): Promise<T> {
-  const path = `${folder}/control.sock`;
+async function withShortPath<T>(
+  folder: string,
+  name: string,
+  action: (path: string) => Promise<T>,
+): Promise<T> {
+  const path = `${folder}/${name}`;
   if (Buffer.byteLength(path) <= MAX_PATH) return action(path);
   const handle = openSync(folder, "r");
   try {
-    return await action(`/proc/self/fd/${handle}/control.sock`);
+    return await action(`/proc/self/fd/${handle}/${name}`);
   } finally {
     closeSync(handle);
   }

@@ -4,6 +4,7 @@ import { createPrivateKey, generateKeyPairSync, X509Certificate } from "node:cry
 import { AgentError } from "../agent/errors.ts";
 import { fromUtf8, toUtf8 } from "../core/bytes.ts";
 import { makeDirectories, readOrNull, removeTree, writeAtomic, type Disk } from "../core/disk.ts";
+import { sha256Hex } from "../core/digest.ts";
 import { parseJson } from "../core/json.ts";
 import { checkSchema, sha256Schema, z } from "../core/schema.ts";
 import { localSigner, type Signer } from "../keys/signer.ts";
@@ -19,6 +20,8 @@ const recordSchema = z.strictObject({
   }),
   /** SHA-256 of the SubjectPublicKeyInfo of the server CAs that are believed. */
   pins: z.array(sha256Schema).check(z.minLength(1), z.maxLength(16)),
+  /** SHA-256 of the report key's SubjectPublicKeyInfo: reports by another key would be refused by the server, far too late. */
+  reportKey: z.exactOptional(sha256Schema),
 });
 export type IdentityRecord = z.infer<typeof recordSchema>;
 
@@ -43,7 +46,7 @@ export async function isEnrolled(disk: Disk, folder: string): Promise<boolean> {
   return (await readOrNull(disk, `${folder}/${RECORD}`, LIMIT)) !== null;
 }
 
-/** Errors: `agent/not-enrolled`, `schema/invalid`, `disk/*`. */
+/** Errors: `agent/not-enrolled`, `agent/damaged-identity`, `disk/*`. */
 export async function loadIdentity(disk: Disk, folder: string): Promise<StoredIdentity> {
   const bytes = await readOrNull(disk, `${folder}/${RECORD}`, LIMIT);
   if (bytes === null) {
@@ -54,17 +57,57 @@ export async function loadIdentity(disk: Disk, folder: string): Promise<StoredId
       { hint: "Run `upkeep agent enroll --server HOST:PORT` with a token from `upkeep token new`." },
     );
   }
-  const record = checkSchema(recordSchema, parseJson(bytes), "identity of the device");
-  const text = async (name: string): Promise<string> => fromUtf8(await disk.read(`${folder}/${name}`, LIMIT));
-  const { key, certificates } = splitDevice(await text(DEVICE));
+  const whole = async <T>(name: string, read: (bytes: Uint8Array) => T): Promise<T> => {
+    const path = `${folder}/${name}`;
+    const content = name === RECORD ? bytes : await disk.read(path, LIMIT);
+    try {
+      return read(content);
+    } catch (cause) {
+      throw damaged(path, cause);
+    }
+  };
+  const record = await whole(RECORD, (json) =>
+    checkSchema(recordSchema, parseJson(json), "identity of the device"),
+  );
+  const authorities = await whole("authorities.pem", (pem) => {
+    const found = splitPem(fromUtf8(pem));
+    if (found.length === 0) throw new Error("it holds no certificate");
+    for (const certificate of found) void new X509Certificate(certificate);
+    return found;
+  });
+  const client = await whole(DEVICE, (pem) => {
+    const parts = splitDevice(fromUtf8(pem));
+    const certificate = new X509Certificate(parts.certificates);
+    if (!certificate.checkPrivateKey(createPrivateKey(parts.key)))
+      throw new Error("its key and its certificate do not belong together");
+    return { ...parts, expires: certificate.validToDate.getTime() };
+  });
+  const reportKey = await whole("report.key", (pem) => {
+    const signer = localSigner(createPrivateKey(fromUtf8(pem)), "ed25519");
+    if (record.reportKey !== undefined && sha256Hex(signer.publicKey.spki) !== record.reportKey)
+      throw new Error("it is another key than the one that was enrolled");
+    return signer;
+  });
   return {
     record,
-    server: { ...record.server, authorities: splitPem(await text("authorities.pem")), pins: record.pins },
-    client: { key, certificates },
-    reportKey: localSigner(createPrivateKey(await text("report.key")), "ed25519"),
+    server: { ...record.server, authorities, pins: record.pins },
+    client: { key: client.key, certificates: client.certificates },
+    reportKey,
     root: await disk.read(`${folder}/1.root.json`, LIMIT),
-    expires: new X509Certificate(certificates).validToDate.getTime(),
+    expires: client.expires,
   };
+}
+
+function damaged(path: string, cause: unknown): AgentError {
+  return new AgentError(
+    "agent/damaged-identity",
+    `${path} is not as it was written: either somebody changed it, or the disk is failing.`,
+    { path },
+    {
+      cause,
+      hint: "Put it back from a backup, or stop the agent, move the folder `identity` away and enrol anew. What is installed stays.",
+    },
+  );
 }
 
 /** The keys of a device, made once and kept over failed enrolments. Private keys are 0600 in a 0700 folder. */

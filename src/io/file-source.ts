@@ -6,17 +6,28 @@ import { basename, dirname, join } from "node:path";
 import { ArtifactError } from "../artifact/errors.ts";
 import type { ByteSink, ByteSource } from "../artifact/source.ts";
 
-/** Opens a file for reading and closes it when `use` is done. Links are followed: what a user names is what is meant. */
+/** A file that is open for reading; whoever opened it closes it. */
+export type OpenSource = ByteSource & { readonly close: () => Promise<void> };
+
+/** For a source that outlives one call; most callers want `withFileSource`. Errors: as `withFileSource`. */
+export async function openSource(path: string): Promise<OpenSource> {
+  const handle = await opened(path);
+  try {
+    return { ...(await regular(handle, path)), close: () => handle.close() };
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+/** Opens a file for reading and closes it when `use` is done. Links are followed: what a user names is what is meant. Errors: `artifact/unreadable`, `artifact/malformed` (no regular file). */
 export async function withFileSource<T>(
   path: string,
   use: (source: ByteSource, handle: FileHandle) => Promise<T>,
 ): Promise<T> {
   const handle = await opened(path);
   try {
-    const stat = await handle.stat();
-    if (!stat.isFile())
-      throw new ArtifactError("artifact/malformed", `${path} is no regular file.`, { path });
-    return await use(sourceOf(handle, stat.size, path), handle);
+    return await use(await regular(handle, path), handle);
   } finally {
     await handle.close();
   }
@@ -61,6 +72,12 @@ export async function replaceFile<T>(
       throw error;
     }
   });
+}
+
+async function regular(handle: FileHandle, path: string): Promise<ByteSource> {
+  const stat = await handle.stat();
+  if (!stat.isFile()) throw new ArtifactError("artifact/malformed", `${path} is no regular file.`, { path });
+  return sourceOf(handle, stat.size, path);
 }
 
 function sourceOf(handle: FileHandle, size: number, path: string): ByteSource {

@@ -4,6 +4,7 @@ import { UpkeepError, type Facts } from "../core/errors.ts";
 
 export type HttpErrorCode =
   | "http/bad-request"
+  | "http/cannot-listen"
   | "http/no-certificate"
   | "http/certificate-expired"
   | "http/unknown-device"

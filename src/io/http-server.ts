@@ -96,8 +96,10 @@ export type HttpServer = {
   stop(): Promise<void>;
 };
 
+type Listen = { readonly host: string; readonly port: number } | { readonly path: string };
+
 export async function startHttpServer(options: {
-  readonly listen: { readonly host: string; readonly port: number } | { readonly path: string };
+  readonly listen: Listen;
   readonly tls?: ServerOptions;
   readonly limits?: Partial<HttpLimits>;
   readonly log: Log;
@@ -198,9 +200,9 @@ export async function startHttpServer(options: {
   });
 
   await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
+    server.once("error", (cause) => reject(cannotListen(options.listen, cause)));
     server.listen({ ...options.listen, backlog: 1024 }, () => {
-      server.off("error", reject);
+      server.removeAllListeners("error");
       resolve();
     });
   });
@@ -513,4 +515,20 @@ export function peerKey(address: string): string {
 
 function numbered(): string {
   return toHex(systemRandom.bytes(8));
+}
+
+function cannotListen(listen: Listen, cause: NodeJS.ErrnoException): HttpError {
+  const where = "path" in listen ? listen.path : `${listen.host}:${listen.port}`;
+  const why: { readonly [code: string]: string } = {
+    EADDRINUSE: "another program listens there",
+    EACCES: "this user may not listen there; ports below 1024 need a right of their own",
+    EADDRNOTAVAIL: "it is no address of this machine",
+    ENOTFOUND: "no such host is known",
+  };
+  return new HttpError(
+    "http/cannot-listen",
+    `${where} cannot be listened to: ${why[cause.code ?? ""] ?? cause.message}.`,
+    { where, reason: cause.code ?? "" },
+    { cause, hint: "Stop that program, or give another place with --listen (or --admin)." },
+  );
 }

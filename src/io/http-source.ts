@@ -73,7 +73,7 @@ export function httpSource(address: string, options: HttpSourceOptions = {}): So
     const broken = (cause: unknown): MirrorError =>
       wanted.signal?.aborted === true
         ? fail("mirror/aborted", "the caller gave up", wanted.signal.reason)
-        : fail("mirror/unreachable", `the connection failed (${reasonOf(cause)})`, cause);
+        : fail("mirror/unreachable", whatFailed(cause, Date.now()), cause);
 
     let url = new URL(path, base.href);
     for (let hop = 0; ; hop++) {
@@ -213,6 +213,20 @@ function checkPins(peer: PeerCertificate, pins: readonly string[]): Error | unde
 function lengthOf(text: string | undefined): number | null {
   if (text === undefined) return null;
   return /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+}
+
+/** Certificates are judged by this machine's clock: whoever reads that one does not fit wants to know what time it is here. */
+function whatFailed(cause: unknown, now: number): string {
+  const reason = reasonOf(cause);
+  const here = new Date(now).toISOString().replace(/\.\d+Z$/, "Z");
+  switch (reason) {
+    case "CERT_HAS_EXPIRED":
+      return `its certificate has expired, if it is ${here} as this machine's clock says: either that clock is wrong, or the server was not started anew in time`;
+    case "CERT_NOT_YET_VALID":
+      return `its certificate is not valid yet, if it is ${here} as this machine's clock says: either that clock is wrong, or the server's is`;
+    default:
+      return `the connection failed (${reason})`;
+  }
 }
 
 function reasonOf(cause: unknown): string {

@@ -1,7 +1,7 @@
 // The program that runs, as a file: on Linux the very image the kernel started, not what lies at its path by now.
 
 import { getAsset, isSea } from "node:sea";
-import { openSource, type OpenSource } from "./byte-file.ts";
+import { openSource, type OpenSource } from "./file-source.ts";
 
 /** What a single executable carries beside its code, or null: when it runs from source, or was built without. */
 export function ownAsset(name: string): Uint8Array | null {

@@ -1,16 +1,23 @@
 // Wall 2 on this disk: the artifact's own signature, read from the file that will be installed.
 
 import type { VerifyPublisher } from "../agent/ports.ts";
-import { verifyPublisher } from "../artifact/publisher.ts";
+import { verifyPublisher, verifyPublisherBeside } from "../artifact/publisher.ts";
 import { fromUtf8 } from "../core/bytes.ts";
 import { parseCertificatesPem } from "../der/x509.ts";
-import { openSource } from "./byte-file.ts";
+import { openSource } from "./file-source.ts";
 
 /** Errors: `artifact/*`, `der/*`, `disk/*`. */
-export const systemPublisherVerifier: VerifyPublisher = async ({ path, name }, pin, roots, now) => {
-  const source = await openSource(path);
+export const systemPublisherVerifier: VerifyPublisher = async (file, pin, roots, now) => {
+  const source = await openSource(file.path);
   try {
-    await verifyPublisher(source, name, pin, now, parseCertificatesPem(fromUtf8(roots)));
+    const authorities = parseCertificatesPem(fromUtf8(roots));
+    if (file.signature !== null) {
+      await verifyPublisherBeside(source, file.signature, pin, now, authorities);
+      return;
+    }
+    const { product, version, platform } = file;
+    const expect = { product, version, ...(platform === null ? {} : { platform }) };
+    await verifyPublisher(source, file.name, pin, now, authorities, undefined, expect);
   } finally {
     await source.close();
   }

@@ -76,6 +76,12 @@ users = ["build", "alice"]
 operations = ["raw"]
 approvals = 2
 approvers = ["alice", "bob", "carol", "dave", "erin"]
+[certificates.limited]
+key = "release"
+[certificates.limited.policy.default]
+users = ["build"]
+operations = ["raw"]
+per-hour = 3
 [certificates.slow]
 key = "other"
 [certificates.slow.policy.default]
@@ -167,7 +173,7 @@ describe("the signing service", () => {
   });
 
   it("loses nothing and signs each once when signer and relay restart in the middle of 60 files", async () => {
-    const client = rig.client({ patience: 20_000 });
+    const client = rig.client();
     const offered = await client.certificate("release");
     const before = (await entries()).filter((e) => e.kind === "result").length;
     const files = Array.from({ length: 60 }, (_, i) =>
@@ -209,8 +215,19 @@ describe("the signing service", () => {
     assert.match(reasons[1]!, /no such certificate/);
   });
 
+  it("lets parallel requests share one limit, not pass it together", async () => {
+    const client = rig.client();
+    const offered = await client.certificate("limited");
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 12 }, (_, i) =>
+        client.sign({ ...rawWish(`limited ${i}`), certificate: "limited" }, offered),
+      ),
+    );
+    assert.equal(outcomes.filter((outcome) => outcome.status === "fulfilled").length, 3);
+  });
+
   it("ends live sessions of a user who is disabled", async () => {
-    const client = rig.client({ patience: 0 });
+    const client = rig.client();
     await client.certificates();
     await rig.service.reconfigure(
       rig.settings(CONFIG.replace('kind = "machine"', 'kind = "machine"\ndisabled = true')),
@@ -220,7 +237,7 @@ describe("the signing service", () => {
     await assert.rejects(client.certificates(), (error: { code: string }) =>
       ["signing/unreachable", "signing/refused"].includes(error.code),
     );
-    await assert.rejects(rig.client({ patience: 0 }).certificates(), { code: "signing/refused" });
+    await assert.rejects(rig.client().certificates(), { code: "signing/refused" });
     await rig.service.reconfigure(rig.settings(), "test");
     assert.equal((await rig.client().certificates()).length > 0, true);
   });
@@ -230,8 +247,9 @@ describe("the signing service", () => {
     const stuck = new Promise<void>((resolve) => (release = resolve));
     rig.keys.before = (key) => (key === "other" ? stuck : Promise.resolve());
     const client = rig.client({ patience: 0 });
-    const offered = await client.certificate("release");
-    const slowOffer = await client.certificate("slow");
+    const other = rig.client();
+    const offered = await other.certificate("release");
+    const slowOffer = await other.certificate("slow");
     const slow = Array.from({ length: 250 }, (_, i) =>
       client
         .sign(
@@ -249,7 +267,6 @@ describe("the signing service", () => {
         )
         .catch((error: { code: string }) => error.code),
     );
-    const other = rig.client({ patience: 5000 });
     const from = performance.now();
     const fast = await Promise.all(
       Array.from({ length: 250 }, (_, i) => other.sign(wishFor(toUtf8(`fast ${i}`)), offered)),
@@ -373,9 +390,7 @@ describe("sign-in", () => {
     const owner = await identity();
     const thief = await identity();
     const as = (who: Identity, word: string) =>
-      rig
-        .client({ identity: who, signIn: async () => ({ method: "oidc", token: word }), patience: 0 })
-        .certificates();
+      rig.client({ identity: who, signIn: async () => ({ method: "oidc", token: word }) }).certificates();
     await as(owner, stolen);
     await as(owner, stolen);
     await assert.rejects(as(thief, stolen), { code: "signing/refused" });
@@ -416,7 +431,6 @@ describe("sign-in", () => {
           .client({
             identity: await identity(),
             signIn: async () => ({ method: "oidc", token: word }),
-            patience: 0,
           })
           .certificates(),
         { code: "signing/refused", message: "Sign-in was refused." },
@@ -431,20 +445,20 @@ describe("sign-in", () => {
       async () => ({ ...(await signInAs("bob")()), code: "000000" }),
     ];
     for (const signIn of tries) {
-      await assert.rejects(rig.client({ identity: await identity(), signIn, patience: 0 }).certificates(), {
+      await assert.rejects(rig.client({ identity: await identity(), signIn }).certificates(), {
         code: "signing/refused",
         message: "Sign-in was refused.",
       });
     }
     const code = await signInAs("carol")();
-    const first = rig.client({ identity: await identity(), signIn: async () => code, patience: 0 });
-    const second = rig.client({ identity: await identity(), signIn: async () => code, patience: 0 });
+    const first = rig.client({ identity: await identity(), signIn: async () => code });
+    const second = rig.client({ identity: await identity(), signIn: async () => code });
     await first.certificates();
     await assert.rejects(second.certificates(), { code: "signing/refused" });
   });
 
   it("refuses a key that nobody registered", async () => {
-    await assert.rejects(rig.client({ identity: await identity(), patience: 0 }).certificates(), {
+    await assert.rejects(rig.client({ identity: await identity() }).certificates(), {
       code: "signing/refused",
     });
   });

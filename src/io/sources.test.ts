@@ -5,7 +5,7 @@ import { X509Certificate } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { describe, it } from "node:test";
+import { after, describe, it } from "node:test";
 import { collect, toUtf8 } from "../core/bytes.ts";
 import { sha256Hex } from "../core/digest.ts";
 import { below, readAll } from "../mirror/source.ts";
@@ -13,6 +13,10 @@ import { withSpeedFloor } from "../mirror/speed.ts";
 import { startFaultServer, type Fault } from "../testing/fault-server.ts";
 import { memorySource } from "../testing/memory-source.ts";
 import { testSource } from "../testing/source-suite.ts";
+import { MirrorError } from "../mirror/errors.ts";
+
+import { tarEnd, tarHeader } from "../release/tar-writer.ts";
+import { broughtSource, writeBundle } from "./bundle-source.ts";
 import { systemClock } from "./clock.ts";
 import { diskSource } from "./disk-source.ts";
 import { systemDisk } from "./disk.ts";
@@ -38,6 +42,81 @@ describe("the folder of another source", () => {
     ),
     close: async () => {},
   }));
+});
+
+describe("a bundle as a source", () => {
+  const folder = mkdtempSync(join(tmpdir(), "upkeep-bundle-"));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+  const bundleOf = async (name: string, files: ReadonlyMap<string, Uint8Array>): Promise<string> => {
+    const list = [...files].map(([path, bytes], i) => {
+      const from = join(folder, `${name}-${i}`);
+      writeFileSync(from, bytes);
+      return { path: decodeURIComponent(path), size: bytes.length, from };
+    });
+    const to = join(folder, `${name}.bundle`);
+    await writeBundle(systemDisk, to, list, () => {});
+    return to;
+  };
+  const files = new Map([
+    ["metadata/timestamp.json", toUtf8("{}")],
+    [`targets/${"a".repeat(64)}.${"long".repeat(20)}`, new Uint8Array(700).fill(7)],
+  ]);
+  const refused = async (path: string): Promise<void> => {
+    await assert.rejects(broughtSource(systemDisk, path), (error: unknown) => {
+      assert.ok(error instanceof MirrorError, String(error));
+      assert.equal(error.code, "mirror/wrong-content");
+      return true;
+    });
+  };
+
+  testSource(async (given) => ({
+    source: await broughtSource(systemDisk, await bundleOf("suite", given)),
+    close: async () => {},
+  }));
+
+  it("is refused whichever byte of it is changed", async () => {
+    const good = readFileSync(await bundleOf("good", files));
+    const bad = join(folder, "changed");
+    for (let at = 0; at < good.length; at += at < 700 ? 1 : 37) {
+      const bytes = Uint8Array.from(good);
+      bytes[at]! ^= 1;
+      writeFileSync(bad, bytes);
+      await refused(bad);
+    }
+  });
+
+  it("is refused when its end is missing or something follows it", async () => {
+    const good = readFileSync(await bundleOf("good", files));
+    const bad = join(folder, "cut");
+    for (const length of [0, 1, 511, 512, 1024, good.length - 512, good.length - 1]) {
+      writeFileSync(bad, good.subarray(0, length));
+      await refused(bad);
+    }
+    writeFileSync(bad, Buffer.concat([good, Buffer.alloc(512)]));
+    await refused(bad);
+  });
+
+  it("is refused when another tar program made it, and when a name comes twice", async () => {
+    const bad = join(folder, "foreign");
+    const link = tarHeader({ kind: "link", path: "metadata/timestamp.json", target: "/etc/passwd" });
+    writeFileSync(bad, Buffer.concat([link, tarEnd()]));
+    await refused(bad);
+    const [path, bytes] = [...files][0]!;
+    const from = join(folder, "twice");
+    writeFileSync(from, bytes);
+    const twice = { path, size: bytes.length, from };
+    await writeBundle(systemDisk, bad, [twice, twice], () => {});
+    await refused(bad);
+  });
+
+  it("is the same bytes for the same files", async () => {
+    assert.deepEqual(readFileSync(await bundleOf("one", files)), readFileSync(await bundleOf("two", files)));
+  });
+
+  it("a folder without metadata is no copy of a repository", async () => {
+    await assert.rejects(broughtSource(systemDisk, folder), { code: "mirror/not-found" });
+    await assert.rejects(broughtSource(systemDisk, join(folder, "nowhere")), { code: "mirror/not-found" });
+  });
 });
 
 describe("a disk source", () => {

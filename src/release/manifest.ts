@@ -22,6 +22,9 @@ import type { DocumentKeys } from "./trusted-keys.ts";
 /** Largest release document that is read, envelope included. */
 export const RELEASE_LIMIT = 1024 * 1024;
 
+/** Largest detached signature of an artifact. */
+export const SIGNATURE_LIMIT = 1024 * 1024;
+
 const seconds = (least: number, most: number) => z.number().check(z.int(), z.minimum(least), z.maximum(most));
 const text = (most: number) =>
   z.string().check(z.maxLength(most), z.regex(/^[^\p{Cc}\p{Cs}]*$/u, "control characters are not allowed"));
@@ -111,6 +114,14 @@ const artifactSchema = z.strictObject({
   ),
   /** RFC 6962 root over the pieces of the artifact's bytes. */
   merkleRoot: sha256Schema,
+  /** For an archive: the publisher's detached signature over its bytes, a target of its own. */
+  signature: z.exactOptional(
+    z.strictObject({
+      target: z.string().check(z.maxLength(512)),
+      length: z.number().check(z.int(), z.minimum(1), z.maximum(SIGNATURE_LIMIT)),
+      sha256: sha256Schema,
+    }),
+  ),
   /** Upper bound of the bytes that unpacking writes; equal to `length` for `file`. */
   unpackedLength: lengthSchema,
   /** Ways to this artifact from an installed one. A reader passes over algorithms it does not know. */
@@ -229,7 +240,9 @@ function checkRelease(value: Json): ReleaseManifest {
       );
     }
     seen.add(key);
-    for (const target of [artifact.target, ...artifact.deltas.map((delta) => delta.target)]) {
+    const { signature } = artifact;
+    const beside = signature === undefined ? [] : [signature.target];
+    for (const target of [artifact.target, ...beside, ...artifact.deltas.map((delta) => delta.target)]) {
       const name = parseTargetName(target);
       // A release never points outside of its own product: another role could exchange those bytes.
       if (name?.kind !== "artifact" || name.product !== manifest.product) {
@@ -244,6 +257,13 @@ function checkRelease(value: Json): ReleaseManifest {
       throw new ReleaseError(
         "release/wrong-document",
         "Only a single file is installed under a name of its own; an archive brings its names.",
+        { target: artifact.target },
+      );
+    }
+    if (artifact.format === "file" && signature !== undefined) {
+      throw new ReleaseError(
+        "release/wrong-document",
+        "Only an archive has its signature beside it; a single file carries its own.",
         { target: artifact.target },
       );
     }

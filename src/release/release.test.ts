@@ -59,6 +59,20 @@ describe("release manifest", () => {
     }
   });
 
+  it("takes a signature beside an archive of its own product, never beside a single file", () => {
+    const [artifact] = sampleManifest().artifacts;
+    const beside = { target: `${artifact!.target}.sig`, length: 900, sha256: "d".repeat(64) };
+    const withSignature = (signature: object, changes: object = {}): Uint8Array =>
+      bytesOf({ ...sampleManifest(), artifacts: [{ ...artifact!, signature, ...changes }] });
+    assert.deepEqual(parseRelease(withSignature(beside)).artifacts[0]!.signature, beside);
+    const file = { format: "file", unpackedLength: artifact!.length };
+    assert.throws(() => parseRelease(withSignature(beside, file)), { code: "release/wrong-document" });
+    const elsewhere = { ...beside, target: "products/other/1.1.0/a.sig" };
+    assert.throws(() => parseRelease(withSignature(elsewhere)), { code: "release/bad-name" });
+    for (const bad of [{ length: 2 ** 20 + 1 }, { length: 0 }, { url: "x" }, { sha256: "d" }])
+      assert.throws(() => parseRelease(withSignature({ ...beside, ...bad })), { code: "schema/invalid" });
+  });
+
   it("wants a probe for what it starts, and an entry point for a probe of a process", () => {
     const { health: _, ...noProbe } = sampleManifest();
     assert.throws(() => parseRelease(bytesOf(noProbe)), { code: "release/bad-command" });

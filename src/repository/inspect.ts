@@ -201,10 +201,13 @@ async function documentFindings(
       }
       const manifest = openRelease(bytes, keysFor(keys, "release", parsed.product), parsed);
       for (const artifact of manifest.artifacts) {
-        const listed = files.get(artifact.target);
-        if (listed === undefined) say("bad", name, `its artifact ${artifact.target} is not listed`);
-        else if (listed.length !== artifact.length || listed.hashes["sha256"] !== artifact.sha256)
-          say("bad", name, `its artifact ${artifact.target} is listed with another content`);
+        for (const part of artifact.signature === undefined ? [artifact] : [artifact, artifact.signature]) {
+          const what = part === artifact ? "artifact" : "signature";
+          const listed = files.get(part.target);
+          if (listed === undefined) say("bad", name, `its ${what} ${part.target} is not listed`);
+          else if (listed.length !== part.length || listed.hashes["sha256"] !== part.sha256)
+            say("bad", name, `its ${what} ${part.target} is listed with another content`);
+        }
       }
     });
   }

@@ -37,10 +37,12 @@ export type ReleaseTools = {
   readonly now: () => Instant;
 };
 
-export type NewArtifact = Omit<Artifact, "target" | "deltas"> & {
+export type NewArtifact = Omit<Artifact, "target" | "deltas" | "signature"> & {
   /** The artifact's file name in the repository. */
   readonly file: string;
   readonly staged: StagedFile;
+  /** An archive's detached signature; published beside it as `<file>.sig`. */
+  readonly signature?: Uint8Array;
 };
 
 export type NewRelease = Omit<ReleaseManifest, "artifacts" | "published"> & {
@@ -61,9 +63,23 @@ export async function addRelease(
   const role = productRole(product);
   const put = new Map<string, TargetFile>();
   const artifacts: Artifact[] = release.artifacts.map((given) => {
-    const { file, staged, ...artifact } = given;
+    const { file, staged, signature, ...artifact } = given;
     const target = artifactTarget(product, version, file);
-    return { ...artifact, length: staged.length, target, deltas: [] };
+    return {
+      ...artifact,
+      length: staged.length,
+      target,
+      ...(signature === undefined
+        ? {}
+        : {
+            signature: {
+              target: artifactTarget(product, version, `${file}.sig`),
+              length: signature.length,
+              sha256: sha256Hex(signature),
+            },
+          }),
+      deltas: [],
+    };
   });
   const manifest: ReleaseManifest = { ...release, published: formatInstant(tools.now()), artifacts };
   let sha256 = "";
@@ -87,7 +103,12 @@ export async function addRelease(
       const { length, sha256, sha512 } = artifact;
       const file: TargetFile = { length, hashes: { sha256, sha512 }, extra: NO_EXTRA };
       put.set(artifact.target, file);
-      await publisher.placeTarget(artifact.target, file, release.artifacts[i]!.staged);
+      const { staged, signature } = release.artifacts[i]!;
+      await publisher.placeTarget(artifact.target, file, staged);
+      if (signature === undefined) continue;
+      const beside = targetFileOf(signature);
+      put.set(artifact.signature!.target, beside);
+      await publisher.placeBytes(artifact.signature!.target, beside, signature);
     }
     const file = targetFileOf(bytes);
     put.set(target, file);

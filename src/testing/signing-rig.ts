@@ -302,7 +302,7 @@ ${config.replaceAll("@ci", this.clientIdentity.spki)}`;
         service: given.service ?? this.description(),
         identity: given.identity ?? this.clientIdentity,
         signIn: given.signIn ?? (async () => ({ method: "key" })),
-        patience: given.patience ?? 10_000,
+        patience: given.patience ?? 90_000,
       },
     );
     this.#clients.push(client);

@@ -1,7 +1,17 @@
 // The second wall with real programs: an ELF file signed by its publisher, checked where it is published and on the device that will run it.
 
 import assert from "node:assert/strict";
-import { copyFileSync, existsSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { certificatePem, spkiPin } from "../../src/der/x509.ts";
@@ -63,12 +73,17 @@ describe("a release that pins its publisher", { skip, timeout: 240_000 }, () => 
   });
   after(() => site.remove());
 
+  const keyOf = (by: "ours" | "theirs"): readonly string[] => [
+    "--cert",
+    join(site.folder, `${by}.pem`),
+    "--key",
+    join(site.folder, `${by}.key`),
+  ];
   /** A copy of a native program, signed by one of the two publishers, or by nobody. */
   const program = (which: number, by: "ours" | "theirs" | null): string => {
     const file = join(site.folder, `tool-${which}-${by ?? "unsigned"}`);
     copyFileSync(`${programs[which]!}bin/esbuild`, file);
     if (by !== null) {
-      const key = ["--cert", join(site.folder, `${by}.pem`), "--key", join(site.folder, `${by}.key`)];
       const manifest = [
         "--product",
         "tool",
@@ -77,7 +92,7 @@ describe("a release that pins its publisher", { skip, timeout: 240_000 }, () => 
         "--release-number",
         `${which + 1}`,
       ];
-      site.ok(site.upkeep(site.operator, "sign", ...key, ...manifest, file));
+      site.ok(site.upkeep(site.operator, "sign", ...keyOf(by), ...manifest, file));
     }
     return file;
   };
@@ -86,8 +101,26 @@ describe("a release that pins its publisher", { skip, timeout: 240_000 }, () => 
     const settings = ["--run", "tool --version", "--config", join(site.folder, "release.toml")];
     return site.upkeep(site.operator, ...words, ...settings, "--", "tool", version, `linux-x64=${file}`);
   };
+  /** An archive, with its publisher's signature beside it. */
+  const bundle = (version: string, by: "ours" | "theirs" | null): string => {
+    const folder = join(site.folder, `bundle-${version}`);
+    mkdirSync(join(folder, "bin"), { recursive: true });
+    writeFileSync(join(folder, "bin/job"), `#!/bin/sh\necho ${version}\n`);
+    chmodSync(join(folder, "bin/job"), 0o755);
+    const archive = `${folder}.tar.gz`;
+    assert.equal(spawnSync("tar", ["-czf", archive, "-C", folder, "."]).status, 0);
+    rmSync(`${archive}.sig`, { force: true });
+    if (by !== null) site.ok(site.upkeep(site.operator, "sign", "--detached", ...keyOf(by), archive));
+    return archive;
+  };
+  const addBundle = (version: string, archive: string): Ran => {
+    const words = "release add --promote --json --run bin/job --config".split(" ");
+    const settings = join(site.folder, "release.toml");
+    return site.upkeep(site.operator, ...words, settings, "--", "bundle", version, `any=${archive}`);
+  };
   const publishers = (...words: string[]): Ran =>
     site.ok(site.upkeep(site.operator, "repo", "publishers", "--json", ...words));
+  const bundled = (): string => readlinkSync(join(site.device, "components/bundle/current"));
   const installed = (): string => readlinkSync(join(site.device, "components/tool/current"));
 
   it("is refused at publication while no authority is trusted, unsigned, or signed by somebody else", () => {
@@ -100,6 +133,12 @@ describe("a release that pins its publisher", { skip, timeout: 240_000 }, () => 
     assert.ok(unsigned.status !== 0 && foreign.status !== 0);
   });
 
+  it("is refused when the signed program says that it is another version (rollback attack)", () => {
+    const older = add(versions[1]!, program(0, "ours"));
+    assert.match(older.stderr, /artifact\/wrong-product/);
+    assert.notEqual(older.status, 0);
+  });
+
   it("is installed when its publisher signed it, and runs with the signature in it", () => {
     site.ok(add(versions[0]!, program(0, "ours")));
     const done = site.update();
@@ -107,17 +146,43 @@ describe("a release that pins its publisher", { skip, timeout: 240_000 }, () => 
     assert.ok(installed().includes(versions[0]!));
   });
 
+  it("is installed from an archive whose publisher signed beside it, and from no other archive", () => {
+    site.ok(site.upkeep(site.operator, "fleet", "assign", "default", "bundle", "stable"));
+    assert.match(addBundle("1.0.0", bundle("1.0.0", null)).stderr, /none beside it/);
+    assert.match(addBundle("1.0.0", bundle("1.0.0", "theirs")).stderr, /artifact\/bad-signature/);
+    const archive = bundle("1.0.0", "ours");
+    const signature = readFileSync(`${archive}.sig`);
+    writeFileSync(`${archive}.sig`, "no signature at all");
+    assert.match(addBundle("1.0.0", archive).stderr, /artifact\/bad-signature/);
+    writeFileSync(`${archive}.sig`, signature);
+    const added = JSON.parse(site.ok(addBundle("1.0.0", archive)).stdout) as {
+      manifest: { artifacts: { target: string; signature: { target: string; length: number } }[] };
+    };
+    const [artifact] = added.manifest.artifacts;
+    assert.equal(artifact!.signature.target, `${artifact!.target}.sig`);
+    assert.equal(artifact!.signature.length, signature.length);
+    const done = site.update();
+    assert.equal(done.status, 0, done.stderr + done.stdout);
+    assert.ok(bundled().includes("1.0.0"));
+    site.ok(site.upkeep(site.operator, "repo", "check"));
+  });
+
   it("is refused by the device when the authority is trusted no more, and the old version stays", () => {
     site.ok(add(versions[1]!, program(1, "ours")));
+    site.ok(addBundle("1.1.0", bundle("1.1.0", "ours")));
     publishers("--add", join(site.folder, "theirs-root.pem"), "--remove", spkiPin(pki.root.certificate));
     const refused = site.update();
     assert.notEqual(refused.status, 0);
     assert.match(refused.stdout + refused.stderr, /artifact\/bad-signature/);
     assert.ok(installed().includes(versions[0]!));
-    const last = site.attempts().at(-1)!;
+    assert.ok(bundled().includes("1.0.0"));
+    const last = site.attempts().slice(-2);
     assert.deepEqual(
-      [last["outcome"], last["code"], last["running"]],
-      ["refused", "artifact/bad-signature", versions[0]],
+      last.map((report) => [report["outcome"], report["code"], report["running"]]).sort(),
+      [
+        ["refused", "artifact/bad-signature", versions[0]],
+        ["refused", "artifact/bad-signature", "1.0.0"],
+      ].sort(),
     );
   });
 });

@@ -81,7 +81,13 @@ export async function enrol(enrolment: Enrolment): Promise<{ readonly device: st
     );
     const certificates = answer.certificates.map((der) => toPem("CERTIFICATE", fromBase64(der))).join("");
     await saveIdentity(disk, identity, {
-      record: { format: 1, device: answer.device, server, pins },
+      record: {
+        format: 1,
+        device: answer.device,
+        server,
+        pins,
+        reportKey: sha256Hex(keys.report.publicKey.spki),
+      },
       authorities: [authority],
       client: { key: keys.tlsPem, certificates },
       root,

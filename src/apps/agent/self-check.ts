@@ -45,6 +45,8 @@ export async function checkOwnImage(): Promise<SelfCheckOutcome> {
       pin,
       parseInstant(expected.built),
       parseCertificatesPem(expected.roots),
+      undefined,
+      { platform: { os: process.platform, arch: process.arch } },
     );
     return "checked";
   } catch (cause) {

@@ -1,6 +1,7 @@
 // The running agent: holds the folder's lock, lives its loop, and answers the commands of its owner on this machine.
 
 import type { Agent, CheckResult } from "../../agent/agent.ts";
+import type { Wish } from "../../agent/check.ts";
 import { runAgent } from "../../agent/loop.ts";
 import type { Json } from "../../core/json.ts";
 import { makeDirectories } from "../../core/disk.ts";
@@ -9,10 +10,16 @@ import { lockAgent } from "../../io/agent-lock.ts";
 import { systemClock } from "../../io/clock.ts";
 import { listenForControl } from "../../io/control-socket.ts";
 import { systemDisk } from "../../io/disk.ts";
-import { wireAgent, type WiringOptions } from "./wiring.ts";
+import { wireAgent, type Wired, type WiringOptions } from "./wiring.ts";
 
 const requestSchema = z.discriminatedUnion("do", [
   z.strictObject({ do: z.literal("check") }),
+  z.strictObject({
+    do: z.literal("install"),
+    from: z.string().check(z.minLength(1), z.maxLength(2048)),
+    products: z.nullable(z.array(nameSchema).check(z.maxLength(64))),
+    channel: nameSchema,
+  }),
   z.strictObject({ do: z.literal("status") }),
   z.strictObject({ do: z.literal("roll-back"), product: nameSchema }),
 ]);
@@ -23,8 +30,9 @@ export async function serveAgent(options: WiringOptions, signal: AbortSignal): P
   await makeDirectories(systemDisk, folder, 0o750);
   const unlock = await lockAgent(folder, systemClock);
   try {
-    const { agent, close } = await wireAgent(options);
-    const control = await listenForControl(folder, (request) => obey(agent, request));
+    const wired = await wireAgent(options);
+    const { agent, close } = wired;
+    const control = await listenForControl(folder, (request) => obey(wired, request));
     log("info", "agent/started", { folder, pid: process.pid });
     try {
       await runAgent(agent, signal);
@@ -39,11 +47,13 @@ export async function serveAgent(options: WiringOptions, signal: AbortSignal): P
 }
 
 /** What may be asked over the socket is what the owner may do anyway: check, look, go back. */
-async function obey(agent: Agent, request: Json): Promise<Json> {
+async function obey({ agent, broughtTo }: Wired, request: Json): Promise<Json> {
   const asked = checkSchema(requestSchema, request, "request to the agent");
   switch (asked.do) {
     case "check":
       return (await agent.check("operator")) as unknown as Json;
+    case "install":
+      return (await agent.install(await broughtTo(asked.from), asked)) as unknown as Json;
     case "status":
       return (await agent.status()) as unknown as Json;
     case "roll-back":
@@ -54,6 +64,16 @@ async function obey(agent: Agent, request: Json): Promise<Json> {
 /** One check without a running agent: the same path under the same lock. Components keep running when it is over. */
 export async function checkOnce(options: WiringOptions, signal?: AbortSignal): Promise<CheckResult> {
   return withAgent(options, signal, (agent) => agent.check("operator"));
+}
+
+/** The same with a copy of the repository at `from` instead of the server. */
+export async function installOnce(
+  options: WiringOptions,
+  from: string,
+  wish: Wish,
+  signal?: AbortSignal,
+): Promise<CheckResult> {
+  return withAgent(options, signal, async (agent, broughtTo) => agent.install(await broughtTo(from), wish));
 }
 
 export async function rollBackOnce(
@@ -67,19 +87,19 @@ export async function rollBackOnce(
 async function withAgent<T>(
   options: WiringOptions,
   signal: AbortSignal | undefined,
-  action: (agent: Agent) => Promise<T>,
+  action: (agent: Agent, broughtTo: Wired["broughtTo"]) => Promise<T>,
 ): Promise<T> {
   const { folder } = options;
   await makeDirectories(systemDisk, folder, 0o750);
   const unlock = await lockAgent(folder, systemClock);
   try {
-    const { agent, close } = await wireAgent(options);
+    const { agent, broughtTo, close } = await wireAgent(options);
     const interrupt = (): void => agent.interrupt();
     signal?.addEventListener("abort", interrupt, { once: true });
     if (signal?.aborted === true) interrupt();
     try {
       await agent.start();
-      return await action(agent);
+      return await action(agent, broughtTo);
     } finally {
       signal?.removeEventListener("abort", interrupt);
       await agent.leave();

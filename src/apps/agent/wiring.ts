@@ -3,13 +3,14 @@
 import { parse } from "smol-toml";
 import { openAgent, type Agent } from "../../agent/agent.ts";
 import { AgentError, sentenceOf } from "../../agent/errors.ts";
-import type { LogLine, World } from "../../agent/ports.ts";
+import type { LogLine, Repository, World } from "../../agent/ports.ts";
 import { parseSettings, type Settings } from "../../agent/settings.ts";
 import { fromUtf8 } from "../../core/bytes.ts";
 import { readOrNull } from "../../core/disk.ts";
 import type { Facts } from "../../core/errors.ts";
 import { parseJsonText } from "../../core/json.ts";
 import { agentRepository } from "../../io/agent-repository.ts";
+import { broughtSource } from "../../io/bundle-source.ts";
 import { systemClock } from "../../io/clock.ts";
 import { loadIdentity } from "../../io/device-identity.ts";
 import { diskSource } from "../../io/disk-source.ts";
@@ -23,7 +24,12 @@ import { systemRandom } from "../../io/random.ts";
 import { storeLock } from "../../io/store-lock.ts";
 import { zipReader } from "../../io/unpack-zip.ts";
 import { below, type Source } from "../../mirror/source.ts";
-import { mirrorAt, openRepository } from "../../repository/client.ts";
+import {
+  mirrorAt,
+  openRepository,
+  type Mirror,
+  type Repository as TufClient,
+} from "../../repository/client.ts";
 import { diskStore } from "../../repository/store.ts";
 import { openConnection } from "./connection.ts";
 import { addressOf } from "./enroll.ts";
@@ -38,7 +44,12 @@ export type WiringOptions = {
   readonly environment?: Readonly<Record<string, string | undefined>>;
 };
 
-export type Wired = { readonly agent: Agent; readonly close: () => void };
+export type Wired = {
+  readonly agent: Agent;
+  /** A copy of the repository on this machine, judged by the same root and the same history as the server's. Errors: `mirror/*`, `disk/*`. */
+  readonly broughtTo: (path: string) => Promise<Repository>;
+  readonly close: () => void;
+};
 
 /** The caller holds the folder's lock. Errors: `agent/not-enrolled`, `agent/bad-settings`, `schema/invalid`, `disk/*`. */
 export async function wireAgent(options: WiringOptions): Promise<Wired> {
@@ -66,30 +77,35 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     tls: { ca: server.authorities, pins: server.pins },
   });
   const store = diskStore(systemDisk, `${folder}/tuf`, storeLock(`${folder}/tuf/lock`, systemClock));
-  // What the device's owner named comes first and spares the server; the newest wins wherever it lies.
-  const extra = settingsMirrors(settings);
-  const client = openRepository({
-    mirrors: [...extra.map(({ source: one }) => mirrorAt(one)), mirrorAt(below(source, "repository"))],
-    store,
-    clock: systemClock,
-    random: systemRandom,
-    trustedRoot: identity.root,
-  });
+  const copies = settingsMirrors(settings);
+  const client = (mirrors: readonly Mirror[]): TufClient =>
+    openRepository({
+      mirrors,
+      store,
+      clock: systemClock,
+      random: systemRandom,
+      trustedRoot: identity.root,
+    });
+  const mirrors = [below(source, "repository"), ...copies.map((copy) => copy.source)].map(mirrorAt);
   const agent = await openAgent({
     world,
     folder,
     identity: { device: record.device, key: identity.reportKey },
-    repository: agentRepository(client, store, systemDisk),
+    repository: agentRepository(client(mirrors), store, systemDisk),
     server: connection,
     settings,
     pid: process.pid,
   });
   return {
     agent,
+    broughtTo: async (path) => {
+      const copy = mirrorAt(await broughtSource(systemDisk, path));
+      return agentRepository(client([copy]), store, systemDisk, "bundle");
+    },
     close: () => {
+      for (const copy of copies) copy.close();
       connection.close();
       source.close();
-      for (const one of extra) one.close();
     },
   };
 }
@@ -106,7 +122,7 @@ function settingsMirrors(
   });
 }
 
-/** `agent.toml` of the folder; without one, everything is as it comes. Errors: `agent/bad-settings`, `schema/invalid`. */
+/** `agent.toml` of the folder; without one, everything is as it comes. Errors: `agent/bad-settings`, `disk/*`. */
 export async function loadSettings(folder: string): Promise<Settings> {
   const path = `${folder}/agent.toml`;
   const bytes = await readOrNull(systemDisk, path, 256 * 1024);
@@ -122,5 +138,14 @@ export async function loadSettings(folder: string): Promise<Settings> {
       { cause },
     );
   }
-  return parseSettings(parseJsonText(text));
+  try {
+    return parseSettings(parseJsonText(text));
+  } catch (cause) {
+    throw new AgentError(
+      "agent/bad-settings",
+      `${path} says something that cannot be set: ${sentenceOf(cause)}`,
+      { path },
+      { cause },
+    );
+  }
 }

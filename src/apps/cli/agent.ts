@@ -34,8 +34,25 @@ export const agentNoun: NounSpec = {
       name: "update",
       about: "check now, exactly as the schedule would",
       details:
-        "Asks the running agent, or does the same check itself when none runs. Ends with 0 when every component is as it should be,\n3 when something was refused, 5 when server or repository could not be reached, 1 when an update failed or was taken back.",
-      examples: ["upkeep agent update", "upkeep agent update --json"],
+        "Asks the running agent, or does the same check itself when none runs. Ends with 0 when every component is as it should be,\n3 when something was refused, 5 when server or repository could not be reached, 1 when an update failed or was taken back.\nWith --from, a copy of the repository takes the server's place, as `repo bundle` or `repo export` makes it: everything is verified\nas always, and reports wait until the server can be reached.",
+      options: [
+        {
+          flags: "--from <path>",
+          about: "bundle, or folder with metadata/ and targets/, such as a USB stick",
+        },
+        {
+          flags: "--product <name>",
+          about: "with --from: what to install (what is installed already)",
+          repeat: true,
+        },
+        { flags: "--channel <name>", about: "with --from: the channel to follow (stable)" },
+      ],
+      examples: [
+        "upkeep agent update",
+        "upkeep agent update --json",
+        "upkeep agent update --from /mnt/stick/upkeep.bundle",
+        "upkeep agent update --from /mnt/stick/upkeep --product shop",
+      ],
       run: async (call) => (await import("./run-agent.ts")).agentUpdate(call),
     },
     {

@@ -29,7 +29,9 @@ const RULES: readonly (readonly [pattern: string, exit: ExitName])[] = [
   ["publisher/", "failed"],
   ["signing/pending", "pending"],
   // The bytes that came are wrong: a matter of trust. Bytes that did not come: a matter of the network.
+  ["mirror/wrong-content", "refused"],
   ["mirror/", "network"],
+  ["http/cannot-listen", "failed"],
   ["http/", "network"],
   ["network/", "network"],
   ["server/refused", "refused"],

@@ -5,7 +5,7 @@ import { digestContent } from "../../artifact/content-digest.ts";
 import { readContainer } from "../../artifact/elf/container.ts";
 import { scanImage } from "../../artifact/pe/scan.ts";
 import { readLayout } from "../../artifact/pe/layout.ts";
-import { openSource } from "../../io/byte-file.ts";
+import { openSource } from "../../io/file-source.ts";
 
 const HASHES = ["sha256", "sha384", "sha512"] as const;
 

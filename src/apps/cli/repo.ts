@@ -187,6 +187,19 @@ export const repoNoun: NounSpec = {
       run: async (call) => (await import("./run-repo-care.ts")).repoExport(call),
     },
     {
+      name: "bundle",
+      about: "write the verified repository into one file, for devices without a network",
+      details:
+        "A device installs from it with `agent update --from FILE`, and believes nothing in it that is not signed and in time: a bundle\nlives as long as its timestamp. `repo init --timestamp-days` sets how long that is; `repo renew` makes it young again.",
+      arguments: [{ name: "<file>", about: "where to" }],
+      options: [{ flags: "--product <name>", about: "only these products' files", repeat: true }],
+      examples: [
+        "upkeep repo bundle upkeep.bundle",
+        "upkeep repo bundle /mnt/stick/shop.bundle --product shop",
+      ],
+      run: async (call) => (await import("./run-repo-bundle.ts")).repoBundle(call),
+    },
+    {
       name: "import",
       about: "take over an existing TUF repository; its key ids stay",
       arguments: [{ name: "<folder>", about: "holds metadata/ and targets/" }],

@@ -1,14 +1,18 @@
 // What the verbs of `agent` do.
 
 import { hostname } from "node:os";
+import { resolve } from "node:path";
 import type { CheckResult } from "../../agent/agent.ts";
-import type { Status } from "../../agent/status.ts";
+import { withoutAgent, type Status } from "../../agent/status.ts";
 import type { ComponentResult } from "../../agent/update-component.ts";
 import { collect, fromUtf8 } from "../../core/bytes.ts";
 import { readOrNull } from "../../core/disk.ts";
+import { UpkeepError } from "../../core/errors.ts";
 import { formatInstant } from "../../core/instant.ts";
 import { parseJson, type Json } from "../../core/json.ts";
+import { nameSchema, z } from "../../core/schema.ts";
 import { askAgent, ControlError } from "../../io/control-socket.ts";
+import { loadIdentity } from "../../io/device-identity.ts";
 import { jsonLog, noLog, type Log } from "../../io/log.ts";
 import { thisPlatform } from "../../io/platform.ts";
 import type { Call, Result } from "./command.ts";
@@ -45,17 +49,44 @@ export async function agentRun(call: Call): Promise<Result> {
 }
 
 export async function agentUpdate(call: Call): Promise<Result> {
-  const { context } = call;
-  const result = (await ask(call, { do: "check" }, async () => {
-    const { checkOnce } = await import("../agent/serve.ts");
-    const options = { folder: context.data, log: quietLogOf(call), environment: context.world.env };
-    return checkOnce(options, context.signal);
-  })) as unknown as CheckResult;
+  const result = await (call.text("from") === undefined ? checkNow(call) : installNow(call));
   return {
     text: checkText(result),
     json: { ...result, code: codeOfCheck(result) },
     exit: exitOfCheck(result),
   };
+}
+
+async function checkNow(call: Call): Promise<CheckResult> {
+  const { context } = call;
+  if (call.list("product").length > 0 || call.text("channel") !== undefined)
+    throw usage("--product and --channel go with --from; online, the server's assignment says what to run.");
+  return (await ask(call, { do: "check" }, async () => {
+    const { checkOnce } = await import("../agent/serve.ts");
+    const options = { folder: context.data, log: quietLogOf(call), environment: context.world.env };
+    return checkOnce(options, context.signal);
+  })) as unknown as CheckResult;
+}
+
+async function installNow(call: Call): Promise<CheckResult> {
+  const { context } = call;
+  const from = resolve(call.needed("from"));
+  const products = call.list("product");
+  const wish = {
+    products: products.length === 0 ? null : products,
+    channel: call.text("channel") ?? "stable",
+  };
+  for (const name of [...products, wish.channel])
+    if (!z.safeParse(nameSchema, name).success)
+      throw usage(`"${name}" is not a name of a product or channel.`);
+  const result = (await ask(call, { do: "install", from, ...wish }, async () => {
+    const { installOnce } = await import("../agent/serve.ts");
+    const options = { folder: context.data, log: quietLogOf(call), environment: context.world.env };
+    return installOnce(options, from, wish, context.signal);
+  })) as unknown as CheckResult;
+  if (result.failure === null && result.components.length === 0)
+    throw usage(`${from} holds nothing for what is installed here; --product names what else to install.`);
+  return result;
 }
 
 export async function agentRollback(call: Call): Promise<Result> {
@@ -75,27 +106,40 @@ export async function agentRollback(call: Call): Promise<Result> {
 
 export async function agentStatus(call: Call): Promise<Result> {
   const { context } = call;
-  let status: Status;
-  let live = true;
   try {
-    status = (await askAgent(context.data, { do: "status" }, context.signal)) as unknown as Status;
+    const status = (await askAgent(context.data, { do: "status" }, context.signal)) as unknown as Status;
+    return { text: statusText(status, true), json: { ...status, live: true } };
   } catch (error) {
     if (!(error instanceof ControlError && error.code === "control/no-agent")) throw error;
-    const bytes = await readOrNull(context.disk, `${context.data}/status.json`, 1024 * 1024);
-    if (bytes === null) {
-      throw new CliError(
-        "cli/not-found",
-        `No agent has ever run on ${context.data}.`,
-        { data: context.data },
-        {
-          hint: "`upkeep agent enroll` makes this device known; `upkeep agent run` runs the agent; --data names its folder.",
-        },
-      );
-    }
-    live = false;
-    status = parseJson(bytes) as unknown as Status;
   }
-  return { text: statusText(status, live), json: { ...status, live } };
+  const bytes = await readOrNull(context.disk, `${context.data}/status.json`, 1024 * 1024);
+  if (bytes !== null) {
+    const left = leftStatus(bytes, `${context.data}/status.json`);
+    return { text: statusText(left, false), json: { ...left, live: false } };
+  }
+  // Throws `agent/not-enrolled`: then nothing can happen here at all.
+  const { record } = await loadIdentity(context.disk, `${context.data}/identity`);
+  const why = "It is enrolled, and no agent has run yet: nothing happens until one does.";
+  return {
+    text: `This is device ${record.device}. ${why}\nhint: ${START_HINT}`,
+    json: { device: record.device, doing: "stopped", why, until: null, components: [], live: false },
+  };
+}
+
+const START_HINT = "`upkeep agent run` starts it, `upkeep agent update` checks once.";
+
+/** Nothing is decided by this file, and a new agent writes it anew: if it cannot be read, that is said, and no more. */
+function leftStatus(bytes: Uint8Array, path: string): Status {
+  try {
+    return withoutAgent(parseJson(bytes) as unknown as Status);
+  } catch (cause) {
+    throw new CliError(
+      "cli/not-found",
+      `No agent runs, and what the last one wrote to ${path} cannot be read.`,
+      { path },
+      { cause, hint: START_HINT },
+    );
+  }
 }
 
 /** The running agent does it; without one, the same is done here. */
@@ -103,8 +147,12 @@ async function ask(call: Call, request: Json, otherwise: () => Promise<unknown>)
   try {
     return await askAgent(call.context.data, request, call.context.signal);
   } catch (error) {
-    if (error instanceof ControlError && error.code === "control/no-agent") return otherwise();
-    throw error;
+    if (!(error instanceof ControlError)) throw error;
+    if (error.code === "control/no-agent") return otherwise();
+    // What the agent says no with is what is said here: the same call has the same code, whether an agent runs or not.
+    const { code, ...facts } = error.facts;
+    if (error.code !== "control/refused" || typeof code !== "string") throw error;
+    throw new UpkeepError(code, error.message, facts, error.hint === undefined ? {} : { hint: error.hint });
   }
 }
 
@@ -177,9 +225,9 @@ function statusText(status: Status, live: boolean): string {
   const lines = [
     live
       ? `The agent of device ${status.device} is ${status.doing}.`
-      : `No agent runs. The last one (device ${status.device}) left this at ${status.written}:`,
+      : `The agent of device ${status.device} is ${status.doing}. It left this at ${status.written}:`,
   ];
-  if (status.why !== null) lines.push(status.why);
+  if (status.why !== null) lines.push(live ? status.why : `${status.why} ${START_HINT}`);
   if (status.lastCheck !== null) {
     const { at, result, code, message } = status.lastCheck;
     lines.push(

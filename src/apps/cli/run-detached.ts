@@ -4,10 +4,10 @@ import { resolve } from "node:path";
 import { readOrNull, writeAtomic } from "../../core/disk.ts";
 import { formatName } from "../../der/names.ts";
 import { hashOf } from "../../artifact/content-sign.ts";
-import { signatureReports } from "../../artifact/content-verify.ts";
 import {
   DETACHED_LIMIT,
   DETACHED_SUFFIX,
+  detachedReport,
   signDetached,
   verifyDetached,
 } from "../../artifact/detached/detached.ts";
@@ -80,12 +80,5 @@ export async function verifyBeside(
   if (bytes === null)
     throw new CliError("cli/not-found", `There is no signature at ${signature}.`, { signature });
   const report = await withFileSource(resolve(file), (source) => verifyDetached(source, bytes, policy));
-  return {
-    format: "detached",
-    signed: true,
-    valid: report.believed,
-    signatures: signatureReports(report),
-    findings: report.findings,
-    about: { signature },
-  };
+  return { ...detachedReport(report), about: { signature } };
 }

@@ -2,13 +2,15 @@
 
 import { basename, resolve } from "node:path";
 import { parse as parseToml } from "smol-toml";
+import { DETACHED_SUFFIX, readDetached } from "../../artifact/detached/detached.ts";
 import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
+import { exists, type Disk } from "../../core/disk.ts";
 import type { Json } from "../../core/json.ts";
 import { checkSchema, z } from "../../core/schema.ts";
 import { compareVersions, parseVersion } from "../../core/version.ts";
 import { packArtifact, sizeOf, type PackedArtifact } from "../../io/artifact-packer.ts";
 import { KeyError } from "../../keys/errors.ts";
-import { releaseSchema, type Health, type ReleaseManifest } from "../../release/manifest.ts";
+import { releaseSchema, SIGNATURE_LIMIT, type Health, type ReleaseManifest } from "../../release/manifest.ts";
 import { contradiction, programPlatform } from "../../release/program-header.ts";
 import { formatSelector, parseSelector } from "../../release/platform.ts";
 import type { RoleSetup } from "../../repository/new-repository.ts";
@@ -47,7 +49,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
     const settings = await settingsOf(call, product, artifacts, earlier);
     checkPrograms(settings, packed);
     const notes = await notesOf(call);
-    await checkPublisher(call, operator, settings.publisher, artifacts);
+    await checkPublisher(call, operator, settings.publisher, product, version, packed);
     const done = await addRelease(
       operator.releases,
       {
@@ -96,7 +98,9 @@ async function checkPublisher(
   call: Call,
   operator: Operator,
   pin: Settings["publisher"],
-  artifacts: readonly NewArtifact[],
+  product: string,
+  version: string,
+  packed: readonly Packed[],
 ): Promise<void> {
   if (pin === undefined) return;
   const { trustedPublishers } = await import("./run-repo-publishers.ts");
@@ -110,14 +114,21 @@ async function checkPublisher(
     );
   }
   const roots = toUtf8(authorities.map(certificatePem).join(""));
-  for (const { format, file, staged } of artifacts) {
-    if (format !== "file") {
+  for (const { artifact, source } of packed) {
+    const { format, file, installAs, staged, os, arch, signature = null } = artifact;
+    if (format !== "file" && signature === null) {
       throw usage(
-        `${file} is an archive, which carries no publisher's signature that devices could check before it is unpacked.`,
-        "Publish single signed files, or leave the publisher out of this product.",
+        `${basename(source)} is published as an archive, which carries no signature of its publisher, and there is none beside it.`,
+        "Sign the finished archive: upkeep sign --detached ARCHIVE.tar.gz writes ARCHIVE.tar.gz.sig, which is published with it.",
       );
     }
-    await systemPublisherVerifier({ path: staged.path, name: file }, pin, roots, call.context.clock.now());
+    const platform = os === "any" || arch === "any" ? null : { os, arch };
+    await systemPublisherVerifier(
+      { path: staged.path, name: installAs ?? file, product, version, platform, signature },
+      pin,
+      roots,
+      call.context.clock.now(),
+    );
   }
 }
 
@@ -158,6 +169,7 @@ async function packAll(
         merkleRoot,
         unpackedLength,
         ...(format === "file" ? { installAs: product } : {}),
+        ...optional("signature", format === "file" ? undefined : await signatureBeside(disk, source)),
         file: `${product}-${version}-${formatSelector(selector)}${packed.suffix}`,
         staged: { path: packed.path, length },
       };
@@ -167,6 +179,15 @@ async function packAll(
     }
   }
   return out;
+}
+
+/** FILE.sig, which `sign --detached` wrote. Errors: `artifact/bad-signature` when it is none, `artifact/too-large`. */
+async function signatureBeside(disk: Disk, source: string): Promise<Uint8Array | undefined> {
+  const path = `${source}${DETACHED_SUFFIX}`;
+  if (!(await exists(disk, path))) return undefined;
+  const bytes = await disk.read(path, SIGNATURE_LIMIT);
+  readDetached(bytes);
+  return bytes;
 }
 
 type Packed = {

@@ -99,9 +99,13 @@ async function verifyFile(call: Call, path: string, length: number): Promise<Res
           parsed.product,
           parsed.version,
         );
-        const artifact = manifest.artifacts.find((candidate) => candidate.target === name);
-        if (artifact !== undefined)
-          of = `${manifest.product} ${manifest.version} for ${formatSelector(artifact)}`;
+        const artifact = manifest.artifacts.find(
+          (one) => one.target === name || one.signature?.target === name,
+        );
+        if (artifact !== undefined) {
+          const what = artifact.target === name ? "" : "the signature beside ";
+          of = `${what}${manifest.product} ${manifest.version} for ${formatSelector(artifact)}`;
+        }
       }
       return {
         text: [

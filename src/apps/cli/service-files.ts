@@ -1,7 +1,6 @@
 // One file at the signing service: what is asked for it, and how the answer gets into it.
 
-import { basename, dirname } from "node:path";
-import { rename, rm, stat } from "node:fs/promises";
+import { basename } from "node:path";
 import { toBase64, toHex } from "../../core/bytes.ts";
 import { writeAtomic } from "../../core/disk.ts";
 import { merkleRoot } from "../../core/digest.ts";
@@ -19,7 +18,7 @@ import { readLayout } from "../../artifact/pe/layout.ts";
 import { pageHashTable } from "../../artifact/pe/page-hashes.ts";
 import { writeRewrite } from "../../artifact/rewrite.ts";
 import type { ByteSink, ByteSource } from "../../artifact/source.ts";
-import { openSink, openSource } from "../../io/byte-file.ts";
+import { openSource, replaceFile } from "../../io/file-source.ts";
 import type { SignedFile, SigningClient, SignWish } from "../../io/signing-client.ts";
 import { inclusionProof } from "../../signing/audit/proof.ts";
 import { SigningError } from "../../signing/errors.ts";
@@ -105,10 +104,10 @@ export async function signFile(job: Job): Promise<SignedFile> {
         ...(indirectData === undefined ? {} : { indirectData }),
         ...(job.id === undefined ? {} : { id: job.id }),
       });
-    if (typeof kind === "object") return await signInside(job, kind, source, ask);
+    if (typeof kind === "object") return await signInside(job, kind, ask);
     const operation = await operationOf(kind, source, job.plan, job.offered);
     const signed = await ask(operation);
-    if (kind === "elf") await attachElf(job.path, source, operation, signed.reply);
+    if (kind === "elf") await attachElf(job.path, operation, signed.reply);
     else await writeAtomic(job.call.context.disk, `${job.path}.sig`, signed.reply);
     return signed;
   } finally {
@@ -140,12 +139,11 @@ const AUTHENTICODE: readonly Format[] = [peFormat, msiFormat, cabFormat, powersh
 async function signInside(
   job: Job,
   format: Format,
-  source: ByteSource,
   ask: (operation: Operation, indirectData: Uint8Array) => Promise<SignedFile>,
 ): Promise<SignedFile> {
   const { path, plan } = job;
   let signed: SignedFile | null = null;
-  await replacing(path, async (temp, sink) => {
+  await replaceFile(path, path, async (source, sink, written) => {
     const { digest } = await format.sign({
       source,
       sink,
@@ -159,12 +157,8 @@ async function signInside(
       },
     });
     // What was written is hashed again: the signature is of the bytes on the disk, not of those in memory.
-    const written = await openSource(temp);
-    try {
-      if (toHex((await toBeSigned(format, written, plan)).digest) !== toHex(digest)) throw changed(path);
-    } finally {
-      await written.close();
-    }
+    const { digest: again } = await toBeSigned(format, await written(), plan);
+    if (toHex(again) !== toHex(digest)) throw changed(path);
   });
   return signed!;
 }
@@ -300,44 +294,14 @@ async function operationOf(
   };
 }
 
-async function attachElf(
-  path: string,
-  source: ByteSource,
-  operation: Operation,
-  cms: Uint8Array,
-): Promise<void> {
+async function attachElf(path: string, operation: Operation, cms: Uint8Array): Promise<void> {
   if (operation.kind !== "elf") throw new Error("not an ELF operation");
   const { length } = operation.manifest;
-  await replacing(path, async (temp, sink) => {
+  await replaceFile(path, path, async (source, sink, written) => {
     await writeRewrite(source, [{ offset: 0, size: length }, writeContainer(cms)], sink);
-    const written = await openSource(temp);
-    try {
-      const digests = await digestContent(written, length, [operation.algorithm]);
-      if (toHex(digests.of(operation.algorithm)!) !== operation.digest) throw changed(path);
-    } finally {
-      await written.close();
-    }
+    const digests = await digestContent(await written(), length, [operation.algorithm]);
+    if (toHex(digests.of(operation.algorithm)!) !== operation.digest) throw changed(path);
   });
-}
-
-/** Writes beside the file and moves it into place in one step; a failure leaves the file as it was. */
-async function replacing(
-  path: string,
-  write: (temp: string, sink: Awaited<ReturnType<typeof openSink>>) => Promise<void>,
-): Promise<void> {
-  const temp = `${dirname(path)}/.${basename(path)}.signing-${process.pid}`;
-  await rm(temp, { force: true });
-  const sink = await openSink(temp, (await stat(path)).mode & 0o777);
-  try {
-    await write(temp, sink);
-    await sink.sync();
-    await sink.close();
-    await rename(temp, path);
-  } catch (error) {
-    await sink.close().catch(() => {});
-    await rm(temp, { force: true });
-    throw error;
-  }
 }
 
 function changed(path: string): SigningError {

@@ -3,6 +3,7 @@
 import { generateKeyPairSync } from "node:crypto";
 import type { Clock } from "../../core/clock.ts";
 import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
+import { formatInstant } from "../../core/instant.ts";
 import { makeDirectories, readOrNull, writeAtomic, type Disk } from "../../core/disk.ts";
 import type { Random } from "../../core/random.ts";
 import { certificatePem, parseCertificatesPem, type Certificate } from "../../der/x509.ts";
@@ -55,6 +56,15 @@ async function openAuthority(
       `The certificate ${path} does not belong to the key beside it.`,
       { path },
       { hint: "Put back both files from the same backup." },
+    );
+  }
+  const now = clock.now();
+  if (now < certificate.notBefore) {
+    throw new IdentityError(
+      "identity/wrong-clock",
+      `This machine's clock says ${formatInstant(now)}, which is before this server's authority came to be (${formatInstant(certificate.notBefore)}): the clock is wrong. Nothing was changed.`,
+      { path, clock: formatInstant(now) },
+      { hint: "Set the clock and start the server again." },
     );
   }
   return { certificate, signer };

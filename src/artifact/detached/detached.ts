@@ -7,8 +7,14 @@ import { parseDer } from "../../der/reader.ts";
 import { guarded, parseSignedData, type SignedData } from "../cms.ts";
 import { digestContent } from "../content-digest.ts";
 import { hashOf, signContent, type ContentSigner, type Stamp } from "../content-sign.ts";
-import { verifyContent, type ContentPolicy, type ContentReport } from "../content-verify.ts";
+import {
+  signatureReports,
+  verifyContent,
+  type ContentPolicy,
+  type ContentReport,
+} from "../content-verify.ts";
 import { ArtifactError } from "../errors.ts";
+import type { FileReport } from "../report.ts";
 import type { ByteSource } from "../source.ts";
 
 /** A larger signature is a store for something else. */
@@ -73,6 +79,17 @@ export async function verifyDetached(
       ? { source, size: source.size, certificates: [...signed.certificates, ...(policy.certificates ?? [])] }
       : undefined,
   );
+}
+
+/** What was found about a file and the signature beside it, in the form of every other file. */
+export function detachedReport(report: ContentReport): FileReport {
+  return {
+    format: "detached",
+    signed: true,
+    valid: report.believed,
+    signatures: signatureReports(report),
+    findings: report.findings,
+  };
 }
 
 function fromPem(bytes: Uint8Array): Uint8Array {

@@ -116,7 +116,16 @@ describe("believing an ELF file", () => {
     await check(formatName(subject), { product: "example", version: "1.2.3" });
     await assert.rejects(check("CN=Mallory", {}), { code: "artifact/wrong-publisher" });
     await assert.rejects(check(formatName(subject), { version: "1.2.4" }), {
-      code: "artifact/bad-signature",
+      code: "artifact/wrong-product",
+    });
+    await assert.rejects(check(formatName(subject), { product: "other" }), {
+      code: "artifact/wrong-product",
+    });
+    await assert.rejects(check(formatName(subject), { minimumRelease: 8 }), {
+      code: "artifact/older-release",
+    });
+    await assert.rejects(check(formatName(subject), { platform: { os: "linux", arch: "arm64" } }), {
+      code: "artifact/foreign-architecture",
     });
   });
 

@@ -1,0 +1,126 @@
+// Tests of requests and approvals as a hostile client would make them.
+
+import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
+import { describe, it } from "node:test";
+import { canonicalJson } from "../core/canonical-json.ts";
+import { signEnvelope } from "../core/dsse.ts";
+import { formatInstant, MINUTE, parseInstant } from "../core/instant.ts";
+import type { Json } from "../core/json.ts";
+import { localSigner } from "../keys/signer.ts";
+import { openApproval, quorum, signApproval } from "./approval.ts";
+import { openRequest, requestHash, signRequest, type SigningRequest } from "./request.ts";
+
+const now = parseInstant("2026-11-21T12:00:00Z");
+const own = localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519");
+const other = localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519");
+const context = { key: own.publicKey, user: "build", session: "a".repeat(64), signer: "signer-1", now };
+const good: SigningRequest = {
+  version: 1,
+  id: "0".repeat(32),
+  requester: "build",
+  certificate: "release",
+  operation: { kind: "cms", algorithm: "sha256", digest: "b".repeat(64), timestamp: false },
+  file: { name: "a.bin", length: 1, sha256: "c".repeat(64) },
+  created: formatInstant(now),
+  expires: formatInstant(now + 10 * MINUTE),
+  session: "a".repeat(64),
+  signer: "signer-1",
+};
+const open = async (change: object, signer = own): Promise<SigningRequest> =>
+  openRequest(await signRequest({ ...good, ...change } as SigningRequest, signer), context);
+
+describe("a signing request", () => {
+  it("opens when everything about it is right", async () => {
+    assert.equal((await open({})).id, good.id);
+  });
+
+  const rows: readonly (readonly [string, object, string])[] = [
+    ["of another requester", { requester: "alice" }, "signing/bad-request"],
+    ["of another session (spliced or replayed)", { session: "d".repeat(64) }, "signing/bad-request"],
+    ["for another signer", { signer: "signer-2" }, "signing/bad-request"],
+    ["that would live for an hour", { expires: formatInstant(now + 60 * MINUTE) }, "signing/bad-request"],
+    ["from the future", { created: formatInstant(now + 5 * MINUTE) }, "signing/bad-request"],
+    [
+      "that expired",
+      { created: formatInstant(now - 10 * MINUTE), expires: formatInstant(now) },
+      "signing/expired",
+    ],
+    [
+      "with a digest of the wrong length",
+      { operation: { ...good.operation, algorithm: "sha512" } },
+      "signing/bad-request",
+    ],
+    ["with a member nobody knows", { more: 1 }, "schema/invalid"],
+    ["with a line break in the file name", { file: { ...good.file, name: "a\nb" } }, "json/syntax"],
+    [
+      "in a list that does not hold it",
+      { release: { root: "e".repeat(64), size: 2, index: 0, proof: ["f".repeat(64)] } },
+      "signing/bad-request",
+    ],
+  ];
+  for (const [name, change, code] of rows) {
+    it(`${name} is refused`, () => assert.rejects(open(change), { code }));
+  }
+
+  it("signed with another key, or of another kind of document, is refused", async () => {
+    await assert.rejects(open({}, other), { code: "dsse/no-valid-signature" });
+    const approval = await signEnvelope("approval", canonicalJson(good as unknown as Json), [own]);
+    assert.throws(() => openRequest(approval, context), { code: "dsse/wrong-type" });
+  });
+
+  it("keeps its hash through another session, and through nothing else", () => {
+    assert.equal(requestHash({ ...good, session: "0".repeat(64), signer: "x" }), requestHash(good));
+    assert.notEqual(requestHash({ ...good, certificate: "other" }), requestHash(good));
+    assert.notEqual(requestHash({ ...good, file: { ...good.file, name: "b.bin" } }), requestHash(good));
+  });
+});
+
+describe("an approval", () => {
+  const yes = {
+    version: 1,
+    nonce: "1".repeat(32),
+    approver: "bob",
+    decision: "approve",
+    subject: { kind: "request", sha256: requestHash(good) },
+    created: formatInstant(now),
+    expires: formatInstant(now + 60 * MINUTE),
+    signer: "signer-1",
+  } as const;
+  const read = async (change: object) =>
+    openApproval(await signApproval({ ...yes, ...change }, own), {
+      keys: [own.publicKey],
+      user: "bob",
+      signer: "signer-1",
+      now,
+    });
+
+  it("of somebody else, for another signer, too long, expired or from the future is refused", async () => {
+    assert.equal((await read({})).approver, "bob");
+    for (const [change, code] of [
+      [{ approver: "carol" }, "signing/bad-approval"],
+      [{ signer: "signer-2" }, "signing/bad-approval"],
+      [{ expires: formatInstant(now + 48 * 60 * MINUTE) }, "signing/bad-approval"],
+      [{ created: formatInstant(now + 5 * MINUTE) }, "signing/bad-approval"],
+      [{ created: formatInstant(now - 5 * MINUTE), expires: formatInstant(now) }, "signing/expired"],
+    ] as const) {
+      await assert.rejects(read(change), { code });
+    }
+  });
+
+  it("counts once a person, never for the requester, never expired, and one no is a no", () => {
+    const given = (user: string, decision: "approve" | "reject" = "approve", expires = now + 1) => ({
+      user,
+      nonce: user,
+      decision,
+      expires,
+    });
+    const rule = { needed: 2, approvers: ["bob", "carol", "build"], requester: "build", now };
+    assert.equal(quorum([given("bob"), given("bob")], rule).state, "waiting");
+    assert.equal(quorum([given("bob"), given("build")], rule).state, "waiting");
+    assert.equal(quorum([given("bob"), given("eve")], rule).state, "waiting");
+    assert.equal(quorum([given("bob"), given("carol", "approve", now)], rule).state, "waiting");
+    assert.equal(quorum([given("bob"), given("carol")], rule).state, "reached");
+    assert.equal(quorum([given("bob"), given("carol"), given("carol", "reject")], rule).state, "rejected");
+  });
+});
