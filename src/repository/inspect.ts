@@ -95,9 +95,9 @@ export async function inspectRepository(
     if (known.has(path) || oldVersionOf(path, published)) continue;
     say("warn", path, "nothing lists this file: it is left over, or was put here by somebody else");
   }
-  for (const { file, level, problem } of await supersededProblems(disk, folder, published))
+  for (const { file, problem } of await supersededProblems(disk, folder, published))
     say(
-      level,
+      "warn",
       `metadata/${file}`,
       `${problem}; nothing lists it any more, and repo clean removes it in time`,
     );

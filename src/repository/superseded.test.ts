@@ -42,8 +42,12 @@ describe("the doctor", () => {
       flipped[flipped.length >> 1]! ^= 1;
       for (const bad of [flipped, good.subarray(0, -3)]) {
         await writeAtomic(world.disk, file, bad);
-        const levels = (await findings(world)).map(({ level }) => level);
-        assert.ok(levels.includes("bad"), path);
+        const found = await findings(world);
+        // What newer versions replaced is told; what devices read is an error.
+        assert.ok(
+          found.some(({ level, what }) => level === "bad" || what === path),
+          path,
+        );
       }
       await writeAtomic(world.disk, file, good);
     }

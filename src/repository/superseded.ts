@@ -10,14 +10,11 @@ import { topDelegator, type Published } from "./published.ts";
 import { quorumOf } from "./quorum.ts";
 import type { Delegator } from "./trusted-set.ts";
 
-export type Superseded = { readonly file: string; readonly level: "bad" | "warn"; readonly problem: string };
+export type Superseded = { readonly file: string; readonly problem: string };
 
 const LIMIT = 256 * 1024 * 1024;
 
-/**
- * What is wrong with the earlier versions of snapshot and targets roles that still lie in `metadata/`. A signature that nobody
- * vouches for is `bad` where every version of who could have vouched is there, and a warning where some were cleaned away.
- */
+/** What is wrong with the earlier versions of snapshot and targets roles that still lie in `metadata/`. No device is refused for it. */
 export async function supersededProblems(
   disk: Disk,
   folder: string,
@@ -25,7 +22,6 @@ export async function supersededProblems(
 ): Promise<readonly Superseded[]> {
   const { meta, version: snapshot } = published.snapshot.signed;
   const names = await disk.list(`${folder}/metadata`);
-  const here = new Set(names);
   const currentOf = (role: string): number =>
     role === "snapshot" ? snapshot : (meta.get(role)?.version ?? 0);
   const files = names.flatMap((file) => {
@@ -37,28 +33,26 @@ export async function supersededProblems(
   const rank = (role: string): number => (role === "snapshot" || role === "targets" ? 0 : role.length);
   files.sort((a, b) => rank(a.role) - rank(b.role));
 
-  const everyTargets = Array.from({ length: currentOf("targets") }, (_, i) => roleFileName("targets", i + 1));
-  const complete = everyTargets.every((file) => here.has(file));
   const delegations: Delegations[] = [];
   const found: Superseded[] = [];
   for (const { file, role, version } of files) {
     const bytes = await readOrNull(disk, `${folder}/metadata/${file}`, LIMIT);
     if (bytes === null) continue;
     const isCurrent = version === currentOf(role);
-    const say = (level: Superseded["level"], problem: string): void => {
+    const say = (problem: string): void => {
       // The current version is checked against the lists, and said there.
-      if (!isCurrent) found.push({ file, level, problem });
+      if (!isCurrent) found.push({ file, problem });
     };
     let signed: Signed<Snapshot> | Signed<Targets>;
     try {
       signed = role === "snapshot" ? parseSnapshot(bytes) : parseTargets(bytes);
     } catch (error) {
       if (!(error instanceof UpkeepError)) throw error;
-      say("bad", `it is damaged: ${error.message}`);
+      say(`it is damaged: ${error.message}`);
       continue;
     }
     if (signed.signed.version !== version) {
-      say("bad", `it says that it is version ${signed.signed.version}`);
+      say(`it says that it is version ${signed.signed.version}`);
       continue;
     }
     const top = role === "snapshot" || role === "targets";
@@ -67,7 +61,7 @@ export async function supersededProblems(
       : delegations.flatMap((one) => delegatorIn(one, role));
     const quorums = delegators.map((delegator) => quorumOf(signed, delegator));
     if (!quorums.some(({ missing }) => missing === 0)) {
-      say(top || complete ? "bad" : "warn", "no keys that this repository ever trusted for it signed it");
+      say("no keys that this repository ever trusted for it signed it");
       continue;
     }
     // Around a rotation a file carries signatures of old and new keys: one is enough for a client, and each must be good.
@@ -76,7 +70,7 @@ export async function supersededProblems(
     const wrong = signed.signatures.find(({ keyid }) => !good.has(keyid));
     if (wrong !== undefined) {
       const whose = known.has(wrong.keyid) ? "does not verify" : "is of a key that nobody vouches for";
-      say(known.has(wrong.keyid) ? "bad" : "warn", `one of its signatures ${whose}`);
+      say(`one of its signatures ${whose}`);
     }
     if ("targets" in signed.signed && signed.signed.delegations !== null)
       delegations.push(signed.signed.delegations);
