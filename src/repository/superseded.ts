@@ -4,7 +4,7 @@ import { readOrNull, type Disk } from "../core/disk.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { isBinOf } from "./hash-bins.ts";
 import type { Delegations, Signed, Snapshot, Targets } from "./metadata.ts";
-import { parseRoleFileName, roleFileName } from "./disk-names.ts";
+import { parseRoleFileName } from "./disk-names.ts";
 import { parseSnapshot, parseTargets } from "./parse-metadata.ts";
 import { topDelegator, type Published } from "./published.ts";
 import { quorumOf } from "./quorum.ts";
