@@ -11,6 +11,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { signEnvelope } from "../core/dsse.ts";
 import { PUBLISHER_ROOTS_TARGET, releaseTarget } from "../release/target-names.ts";
 import type { AttemptReport, Report } from "../report/report.ts";
+import { RepositoryError } from "../repository/errors.ts";
 import { AgentWorld, EagerClock, FOLDER } from "../testing/agent-world.ts";
 import type { Agent, CheckResult } from "./agent.ts";
 import { withoutAgent } from "./status.ts";
@@ -501,6 +502,63 @@ describe("when the world is in the way, the agent", () => {
     assert.equal(status.lastCheck.code, "mirror/unreachable");
     world.fleet.serverDown = false;
     assert.equal(only(await agent.check("schedule")).result, "updated");
+  });
+
+  it("tells of a frozen repository (indefinite freeze) once, and stops nothing that runs", async () => {
+    const { world, agent } = await installed();
+    const sentence = "The timestamp has expired.";
+    world.fleet.repositoryTrouble = new RepositoryError("repository/expired", sentence);
+    for (let i = 0; i < 3; i++) {
+      assert.equal((await agent.check("schedule")).failure?.code, "repository/expired");
+      assert.deepEqual(world.running, ["1.0.0"]);
+    }
+    const { lastCheck } = await agent.status();
+    assert.deepEqual([lastCheck?.result, lastCheck?.code], ["failed", "repository/expired"]);
+    const alarms = () =>
+      world.fleet.reports.flatMap((report) =>
+        report.kind === "alarm" ? [[report.code, report.reason]] : [],
+      );
+    assert.deepEqual(alarms(), [["repository/expired", `The repository is frozen. ${sentence}`]]);
+    world.fleet.repositoryTrouble = null;
+    assert.equal((await agent.check("schedule")).failure, null);
+    await world.clock.sleep(DAY);
+    world.fleet.repositoryTrouble = new RepositoryError("repository/expired", sentence);
+    await agent.check("schedule");
+    assert.equal(alarms().length, 2, "a new freeze is a new alarm");
+  });
+
+  it("shows what a refresh noticed as long as it lasts, and reports each alarm among it once", async () => {
+    const { world, agent } = await installed();
+    const notice = (about: string, alarm: boolean) => ({
+      code: "repository/mirror-failed",
+      about,
+      message: `${about} failed.`,
+      alarm,
+    });
+    const told = () =>
+      world.fleet.reports.flatMap((report) => (report.kind === "alarm" ? [report.reason] : []));
+    world.fleet.notices = [notice("a", true), notice("b", true), notice("c", false)];
+    await agent.check("schedule");
+    await agent.check("schedule");
+    assert.deepEqual(told(), ["a failed.", "b failed."]);
+    assert.deepEqual(
+      (await agent.status()).notices.map(({ about }) => about),
+      ["a", "b", "c"],
+    );
+    world.fleet.notices = [notice("b", true)];
+    await agent.check("schedule");
+    await world.clock.sleep(DAY);
+    world.fleet.notices = [notice("a", true), notice("b", true)];
+    // Told although the server that is asked afterwards is away; it waits in the outbox.
+    world.fleet.serverDown = true;
+    await agent.check("schedule");
+    world.fleet.serverDown = false;
+    await agent.check("schedule");
+    assert.deepEqual(
+      told().filter((reason) => /^[abc] failed/.test(reason)),
+      ["a failed.", "b failed.", "a failed."],
+    );
+    assert.equal(world.lines.filter(({ event }) => event === "notice").length, 4);
   });
 
   it("waits for room on a full disk, says how much is missing, and goes on with the same attempt", async () => {

@@ -11,7 +11,7 @@ import { reportOf } from "./attempt-report.ts";
 import { openComponent, type Component } from "./component.ts";
 import { AgentError, codeOf, retryAfterOf, sentenceOf } from "./errors.ts";
 import { openOutbox, type Outbox } from "./outbox.ts";
-import type { DeviceIdentity, Repository, UpdateServer, World } from "./ports.ts";
+import type { DeviceIdentity, Notice, Repository, UpdateServer, World } from "./ports.ts";
 import { CRASH_LOOP } from "../process/restart.ts";
 import { componentSettings, type Settings } from "./settings.ts";
 import { componentStatus, type CheckStatus, type ComponentStatus, type Status } from "./status.ts";
@@ -60,6 +60,7 @@ export class Agent {
   readonly #results = new Map<string, ComponentResult>();
   readonly #progress = new Map<string, ComponentStatus["attempt"]>();
   #lastCheck: CheckStatus | null = null;
+  #notices: readonly Notice[] = [];
   #doing: Status["doing"] = "starting";
   #waiting: { readonly why: string; readonly until: Instant } | null = null;
   wakeUps: Status["wakeUps"] = "disconnected";
@@ -279,7 +280,23 @@ export class Agent {
     const running = [];
     for (const component of this.components)
       running.push({ product: component.product, version: await component.running() });
-    return askWhatToRun({ world, identity, repository, server, signal: this.stopped }, running);
+    const notice = (notices: readonly Notice[]) => this.#notice(notices);
+    return askWhatToRun({ world, identity, repository, server, notice, signal: this.stopped }, running);
+  }
+
+  /** What does not stop a check is shown in the status as long as it lasts, and told once. */
+  async #notice(notices: readonly Notice[]): Promise<void> {
+    const { world } = this.parts;
+    const keyOf = ({ code, about }: Notice): string => `notice ${code} ${about}`;
+    const known = new Set(this.#notices.map(keyOf));
+    for (const one of notices) {
+      if (known.has(keyOf(one))) continue;
+      world.log({ level: "warn", event: "notice", code: one.code, about: one.about, message: one.message });
+    }
+    this.#notices = notices;
+    const alarms = notices.filter(({ alarm }) => alarm);
+    await this.outbox.clear("notice ", alarms.map(keyOf));
+    for (const one of alarms) await this.#alarm(keyOf(one), one.code, one.message, null);
   }
 
   async #open(product: string): Promise<Component> {
@@ -420,6 +437,7 @@ export class Agent {
       why: waits?.why ?? null,
       until: waits === null ? null : formatInstant(waits.until),
       lastCheck: this.#lastCheck,
+      notices: this.#notices,
       wakeUps: this.wakeUps,
       reportsWaiting: this.outbox.waiting,
       components,

@@ -13,7 +13,7 @@ import { fromBase64 } from "../core/bytes.ts";
 import { sha256Hex } from "../core/digest.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { AgentError } from "./errors.ts";
-import type { DeviceIdentity, Releases, Repository, UpdateServer, World } from "./ports.ts";
+import type { DeviceIdentity, Notice, Releases, Repository, UpdateServer, World } from "./ports.ts";
 
 /** What a check is told to believe, and from which state of the repository. */
 export type Instructions = {
@@ -39,6 +39,8 @@ export type Asking = {
   readonly identity: DeviceIdentity;
   readonly repository: Repository;
   readonly server: UpdateServer;
+  /** Told what the refresh noticed, before anything else can fail. */
+  readonly notice: (notices: readonly Notice[]) => Promise<void>;
   readonly signal: AbortSignal;
 };
 
@@ -49,11 +51,12 @@ export async function askWhatToRun(
   asking: Asking,
   running: CheckInRequest["components"],
 ): Promise<Instructions> {
-  const { world, identity, repository, server, signal } = asking;
+  const { world, identity, repository, server, notice, signal } = asking;
   // TUF 5.1: the time of the update is fixed once.
   const now: Instant = world.clock.now();
   // 1. What exists: signed metadata, independent of the server that is asked below.
   const releases = await repository.refresh(now, signal);
+  await notice(releases.notices);
   // 2. Who may say what: keys from TUF, never from a file beside the program.
   const trusted = parseTrustedKeys(await releases.document(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
   // 3. What this device should run: an answer to this question, for this device, from the director, in time.

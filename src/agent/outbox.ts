@@ -96,10 +96,12 @@ export class Outbox {
     });
   }
 
-  /** The conditions whose key starts with `prefix` are over. */
-  clear(prefix: string): Promise<void> {
+  /** The conditions whose key starts with `prefix` are over, but for those in `keep`. */
+  clear(prefix: string, keep: readonly string[] = []): Promise<void> {
     return this.#inTurn(async () => {
-      const alarms = Object.entries(this.#chain.alarms).filter(([key]) => !key.startsWith(prefix));
+      const alarms = Object.entries(this.#chain.alarms).filter(
+        ([key]) => !key.startsWith(prefix) || keep.includes(key),
+      );
       if (alarms.length === Object.keys(this.#chain.alarms).length) return;
       await this.#save({ ...this.#chain, alarms: Object.fromEntries(alarms) });
     });

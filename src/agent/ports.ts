@@ -18,6 +18,8 @@ import type { ZipReader } from "../slot/unpack.ts";
 export interface Releases {
   /** SHA-256 of the TUF timestamp file that was trusted; null if unknown. */
   readonly timestampSha256: string | null;
+  /** What the refresh noticed that people should know and that did not stop it. */
+  readonly notices: readonly Notice[];
   /** A small target, verified against TUF metadata. Errors: `repository/*`, `mirror/*`. */
   document(target: string, limit: number): Promise<Uint8Array>;
   /**
@@ -27,6 +29,13 @@ export interface Releases {
    */
   download(artifact: Artifact, part: string, options: DownloadOptions): Promise<Downloaded>;
 }
+/** `about` and `code` together name the condition: it is told once, until it is over. Only an `alarm` is reported to the server. */
+export type Notice = {
+  readonly code: string;
+  readonly about: string;
+  readonly message: string;
+  readonly alarm: boolean;
+};
 export type DownloadOptions = {
   readonly signal: AbortSignal;
   readonly progress: (bytes: number) => void;

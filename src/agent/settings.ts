@@ -2,27 +2,32 @@
 
 import { DAY, SECOND } from "../core/instant.ts";
 import type { Json } from "../core/json.ts";
+import { AgentError } from "./errors.ts";
 import { checkSchema, nameSchema, z } from "../core/schema.ts";
 
 const seconds = (least: number, most: number) => z.number().check(z.int(), z.minimum(least), z.maximum(most));
+
+const NOT_A_MIRROR = "is neither an https address without user, query and fragment, nor an absolute folder";
+
+/** https (or http, which `parseSettings` judges), or a folder. */
+function isMirror(text: string): boolean {
+  if (text.startsWith("/")) return !text.includes("\0");
+  if (!URL.canParse(text)) return false;
+  const { protocol, username, password, search, hash } = new URL(text);
+  return /^https?:$/.test(protocol) && username + password + search + hash === "";
+}
 
 export const settingsSchema = z.strictObject({
   /** Seconds between checks until the server names another interval. */
   interval: z.exactOptional(seconds(10, DAY / SECOND)),
   /** Upper bound of the random wait before the first check after a start. */
   startSpread: z.exactOptional(seconds(0, 3600)),
-  /** Copies of the repository, asked when the server's own cannot be had or is older: addresses of folders that hold metadata/ and targets/. */
+  /** Copies of the repository, used when the server's own cannot be had or is older: `https://…` or an absolute folder that holds metadata/ and targets/. */
   mirrors: z.exactOptional(
-    z
-      .array(
-        z
-          .string()
-          .check(
-            z.regex(/^https?:\/\/[^\s?#@]+$/, "not an address such as https://mirror.example.org/upkeep/"),
-          ),
-      )
-      .check(z.maxLength(16)),
+    z.array(z.string().check(z.maxLength(2048), z.refine(isMirror, NOT_A_MIRROR))).check(z.maxLength(8)),
   ),
+  /** Allows `http://` among the mirrors: whoever is on the way sees what this device fetches. */
+  untrustedHttp: z.exactOptional(z.boolean()),
   components: z.exactOptional(
     z.record(
       nameSchema,
@@ -55,9 +60,21 @@ export type ComponentSettings = {
 export const DEFAULT_INTERVAL = 300;
 export const DEFAULT_START_SPREAD = 2;
 
-/** Errors: `schema/invalid`. */
+/** Errors: `schema/invalid`, `agent/bad-settings`. */
 export function parseSettings(value: Json): Settings {
-  return checkSchema(settingsSchema, value, "settings of the agent");
+  const settings = checkSchema(settingsSchema, value, "settings of the agent");
+  const plain = (settings.mirrors ?? []).find((mirror) => /^http:/i.test(mirror));
+  if (plain !== undefined && settings.untrustedHttp !== true) {
+    throw new AgentError(
+      "agent/bad-settings",
+      `The mirror ${plain} would be asked in the clear.`,
+      { mirror: plain },
+      {
+        hint: "Use https, or allow it with untrustedHttp = true: content is verified all the same, but others can see and block it.",
+      },
+    );
+  }
+  return settings;
 }
 
 export function componentSettings(settings: Settings, product: string): ComponentSettings {

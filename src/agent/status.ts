@@ -3,6 +3,7 @@
 import { formatInstant, type Instant } from "../core/instant.ts";
 import type { AttemptState } from "./attempt-table.ts";
 import type { Component } from "./component.ts";
+import type { Notice } from "./ports.ts";
 import type { WaitReason } from "./policy.ts";
 import type { ComponentResult } from "./update-component.ts";
 
@@ -45,6 +46,8 @@ export type Status = {
   readonly why: string | null;
   readonly until: string | null;
   readonly lastCheck: CheckStatus | null;
+  /** What the last refresh of the repository noticed that did not stop it: failing mirrors, a clock set back, expiry to come. */
+  readonly notices: readonly Notice[];
   readonly wakeUps: "connected" | "disconnected";
   readonly reportsWaiting: number;
   readonly components: readonly ComponentStatus[];

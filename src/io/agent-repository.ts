@@ -1,13 +1,14 @@
 // The agent's view of a TUF repository: one refresh, then documents and artifacts of exactly that state.
 
 import { AgentError } from "../agent/errors.ts";
-import type { Downloaded, DownloadOptions, Releases, Repository } from "../agent/ports.ts";
+import type { Downloaded, DownloadOptions, Notice, Releases, Repository } from "../agent/ports.ts";
+import { DAY, formatInstant, HOUR } from "../core/instant.ts";
 import { RunningDigests, sameDigest, sha256Hex } from "../core/digest.ts";
 import type { Disk } from "../core/disk.ts";
 import { exists, statOrNull } from "../core/disk.ts";
 import { readFile } from "../slot/read-file.ts";
 import type { Artifact } from "../release/manifest.ts";
-import type { Repository as TufClient } from "../repository/client.ts";
+import type { RefreshResult, Repository as TufClient } from "../repository/client.ts";
 import type { MetadataStore } from "../repository/store.ts";
 
 const TIMESTAMP_LIMIT = 64 * 1024;
@@ -21,10 +22,11 @@ export function agentRepository(
 ): Repository {
   return {
     refresh: async (_now, signal): Promise<Releases> => {
-      await client.refresh(signal);
+      const refreshed = await client.refresh(signal);
       const timestamp = await store.load("timestamp", TIMESTAMP_LIMIT);
       return {
         timestampSha256: timestamp === null ? null : sha256Hex(timestamp),
+        notices: noticesOf(refreshed),
         document: (target, limit) => client.readTarget(target, limit, signal),
         download: async (artifact, part, options) => {
           const { bytes, source: from } = await download(client, disk, artifact, part, options);
@@ -33,6 +35,36 @@ export function agentRepository(
       };
     },
   };
+}
+
+/** Nearer to its end than this, a role was not renewed when it should have been: people sign from 60 days before, the server daily. */
+const SOON = { root: 14 * DAY, targets: 14 * DAY, snapshot: 2 * DAY, timestamp: 6 * HOUR } as const;
+
+/** What of a refresh that succeeded should be known to people. */
+export function noticesOf(refreshed: RefreshResult): readonly Notice[] {
+  const { clockSetBack, start, expiries, mirrors, timestamp } = refreshed;
+  const notices: Notice[] = [];
+  if (clockSetBack) {
+    const message = `The clock of this device is behind ${formatInstant(start)}, at which it refreshed before: that time was used instead.`;
+    notices.push({ code: "repository/clock-set-back", about: "clock", message, alarm: true });
+  }
+  for (const role of ["root", "targets", "snapshot", "timestamp"] as const) {
+    if (expiries[role] - start >= SOON[role]) continue;
+    const message = `The repository's ${role} expires at ${formatInstant(expiries[role])} and was not renewed: updates stop then, what runs keeps running.`;
+    notices.push({ code: "repository/expires-soon", about: role, message, alarm: true });
+  }
+  for (const mirror of mirrors) {
+    const failure = mirror.failures[0] ?? (mirror.timestamp === null ? "mirror/not-found" : undefined);
+    if (failure !== undefined) {
+      const message = `The mirror ${mirror.name} failed (${failure}); another was good.`;
+      notices.push({ code: "repository/mirror-failed", about: mirror.name, message, alarm: true });
+    } else if (mirror.timestamp! < timestamp) {
+      // After every publication some mirror is behind for a while: shown, and not worth a report.
+      const message = `The mirror ${mirror.name} is behind: it has timestamp ${mirror.timestamp}, another has ${timestamp}.`;
+      notices.push({ code: "repository/mirror-stale", about: mirror.name, message, alarm: false });
+    }
+  }
+  return notices;
 }
 
 async function download(

@@ -5,3 +5,4 @@ export { systemRandom } from "./random.ts";
 export { httpSource, type HttpSourceOptions, type TlsOptions } from "./http-source.ts";
 export { diskSource } from "./disk-source.ts";
 export { storeLock } from "./store-lock.ts";
+export { publisherLock } from "./publisher-lock.ts";

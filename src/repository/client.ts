@@ -53,6 +53,8 @@ export type RefreshResult = {
   readonly snapshot: number;
   /** The first of root, timestamp, snapshot and targets to expire, and when: renew before, or updates stop. */
   readonly expires: Instant;
+  /** The same by role. */
+  readonly expiries: { readonly [role in "root" | "timestamp" | "snapshot" | "targets"]: Instant };
   /** The time that expiry was judged by. */
   readonly start: Instant;
   /** The clock is behind a time at which a refresh succeeded before; that time was used instead. */
@@ -170,12 +172,19 @@ export function openRepository(options: RepositoryOptions): Repository {
     if (known === null || start >= known + HOUR) await store.saveKnownTime(start);
     session = current;
     const { snapshot, targets } = checked.roles;
+    const expiries = {
+      root: root.signed.expires,
+      timestamp: timestamp.signed.expires,
+      snapshot: snapshot.expires,
+      targets: targets.expires,
+    };
     return {
       changed: isNew,
       root: root.signed.version,
       timestamp: timestamp.signed.version,
       snapshot: timestamp.signed.snapshot.version,
-      expires: Math.min(root.signed.expires, timestamp.signed.expires, snapshot.expires, targets.expires),
+      expires: Math.min(...Object.values(expiries)),
+      expiries,
       start,
       clockSetBack: start > now,
       mirrors: [...reports].map(([{ name }, { failures, timestamp }]) => ({ name, failures, timestamp })),

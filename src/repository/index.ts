@@ -1,4 +1,4 @@
-// Door of the repository room: a TUF client that finds, fetches and believes targets, and the metadata behind it.
+// Door of the repository room: a TUF client that finds, fetches and believes targets, the metadata behind it, and the publisher who makes it.
 export {
   mirrorAt,
   openRepository,
@@ -22,3 +22,26 @@ export { canonicalBody, signMetadata, writeMetadata } from "./write-metadata.ts"
 export { MirrorError, type MirrorErrorCode } from "../mirror/errors.ts";
 export { below, type Opened, type OpenOptions, type Source } from "../mirror/source.ts";
 export { type SpeedFloor, withSpeedFloor } from "../mirror/speed.ts";
+export { localSigner, type Signer } from "../keys/signer.ts";
+export { Draft, emptyTargets } from "./draft.ts";
+export {
+  openPublisher,
+  type Outcome,
+  type Publisher,
+  type PublisherLock,
+  type PublisherMemory,
+  type PublisherTools,
+} from "./publisher.ts";
+export {
+  makeRoot,
+  targetFileOf,
+  type NamedKey,
+  type RepositorySetup,
+  type RoleSetup,
+} from "./new-repository.ts";
+export { PublisherError, type PublisherErrorCode } from "./publisher-errors.ts";
+export { DEFAULT_PERIODS, type Alarm, type Period } from "./publisher-policy.ts";
+export { repositoryStatus, touchDue, verdict, type RepositoryStatus, type RoleStatus } from "./status.ts";
+export { inspectRepository, type Finding, type Inspection } from "./inspect.ts";
+export { readPublished, repositoryId, type Published } from "./published.ts";
+export type { KeyRing } from "./quorum.ts";

@@ -13,6 +13,7 @@ import type { TargetFile } from "./metadata.ts";
 import { parseRoleFileName, roleFileName, targetFilePath } from "./disk-names.ts";
 import { readPublished, type Published } from "./published.ts";
 import { periodOf } from "./publisher-policy.ts";
+import { supersededProblems } from "./superseded.ts";
 import { strongHashes } from "./trusted-set.ts";
 
 export type Finding = {
@@ -94,6 +95,12 @@ export async function inspectRepository(
     if (known.has(path) || oldVersionOf(path, published)) continue;
     say("warn", path, "nothing lists this file: it is left over, or was put here by somebody else");
   }
+  for (const { file, problem } of await supersededProblems(disk, folder, published))
+    say(
+      "warn",
+      `metadata/${file}`,
+      `${problem}; nothing lists it any more, and repo clean removes it in time`,
+    );
   return {
     repository: sha256Hex(published.roots[0]!.bytes),
     roots: published.roots.length,

@@ -63,9 +63,12 @@ export async function readPublished(disk: Disk, folder: string): Promise<Publish
   const root = roots.at(-1);
   const timestampBytes = await read("timestamp.json");
   if (root === undefined || timestampBytes === null) {
+    const lost = root === undefined ? "1.root.json" : "timestamp.json";
     throw new PublisherError(
       "publisher/missing",
-      `There is no repository in ${folder}.`,
+      root === undefined && timestampBytes === null
+        ? `There is no repository in ${folder}.`
+        : `The repository in ${folder} has lost its ${lost}.`,
       { folder },
       { hint: "upkeep repo init makes one; upkeep repo recover puts one together again from what is left." },
     );

@@ -97,7 +97,7 @@ export function diskStore(
     }
     overlay.set(path, bytes);
   };
-  const path = (role: string): string => `${folder}/${roleFile(role)}`;
+  const path = (role: string): string => `${folder}/${storedName(roleFile(role))}`;
   const history = (version: number): string => `${folder}/history/${roleFile("root", version)}`;
   const state = (name: string): string => `${folder}/state/${name}`;
   const loadState = async (name: string): Promise<Json | null> => {
@@ -139,6 +139,15 @@ export function diskStore(
       return readOnly;
     },
   };
+}
+
+/**
+ * On Windows `CON.json` is a device, whatever follows the dot. Its first letter is percent-encoded, which `roleFile` never does
+ * to a letter, so that no two roles share a file.
+ */
+function storedName(file: string): string {
+  if (!/^(con|prn|aux|nul|com\d|lpt\d)\./i.test(file)) return file;
+  return `%${file.charCodeAt(0).toString(16).toUpperCase()}${file.slice(1)}`;
 }
 
 async function put(disk: Disk, path: string, bytes: Uint8Array): Promise<void> {

@@ -28,6 +28,7 @@ import type {
   DeviceIdentity,
   Downloaded,
   DownloadOptions,
+  Notice,
   Releases,
   Repository,
   UpdateServer,
@@ -56,6 +57,9 @@ export class FleetOfOne implements Repository, UpdateServer {
   /** Edits the signed envelope. */
   editEnvelope: (envelope: Uint8Array) => Uint8Array = (envelope) => envelope;
   repositoryDown = false;
+  /** Thrown by the next refreshes, when set. */
+  repositoryTrouble: Error | null = null;
+  notices: readonly Notice[] = [];
   serverDown = false;
   interval = 300;
   checkIns: CheckInRequest[] = [];
@@ -164,9 +168,11 @@ export class FleetOfOne implements Repository, UpdateServer {
 
   async refresh(): Promise<Releases> {
     if (this.repositoryDown) throw unreachable("repository");
+    if (this.repositoryTrouble !== null) throw this.repositoryTrouble;
     const listed = new Map(this.targets);
     return {
       timestampSha256: null,
+      notices: this.notices,
       document: async (name, limit) => {
         const bytes = listed.get(name);
         const served = this.mirror.get(name) ?? bytes;

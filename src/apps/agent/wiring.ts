@@ -13,6 +13,7 @@ import { agentRepository } from "../../io/agent-repository.ts";
 import { broughtSource } from "../../io/bundle-source.ts";
 import { systemClock } from "../../io/clock.ts";
 import { loadIdentity } from "../../io/device-identity.ts";
+import { diskSource } from "../../io/disk-source.ts";
 import { systemDisk } from "../../io/disk.ts";
 import { httpSource } from "../../io/http-source.ts";
 import type { Log } from "../../io/log.ts";
@@ -20,8 +21,9 @@ import { thisPlatform } from "../../io/platform.ts";
 import { boundLog, logTail, rotateLog, systemProbes, systemProcesses } from "../../io/process.ts";
 import { systemPublisherVerifier } from "../../io/publisher-verifier.ts";
 import { systemRandom } from "../../io/random.ts";
+import { storeLock } from "../../io/store-lock.ts";
 import { zipReader } from "../../io/unpack-zip.ts";
-import { below } from "../../mirror/source.ts";
+import { below, type Source } from "../../mirror/source.ts";
 import {
   mirrorAt,
   openRepository,
@@ -74,9 +76,8 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
   const source = httpSource(addressOf(server), {
     tls: { ca: server.authorities, pins: server.pins },
   });
-  const store = diskStore(systemDisk, `${folder}/tuf`);
-  // TUF makes a copy's honesty unnecessary, so that one without TLS will do.
-  const copies = (settings.mirrors ?? []).map((address) => httpSource(address, { plainHttp: "allowed" }));
+  const store = diskStore(systemDisk, `${folder}/tuf`, storeLock(`${folder}/tuf/lock`, systemClock));
+  const copies = settingsMirrors(settings);
   const client = (mirrors: readonly Mirror[]): TufClient =>
     openRepository({
       mirrors,
@@ -85,7 +86,7 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
       random: systemRandom,
       trustedRoot: identity.root,
     });
-  const mirrors = [below(source, "repository"), ...copies].map(mirrorAt);
+  const mirrors = [below(source, "repository"), ...copies.map((copy) => copy.source)].map(mirrorAt);
   const agent = await openAgent({
     world,
     folder,
@@ -107,6 +108,18 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
       source.close();
     },
   };
+}
+
+/** The mirrors of `agent.toml`: folders, and web servers that anybody's certificate vouches for; content needs no trust. */
+function settingsMirrors(
+  settings: Settings,
+): readonly { readonly source: Source; readonly close: () => void }[] {
+  return (settings.mirrors ?? []).map((place) => {
+    if (place.startsWith("/")) return { source: diskSource(systemDisk, place), close: () => {} };
+    const plain = settings.untrustedHttp === true ? ({ plainHttp: "allowed" } as const) : {};
+    const source = httpSource(place, plain);
+    return { source, close: () => source.close() };
+  });
 }
 
 /** `agent.toml` of the folder; without one, everything is as it comes. Errors: `agent/bad-settings`, `disk/*`. */

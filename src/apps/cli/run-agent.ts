@@ -236,6 +236,7 @@ function statusText(status: Status, live: boolean): string {
         : `Last check: ${at}, failed (${code}): ${message}`,
     );
   }
+  for (const { message } of status.notices) lines.push(`Notice: ${message}`);
   lines.push(`Wake-ups: ${status.wakeUps}. Reports waiting: ${status.reportsWaiting}.`);
   if (status.components.length > 0) {
     const rows = status.components.map((component) => [

@@ -23,7 +23,8 @@ import { count, size } from "./style.ts";
 export async function repoDoctor(call: Call): Promise<Result> {
   const { context } = call;
   const { folder } = operatorOf(call);
-  if (!(await hasRepository(context.disk, folder))) {
+  // Where any metadata is, a missing timestamp is a loss to be told, and not an empty place.
+  if ((await statOrNull(context.disk, `${folder}/metadata`)) === null) {
     throw new PublisherError(
       "publisher/missing",
       `There is no repository in ${folder}.`,

@@ -1,7 +1,8 @@
 // What the verbs of `repo` do.
 
 import { sha256Hex } from "../../core/digest.ts";
-import { requestStatus } from "../../repository/signing-request.ts";
+import { hasRepository } from "../../repository/published.ts";
+import { requestStatus, type SigningRequest } from "../../repository/signing-request.ts";
 import { repositoryStatus, touchDue, verdict, type RoleStatus } from "../../repository/status.ts";
 import type { Call, Result } from "./command.ts";
 import { EXIT } from "./exit-codes.ts";
@@ -12,9 +13,10 @@ import { columns, count } from "./style.ts";
 export async function repoStatus(call: Call): Promise<Result> {
   const operator = operatorOf(call);
   const { context } = call;
+  const open = await loadRequest(context.disk, requestPath(call));
+  if (open !== null && !(await hasRepository(context.disk, operator.folder))) return beginning(call, open);
   const published = await operator.publisher.read();
   const status = await repositoryStatus(published, context.clock.now());
-  const open = await loadRequest(context.disk, requestPath(call));
   const found = verdict(status);
   const { good, warn, bad } = context.style;
   const rows = status.roles.map((role) => [
@@ -30,7 +32,9 @@ export async function repoStatus(call: Call): Promise<Result> {
     ...(status.bins > 0 ? [`${count(status.bins, "hash bin")}; the one that expires first is shown`] : []),
     ...(open === null ? [] : [warn(`A change waits for signatures: ${open.reason}`), ...waitingLines(open)]),
     found === "well"
-      ? good("All is well.")
+      ? open === null
+        ? good("All is well.")
+        : warn("Nothing has expired; somebody must sign the change that waits.")
       : found === "due"
         ? warn("Somebody must sign.")
         : bad("Something has expired: devices refuse updates until it is signed again."),
@@ -41,7 +45,7 @@ export async function repoStatus(call: Call): Promise<Result> {
       repository: sha256Hex(published.roots[0]!.bytes),
       verdict: found,
       roles: status.roles,
-      open: open === null ? null : { reason: open.reason, made: open.made, waiting: requestStatus(open) },
+      open: open === null ? null : openJson(open),
       bins: status.bins,
     },
     exit:
@@ -52,6 +56,24 @@ export async function repoStatus(call: Call): Promise<Result> {
         : found === "due"
           ? EXIT.pending
           : EXIT.failed,
+  };
+}
+
+function openJson(open: SigningRequest) {
+  return { reason: open.reason, made: open.made, waiting: requestStatus(open) };
+}
+
+/** A first ceremony that is not over: there is no repository yet, and that is as it should be. */
+function beginning(call: Call, open: SigningRequest): Result {
+  const lines = [
+    call.context.style.warn(`There is no repository yet. A change waits for signatures: ${open.reason}`),
+    ...waitingLines(open),
+    `hand out ${requestPath(call)}; each signer runs: upkeep repo sign FILE`,
+  ];
+  return {
+    text: lines.join("\n"),
+    json: { repository: null, verdict: "begun", roles: [], open: openJson(open), bins: 0 },
+    exit: EXIT.pending,
   };
 }
 
