@@ -108,7 +108,7 @@ describe("an update that somebody brings", () => {
       const [line] = (await once(web.stdout, "data")) as [Buffer];
       writeFileSync(
         join(site.device, "agent.toml"),
-        `mirrors = ["http://127.0.0.1:${Number(line.toString())}/"]\n`,
+        `untrustedHttp = true\nmirrors = ["http://127.0.0.1:${Number(line.toString())}/"]\n`,
       );
       // The server answers, and has nothing to offer any more.
       renameSync(files, join(site.folder, "lost"));
