@@ -141,7 +141,7 @@ describe("a release that pins its publisher", { skip, timeout: 240_000 }, () => 
 
   it("is installed when its publisher signed it, and runs with the signature in it", () => {
     site.ok(add(versions[0]!, program(0, "ours")));
-    const done = site.update();
+    const done = site.updateTo(versions[0]!);
     assert.equal(done.status, 0, done.stderr + done.stdout);
     assert.ok(installed().includes(versions[0]!));
   });
@@ -161,7 +161,7 @@ describe("a release that pins its publisher", { skip, timeout: 240_000 }, () => 
     const [artifact] = added.manifest.artifacts;
     assert.equal(artifact!.signature.target, `${artifact!.target}.sig`);
     assert.equal(artifact!.signature.length, signature.length);
-    const done = site.update();
+    const done = site.updateTo("1.0.0");
     assert.equal(done.status, 0, done.stderr + done.stdout);
     assert.ok(bundled().includes("1.0.0"));
     site.ok(site.upkeep(site.operator, "repo", "doctor"));
@@ -171,7 +171,7 @@ describe("a release that pins its publisher", { skip, timeout: 240_000 }, () => 
     site.ok(add(versions[1]!, program(1, "ours")));
     site.ok(addBundle("1.1.0", bundle("1.1.0", "ours")));
     publishers("--add", join(site.folder, "theirs-root.pem"), "--remove", spkiPin(pki.root.certificate));
-    const refused = site.update();
+    const refused = site.updateTo(versions[1]!);
     assert.notEqual(refused.status, 0);
     assert.match(refused.stdout + refused.stderr, /artifact\/bad-signature/);
     assert.ok(installed().includes(versions[0]!));

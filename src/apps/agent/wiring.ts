@@ -7,7 +7,7 @@ import type { LogLine, Repository, World } from "../../agent/ports.ts";
 import { parseSettings, type Settings } from "../../agent/settings.ts";
 import { fromUtf8 } from "../../core/bytes.ts";
 import { readOrNull } from "../../core/disk.ts";
-import type { Facts } from "../../core/errors.ts";
+import { UpkeepError, type Facts } from "../../core/errors.ts";
 import { parseJsonText } from "../../core/json.ts";
 import { agentRepository } from "../../io/agent-repository.ts";
 import { broughtSource } from "../../io/bundle-source.ts";
@@ -145,7 +145,7 @@ export async function loadSettings(folder: string): Promise<Settings> {
       "agent/bad-settings",
       `${path} says something that cannot be set: ${sentenceOf(cause)}`,
       { path },
-      { cause },
+      { cause, ...(cause instanceof UpkeepError && cause.hint !== undefined ? { hint: cause.hint } : {}) },
     );
   }
 }

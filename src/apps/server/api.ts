@@ -45,8 +45,8 @@ export type ApiQuotas = {
 
 /** Start values from the field; a fleet of 500 behind one address is not slowed, a loop is. */
 export const API_QUOTAS: ApiQuotas = {
-  checkIns: { burst: 20, refillMs: 3000 },
-  reports: { burst: 30, refillMs: 2000 },
+  checkIns: { burst: 120, refillMs: 500 },
+  reports: { burst: 120, refillMs: 500 },
   renewals: { burst: 5, refillMs: 10 * MINUTE },
   badEnrolments: { burst: 50, refillMs: MINUTE / 2 },
 };
