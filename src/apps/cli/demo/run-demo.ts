@@ -197,6 +197,8 @@ async function thirdParty(
     story.begin(
       `esbuild ${build.version}: a native program of somebody else, ${(statSync(build.file).size / 2 ** 20).toFixed(1)} MiB, as published`,
     );
+    // Assigned first, so that the one wake-up that matters is that of the publication.
+    if (place === 0) await stage.command(operator, ["fleet", "assign", "default", "esbuild", "stable"]);
     await stage.command(operator, [
       ...words("release add esbuild"),
       build.version,
@@ -204,7 +206,6 @@ async function thirdParty(
       ...words("--promote --health exit-code --probation 1 --run"),
       "esbuild --version",
     ]);
-    if (place === 0) await stage.command(operator, ["fleet", "assign", "default", "esbuild", "stable"]);
     const report = await reported("esbuild", build.version, "success");
     const said = await installedVersion(join(device, "components/esbuild/current/esbuild"));
     if (said !== build.version)
