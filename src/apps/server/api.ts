@@ -160,6 +160,8 @@ export function serverApi(options: ApiOptions): Api {
           claimed: request.components,
           timestamp: request.timestamp ?? null,
         });
+        // Read before the decision and not after the signature: a wake-up that is told of as known must have its cause in this answer.
+        const seq = view.newestWake(device!);
         // C34: nothing of the request but the nonce goes into the answer.
         const assignment = await signAssignment(
           {
@@ -175,7 +177,7 @@ export function serverApi(options: ApiOptions): Api {
         return {
           assignment: toBase64(assignment),
           interval: view.interval(group),
-          seq: view.newestWake(device!),
+          seq,
         };
       },
 
