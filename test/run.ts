@@ -21,10 +21,19 @@ const started = performance.now();
 
 // Whatever hangs, the run ends and says so.
 const LONGEST = 19 * 60_000;
-setTimeout(() => {
-  console.error(`✗ the run did not end within ${LONGEST / 60_000} minutes; ${totals.passed} had passed`);
-  process.exit(1);
-}, LONGEST).unref();
+/** No single test is silent for so long. */
+const SILENCE = 5 * 60_000;
+let heard = performance.now();
+let ended = false;
+const underWay = new Set<string>();
+setInterval(() => {
+  const now = performance.now();
+  if (now - started > LONGEST) giveUp(`the run did not end within ${LONGEST / 60_000} minutes`);
+  if (now - heard > SILENCE) giveUp(`nothing was heard of any test for ${SILENCE / 60_000} minutes`);
+}, 5000).unref();
+process.on("exit", (code) => {
+  if (!ended && code === 13) report("the run ended although tests were waiting for something");
+});
 
 if (only === null && filter === "") {
   prepare();
@@ -43,6 +52,7 @@ if (only !== "unit") await tests("e2e", matching(["test/e2e/**/*.test.ts"]), "pr
 console.log(
   `${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped in ${Math.round((performance.now() - started) / 1000)} s`,
 );
+ended = true;
 process.exit(totals.failed > 0 || totals.passed === 0 ? 1 : 0);
 
 function check(name: string, command: string[]): void {
@@ -56,6 +66,15 @@ function check(name: string, command: string[]): void {
     totals.passed++;
     console.log(`✓ ${name}`);
   }
+}
+
+function report(why: string): void {
+  console.error(`✗ ${why}; ${totals.passed} had passed; under way:\n  ${[...underWay].join("\n  ")}`);
+}
+
+function giveUp(why: string): never {
+  report(why);
+  process.exit(1);
 }
 
 async function tests(name: string, files: string[], isolation: "none" | "process"): Promise<void> {
@@ -74,6 +93,16 @@ async function tests(name: string, files: string[], isolation: "none" | "process
     if (data.nesting > 0 || data.file === undefined) return;
     perFile.set(data.file, (perFile.get(data.file) ?? 0) + data.details.duration_ms);
   };
+  const placeOf = (data: { file?: string; line?: number; name: string }): string =>
+    `${relative(root, data.file ?? "")}:${data.line ?? 0} ${data.name}`;
+  stream.on("test:dequeue", (data) => {
+    heard = performance.now();
+    underWay.add(placeOf(data));
+  });
+  stream.on("test:complete", (data) => {
+    heard = performance.now();
+    underWay.delete(placeOf(data));
+  });
   stream.on("test:pass", (data) => {
     note(data);
     if (data.details.type === "suite") return;

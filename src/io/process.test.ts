@@ -61,6 +61,14 @@ describe("a process", () => {
     assert.equal(await logTail(child.log, 4), "err\n");
   });
 
+  it("that ends at once is heard of, each time", async () => {
+    for (let i = 0; i < 100; i++) {
+      const child = await start("exit 0");
+      const late = delay(5000, "unheard", { ref: false });
+      assert.deepEqual(await Promise.race([child.exited, late]), { code: 0, signal: null });
+    }
+  });
+
   it("is given nothing of the agent's environment", async () => {
     const child = await start("env");
     await child.exited;

@@ -26,12 +26,17 @@ export const systemProcesses: ProcessHost = {
   spawn: async (spec) => {
     const log = await open(spec.log, "a", 0o640);
     let child: ChildProcess;
+    let exited: Promise<Exit>;
     try {
       child = spawn(spec.program, spec.args, {
         cwd: spec.cwd,
         env: spec.env,
         detached: true,
         stdio: ["ignore", log.fd, log.fd],
+      });
+      // Before anything is awaited: a program that ends at once ends while the log is closed below.
+      exited = new Promise((resolve) => {
+        child.once("exit", (code, signal) => resolve({ code, signal }));
       });
       await new Promise<void>((resolve, reject) => {
         child.once("spawn", resolve);
@@ -47,9 +52,6 @@ export const systemProcesses: ProcessHost = {
     } finally {
       await log.close();
     }
-    const exited = new Promise<Exit>((resolve) => {
-      child.once("exit", (code, signal) => resolve({ code, signal }));
-    });
     // A component does not keep its agent from ending: the next one takes it over.
     child.unref();
     const pid = child.pid!;
