@@ -509,6 +509,10 @@ describe("the signing service, as programs", () => {
         (entry) => entry["certificate"] === "targets" && entry["file"] === "tuf/targets",
       ),
     );
+    const before = (await logOf("session")).length;
+    const options = ["--service", service, "--identity", identity];
+    await ok([...add.with(4, "other"), ...options], { UPKEEP_SERVICE: "", UPKEEP_IDENTITY: "" });
+    assert.equal((await logOf("session")).length, before + 1, "all signatures of a command in one session");
     await writeFile(join(folder, "root.json"), '{"_type":"root","version":9}');
     const root = await sign("root.json", "--cert", "targets", "--as", "raw", "--purpose", "tuf/root");
     assert.equal(root.code, 3);

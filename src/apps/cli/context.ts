@@ -64,6 +64,10 @@ export interface Context {
   secret(request: SecretRequest): Promise<string>;
   /** Aborted by SIGINT and SIGTERM; asking for it installs the handlers. */
   readonly signal: AbortSignal;
+  /** Has this closed when the command is over, however it ends. */
+  atEnd(close: () => Promise<void>): void;
+  /** Closes what was left to the end. Never throws. */
+  end(): Promise<void>;
 }
 
 export function createContext(world: World, globals: Globals): Context {
@@ -76,6 +80,7 @@ export function createContext(world: World, globals: Globals): Context {
     world.env["UPKEEP_DATA"] ??
     `${world.env["XDG_DATA_HOME"] ?? `${world.home}/.local/share`}/upkeep`;
   let aborter: AbortController | undefined;
+  const closers: (() => Promise<void>)[] = [];
   const secretOrNull = async (request: SecretRequest): Promise<string | null> => {
     if (request.file !== undefined) return readSecretFile(systemDisk, resolve(request.file));
     const inherited = world.env[request.env];
@@ -111,6 +116,10 @@ export function createContext(world: World, globals: Globals): Context {
         { env: request.env },
         { hint: `Set ${request.env}, or give ${request.option} FILE, or run it on a terminal.` },
       );
+    },
+    atEnd: (close) => void closers.push(close),
+    end: async () => {
+      await Promise.allSettled(closers.splice(0).map((close) => close()));
     },
     get signal() {
       if (aborter === undefined) {

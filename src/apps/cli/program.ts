@@ -21,9 +21,13 @@ export async function runProgram(
   const act = async (spec: CommandSpec, command: Command, positional: readonly unknown[]): Promise<void> => {
     globals = command.optsWithGlobals<Globals>();
     const context = createContext(world, globals);
-    const result = await spec.run(callOf(context, command, positional));
-    print(world, context, result);
-    exit = result.exit ?? EXIT.ok;
+    try {
+      const result = await spec.run(callOf(context, command, positional));
+      print(world, context, result);
+      exit = result.exit ?? EXIT.ok;
+    } finally {
+      await context.end();
+    }
   };
   // With --json, commander's own words about a wrong command line become one object as well.
   const quietly = words.includes("--json") ? { ...world, stderr: { write: () => {} } } : world;

@@ -1,8 +1,7 @@
 // The noun `release`: what products consist of, and which release a channel stands for.
 
 import type { NounSpec } from "./command.ts";
-
-const opensKeys = { flags: "--passphrase-file <file>", about: "opens wrapped keys" };
+import { SIGNING_KEYS } from "./key-options.ts";
 
 export const releaseNoun: NounSpec = {
   name: "release",
@@ -40,7 +39,7 @@ export const releaseNoun: NounSpec = {
         { flags: "--needs <product@range>", about: "dependency, for example db@>=1.2.0", repeat: true },
         { flags: "--notes-file <file>", about: "release notes" },
         { flags: "--config <file>", about: "TOML with entryPoint, health, publisher, dependencies" },
-        opensKeys,
+        ...SIGNING_KEYS,
       ],
       examples: [
         'upkeep release add shop 1.0.0 ./dist --run "bin/shop --serve" --health http:/health --promote',
@@ -56,7 +55,7 @@ export const releaseNoun: NounSpec = {
         { name: "<version>", about: "which release" },
         { name: "[channel]", about: "which channel (stable)" },
       ],
-      options: [opensKeys],
+      options: SIGNING_KEYS,
       examples: ["upkeep release promote shop 1.1.0", "upkeep release promote shop 1.2.0-rc.1 beta"],
       run: async (call) => (await import("./run-release.ts")).releasePromote(call),
     },
@@ -99,7 +98,7 @@ export const releaseNoun: NounSpec = {
       options: [
         { flags: "--reason <text>", about: "shown on every device", required: true },
         { flags: "--to <version>", about: "where devices go (the highest release below)" },
-        opensKeys,
+        ...SIGNING_KEYS,
       ],
       examples: ['upkeep release recall shop 1.2.0 --reason "loses orders on restart"'],
       run: async (call) => (await import("./run-release.ts")).releaseRecall(call),

@@ -1,6 +1,7 @@
 // The noun `repo`: the TUF repository and its roles.
 
 import type { NounSpec } from "./command.ts";
+import { KEYS_AT_SERVICE, SIGNING_KEYS } from "./key-options.ts";
 
 export const repoNoun: NounSpec = {
   name: "repo",
@@ -50,7 +51,7 @@ export const repoNoun: NounSpec = {
       about: "sign again what is due: snapshot and timestamp, and other roles whose keys are here",
       details:
         "The server renews snapshot and timestamp by itself; this is for repositories on plain web servers, from cron.",
-      options: [{ flags: "--passphrase-file <file>", about: "opens wrapped keys" }],
+      options: SIGNING_KEYS,
       examples: ["upkeep repo renew"],
       run: async (call) => (await import("./run-repo.ts")).repoRenew(call),
     },
@@ -66,7 +67,7 @@ export const repoNoun: NounSpec = {
           about: "SHA-256 of an authority's key, at least its first 8 digits",
           repeat: true,
         },
-        { flags: "--passphrase-file <file>", about: "opens wrapped keys" },
+        ...SIGNING_KEYS,
       ],
       examples: ["upkeep repo publishers", "upkeep repo publishers --add code-signing-root.pem"],
       run: async (call) => (await import("./run-repo-publishers.ts")).repoPublishers(call),
@@ -81,15 +82,7 @@ export const repoNoun: NounSpec = {
         { flags: "--key <name>", about: "only with this key", repeat: true },
         { flags: "--out <file>", about: "where the signatures go" },
         { flags: "--yes", about: "sign without asking" },
-        { flags: "--passphrase-file <file>", about: "opens wrapped keys" },
-        {
-          flags: "--service <file>",
-          about: "also with keys that this signing service holds (else UPKEEP_SERVICE)",
-        },
-        {
-          flags: "--identity <file>",
-          about: "private key of this machine at the service (else UPKEEP_IDENTITY)",
-        },
+        ...SIGNING_KEYS,
       ],
       examples: ["upkeep repo sign request.json", "upkeep repo sign request.json --key alice --yes"],
       run: async (call) => (await import("./run-repo-sign.ts")).repoSign(call),
@@ -118,6 +111,7 @@ export const repoNoun: NounSpec = {
         { flags: "--new <file>", about: "public key that comes, as `key show --out` writes it" },
         { flags: "--here", about: "make the new key here although the old one is not here" },
         { flags: "--passphrase-file <file>", about: "opens and wraps keys" },
+        ...KEYS_AT_SERVICE,
       ],
       examples: [
         "upkeep repo rotate online",
@@ -132,7 +126,7 @@ export const repoNoun: NounSpec = {
       details:
         "Refused when too few keys would be left: rotate first. Revoking an old releases key signs every document again.",
       arguments: [{ name: "<key>", about: "name or id" }],
-      options: [{ flags: "--passphrase-file <file>", about: "opens wrapped keys" }],
+      options: SIGNING_KEYS,
       examples: ["upkeep repo revoke root-2", "upkeep repo revoke releases"],
       run: async (call) => (await import("./run-repo-keys.ts")).repoRevoke(call),
     },
@@ -149,7 +143,7 @@ export const repoNoun: NounSpec = {
         },
         { flags: "--last-good <role=version>", about: "pass over later versions of this role", repeat: true },
         { flags: "--here", about: "make new keys here although the old ones are not here" },
-        { flags: "--passphrase-file <file>", about: "opens wrapped keys" },
+        ...SIGNING_KEYS,
       ],
       examples: ["upkeep repo recover", "upkeep repo recover --compromised targets --last-good targets=4"],
       run: async (call) => (await import("./run-repo-keys.ts")).repoRecover(call),

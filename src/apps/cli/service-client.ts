@@ -14,6 +14,7 @@ import { SigningClient } from "../../io/signing-client.ts";
 import { MAX_DESCRIPTION, parseDescription, type ServiceDescription } from "../../signing/description.ts";
 import type { OfferedCertificate, SignIn } from "../../signing/protocol.ts";
 import type { Call } from "./command.ts";
+import type { Context } from "./context.ts";
 import { CliError, usage } from "./errors.ts";
 import { readSecretFile } from "./secret.ts";
 
@@ -113,53 +114,60 @@ async function ownFile(call: Call, path: string): Promise<Uint8Array> {
   return disk.read(path, 64 * 1024);
 }
 
-/**
- * Signers for those of the wanted keys that the service holds for this user and signs raw with. Each signature is a session of its own:
- * these are few, and nothing stays open behind the command.
- */
+type Held = { readonly client: SigningClient; readonly offered: readonly OfferedCertificate[] };
+/** One session for all signatures of a command: a person's one-time code is good once. */
+const sessions = new WeakMap<Context, Promise<Held>>();
+
+function held(call: Call): Promise<Held> {
+  const known = sessions.get(call.context);
+  if (known !== undefined) return known;
+  const opening = (async (): Promise<Held> => {
+    const { client } = await openService(call);
+    call.context.atEnd(() => client.close());
+    return { client, offered: await client.certificates() };
+  })();
+  sessions.set(call.context, opening);
+  return opening;
+}
+
+/** Signers for those of the wanted keys that the service holds for this user and signs raw with. */
 export async function serviceSigners(call: Call, wanted: readonly PublicKey[]): Promise<readonly Signer[]> {
-  const { client } = await openService(call);
-  let offered: readonly OfferedCertificate[];
-  try {
-    offered = await client.certificates();
-  } finally {
-    await client.close();
-  }
+  const { client, offered } = await held(call);
   return wanted.flatMap((publicKey): Signer[] => {
     const spki = toBase64(publicKey.spki);
     const found = offered.find((each) => each.spki === spki && each.operations.includes("raw"));
     if (found === undefined) return [];
     return [
-      { publicKey, sign: (message, scheme = publicKey.scheme) => signRaw(call, found, message, scheme) },
+      {
+        publicKey,
+        sign: (message, scheme = publicKey.scheme) => signRaw(call, client, found, message, scheme),
+      },
     ];
   });
 }
 
 async function signRaw(
   call: Call,
+  client: SigningClient,
   offered: OfferedCertificate,
   message: Uint8Array,
   scheme: Scheme,
 ): Promise<Uint8Array> {
-  const { client } = await openService(call);
-  try {
-    const purpose = purposeOf(message) ?? "other";
-    const sha256 = sha256Hex(message);
-    const wish = {
-      certificate: offered.name,
-      operation: { kind: "raw", scheme, message: toBase64(message), purpose } as const,
-      file: { name: purpose, length: message.length, sha256 },
-    };
-    let outcome = await client.sign(wish, offered);
-    while (outcome.state === "pending") {
-      call.context.note(
-        `${purpose} waits for ${outcome.needed - outcome.have} approvals (request ${outcome.request})`,
-      );
-      await call.context.clock.sleep(POLL, call.context.signal);
-      outcome = await client.status(outcome.request, outcome.signer, wish, offered);
-    }
-    return outcome.reply;
-  } finally {
-    await client.close();
+  const purpose = purposeOf(message) ?? "other";
+  const wish = {
+    certificate: offered.name,
+    operation: { kind: "raw", scheme, message: toBase64(message), purpose } as const,
+    file: { name: purpose, length: message.length, sha256: sha256Hex(message) },
+  };
+  let outcome = await client.sign(wish, offered);
+  let told = -1;
+  while (outcome.state === "pending") {
+    const left = outcome.needed - outcome.have;
+    if (left !== told)
+      call.context.note(`${purpose} waits for ${left} approvals (request ${outcome.request})`);
+    told = left;
+    await call.context.clock.sleep(POLL, call.context.signal);
+    outcome = await client.status(outcome.request, outcome.signer, wish, offered);
   }
+  return outcome.reply;
 }
