@@ -3,6 +3,7 @@
 import { UpkeepError } from "../core/errors.ts";
 
 export type ReleaseErrorCode =
+  | "release/bad-attestation"
   | "release/bad-name"
   | "release/bad-platform"
   | "release/wrong-document"

@@ -10,6 +10,9 @@ export const TRUST_BUNDLE_TARGET = "trust/bundle.json";
 export const PUBLISHER_ROOTS_TARGET = "trust/publishers.pem";
 export const PUBLISHER_ROOTS_LIMIT = 512 * 1024;
 
+/** Names that are no artifact's. */
+const RESERVED: ReadonlySet<string> = new Set(["release.json", "sbom.json", "provenance.json"]);
+
 /** The TUF role that a product's files are delegated to. */
 export function productRole(product: string): string {
   return `product.${checkName(product)}`;
@@ -30,7 +33,7 @@ export function releaseTarget(product: string, version: string): string {
 
 /** Throws `release/bad-name` for a file name that could mean something else on some disk or in some URL. */
 export function artifactTarget(product: string, version: string, file: string): string {
-  if (!isFileName(file) || file === "release.json") {
+  if (!isFileName(file) || RESERVED.has(file)) {
     throw new ReleaseError(
       "release/bad-name",
       `"${file.slice(0, 80)}" cannot name an artifact; use letters, digits, dots, dashes, plus and underscores, at most 128.`,
@@ -38,6 +41,11 @@ export function artifactTarget(product: string, version: string, file: string): 
     );
   }
   return `products/${checkName(product)}/${checkVersion(version)}/${file}`;
+}
+
+/** A document about the release, such as its bill of materials; no artifact has such a name. */
+export function attestationTarget(product: string, version: string, kind: "sbom" | "provenance"): string {
+  return `products/${checkName(product)}/${checkVersion(version)}/${kind}.json`;
 }
 
 export type ParsedTarget =

@@ -6,8 +6,10 @@ import type { Disk } from "../core/disk.ts";
 import { compareVersions, inRange, parseRange, parseVersion } from "../core/version.ts";
 import { signChannel, type ChannelPointer, type ReleaseReference } from "../release/channel.ts";
 import { openRelease, signRelease, type Artifact, type ReleaseManifest } from "../release/manifest.ts";
+import type { AttestationKind } from "../release/attestation.ts";
 import {
   artifactTarget,
+  attestationTarget,
   channelTarget,
   parseTargetName,
   productRole,
@@ -47,6 +49,8 @@ export type NewArtifact = Omit<Artifact, "target" | "deltas" | "signature"> & {
 
 export type NewRelease = Omit<ReleaseManifest, "artifacts" | "published"> & {
   readonly artifacts: readonly NewArtifact[];
+  /** Documents about it, published beside it; devices do not read them. */
+  readonly attestations?: ReadonlyMap<AttestationKind, Uint8Array>;
 };
 
 /**
@@ -81,7 +85,8 @@ export async function addRelease(
       deltas: [],
     };
   });
-  const manifest: ReleaseManifest = { ...release, published: formatInstant(tools.now()), artifacts };
+  const { attestations = new Map<AttestationKind, Uint8Array>(), ...said } = release;
+  const manifest: ReleaseManifest = { ...said, published: formatInstant(tools.now()), artifacts };
   let sha256 = "";
   const outcome = await publisher.change(async (draft) => {
     await ensureProduct(draft, product, newProduct);
@@ -110,9 +115,14 @@ export async function addRelease(
       put.set(artifact.signature!.target, beside);
       await publisher.placeBytes(artifact.signature!.target, beside, signature);
     }
-    const file = targetFileOf(bytes);
-    put.set(target, file);
-    await publisher.placeBytes(target, file, bytes);
+    const documents = [...attestations].map(
+      ([kind, document]) => [attestationTarget(product, version, kind), document] as const,
+    );
+    for (const [name, document] of [...documents, [target, bytes] as const]) {
+      const file = targetFileOf(document);
+      put.set(name, file);
+      await publisher.placeBytes(name, file, document);
+    }
     await draft.changeTargets(role, { put });
   });
   return { outcome, manifest, sha256 };

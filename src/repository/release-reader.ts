@@ -9,8 +9,10 @@ import {
   type ChannelPointer,
   type ReleaseReference,
 } from "../release/channel.ts";
+import { ATTESTATION_LIMIT, ATTESTATIONS, type AttestationKind } from "../release/attestation.ts";
 import { openRelease, RELEASE_LIMIT, type ReleaseManifest } from "../release/manifest.ts";
 import {
+  attestationTarget,
   channelTarget,
   parseTargetName,
   productRole,
@@ -100,6 +102,22 @@ export async function readRelease(
   const bytes = await readTargetOf(disk, folder, draft, target, RELEASE_LIMIT);
   const manifest = openRelease(bytes, keysFor(trusted, "release", product), { product, version });
   return { manifest, reference: { version, target, sha256: sha256Hex(bytes) } };
+}
+
+/** The documents that were published about a release. */
+export async function readAttestations(
+  { disk, folder }: ReadTools,
+  draft: Draft,
+  product: string,
+  version: string,
+): Promise<ReadonlyMap<AttestationKind, Uint8Array>> {
+  const found = new Map<AttestationKind, Uint8Array>();
+  for (const kind of ATTESTATIONS) {
+    const target = attestationTarget(product, version, kind);
+    if ((await draft.find(target)) === null) continue;
+    found.set(kind, await readTargetOf(disk, folder, draft, target, ATTESTATION_LIMIT));
+  }
+  return found;
 }
 
 export async function readChannel(

@@ -1,7 +1,18 @@
 // The noun `release`: what products consist of, and which release a channel stands for.
 
-import type { NounSpec } from "./command.ts";
+import type { NounSpec, OptionSpec } from "./command.ts";
 import { SIGNING_KEYS } from "./key-options.ts";
+
+const ATTESTATION_OPTIONS: readonly OptionSpec[] = [
+  { flags: "--sbom <file>", about: "bill of materials, CycloneDX or SPDX as JSON, published beside it" },
+  {
+    flags: "--provenance <file>",
+    about: "the builder's in-toto statement (SLSA), published beside it; it has to name these very artifacts",
+  },
+  { flags: "--source <url>", about: "without --provenance: where the source is; makes a statement" },
+  { flags: "--commit <sha>", about: "without --provenance: which commit was built" },
+  { flags: "--builder <id>", about: "without --provenance: who built it, such as the URL of the job" },
+];
 
 export const releaseNoun: NounSpec = {
   name: "release",
@@ -39,6 +50,7 @@ export const releaseNoun: NounSpec = {
         { flags: "--needs <product@range>", about: "dependency, for example db@>=1.2.0", repeat: true },
         { flags: "--notes-file <file>", about: "release notes" },
         { flags: "--config <file>", about: "TOML with entryPoint, health, publisher, dependencies" },
+        ...ATTESTATION_OPTIONS,
         ...SIGNING_KEYS,
       ],
       examples: [
@@ -73,7 +85,14 @@ export const releaseNoun: NounSpec = {
         { name: "<product>", about: "which product" },
         { name: "<version>", about: "which release" },
       ],
-      examples: ["upkeep release show shop 1.1.0"],
+      options: [
+        {
+          flags: "--document <kind>",
+          about: "print this document about it instead",
+          choices: ["sbom", "provenance"],
+        },
+      ],
+      examples: ["upkeep release show shop 1.1.0", "upkeep release show shop 1.1.0 --document sbom"],
       run: async (call) => (await import("./run-release.ts")).releaseShow(call),
     },
     {

@@ -15,17 +15,27 @@ export function renderError(
   const data = known.toJSON();
   if (how.json) return { text: `${JSON.stringify({ error: data, exit })}\n`, exit };
   const style = styler(how.colour);
-  const lines = [`${style.bad("error")} ${style.strong(known.code)}: ${known.message}`];
+  const lines = [`${style.bad("error")} ${style.strong(known.code)}: ${harmless(known.message)}`];
   for (const [name, fact] of Object.entries(known.facts)) {
     const shown = showFact(fact);
     // The sentence usually says it already; repeat only what it left out.
-    if (shown !== "" && !known.message.includes(shown)) lines.push(style.faint(`  ${name}: ${shown}`));
+    if (shown !== "" && !known.message.includes(shown))
+      lines.push(style.faint(`  ${name}: ${oneLine(shown)}`));
   }
-  for (const cause of data.causes ?? []) lines.push(style.faint(`  because: ${cause}`));
-  if (known.hint !== undefined) lines.push(`hint: ${known.hint}`);
+  for (const cause of data.causes ?? []) lines.push(style.faint(`  because: ${oneLine(cause)}`));
+  if (known.hint !== undefined) lines.push(`hint: ${harmless(known.hint)}`);
   if (how.verbose && error instanceof Error && error.stack !== undefined)
     lines.push(style.faint(error.stack));
   return { text: `${lines.join("\n")}\n`, exit };
+}
+
+/** What others wrote (file names, documents, servers) must not steer the terminal: control characters but line ends become `?`. */
+function harmless(text: string): string {
+  return text.replace(/[^\P{Cc}\n]/gu, "?");
+}
+
+function oneLine(text: string): string {
+  return harmless(text).replaceAll("\n", " ");
 }
 
 function showFact(fact: Fact): string {

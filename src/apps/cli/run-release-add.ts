@@ -21,6 +21,7 @@ import { CliError, usage } from "./errors.ts";
 import { EXIT } from "./exit-codes.ts";
 import { conclude } from "./ceremony.ts";
 import { operatorOf, type Operator } from "./operator.ts";
+import { attestationsOf, describeAttestations } from "./release-attestations.ts";
 import { size } from "./style.ts";
 
 const PIECE_SIZE = 1 << 20;
@@ -49,6 +50,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
     const settings = await settingsOf(call, product, artifacts, earlier);
     checkPrograms(settings, packed);
     const notes = await notesOf(call);
+    const attestations = await attestationsOf(call, artifacts);
     await checkPublisher(call, operator, settings.publisher, product, version, packed);
     const done = await addRelease(
       operator.releases,
@@ -65,6 +67,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
         ...optional("publisher", settings.publisher),
         dependencies: [...(settings.dependencies ?? []), ...call.list("needs").map(parseDependency)],
         ...optional("notes", notes),
+        attestations,
       },
       await newProductSetup(operator),
     );
@@ -72,6 +75,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
     const lines = [
       `${product} ${version}: ${done.manifest.artifacts.map((a) => `${formatSelector(a)} ${size(a.length)}`).join(", ")}`,
       `document SHA-256 ${done.sha256}`,
+      ...describeAttestations(attestations).lines,
     ];
     let promoted: string | null = null;
     if (call.flag("promote") && described.exit === EXIT.ok) {
@@ -86,7 +90,15 @@ export async function releaseAdd(call: Call): Promise<Result> {
     return {
       exit: described.exit,
       text: lines.join("\n"),
-      json: { product, version, sha256: done.sha256, promoted, manifest: done.manifest, ...described.json },
+      json: {
+        product,
+        version,
+        sha256: done.sha256,
+        promoted,
+        manifest: done.manifest,
+        documents: describeAttestations(attestations).json,
+        ...described.json,
+      },
     };
   } finally {
     for (const { staged } of artifacts) await context.disk.removeFile(staged.path).catch(() => {});

@@ -2,11 +2,12 @@
 
 import { formatSelector } from "../../release/platform.ts";
 import { promote, recall } from "../../repository/release-publisher.ts";
-import { listReleases, readRelease, trustedKeys } from "../../repository/release-reader.ts";
+import { listReleases, readAttestations, readRelease, trustedKeys } from "../../repository/release-reader.ts";
 import type { Call, Result } from "./command.ts";
 import { affectedBy, affectedLines } from "./affected.ts";
 import { conclude } from "./ceremony.ts";
 import { operatorOf } from "./operator.ts";
+import { describeAttestations, oneAttestation } from "./release-attestations.ts";
 import { columns, size } from "./style.ts";
 
 export async function releasePromote(call: Call): Promise<Result> {
@@ -71,6 +72,13 @@ export async function releaseShow(call: Call): Promise<Result> {
     call.argument(0),
     call.argument(1),
   );
+  const attestations = await readAttestations(operator.releases, draft, manifest.product, manifest.version);
+  const wanted = call.text("document");
+  if (wanted !== undefined) {
+    const text = oneAttestation(attestations, wanted);
+    return { text, json: JSON.parse(text) };
+  }
+  const documents = describeAttestations(attestations);
   const facts: (readonly [string, string | undefined])[] = [
     ["product", manifest.product],
     ["version", manifest.version],
@@ -95,9 +103,10 @@ export async function releaseShow(call: Call): Promise<Result> {
       columns(facts.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]))),
       "artifacts",
       columns(artifacts),
+      ...documents.lines,
       ...(manifest.notes === undefined ? [] : ["", manifest.notes]),
     ].join("\n"),
-    json: { ...manifest, document: reference },
+    json: { ...manifest, document: reference, documents: documents.json },
   };
 }
 
