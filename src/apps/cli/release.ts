@@ -51,6 +51,15 @@ export const releaseNoun: NounSpec = {
         { flags: "--notes-file <file>", about: "release notes" },
         { flags: "--config <file>", about: "TOML with entryPoint, health, publisher, dependencies" },
         ...ATTESTATION_OPTIONS,
+        {
+          flags: "--product-key <file>",
+          about: "new product: public key of a person who signs its releases, as `key show --out` writes it",
+          repeat: true,
+        },
+        {
+          flags: "--product-threshold <n>",
+          about: "new product: how many of them must sign each release (2 if there are several)",
+        },
         ...SIGNING_KEYS,
       ],
       examples: [

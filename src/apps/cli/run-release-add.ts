@@ -3,7 +3,7 @@
 import { basename, resolve } from "node:path";
 import { parse as parseToml } from "smol-toml";
 import { DETACHED_SUFFIX, readDetached } from "../../artifact/detached/detached.ts";
-import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
+import { fromUtf8, toHex, toUtf8 } from "../../core/bytes.ts";
 import { exists, type Disk } from "../../core/disk.ts";
 import type { Json } from "../../core/json.ts";
 import { checkSchema, z } from "../../core/schema.ts";
@@ -13,13 +13,15 @@ import { KeyError } from "../../keys/errors.ts";
 import { releaseSchema, SIGNATURE_LIMIT, type Health, type ReleaseManifest } from "../../release/manifest.ts";
 import { contradiction, programPlatform } from "../../release/program-header.ts";
 import { formatSelector, parseSelector } from "../../release/platform.ts";
-import type { RoleSetup } from "../../repository/new-repository.ts";
+import type { NamedKey, RoleSetup } from "../../repository/new-repository.ts";
+import { productRole } from "../../release/target-names.ts";
 import { addRelease, promote, type NewArtifact } from "../../repository/release-publisher.ts";
 import { listReleases } from "../../repository/release-reader.ts";
 import type { Call, Result } from "./command.ts";
 import { CliError, usage } from "./errors.ts";
 import { EXIT } from "./exit-codes.ts";
 import { conclude } from "./ceremony.ts";
+import { readPublicKey } from "./run-repo-init.ts";
 import { operatorOf, type Operator } from "./operator.ts";
 import { attestationsOf, describeAttestations } from "./release-attestations.ts";
 import { size } from "./style.ts";
@@ -44,6 +46,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
   parseVersion(version);
   const channel = call.text("channel") ?? "stable";
   const earlier = await highestEarlier(operator, product, version);
+  const setup = await newProductSetup(call, operator, product);
   const packed = await packAll(call, operator, product, version);
   const artifacts = packed.map(({ artifact }) => artifact);
   try {
@@ -69,7 +72,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
         ...optional("notes", notes),
         attestations,
       },
-      await newProductSetup(operator),
+      setup,
     );
     let described = await conclude(call, done.outcome, `add ${product} ${version}`);
     const lines = [
@@ -354,7 +357,34 @@ async function highestEarlier(
 }
 
 /** New products are signed for by the key named `products`. Null when it is not here: then no new product can be made. */
-async function newProductSetup(operator: Operator): Promise<RoleSetup | null> {
+/**
+ * Who signs for a product that is new: the people whose public keys are given, so that nobody releases alone, or else the key `products`
+ * of this data folder. Null when there is neither.
+ */
+async function newProductSetup(call: Call, operator: Operator, product: string): Promise<RoleSetup | null> {
+  const files = call.list("product-key");
+  if (files.length === 0) {
+    if (call.text("product-threshold") !== undefined)
+      throw usage("--product-threshold needs the keys: give --product-key for each person.");
+    return storedSetup(operator);
+  }
+  if ((await (await operator.look()).delegatorOf(productRole(product))) !== null) {
+    throw usage(
+      `${product} exists already; who signs for it is not changed by adding a release.`,
+      `upkeep repo rotate ${productRole(product)} puts another key in the place of one.`,
+    );
+  }
+  const keys: NamedKey[] = [];
+  for (const file of files) keys.push(await readPublicKey(call, file));
+  if (new Set(keys.map(({ key }) => toHex(key.spki))).size !== keys.length)
+    throw usage("Two product keys are the same key.");
+  return {
+    keys,
+    threshold: call.whole("product-threshold", 1, keys.length) ?? Math.min(2, keys.length),
+  };
+}
+
+async function storedSetup(operator: Operator): Promise<RoleSetup | null> {
   try {
     const { publicKey } = await operator.keys.find("products");
     return { keys: [{ name: "products", key: publicKey }], threshold: 1 };
