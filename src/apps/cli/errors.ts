@@ -4,6 +4,7 @@ import { UpkeepError } from "../../core/errors.ts";
 
 export type CliErrorCode =
   | "cli/usage"
+  | "cli/bad-settings"
   | "cli/no-secret"
   | "cli/interrupted"
   | "cli/failed"

@@ -16,6 +16,7 @@ export type ExitName = keyof typeof EXIT;
 const RULES: readonly (readonly [pattern: string, exit: ExitName])[] = [
   ["cli/usage", "usage"],
   ["cli/no-secret", "usage"],
+  ["cli/bad-settings", "usage"],
   ["cli/verify-failed", "verify-failed"],
   ["release/bad-name", "usage"],
   ["release/bad-platform", "usage"],

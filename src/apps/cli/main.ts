@@ -2,7 +2,9 @@
 
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
+import { systemDisk } from "../../io/disk.ts";
 import { runProgram } from "./program.ts";
+import { loadSettings } from "./settings-file.ts";
 import { TABLE } from "./table.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../../package.json", import.meta.url), "utf8")) as {
@@ -14,15 +16,13 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   process.exit(error.code === "EPIPE" ? 0 : 1);
 });
 
-process.exitCode = await runProgram(
-  TABLE,
-  process.argv.slice(2),
-  {
-    stdout: process.stdout,
-    stderr: process.stderr,
-    stdin: process.stdin,
-    env: process.env,
-    home: homedir(),
-  },
-  version,
+const world = {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  stdin: process.stdin,
+  env: process.env,
+  home: homedir(),
+};
+process.exitCode = await runProgram(TABLE, process.argv.slice(2), world, version, "upkeep", () =>
+  loadSettings(TABLE, world, systemDisk),
 );

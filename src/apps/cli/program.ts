@@ -1,11 +1,19 @@
 // From the table to a running command: commander parses, the framework renders.
 
 import { Argument, Command, CommanderError, Option } from "commander";
-import { isNoun, type Call, type CommandSpec, type Result, type TableEntry } from "./command.ts";
+import {
+  isNoun,
+  type Call,
+  type CommandSpec,
+  type OptionSpec,
+  type Result,
+  type TableEntry,
+} from "./command.ts";
 import { createContext, type Context, type Globals, type World } from "./context.ts";
 import { usage } from "./errors.ts";
 import { EXIT } from "./exit-codes.ts";
 import { renderError } from "./render.ts";
+import { GLOBAL_OPTIONS, nameOf, variableOf, type Setting, type Settings } from "./settings.ts";
 import { fromSigntool } from "./signtool.ts";
 
 /** Runs one command line (without program name) and returns the exit code; never throws. */
@@ -15,6 +23,8 @@ export async function runProgram(
   world: World,
   version: string,
   name = "upkeep",
+  /** Reads the user's settings file; a program that takes none leaves it out. */
+  load: () => Promise<Settings | null> = async () => null,
 ): Promise<number> {
   let exit: number = EXIT.ok;
   let globals: Globals = {};
@@ -31,8 +41,8 @@ export async function runProgram(
   };
   // With --json, commander's own words about a wrong command line become one object as well.
   const quietly = words.includes("--json") ? { ...world, stderr: { write: () => {} } } : world;
-  const program = buildProgram(table, quietly, version, act, name);
   try {
+    const program = buildProgram(table, quietly, version, act, name, settingsOf(await load(), world));
     await program.parseAsync([...fromSigntool(words)], { from: "user" });
   } catch (error) {
     // --help and --version end here too, with exit code 0; commander has already printed what is wrong with the others.
@@ -67,15 +77,14 @@ export function buildProgram(
   version: string,
   act: Act,
   name = "upkeep",
+  setting: Lookup = () => undefined,
 ): Command {
   const program = new Command(name)
     .description("Carries software from a signing key to a running process and proves every step.")
     .version(version, "--version", "print the version")
-    .option("--data <folder>", "the data folder (else UPKEEP_DATA, else ~/.local/share/upkeep)")
     .option("--json", "print one JSON object for programs")
-    .option("--quiet", "print results and errors only")
-    .option("--no-color", "print without colour")
-    .option("--verbose", "print more when something goes wrong");
+    .option("--no-color", "print without colour");
+  for (const given of GLOBAL_OPTIONS) program.addOption(optionOf(given, setting([], given)));
   shape(program, world);
   program.addHelpText(
     "after",
@@ -83,37 +92,58 @@ export function buildProgram(
   );
   for (const entry of table) {
     if (!isNoun(entry)) {
-      program.addCommand(build(entry, [], world, act));
+      program.addCommand(build(entry, [], world, act, setting));
       continue;
     }
     const noun = new Command(entry.name).description(entry.about);
     shape(noun, world);
-    for (const spec of entry.commands) noun.addCommand(build(spec, [entry.name], world, act));
+    for (const spec of entry.commands) noun.addCommand(build(spec, [entry.name], world, act, setting));
     program.addCommand(noun);
   }
   return program;
 }
 
-function build(spec: CommandSpec, above: readonly string[], world: World, act: Act): Command {
+/** What the user's settings say for an option of a command, if nothing on the command line or in the environment comes before it. */
+type Lookup = (path: readonly string[], option: OptionSpec) => Setting | undefined;
+
+function settingsOf(settings: Settings | null, world: World): Lookup {
+  if (settings === null) return () => undefined;
+  return (path, option) => {
+    const variable = variableOf(option);
+    if (variable !== undefined && (world.env[variable] ?? "") !== "") return undefined;
+    return settings.of(path, nameOf(option));
+  };
+}
+
+function optionOf(given: OptionSpec, set: Setting | undefined): Option {
+  const option = new Option(given.flags, given.about);
+  if (given.choices !== undefined) option.choices([...given.choices]);
+  const value = set ?? given.default;
+  if (value !== undefined) option.default(value, set === undefined ? undefined : `${String(set)}, as set`);
+  if (given.required === true) option.makeOptionMandatory();
+  if (given.repeat === true) {
+    // What is typed takes the place of what is set; it is not added to it.
+    const typed: string[] = [];
+    option.argParser((word: string) => [...(typed.push(word), typed)]);
+  }
+  return option;
+}
+
+function build(
+  spec: CommandSpec,
+  above: readonly string[],
+  world: World,
+  act: Act,
+  setting: Lookup,
+): Command {
   const command = new Command(spec.name).description(
     spec.details === undefined ? spec.about : `${spec.about}.\n\n${spec.details}`,
   );
   command.summary(spec.about);
   shape(command, world);
   for (const { name, about } of spec.arguments ?? []) command.addArgument(new Argument(name, about));
-  for (const given of spec.options ?? []) {
-    const option = new Option(given.flags, given.about);
-    if (given.choices !== undefined) option.choices([...given.choices]);
-    if (given.default !== undefined) option.default(given.default);
-    if (given.required === true) option.makeOptionMandatory();
-    if (given.repeat === true) {
-      option.argParser((value: string, previous: readonly string[] | undefined) => [
-        ...(previous ?? []),
-        value,
-      ]);
-    }
-    command.addOption(option);
-  }
+  for (const given of spec.options ?? [])
+    command.addOption(optionOf(given, setting([...above, spec.name], given)));
   const full = ["upkeep", ...above, spec.name].join(" ");
   if (spec.examples.length > 0)
     command.addHelpText("after", `\nExamples:\n${spec.examples.map((line) => `  ${line}`).join("\n")}`);

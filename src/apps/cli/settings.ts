@@ -1,0 +1,31 @@
+// What the user has set for options, as the command line's frame sees it; where that is read from is not its business.
+
+import type { OptionSpec } from "./command.ts";
+
+/** What the file says for one option: text, a switch, or several texts for an option that may be repeated. */
+export type Setting = string | boolean | readonly string[];
+export interface Settings {
+  readonly file: string;
+  /** `path` is the command's words, such as `["release", "add"]`; `[]` for options of every command. */
+  of(path: readonly string[], option: string): Setting | undefined;
+}
+
+/** Options of every command that may be set. */
+export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
+  {
+    flags: "--data <folder>",
+    about: "the data folder (else UPKEEP_DATA, else ~/.local/share/upkeep)",
+  },
+  { flags: "--quiet", about: "print results and errors only" },
+  { flags: "--verbose", about: "print more when something goes wrong" },
+];
+
+/** The long name of an option without its dashes. */
+export function nameOf({ flags }: OptionSpec): string {
+  return /--([a-z0-9-]+)/.exec(flags)?.[1] ?? "";
+}
+
+/** The variable that its sentence says comes next, such as `(else UPKEEP_CERT)`. */
+export function variableOf({ about }: OptionSpec): string | undefined {
+  return /\(else (UPKEEP_[A-Z0-9_]+)/.exec(about)?.[1];
+}
