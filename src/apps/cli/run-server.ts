@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { UpkeepError } from "../../core/errors.ts";
+import { reportCrashes } from "../../io/crash.ts";
 import { HTTP_LIMITS } from "../../io/http-server.ts";
 import { jsonLog, type Log } from "../../io/log.ts";
 import { startUpdateServer, type Listen, type UpdateServerOptions } from "../server/server.ts";
@@ -20,6 +21,7 @@ export async function runServer(call: Call): Promise<Result> {
   };
   const names = call.list("name");
   const connections = call.whole("max-connections", 1, 1_000_000) ?? HTTP_LIMITS.connections;
+  reportCrashes({ program: "server", clock, say: everything, folder: `${context.data}/crashes` });
   // Asked for now, so that a signal during the start is not lost.
   const { signal } = context;
   const server = await startUpdateServer({
