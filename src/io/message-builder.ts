@@ -9,18 +9,20 @@ import { attribute } from "../artifact/cms-build.ts";
 import { signContent, type ContentSigner } from "../artifact/content-sign.ts";
 import { MANIFEST_OID, writeManifest, type Manifest } from "../artifact/elf/manifest.ts";
 import { peIndirectData } from "../artifact/pe/indirect.ts";
-import { requestTimestamp, REPLY_LIMIT, type TimestampTransport } from "../artifact/timestamp-request.ts";
-import { collect } from "../core/bytes.ts";
+import { FRESH_WINDOW } from "../artifact/fresh-timestamp.ts";
+import { requestTimestamp, type TimestampTransport } from "../artifact/timestamp-request.ts";
 import { parseDer } from "../der/reader.ts";
-import type { SignerConfig } from "../signing/config.ts";
 import { SigningError } from "../signing/errors.ts";
 import type { Build } from "../signing/ports.ts";
 import type { Operation } from "../signing/request.ts";
+import type { StampSettings } from "../signing/service.ts";
+import { httpTimestamps } from "./timestamp-transport.ts";
 
 export type BuilderPorts = {
   readonly clock: Clock;
   readonly random: Random;
-  readonly settings: () => SignerConfig["timestamp"];
+  /** Asked for each stamp, so that a reload counts at once; undefined if there is no authority. */
+  readonly settings: () => StampSettings | undefined;
 };
 
 /** The signer knows what it signs: it makes the signed structures itself from what the request says. */
@@ -37,15 +39,27 @@ export function messageBuilder({ clock, random, settings }: BuilderPorts): Build
           "This signer has no timestamp authority configured.",
         );
       }
+      // Authorities are asked one after the other: the last one asked is the one that was believed.
+      let asked = "";
+      const http = httpTimestamps(wanted["timeout-seconds"] * 1000);
+      const transport: TimestampTransport = {
+        post: (url, contentType, body) => {
+          asked = url;
+          return http.post(url, contentType, body);
+        },
+      };
       try {
         const token = await requestTimestamp(value, {
           urls: wanted.urls,
           hash: "sha256",
-          transport: transport(wanted["timeout-seconds"] * 1000),
+          transport,
           clock,
           random,
+          window: FRESH_WINDOW,
+          ...(wanted.policies === undefined ? {} : { policies: wanted.policies }),
+          ...(wanted.trusted === undefined ? {} : { roots: wanted.trusted }),
         });
-        timestamp = wanted.urls.join(" ");
+        timestamp = asked;
         return token;
       } catch (cause) {
         throw new SigningError(
@@ -115,24 +129,4 @@ export function indirectDataOf(operation: Extract<Operation, { kind: "authentico
     throw new SigningError("signing/bad-request", "The indirect data says another digest than the request.");
   }
   return der;
-}
-
-function transport(timeout: number): TimestampTransport {
-  return {
-    post: async (url, contentType, body) => {
-      const response = await fetch(url, {
-        method: "POST",
-        headers: { "content-type": contentType },
-        body: Buffer.from(body),
-        redirect: "error",
-        signal: AbortSignal.timeout(timeout),
-      });
-      const retryAfter = Number(response.headers.get("retry-after") ?? Number.NaN);
-      return {
-        status: response.status,
-        body: response.body === null ? new Uint8Array(0) : await collect(response.body, REPLY_LIMIT),
-        ...(Number.isFinite(retryAfter) ? { retryAfter } : {}),
-      };
-    },
-  };
 }

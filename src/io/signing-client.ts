@@ -8,7 +8,7 @@ import { isJsonObject, parseJson } from "../core/json.ts";
 import { fraction, type Random } from "../core/random.ts";
 import { signApproval, type ApprovalSubject } from "../signing/approval.ts";
 import { parseNoteKey, type NoteKey } from "../signing/audit/note.ts";
-import type { ServiceDescription } from "../signing/description.ts";
+import { timestampRootsOf, type ServiceDescription } from "../signing/description.ts";
 import { SigningError, type SigningErrorCode } from "../signing/errors.ts";
 import { encodeFrame } from "../signing/frame.ts";
 import {
@@ -302,13 +302,11 @@ export class SigningClient {
   ): SignedFile | PendingFile {
     if (answer.state === "pending") return { ...answer, signer };
     const known = this.#options.service.signers.find((each) => each.name === signer)!;
-    const checked = checkReply(
-      wish.operation,
-      offered,
-      this.#logKey(known.log),
-      answer,
-      wish.indirectData === undefined ? {} : { indirectData: wish.indirectData },
-    );
+    const checked = checkReply(wish.operation, offered, this.#logKey(known.log), answer, {
+      now: this.#ports.clock.now(),
+      timestampRoots: timestampRootsOf(known),
+      ...(wish.indirectData === undefined ? {} : { indirectData: wish.indirectData }),
+    });
     return { state: "signed", request: answer.request, signer, ...checked };
   }
 

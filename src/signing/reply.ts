@@ -17,6 +17,7 @@ import type { NoteKey } from "./audit/note.ts";
 import { receiptOfSignature, verifyReceipt } from "./audit/receipt.ts";
 import { SigningError } from "./errors.ts";
 import type { OfferedCertificate } from "./protocol.ts";
+import { stampFault, type StampExpectation } from "./reply-timestamp.ts";
 import { digestWord, type Operation } from "./request.ts";
 
 export type CheckedReply = {
@@ -26,10 +27,16 @@ export type CheckedReply = {
   readonly leaf: Certificate | null;
 };
 
+/** What the client knows by itself. */
+export type Expected = StampExpectation & {
+  /** For an Authenticode file: what the signature has to hold, byte for byte. */
+  readonly indirectData?: Uint8Array;
+};
+
 /**
  * In this order: the receipt proves that this signature over our digest is in the signer's log; the signature is by the
- * certificate that was offered; it covers our own digest and nothing else. What the signer says about the file does not count.
- * `expected.indirectData` is what the client computed for an Authenticode file.
+ * certificate that was offered; it covers our own digest and nothing else; it is stamped as was wished.
+ * What the signer says about the file does not count.
  * Errors: `signing/bad-reply`, `signing/receipt-mismatch`, `signing/bad-proof`, `signing/bad-note`, `artifact/*`.
  */
 export function checkReply(
@@ -37,7 +44,7 @@ export function checkReply(
   offered: OfferedCertificate,
   logKey: NoteKey,
   answer: { readonly reply: string; readonly receipt: string },
-  expected: { readonly indirectData?: Uint8Array } = {},
+  expected: Expected,
 ): CheckedReply {
   const reply = fromBase64(answer.reply);
   receiptOfSignature(verifyReceipt(toUtf8(answer.receipt), logKey), {
@@ -69,6 +76,8 @@ export function checkReply(
   if (worst !== undefined || hasError(findings.list)) throw bad(worst?.message ?? "it does not verify");
   if (certificate === null || !equalBytes(certificate.der, leaf.der))
     throw bad("it was made with another certificate than the offered one");
+  const stamp = stampFault(operation, signer, expected);
+  if (stamp !== null) throw bad(stamp);
   return { reply, receipt: answer.receipt, leaf };
 }
 
@@ -79,7 +88,7 @@ export function checkReply(
 function contentDigestOf(
   operation: Exclude<Operation, { kind: "raw" }>,
   signed: SignedData,
-  expected: { readonly indirectData?: Uint8Array },
+  expected: Expected,
 ): Uint8Array | null {
   if (operation.kind === "authenticode") {
     const { content } = signed;

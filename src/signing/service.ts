@@ -22,7 +22,21 @@ import { digestWord, readKeptRequest, requestHash, type SigningRequest } from ".
 
 export type LoadedCertificate = { readonly pem: string; readonly chain: readonly Certificate[] };
 /** Configuration and certificates as one value, so that a reload changes both at once. */
-export type Settings = LoadedConfig & { readonly certificates: ReadonlyMap<string, LoadedCertificate> };
+export type Settings = LoadedConfig & {
+  readonly certificates: ReadonlyMap<string, LoadedCertificate>;
+  /** What `[timestamp] roots` names; undefined if it names nothing. */
+  readonly timestampRoots?: readonly Certificate[];
+};
+/** Where time stamps come from, and the roots that their authorities have to chain to. */
+export type StampSettings = NonNullable<SignerConfig["timestamp"]> & {
+  readonly trusted?: readonly Certificate[];
+};
+
+export function stampSettings({ config, timestampRoots }: Settings): StampSettings | undefined {
+  const { timestamp } = config;
+  if (timestamp === undefined || timestampRoots === undefined) return timestamp;
+  return { ...timestamp, trusted: timestampRoots };
+}
 
 export type ServicePorts = {
   readonly clock: Clock;
