@@ -4,7 +4,12 @@ import type { Clock } from "../core/clock.ts";
 import { equalBytes, fromBase64, fromHex } from "../core/bytes.ts";
 import type { Random } from "../core/random.ts";
 import { readIndirectData } from "../artifact/authenticode.ts";
-import { signAuthenticode, valueToStamp, withTimestamp } from "../artifact/authenticode-sign.ts";
+import {
+  signAuthenticode,
+  valueToStamp,
+  withTimestamp,
+  type AuthenticodeWish,
+} from "../artifact/authenticode-sign.ts";
 import { attribute } from "../artifact/cms-build.ts";
 import { signContent, type ContentSigner } from "../artifact/content-sign.ts";
 import { MANIFEST_OID, writeManifest, type Manifest } from "../artifact/elf/manifest.ts";
@@ -74,7 +79,7 @@ export function messageBuilder({ clock, random, settings }: BuilderPorts): Build
 
     if (operation.kind === "authenticode") {
       const cms = await signAuthenticode({
-        indirectData: indirectDataOf(operation),
+        ...contentOf(operation),
         hash: operation.algorithm,
         certificate,
         chain: chain.slice(1),
@@ -104,6 +109,15 @@ export function messageBuilder({ clock, random, settings }: BuilderPorts): Build
     });
     return done(cms);
   };
+}
+
+/** What is signed: the list of a catalog, of which only the digest came, or indirect data. */
+function contentOf(
+  operation: Extract<Operation, { kind: "authenticode" }>,
+): Pick<AuthenticodeWish, "indirectData" | "contentType"> {
+  const { contentType } = operation;
+  if (contentType !== undefined) return { contentType, indirectData: { digest: fromHex(operation.digest) } };
+  return { indirectData: indirectDataOf(operation) };
 }
 
 /** For PE made here; for other formats given, read, and only accepted if it says the same as the request. */

@@ -1,5 +1,6 @@
 // The client's check of what came back, before anything is attached to a file.
 
+import { attachContent } from "../artifact/attach-content.ts";
 import { indirectDataOctets, SPC_INDIRECT_DATA } from "../artifact/authenticode.ts";
 import { digest } from "../artifact/cms-build.ts";
 import { parseSignedData, signedAttribute, type SignedData } from "../artifact/cms.ts";
@@ -18,10 +19,10 @@ import { receiptOfSignature, verifyReceipt } from "./audit/receipt.ts";
 import { SigningError } from "./errors.ts";
 import type { OfferedCertificate } from "./protocol.ts";
 import { stampFault, type StampExpectation } from "./reply-timestamp.ts";
-import { digestWord, type Operation } from "./request.ts";
+import { digestWord, staysHere, type Operation } from "./request.ts";
 
 export type CheckedReply = {
-  /** A CMS message, or the bare signature of a raw request. */
+  /** A CMS message with its content, if it has one, or the bare signature of a raw request. */
   readonly reply: Uint8Array;
   readonly receipt: string;
   readonly leaf: Certificate | null;
@@ -29,7 +30,7 @@ export type CheckedReply = {
 
 /** What the client knows by itself. */
 export type Expected = StampExpectation & {
-  /** For an Authenticode file: what the signature has to hold, byte for byte. */
+  /** For an Authenticode file: the content that the signature has to hold, or to be over, byte for byte. */
   readonly indirectData?: Uint8Array;
 };
 
@@ -78,7 +79,14 @@ export function checkReply(
     throw bad("it was made with another certificate than the offered one");
   const stamp = stampFault(operation, signer, expected);
   if (stamp !== null) throw bad(stamp);
-  return { reply, receipt: answer.receipt, leaf };
+  return { reply: whole(operation, reply, expected), receipt: answer.receipt, leaf };
+}
+
+/** Content of which only a digest travelled was signed as ours by what was checked above; here it comes back to its place. */
+function whole(operation: Operation, reply: Uint8Array, { indirectData }: Expected): Uint8Array {
+  if (!staysHere(operation)) return reply;
+  if (indirectData === undefined) throw bad("its content is not at hand");
+  return attachContent(reply, indirectData);
 }
 
 /**
@@ -93,11 +101,11 @@ function contentDigestOf(
   if (operation.kind === "authenticode") {
     const { content } = signed;
     const { indirectData } = expected;
-    if (signed.contentType !== SPC_INDIRECT_DATA || content === null || indirectData === undefined)
+    if (signed.contentType !== (operation.contentType ?? SPC_INDIRECT_DATA) || indirectData === undefined)
       return null;
-    return equalBytes(encoded(content), indirectData)
-      ? digest(operation.algorithm, indirectDataOctets(indirectData))
-      : null;
+    const own = digest(operation.algorithm, indirectDataOctets(indirectData));
+    if (staysHere(operation)) return content === null ? own : null;
+    return content !== null && equalBytes(encoded(content), indirectData) ? own : null;
   }
   if (signed.contentType !== oids.data || signed.content !== null) return null;
   if (operation.kind === "elf") {

@@ -7,6 +7,7 @@ import { signEnvelope, verifyEnvelope, type DsseSigner, type DsseVerifier } from
 import { MINUTE, parseInstant, SECOND, type Instant } from "../core/instant.ts";
 import { isJsonObject, parseJson, type Json } from "../core/json.ts";
 import { checkSchema, instantSchema, lengthSchema, nameSchema, sha256Schema, z } from "../core/schema.ts";
+import { CTL_OID } from "../artifact/cat/catalog.ts";
 import { SCHEMES, type Scheme } from "../keys/scheme.ts";
 import { lineSchema } from "./audit/entry.ts";
 import { verifyInclusion } from "./audit/proof.ts";
@@ -59,6 +60,8 @@ const operationSchema = z.discriminatedUnion("kind", [
     sequence: z.optional(z.int().check(z.minimum(1), z.maximum(16))),
     /** SpcIndirectDataContent for formats other than PE; read and compared by the signer. */
     indirectData: z.optional(base64),
+    /** A catalog: its own list (szOID_CTL) is what is signed, and `digest` is over the list's content octets. */
+    contentType: z.optional(z.literal(CTL_OID)),
   }),
   z.strictObject({ kind: z.literal("elf"), ...digestMembers, manifest: elfManifestSchema }),
   z.strictObject({ kind: z.literal("cms"), ...digestMembers }),
@@ -113,6 +116,11 @@ export function digestWord(operation: Operation): string {
   return operation.kind === "raw"
     ? `sha256:${sha256Hex(fromBase64(operation.message))}`
     : `${operation.algorithm}:${operation.digest}`;
+}
+
+/** Whether the reply comes without its content, because only a digest of it travelled. */
+export function staysHere(operation: Operation): boolean {
+  return operation.kind === "authenticode" && operation.contentType !== undefined;
 }
 
 /** One line of a release's file list. */
@@ -181,6 +189,7 @@ export function openRequest(envelope: Uint8Array, context: RequestContext): Sign
   }
   checkDigestLength(request.operation);
   checkPurpose(request.operation);
+  checkContent(request.operation);
   if (request.release !== undefined) checkMembership(request, request.release);
   return request;
 }
@@ -197,6 +206,19 @@ function checkDigestLength(operation: Operation): void {
   if (operation.digest.length !== 2 * DIGEST_BYTES[operation.algorithm]) {
     throw bad(`a ${operation.algorithm} digest has ${DIGEST_BYTES[operation.algorithm]} bytes`);
   }
+}
+
+/** Each format says in one way only what it holds. */
+function checkContent(operation: Operation): void {
+  if (operation.kind !== "authenticode") return;
+  const { format, pageHashes, indirectData, contentType } = operation;
+  const fits = {
+    pe: indirectData === undefined && contentType === undefined,
+    cat: indirectData === undefined && pageHashes === undefined && contentType !== undefined,
+    other: indirectData !== undefined && pageHashes === undefined && contentType === undefined,
+  };
+  if (!(format === "pe" || format === "cat" ? fits[format] : fits.other))
+    throw bad(`what it says about the content does not go with the format ${format}`);
 }
 
 /**

@@ -11,13 +11,15 @@ import { looksLikeElf, readBuildId, readElfHeader } from "../../artifact/elf/hea
 import { PIECE_SIZE } from "../../artifact/elf/manifest.ts";
 import type { AuthenticodeToBeSigned, Format, ToBeSigned } from "../../artifact/format.ts";
 import { cabFormat } from "../../artifact/cab/format.ts";
+import { CTL_OID } from "../../artifact/cat/catalog.ts";
+import { catFormat } from "../../artifact/cat/format.ts";
 import { msiFormat } from "../../artifact/msi/format.ts";
 import { peFormat } from "../../artifact/pe/format.ts";
 import { powershellFormat } from "../../artifact/powershell/format.ts";
 import { readLayout } from "../../artifact/pe/layout.ts";
 import { pageHashTable } from "../../artifact/pe/page-hashes.ts";
 import { writeRewrite } from "../../artifact/rewrite.ts";
-import type { ByteSink, ByteSource } from "../../artifact/source.ts";
+import type { ByteSource } from "../../artifact/source.ts";
 import { openSource, replaceFile } from "../../io/file-source.ts";
 import type { SignedFile, SigningClient, SignWish } from "../../io/signing-client.ts";
 import { inclusionProof } from "../../signing/audit/proof.ts";
@@ -34,6 +36,7 @@ import {
 import type { Scheme } from "../../keys/scheme.ts";
 import type { Call } from "./command.ts";
 import { usage } from "./errors.ts";
+import { toBeSigned } from "./to-be-signed.ts";
 
 /** A TUF file and its kind; larger things are not for raw signing. */
 const MAX_RAW = 512 * 1024;
@@ -134,7 +137,8 @@ async function obtain(job: Job, wish: SignWish): Promise<SignedFile> {
 }
 
 /** Formats whose signature the signer builds from a digest and what the format says about itself. */
-const AUTHENTICODE: readonly Format[] = [peFormat, msiFormat, cabFormat, powershellFormat];
+const AUTHENTICODE: readonly Format[] = [peFormat, msiFormat, cabFormat, catFormat, powershellFormat];
+type AuthenticodeOperation = Extract<Operation, { kind: "authenticode" }>;
 
 async function signInside(
   job: Job,
@@ -157,14 +161,22 @@ async function signInside(
       },
     });
     // What was written is hashed again: the signature is of the bytes on the disk, not of those in memory.
-    const { digest: again } = await toBeSigned(format, await written(), plan);
+    const { digest: again } = await authenticodeOfFile(format, await written(), plan);
     if (toHex(again) !== toHex(digest)) throw changed(path);
   });
   return signed!;
 }
 
+async function authenticodeOfFile(
+  format: Format,
+  source: ByteSource,
+  { algorithm }: Plan,
+): Promise<AuthenticodeToBeSigned> {
+  return authenticodeOf(await toBeSigned(format, source, { hash: algorithm }));
+}
+
 function authenticodeOf(what: ToBeSigned): AuthenticodeToBeSigned {
-  if (what.kind === "authenticode" && what.contentType === undefined) return what;
+  if (what.kind === "authenticode") return what;
   throw new SigningError(
     "signing/refused",
     `The signing service does not build the signatures of ${what.format} files.`,
@@ -182,11 +194,11 @@ async function authenticodeOperation(
       : null;
   return {
     kind: "authenticode",
-    format: what.format as "pe" | "msi" | "cab" | "powershell",
+    format: what.format as AuthenticodeOperation["format"],
     algorithm: what.hash,
     digest: toHex(what.digest),
     timestamp,
-    ...(what.format === "pe" ? {} : { indirectData: toBase64(what.indirectData) }),
+    ...contentOf(what),
     ...(pages === null ? {} : { pageHashes: { algorithm: "sha256", table: toBase64(pages) } }),
     ...(options["description"] === undefined ? {} : { description: options["description"] }),
     ...(options["url"] === undefined ? {} : { url: options["url"] }),
@@ -194,33 +206,10 @@ async function authenticodeOperation(
   };
 }
 
-/** Carries what is to be signed out of a signing that is not meant to end. */
-class Seen extends Error {
-  readonly what: AuthenticodeToBeSigned;
-
-  constructor(what: AuthenticodeToBeSigned) {
-    super("seen");
-    this.what = what;
-  }
-}
-
-const NOWHERE: ByteSink = { write: async () => {}, truncate: async () => {} };
-
-/** What a signature of this file would be over, whatever signature is there now. */
-async function toBeSigned(format: Format, source: ByteSource, plan: Plan): Promise<AuthenticodeToBeSigned> {
-  try {
-    await format.sign({
-      source,
-      sink: NOWHERE,
-      mode: "replace",
-      hash: plan.algorithm,
-      makeSignature: (what) => Promise.reject(new Seen(authenticodeOf(what))),
-    });
-  } catch (error) {
-    if (error instanceof Seen) return error.what;
-    throw error;
-  }
-  throw new Error("a format signed without asking for a signature");
+/** What the signer cannot make itself: the indirect data of most formats, the type of a catalog's list. */
+function contentOf(what: AuthenticodeToBeSigned): Partial<AuthenticodeOperation> {
+  if (what.contentType === CTL_OID) return { contentType: CTL_OID };
+  return what.format === "pe" ? {} : { indirectData: toBase64(what.indirectData) };
 }
 
 async function operationOf(
@@ -244,7 +233,7 @@ async function operationOf(
     };
   }
   if (typeof kind === "object")
-    return authenticodeOperation(await toBeSigned(kind, source, plan), source, plan);
+    return authenticodeOperation(await authenticodeOfFile(kind, source, plan), source, plan);
   // RSA keys sign ELF and detached content over SHA-512, elliptic ones over what goes with their curve.
   const hash: Algorithm = offered.scheme.startsWith("ecdsa-") ? algorithm : "sha512";
   if (kind === "detached") {
