@@ -19,7 +19,7 @@ import { requestTimestamp, type TimestampTransport } from "../artifact/timestamp
 import { parseDer } from "../der/reader.ts";
 import { SigningError } from "../signing/errors.ts";
 import type { Build } from "../signing/ports.ts";
-import type { Operation } from "../signing/request.ts";
+import { tableReference, type Operation } from "../signing/request.ts";
 import type { StampSettings } from "../signing/service.ts";
 import { httpTimestamps } from "./timestamp-transport.ts";
 
@@ -32,7 +32,7 @@ export type BuilderPorts = {
 
 /** The signer knows what it signs: it makes the signed structures itself from what the request says. */
 export function messageBuilder({ clock, random, settings }: BuilderPorts): Build {
-  return async ({ operation, chain, key, sign }) => {
+  return async ({ operation, chain, key, sign, contentDigest }) => {
     const certificate = chain[0]!;
     const signer = { publicKey: key, sign: (message: Uint8Array) => sign(message) };
     let timestamp: string | undefined;
@@ -79,7 +79,7 @@ export function messageBuilder({ clock, random, settings }: BuilderPorts): Build
 
     if (operation.kind === "authenticode") {
       const cms = await signAuthenticode({
-        ...contentOf(operation),
+        ...contentOf(operation, contentDigest),
         hash: operation.algorithm,
         certificate,
         chain: chain.slice(1),
@@ -111,13 +111,17 @@ export function messageBuilder({ clock, random, settings }: BuilderPorts): Build
   };
 }
 
-/** What is signed: the list of a catalog, of which only the digest came, or indirect data. */
+/** What is signed: the list of a catalog, of which only the digest came; indirect data around a table that passed by; or indirect data. */
 function contentOf(
   operation: Extract<Operation, { kind: "authenticode" }>,
+  contentDigest: Uint8Array | undefined,
 ): Pick<AuthenticodeWish, "indirectData" | "contentType"> {
   const { contentType } = operation;
   if (contentType !== undefined) return { contentType, indirectData: { digest: fromHex(operation.digest) } };
-  return { indirectData: indirectDataOf(operation) };
+  if (tableReference(operation) === null) return { indirectData: indirectDataOf(operation) };
+  if (contentDigest === undefined)
+    throw new SigningError("signing/bad-request", "The table of page hashes did not arrive.");
+  return { indirectData: { digest: contentDigest } };
 }
 
 /** For PE made here; for other formats given, read, and only accepted if it says the same as the request. */
@@ -128,7 +132,9 @@ export function indirectDataOf(operation: Extract<Operation, { kind: "authentico
     return peIndirectData(
       operation.algorithm,
       digest,
-      pages === undefined ? null : { algorithm: pages.algorithm, table: fromBase64(pages.table) },
+      pages === undefined || !("table" in pages)
+        ? null
+        : { algorithm: pages.algorithm, table: fromBase64(pages.table) },
     );
   }
   if (operation.indirectData === undefined || operation.pageHashes !== undefined) {

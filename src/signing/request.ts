@@ -8,6 +8,7 @@ import { MINUTE, parseInstant, SECOND, type Instant } from "../core/instant.ts";
 import { isJsonObject, parseJson, type Json } from "../core/json.ts";
 import { checkSchema, instantSchema, lengthSchema, nameSchema, sha256Schema, z } from "../core/schema.ts";
 import { CTL_OID } from "../artifact/cat/catalog.ts";
+import { rowLength } from "../artifact/pe/page-hashes.ts";
 import { SCHEMES, type Scheme } from "../keys/scheme.ts";
 import { lineSchema } from "./audit/entry.ts";
 import { verifyInclusion } from "./audit/proof.ts";
@@ -15,6 +16,8 @@ import { SigningError } from "./errors.ts";
 
 /** A whole request with its envelope; page-hash tables and TUF metadata are what makes one large. */
 export const MAX_REQUEST = 768 * 1024;
+/** Page hashes of the largest PE file, over pages of 4 KiB, have about as much. */
+export const MAX_TABLE = 24 * 1024 * 1024;
 /** No request is good for longer, whoever made it; waiting for approvals has its own limit. */
 export const MAX_LIFETIME = 15 * MINUTE;
 /** Clocks of client and signer may differ by this much. */
@@ -48,12 +51,22 @@ const elfManifestSchema = z.strictObject({
   merkleRoot: sha256Schema,
 });
 
+const pageHash = z.enum(["sha1", "sha256"]);
+/** A table of page hashes within the request. */
+const pageTableSchema = z.strictObject({ algorithm: pageHash, table: base64 });
+/** A table that is too large for that: it follows in parts, once the request is allowed (see tables.ts). */
+const pageReferenceSchema = z.strictObject({
+  algorithm: pageHash,
+  sha256: sha256Schema,
+  length: z.int().check(z.minimum(1), z.maximum(MAX_TABLE)),
+});
+
 const operationSchema = z.discriminatedUnion("kind", [
   z.strictObject({
     kind: z.literal("authenticode"),
     format: z.enum(["pe", "msi", "cab", "cat", "powershell"]),
     ...digestMembers,
-    pageHashes: z.optional(z.strictObject({ algorithm: z.enum(["sha1", "sha256"]), table: base64 })),
+    pageHashes: z.optional(z.union([pageTableSchema, pageReferenceSchema])),
     description: z.optional(lineSchema),
     url: z.optional(lineSchema),
     /** Number of a signature that is added to another one. */
@@ -118,9 +131,20 @@ export function digestWord(operation: Operation): string {
     : `${operation.algorithm}:${operation.digest}`;
 }
 
+export type PageReference = z.infer<typeof pageReferenceSchema>;
+
+/** The table of page hashes that a request only names; null if it names none. */
+export function tableReference(operation: Operation): PageReference | null {
+  if (operation.kind !== "authenticode" || operation.pageHashes === undefined) return null;
+  return "sha256" in operation.pageHashes ? operation.pageHashes : null;
+}
+
 /** Whether the reply comes without its content, because only a digest of it travelled. */
 export function staysHere(operation: Operation): boolean {
-  return operation.kind === "authenticode" && operation.contentType !== undefined;
+  return (
+    operation.kind === "authenticode" &&
+    (operation.contentType !== undefined || tableReference(operation) !== null)
+  );
 }
 
 /** One line of a release's file list. */
@@ -219,6 +243,12 @@ function checkContent(operation: Operation): void {
   };
   if (!(format === "pe" || format === "cat" ? fits[format] : fits.other))
     throw bad(`what it says about the content does not go with the format ${format}`);
+  const named = tableReference(operation);
+  if (named === null) return;
+  const row = rowLength(named.algorithm);
+  // At least the headers' row and the one that says where the last section ends.
+  if (named.length % row !== 0 || named.length < 2 * row)
+    throw bad(`a table of page hashes has rows of ${row} bytes, and two of them at least`);
 }
 
 /**

@@ -103,6 +103,8 @@ describe("the signing service signs", needs("osslsigncode"), () => {
     for (const [file, ...options] of [["plain.msi"], ["full.msi", "--installer-metadata"]] as const) {
       await world.run("wixl", "-o", file, "example.wxs");
       assert.match(await signedAndBelieved(file, ...options), /Signature verification: ok/);
+      const extended = Buffer.from(world.read(file)).includes(Buffer.from("DigitalSignatureEx", "utf16le"));
+      assert.equal(extended, options.length > 0, file);
     }
   });
 

@@ -1,5 +1,6 @@
 // SpcPeImageData: what a PE signature says beside the digest, which is nothing, or page hashes.
 
+import { concat } from "../../core/bytes.ts";
 import { Fields, parseDer, readBits, type Der } from "../../der/reader.ts";
 import { around, filled, type Gapped } from "../../der/gap.ts";
 import { BIT_STRING, context, contextOf, SEQUENCE } from "../../der/tags.ts";
@@ -16,8 +17,10 @@ export type Pages = { readonly algorithm: PageHash; readonly table: Uint8Array }
 
 /** SpcIndirectDataContent for a PE image. */
 export function peIndirectData(hash: HashName, digest: Uint8Array, pages: Pages | null): Uint8Array {
-  if (pages !== null)
-    return filled(peIndirectAround(hash, digest, pages.algorithm, pages.table.length), pages.table);
+  if (pages !== null) {
+    const covered = peIndirectOctets(hash, digest, pages.algorithm, pages.table.length);
+    return filled(around(SEQUENCE, [], covered), pages.table);
+  }
   return buildIndirectData({
     type: SPC_PE_IMAGE_DATA,
     value: sequence(EMPTY_FLAGS, explicit(0, EMPTY_LINK)),
@@ -26,8 +29,8 @@ export function peIndirectData(hash: HashName, digest: Uint8Array, pages: Pages 
   });
 }
 
-/** SpcIndirectDataContent around a table of page hashes of this many bytes, for whoever sees the table pass by only. */
-export function peIndirectAround(
+/** What a signature covers, the content octets, around a table of page hashes of this many bytes: for whoever sees the table pass by only. */
+export function peIndirectOctets(
   hash: HashName,
   digest: Uint8Array,
   algorithm: PageHash,
@@ -35,7 +38,7 @@ export function peIndirectAround(
 ): Gapped {
   const link = around(contextOf(0), [], pageHashLink(algorithm, length));
   const about = around(SEQUENCE, [oid(SPC_PE_IMAGE_DATA)], around(SEQUENCE, [EMPTY_FLAGS], link));
-  return around(SEQUENCE, [], about, [sequence(hashIdentifier(hash), octets(digest))]);
+  return { ...about, after: concat([about.after, sequence(hashIdentifier(hash), octets(digest))]) };
 }
 
 /** The page hashes in a SpcPeImageData value, if there are any. Errors: the reader's, `artifact/bad-signature`. */
