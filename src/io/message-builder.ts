@@ -36,14 +36,11 @@ export function messageBuilder({ clock, random, settings }: BuilderPorts): Build
     const certificate = chain[0]!;
     const signer = { publicKey: key, sign: (message: Uint8Array) => sign(message) };
     let timestamp: string | undefined;
+    // Said before the key is used: no signature is made for nothing.
+    if (operation.timestamp && settings() === undefined) throw noAuthority();
     const stamp = async (value: Uint8Array): Promise<Uint8Array> => {
       const wanted = settings();
-      if (wanted === undefined) {
-        throw new SigningError(
-          "signing/timestamp-failed",
-          "This signer has no timestamp authority configured.",
-        );
-      }
+      if (wanted === undefined) throw noAuthority();
       // Authorities are asked one after the other: the last one asked is the one that was believed.
       let asked = "";
       const http = httpTimestamps(wanted["timeout-seconds"] * 1000);
@@ -149,4 +146,8 @@ export function indirectDataOf(operation: Extract<Operation, { kind: "authentico
     throw new SigningError("signing/bad-request", "The indirect data says another digest than the request.");
   }
   return der;
+}
+
+function noAuthority(): SigningError {
+  return new SigningError("signing/timestamp-failed", "This signer has no timestamp authority configured.");
 }
