@@ -1,6 +1,7 @@
 // Page-hash tables through the whole service: in as many sessions as a small budget makes of it, and past a hostile signer.
 
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { after, before, beforeEach, describe, it } from "node:test";
 import { equalBytes, toBase64, toHex } from "../core/bytes.ts";
 import { sha256Hex } from "../core/digest.ts";
@@ -16,6 +17,9 @@ import type { Build } from "../signing/ports.ts";
 import type { OfferedCertificate } from "../signing/protocol.ts";
 import type { Operation } from "../signing/request.ts";
 import { newId, SigningRig } from "../testing/signing-rig.ts";
+import { systemClock } from "./clock.ts";
+import { identityOf } from "./pinned-tls.ts";
+import { systemRandom } from "./random.ts";
 import type { SigningClient, SignWish } from "./signing-client.ts";
 
 const CONFIG = `
@@ -103,6 +107,28 @@ describe("a table that is larger than a session may be", () => {
     const before = await client.traffic();
     await assert.rejects(obtain(wishFor("denied.dll"), client), { code: "signing/denied" });
     assert.ok((await client.traffic()) - before < 32 * 1024);
+  });
+
+  it("is asked for when the approvals are there, not before", async () => {
+    const approver = await identityOf(generateKeyPairSync("ed25519").privateKey, systemClock, systemRandom);
+    const asking = `${CONFIG}approvals = 1\napprovers = ["alice"]\n[users.alice]\nkind = "machine"\nroles = ["approver"]\nkeys = ["${approver.spki}"]\n`;
+    await rig.service.reconfigure(rig.settings(asking), "test");
+    try {
+      const client = rig.client();
+      const before = await client.traffic();
+      const wish = wishFor("approved.exe");
+      const pending = await client.sign(wish, offered);
+      assert.ok(pending.state === "pending");
+      assert.ok((await client.traffic()) - before < 32 * 1024);
+      const alice = rig.client({ identity: approver });
+      const shown = (await alice.pending()).find(({ request }) => request === pending.request)!;
+      await alice.approve({ kind: "request", sha256: shown.requestHash }, "approve", 3_600_000);
+      const signed = await client.status(pending.request, pending.signer, wish, offered);
+      assert.ok(signed.state === "signed");
+      assert.ok(equalBytes(encoded(parseSignedData(signed.reply).content!), wish.indirectData!));
+    } finally {
+      await rig.service.reconfigure(rig.settings(), "test");
+    }
   });
 
   it("survives a restart of signer and relay in the middle", async () => {

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { tinyElf } from "../../src/testing/tiny-elf.ts";
 import { tinyPe } from "../../src/testing/tiny-pe.ts";
 import { tinyCab, tinyCat, tinyMsi, SCRIPTS } from "../../src/testing/tiny-windows-files.ts";
-import { linesOf, SigningWorld } from "./_signing.ts";
+import { linesOf, SigningWorld, type Ran } from "./_signing.ts";
 
 let world: SigningWorld;
 const IDENTITY = ["--product", "app", "--release-version", "1.4.0", "--release-number", "17"];
@@ -34,7 +34,7 @@ describe("sign --service", () => {
       "driver.cat": tinyCat(),
     };
     const names = Object.keys(files);
-    for (const [name, bytes] of Object.entries(files)) world.put(name, bytes).length;
+    for (const [name, bytes] of Object.entries(files)) world.put(name, bytes);
     const ran = await world.sign(...names, ...IDENTITY);
     assert.equal(ran.code, 0, ran.stdout + ran.stderr);
     assert.deepEqual(
@@ -175,10 +175,8 @@ describe("sign --service", () => {
     };
     const asked = line["request"] as { [name: string]: unknown };
     for (const [member, value] of Object.entries(asked)) assert.deepEqual(sent[member], value, member);
-    const unreachable = await world.upkeep([
-      ...["sign", "--service", "dead.json", "--identity", world.identity, "--patience", "0"],
-      ...["--cert", "release", "dry.exe"],
-    ]);
+    const dying = ["sign", "--service", "dead.json", "--patience", "0", "--cert", "release", "dry.exe"];
+    const unreachable = await world.upkeep(dying, { UPKEEP_IDENTITY: world.identity });
     assert.equal(unreachable.code, 5, unreachable.stderr);
   });
 
@@ -201,13 +199,14 @@ describe("sign --service", () => {
       ["--timeout", "5"],
     ];
     world.put("same.exe", tinyPe());
-    for (const words of rows) {
-      const ran = await world.sign("same.exe", ...words);
+    const refused = async (words: readonly string[], run: Promise<Ran>): Promise<void> => {
+      const ran = await run;
       assert.equal(ran.code, 2, `${words.join(" ")}: ${ran.stdout}${ran.stderr}`);
       assert.ok(ran.stderr.includes(words[0]!), ran.stderr);
-    }
+    };
+    await Promise.all(rows.map((words) => refused(words, world.sign("same.exe", ...words))));
     const here = ["sign", "--cert", "chain.pem", "--key", "key.pem", "same.exe"];
-    for (const words of [
+    const foreign = [
       ["--timestamp"],
       ["--identity", "build.pem"],
       ["--user", "a"],
@@ -215,11 +214,9 @@ describe("sign --service", () => {
       ["--leave-pending"],
       ["--receipts", "x"],
       ["--request-id", "0".repeat(32)],
-    ]) {
-      const ran = await world.upkeep([...here, ...words], { UPKEEP_SERVICE: "" });
-      assert.equal(ran.code, 2, words.join(" "));
-      assert.ok(ran.stderr.includes(words[0]!), ran.stderr);
-    }
+    ];
+    const alone = { UPKEEP_SERVICE: "" };
+    await Promise.all(foreign.map((words) => refused(words, world.upkeep([...here, ...words], alone))));
     for (const words of [
       ["--hash", "sha384", "--cert", "second"],
       ["--replace", "--append"],
