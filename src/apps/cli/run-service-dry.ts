@@ -6,6 +6,7 @@ import { canonicalJson } from "../../core/canonical-json.ts";
 import { fromUtf8 } from "../../core/bytes.ts";
 import type { Json } from "../../core/json.ts";
 import { digestContent } from "../../artifact/content-digest.ts";
+import { nameSchema } from "../../core/schema.ts";
 import { withFileSource } from "../../io/file-source.ts";
 import { digestWord } from "../../signing/request.ts";
 import type { Call, Result } from "./command.ts";
@@ -21,9 +22,12 @@ import { releaseOf } from "./service-release.ts";
  * and `signer`. The service was not asked which key it has: without --hash, the digest is that of an RSA key.
  */
 export async function dryServiceSign(call: Call, files: readonly string[]): Promise<Result> {
+  // Nobody is asked which certificate a subject belongs to; signtool's /n may be the name itself.
   const certificate = call.text("cert") ?? call.text("subject");
-  if (certificate === undefined)
-    throw usage("--cert is needed: the name of a certificate of the signing service.");
+  if (certificate === undefined || !nameSchema.safeParse(certificate).success)
+    throw usage(
+      "--cert is needed: the name of a certificate of the signing service, which is not asked now.",
+    );
   const scheme = "rsa-pkcs1v15-sha256";
   const plan = planOf(call, { name: certificate, scheme }, false);
   const paths = files.map((file) => resolve(file));
