@@ -96,6 +96,9 @@ describe("sign --service", () => {
       )[0]!;
       assert.equal((report["signatures"] as unknown[]).length, 2, JSON.stringify(report));
     }
+    const cms = ["-inform", "DER", "-in", "two.txt.sig", "-content", "two.txt", "-out", "/dev/null"];
+    const said = await world.run("openssl", "cms", "-verify", "-binary", "-noverify", ...cms);
+    assert.match(said, /CMS Verification successful/);
     const twice = await world.sign("two.txt", "--detached", "--append");
     assert.match(twice.stdout, /artifact\/already-signed/);
   });

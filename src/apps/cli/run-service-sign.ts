@@ -8,15 +8,16 @@ import { SECOND } from "../../core/instant.ts";
 import { formatName } from "../../der/names.ts";
 import { parseCertificatesPem } from "../../der/x509.ts";
 import type { OfferedCertificate } from "../../signing/protocol.ts";
+import type { Membership } from "../../signing/request.ts";
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
 import { EXIT } from "./exit-codes.ts";
 import { expandFiles, forEachFile, type Outcome } from "./many-files.ts";
 import { openService } from "./service-client.ts";
-import { signFile, Waiting, type Job } from "./service-files.ts";
+import { isLeftAlone, signFile, Waiting, type Job } from "./service-files.ts";
 import type { Kind } from "./service-operation.ts";
 import { chooseOffered, refuseLocalWords } from "./service-options.ts";
-import { formatPending, parsePending, planOf } from "./service-plan.ts";
+import { formatPending, parsePending, planOf, type Plan } from "./service-plan.ts";
 import { releaseOf } from "./service-release.ts";
 
 /** `like`: a signature beside a file is overwritten by `service sign` only, and it ends with a summary. */
@@ -35,25 +36,45 @@ export async function serviceSign(call: Call, like: "sign" | "service"): Promise
   try {
     const offered = await chooseOffered(call, client);
     const plan = planOf(call, offered, like === "service");
-    const paths = files.map((file) => resolve(file));
-    const release = call.flag("one-release") ? await releaseOf(paths, plan, offered.scheme) : null;
-    const result = await forEachFile(call, files, (file) =>
-      signOne(file, {
+    const release = call.flag("one-release") ? await placesOf(call, files, plan, offered) : null;
+    let signed = 0;
+    const result = await forEachFile(call, files, async (file) => {
+      const place = release?.get(file);
+      const outcome = await signOne(file, {
         client,
         offered,
         plan,
         path: resolve(file),
         call,
         until: call.flag("leave-pending") ? null : Number.POSITIVE_INFINITY,
-        ...(release === null ? {} : { release: release[files.indexOf(file)]! }),
+        ...(place === undefined ? {} : { release: place }),
         ...(id === undefined ? {} : { id }),
-      }),
-    );
-    if (like === "service") summary(call, files.length, await client.traffic());
+      });
+      if ((outcome.exit ?? EXIT.ok) === EXIT.ok) signed++;
+      return outcome;
+    });
+    if (like === "service") summary(call, files.length, signed, await client.traffic());
     return result;
   } finally {
     await client.close();
   }
+}
+
+/** Files that are left alone have no place: an approver waits for every file of the list. */
+async function placesOf(
+  call: Call,
+  files: readonly string[],
+  plan: Plan,
+  { scheme }: OfferedCertificate,
+): Promise<ReadonlyMap<string, Membership>> {
+  const listed: string[] = [];
+  for (const file of files) if (!(await isLeftAlone(call, plan, resolve(file)))) listed.push(file);
+  const places = await releaseOf(
+    listed.map((file) => resolve(file)),
+    plan,
+    scheme,
+  );
+  return new Map(listed.map((file, i) => [file, places[i]!]));
 }
 
 /** `service wait`, and `sign wait`, whose first word is not a file. Errors: `cli/usage`. */
@@ -66,24 +87,35 @@ export async function serviceWait(call: Call, files = call.argumentsFrom(0)): Pr
   try {
     const known = new Map<string, Promise<OfferedCertificate>>();
     const names = expandFiles(files);
+    let done = 0;
     const result = await forEachFile(call, names, async (file) => {
       const path = resolve(file.endsWith(".pending") ? file : `${file}.pending`);
       const { plan, resume } = parsePending(await disk.read(path, 64 * 1024));
       const offered = known.get(plan.cert) ?? client.certificate(plan.cert);
       known.set(plan.cert, offered);
       const signed = path.slice(0, -".pending".length);
-      return signOne(file, { client, offered: await offered, plan, path: signed, resume, until, call });
+      const outcome = await signOne(file, {
+        client,
+        offered: await offered,
+        plan,
+        path: signed,
+        resume,
+        until,
+        call,
+      });
+      if ((outcome.exit ?? EXIT.ok) === EXIT.ok) done++;
+      return outcome;
     });
-    summary(call, names.length, await client.traffic());
+    summary(call, names.length, done, await client.traffic());
     return result;
   } finally {
     await client.close();
   }
 }
 
-function summary(call: Call, files: number, traffic: number): void {
+function summary(call: Call, files: number, signed: number, traffic: number): void {
   const { json, world } = call.context;
-  if (json) world.stdout.write(`${JSON.stringify({ files, traffic })}\n`);
+  if (json) world.stdout.write(`${JSON.stringify({ files, signed, traffic })}\n`);
 }
 
 async function signOne(file: string, job: Job): Promise<Outcome> {

@@ -10,7 +10,7 @@ import { ArtifactError } from "../../artifact/errors.ts";
 import type { Format } from "../../artifact/format.ts";
 import { joinSigners } from "../../artifact/join-signers.ts";
 import type { ByteSource } from "../../artifact/source.ts";
-import { openSource, replaceFile } from "../../io/file-source.ts";
+import { openSource, replaceFile, withFileSource } from "../../io/file-source.ts";
 import type { SignedFile, SigningClient, SignWish } from "../../io/signing-client.ts";
 import { SigningError } from "../../signing/errors.ts";
 import type { OfferedCertificate } from "../../signing/protocol.ts";
@@ -84,13 +84,25 @@ export async function signFile(job: Job): Promise<Done> {
   }
 }
 
-function besideName({ plan, path }: Job): string {
+function besideName({ plan, path }: Pick<Job, "plan" | "path">): string {
   return plan.output ?? `${path}${DETACHED_SUFFIX}`;
 }
 
-async function isSigned(job: Job, kind: Kind, source: ByteSource): Promise<boolean> {
+async function isSigned(
+  { plan, path, call }: Pick<Job, "plan" | "path" | "call">,
+  kind: Kind,
+  source: ByteSource,
+): Promise<boolean> {
   if (typeof kind === "object") return kind.isSigned(source);
-  return (await readOrNull(job.call.context.disk, besideName(job), DETACHED_LIMIT)) !== null;
+  return (await readOrNull(call.context.disk, besideName({ plan, path }), DETACHED_LIMIT)) !== null;
+}
+
+/** Whether the plan leaves this file as it is. Errors: those of reading the file. */
+export async function isLeftAlone(call: Call, plan: Plan, path: string): Promise<boolean> {
+  if (!plan.skipSigned) return false;
+  return withFileSource(path, async (source) =>
+    isSigned({ plan, path, call }, await kindOf(source, path, plan.as), source),
+  );
 }
 
 /** Asks, and waits for approvals as long as the job allows. */

@@ -29,7 +29,7 @@ export const SIGN_AT_SERVICE: readonly OptionSpec[] = [
   { flags: "--timestamp", about: "service: with a timestamp of the service's authorities" },
   { flags: "--receipts <folder>", about: "service: where to write receipts, by default beside the files" },
   { flags: "--one-release", about: "service: all files as one release: one approval covers them" },
-  { flags: "--leave-pending", about: "service: do not wait for approvals; `service wait` goes on" },
+  { flags: "--leave-pending", about: "service: do not wait for approvals; `sign wait` goes on" },
   { flags: "--request-id <hex>", about: "service: idempotency key for one file, 32 hex digits" },
   { flags: "--timeout <seconds>", about: "`sign wait`: give up then, with exit code 4" },
 ];
