@@ -7,6 +7,8 @@ import { readContainer } from "../../artifact/elf/container.ts";
 import { ArtifactError } from "../../artifact/errors.ts";
 import type { Format } from "../../artifact/format.ts";
 import { formatOf } from "../../artifact/formats.ts";
+import { readLayout } from "../../artifact/pe/layout.ts";
+import { scanImage } from "../../artifact/pe/scan.ts";
 import type { ByteSource } from "../../artifact/source.ts";
 import { DerError } from "../../der/errors.ts";
 import { openSource } from "../../io/file-source.ts";
@@ -36,6 +38,11 @@ export async function digestsOfFile(path: string): Promise<readonly string[]> {
 async function formatDigests(source: ByteSource, name: string): Promise<readonly string[]> {
   try {
     const format = await formatOf(source, name);
+    // Programs are large, and one pass makes all of their digests.
+    if (format.name === "pe") {
+      const scan = await scanImage(source, await readLayout(source), HASHES);
+      return [...scan.digests.values()].map(toHex);
+    }
     const found: string[] = [];
     for (const options of variantsOf(format)) {
       for (const hash of HASHES) {
