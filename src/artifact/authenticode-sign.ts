@@ -30,8 +30,8 @@ import { ArtifactError } from "./errors.ts";
 import { MICROSOFT_RFC3161 } from "./timestamp.ts";
 
 export type AuthenticodeWish = {
-  /** From `buildIndirectData`. */
-  readonly indirectData: Uint8Array;
+  /** From `buildIndirectData`; or the digest of its content octets alone, for content that its owner puts in (`attachContent`). */
+  readonly indirectData: Uint8Array | { readonly digest: Uint8Array };
   /** SPC_INDIRECT_DATA unless given; catalogs are lists of another type. */
   readonly contentType?: string;
   readonly hash: SigningHash;
@@ -52,7 +52,7 @@ export type AuthenticodeWish = {
 
 /** A ContentInfo with the one signature, without time stamp. Errors: `artifact/bad-key` and the signer's. */
 export async function signAuthenticode(wish: AuthenticodeWish): Promise<Uint8Array> {
-  const { hash, certificate, contentType = SPC_INDIRECT_DATA } = wish;
+  const { hash, certificate, contentType = SPC_INDIRECT_DATA, indirectData } = wish;
   if (wish.signer.publicKey.scheme === "ed25519") {
     throw new ArtifactError(
       "artifact/bad-key",
@@ -70,7 +70,9 @@ export async function signAuthenticode(wish: AuthenticodeWish): Promise<Uint8Arr
       ...(wish.sequenceNumber === undefined ? [] : [sequenceNumberAttribute(wish.sequenceNumber)]),
       contentTypeAttribute(contentType),
       ...(wish.statementType === false ? [] : [statementTypeAttribute()]),
-      messageDigestAttribute(digest(hash, indirectDataOctets(wish.indirectData))),
+      messageDigestAttribute(
+        "digest" in indirectData ? indirectData.digest : digest(hash, indirectDataOctets(indirectData)),
+      ),
       ...(wish.attributes ?? []),
     ],
   });
@@ -81,7 +83,7 @@ export async function signAuthenticode(wish: AuthenticodeWish): Promise<Uint8Arr
     version: 1,
     digests: [hashIdentifier(hash)],
     contentType,
-    content: wish.indirectData,
+    content: "digest" in indirectData ? null : indirectData,
     certificates: unique([certificate, ...others].map((each) => each.der)),
     signers: [signerInfo(parts)],
   });

@@ -146,7 +146,8 @@ export function chooseIdentity(
   return { certificate, chain: certificates.filter((other) => other !== certificate), signer };
 }
 
-function isChosen(certificate: Certificate, choice: CertificateChoice): boolean {
+/** Whether this is the certificate that a user named. */
+export function isChosen(certificate: Certificate, choice: CertificateChoice): boolean {
   const digest = (text: string): string => text.replace(/[\s:]/g, "").toLowerCase();
   const holds = (name: Name, part: string): boolean =>
     formatName(name).toLowerCase().includes(part.toLowerCase());

@@ -23,8 +23,9 @@ import { boolean, explicit, integer, octets, oid, sequence, unsigned } from "../
 import type { Certificate } from "../der/x509.ts";
 import { parseSignedData, readSignedDataIn } from "./cms.ts";
 import { digest, type SigningHash } from "./cms-build.ts";
-import { ArtifactError, hasError } from "./errors.ts";
-import { checkTimestampToken, readTstInfo } from "./timestamp.ts";
+import { ArtifactError } from "./errors.ts";
+import { checkFreshTimestamp } from "./fresh-timestamp.ts";
+import { readTstInfo } from "./timestamp.ts";
 
 /** Replies above this are refused; real tokens have 4 to 8 KB. */
 export const REPLY_LIMIT = 256 * 1024;
@@ -53,6 +54,9 @@ export type TimestampWish = {
   readonly rounds?: number;
   /** If given, the authority's chain has to end here; otherwise it is checked when the file is verified. */
   readonly roots?: readonly Certificate[];
+  /** See `FreshPolicy`. */
+  readonly window?: number;
+  readonly policies?: readonly string[];
 };
 
 /**
@@ -158,13 +162,12 @@ function checkReply(value: Der, stamped: Uint8Array, nonce: Uint8Array, wish: Ti
     throw refused("the reply carries another nonce: it is an old one, played back");
   if (info.hash !== wish.hash || !equalBytes(info.imprint, digest(wish.hash, stamped)))
     throw refused("the reply is about something else");
-  const report = checkTimestampToken(value, stamped, [], { roots: wish.roots ?? [], now: wish.clock.now() });
-  // Without roots an open end of the chain is all that may be wrong.
-  const errors = report.findings.filter(
-    (finding) =>
-      finding.level === "error" && !(wish.roots === undefined && finding.code === "chain/untrusted"),
-  );
-  if (hasError(errors)) throw refused(errors.map((finding) => finding.message).join(" "));
+  checkFreshTimestamp(value, stamped, {
+    roots: wish.roots ?? null,
+    now: wish.clock.now(),
+    ...(wish.window === undefined ? {} : { window: wish.window }),
+    ...(wish.policies === undefined ? {} : { policies: wish.policies }),
+  });
 }
 
 /** SPC_TIME_STAMP_REQUEST_OBJID over the signature value as pkcs7-data. */

@@ -155,7 +155,8 @@ function digits(instant: Instant): string {
     .replace(/[-T:]/g, "")}Z`;
 }
 
-function header(tag: number, length: number): Uint8Array {
+/** Tag and length of an element whose content is written by the caller. */
+export function header(tag: number, length: number): Uint8Array {
   if (length < 0x80) return Uint8Array.of(tag, length);
   const bytes: number[] = [];
   for (let left = length; left > 0; left = Math.floor(left / 256)) bytes.unshift(left % 256);

@@ -4,48 +4,64 @@ import type { Clock } from "../core/clock.ts";
 import { equalBytes, fromBase64, fromHex } from "../core/bytes.ts";
 import type { Random } from "../core/random.ts";
 import { readIndirectData } from "../artifact/authenticode.ts";
-import { signAuthenticode, valueToStamp, withTimestamp } from "../artifact/authenticode-sign.ts";
+import {
+  signAuthenticode,
+  valueToStamp,
+  withTimestamp,
+  type AuthenticodeWish,
+} from "../artifact/authenticode-sign.ts";
 import { attribute } from "../artifact/cms-build.ts";
 import { signContent, type ContentSigner } from "../artifact/content-sign.ts";
 import { MANIFEST_OID, writeManifest, type Manifest } from "../artifact/elf/manifest.ts";
 import { peIndirectData } from "../artifact/pe/indirect.ts";
-import { requestTimestamp, REPLY_LIMIT, type TimestampTransport } from "../artifact/timestamp-request.ts";
-import { collect } from "../core/bytes.ts";
+import { FRESH_WINDOW } from "../artifact/fresh-timestamp.ts";
+import { requestTimestamp, type TimestampTransport } from "../artifact/timestamp-request.ts";
 import { parseDer } from "../der/reader.ts";
-import type { SignerConfig } from "../signing/config.ts";
 import { SigningError } from "../signing/errors.ts";
 import type { Build } from "../signing/ports.ts";
-import type { Operation } from "../signing/request.ts";
+import { tableReference, type Operation } from "../signing/request.ts";
+import type { StampSettings } from "../signing/service.ts";
+import { httpTimestamps } from "./timestamp-transport.ts";
 
 export type BuilderPorts = {
   readonly clock: Clock;
   readonly random: Random;
-  readonly settings: () => SignerConfig["timestamp"];
+  /** Asked for each stamp, so that a reload counts at once; undefined if there is no authority. */
+  readonly settings: () => StampSettings | undefined;
 };
 
 /** The signer knows what it signs: it makes the signed structures itself from what the request says. */
 export function messageBuilder({ clock, random, settings }: BuilderPorts): Build {
-  return async ({ operation, chain, key, sign }) => {
+  return async ({ operation, chain, key, sign, contentDigest }) => {
     const certificate = chain[0]!;
     const signer = { publicKey: key, sign: (message: Uint8Array) => sign(message) };
     let timestamp: string | undefined;
+    // Said before the key is used: no signature is made for nothing.
+    if (operation.timestamp && settings() === undefined) throw noAuthority();
     const stamp = async (value: Uint8Array): Promise<Uint8Array> => {
       const wanted = settings();
-      if (wanted === undefined) {
-        throw new SigningError(
-          "signing/timestamp-failed",
-          "This signer has no timestamp authority configured.",
-        );
-      }
+      if (wanted === undefined) throw noAuthority();
+      // Authorities are asked one after the other: the last one asked is the one that was believed.
+      let asked = "";
+      const http = httpTimestamps(wanted["timeout-seconds"] * 1000);
+      const transport: TimestampTransport = {
+        post: (url, contentType, body) => {
+          asked = url;
+          return http.post(url, contentType, body);
+        },
+      };
       try {
         const token = await requestTimestamp(value, {
           urls: wanted.urls,
           hash: "sha256",
-          transport: transport(wanted["timeout-seconds"] * 1000),
+          transport,
           clock,
           random,
+          window: FRESH_WINDOW,
+          ...(wanted.policies === undefined ? {} : { policies: wanted.policies }),
+          ...(wanted.trusted === undefined ? {} : { roots: wanted.trusted }),
         });
-        timestamp = wanted.urls.join(" ");
+        timestamp = asked;
         return token;
       } catch (cause) {
         throw new SigningError(
@@ -60,7 +76,7 @@ export function messageBuilder({ clock, random, settings }: BuilderPorts): Build
 
     if (operation.kind === "authenticode") {
       const cms = await signAuthenticode({
-        indirectData: indirectDataOf(operation),
+        ...contentOf(operation, contentDigest),
         hash: operation.algorithm,
         certificate,
         chain: chain.slice(1),
@@ -92,6 +108,19 @@ export function messageBuilder({ clock, random, settings }: BuilderPorts): Build
   };
 }
 
+/** What is signed: the list of a catalog, of which only the digest came; indirect data around a table that passed by; or indirect data. */
+function contentOf(
+  operation: Extract<Operation, { kind: "authenticode" }>,
+  contentDigest: Uint8Array | undefined,
+): Pick<AuthenticodeWish, "indirectData" | "contentType"> {
+  const { contentType } = operation;
+  if (contentType !== undefined) return { contentType, indirectData: { digest: fromHex(operation.digest) } };
+  if (tableReference(operation) === null) return { indirectData: indirectDataOf(operation) };
+  if (contentDigest === undefined)
+    throw new SigningError("signing/bad-request", "The table of page hashes did not arrive.");
+  return { indirectData: { digest: contentDigest } };
+}
+
 /** For PE made here; for other formats given, read, and only accepted if it says the same as the request. */
 export function indirectDataOf(operation: Extract<Operation, { kind: "authenticode" }>): Uint8Array {
   const digest = fromHex(operation.digest);
@@ -100,7 +129,9 @@ export function indirectDataOf(operation: Extract<Operation, { kind: "authentico
     return peIndirectData(
       operation.algorithm,
       digest,
-      pages === undefined ? null : { algorithm: pages.algorithm, table: fromBase64(pages.table) },
+      pages === undefined || !("table" in pages)
+        ? null
+        : { algorithm: pages.algorithm, table: fromBase64(pages.table) },
     );
   }
   if (operation.indirectData === undefined || operation.pageHashes !== undefined) {
@@ -117,22 +148,6 @@ export function indirectDataOf(operation: Extract<Operation, { kind: "authentico
   return der;
 }
 
-function transport(timeout: number): TimestampTransport {
-  return {
-    post: async (url, contentType, body) => {
-      const response = await fetch(url, {
-        method: "POST",
-        headers: { "content-type": contentType },
-        body: Buffer.from(body),
-        redirect: "error",
-        signal: AbortSignal.timeout(timeout),
-      });
-      const retryAfter = Number(response.headers.get("retry-after") ?? Number.NaN);
-      return {
-        status: response.status,
-        body: response.body === null ? new Uint8Array(0) : await collect(response.body, REPLY_LIMIT),
-        ...(Number.isFinite(retryAfter) ? { retryAfter } : {}),
-      };
-    },
-  };
+function noAuthority(): SigningError {
+  return new SigningError("signing/timestamp-failed", "This signer has no timestamp authority configured.");
 }

@@ -8,7 +8,7 @@ import { isJsonObject, parseJson } from "../core/json.ts";
 import { fraction, type Random } from "../core/random.ts";
 import { signApproval, type ApprovalSubject } from "../signing/approval.ts";
 import { parseNoteKey, type NoteKey } from "../signing/audit/note.ts";
-import type { ServiceDescription } from "../signing/description.ts";
+import { timestampRootsOf, type ServiceDescription } from "../signing/description.ts";
 import { SigningError, type SigningErrorCode } from "../signing/errors.ts";
 import { encodeFrame } from "../signing/frame.ts";
 import {
@@ -26,6 +26,7 @@ import {
 } from "../signing/protocol.ts";
 import { checkReply, type CheckedReply } from "../signing/reply.ts";
 import { signRequest, type Membership, type Operation, type SigningRequest } from "../signing/request.ts";
+import { sendTable } from "./table-upload.ts";
 import { FrameDuplex, nextFrame } from "./frame-stream.ts";
 import { connectPinned, handshake, splitAddress, type Identity } from "./pinned-tls.ts";
 
@@ -48,9 +49,13 @@ export type SignWish = {
   readonly release?: Membership;
   /** For Authenticode: what the signature must contain, byte for byte. */
   readonly indirectData?: Uint8Array;
+  /** The table of page hashes, if the operation only names it. */
+  readonly table?: Uint8Array;
   /** Idempotency key, 32 hex digits; by default a new one. */
   readonly id?: string;
 };
+/** What the reply is checked against, and a table if the signer asks for one. */
+type Expectation = Pick<SignWish, "operation" | "indirectData" | "table">;
 export type SignedFile = CheckedReply & {
   readonly state: "signed";
   readonly request: string;
@@ -94,6 +99,7 @@ class Conversation {
   readonly #budget: number;
   #seq = 1;
   #broken: Error | null = null;
+  #full = false;
   readonly binding: string;
   readonly signer: string;
 
@@ -119,8 +125,21 @@ class Conversation {
   }
 
   get usable(): boolean {
-    // What is under way counts too: its replies will come through this session.
-    return this.#broken === null && this.traffic + this.#waiting.size * CALL_ROOM < this.#budget;
+    return this.#broken === null && !this.#full && this.room > 0;
+  }
+
+  get budget(): number {
+    return this.#budget;
+  }
+
+  /** What is under way counts too: its replies will come through this session. */
+  get room(): number {
+    return this.#budget - this.traffic - this.#waiting.size * CALL_ROOM;
+  }
+
+  /** What comes next has no room in this session. */
+  fill(): void {
+    this.#full = true;
   }
 
   get idle(): boolean {
@@ -181,6 +200,7 @@ export class SigningClient {
   #spent = 0;
   readonly #old = new Set<Conversation>();
   readonly #logKeys = new Map<string, NoteKey>();
+  #tables: Promise<unknown> = Promise.resolve();
   user = "";
 
   constructor(ports: ClientPorts, options: ClientOptions) {
@@ -216,8 +236,10 @@ export class SigningClient {
     const id = wish.id ?? toHex(random.bytes(16));
     const created = clock.now();
     let signer = "*";
-    return this.#retrying(
+    return this.#asking(
       () => signer,
+      wish,
+      offered,
       async (conversation) => {
         // A request belongs to one signer: another one could not know that it was signed already.
         if (signer === "*") signer = conversation.signer;
@@ -235,12 +257,7 @@ export class SigningClient {
           signer,
         };
         const envelope = await signRequest(request, this.#options.identity.signer);
-        return this.#outcome(
-          await conversation.call({ type: "sign", envelope: toBase64(envelope) }),
-          wish,
-          offered,
-          conversation.signer,
-        );
+        return conversation.call({ type: "sign", envelope: toBase64(envelope) });
       },
     );
   }
@@ -249,11 +266,14 @@ export class SigningClient {
   async status(
     request: string,
     signer: string,
-    wish: Pick<SignWish, "operation" | "indirectData">,
+    wish: Expectation,
     offered: OfferedCertificate,
   ): Promise<SignedFile | PendingFile> {
-    return this.#retrying(signer, async (conversation) =>
-      this.#outcome(await conversation.call({ type: "status", request }), wish, offered, conversation.signer),
+    return this.#asking(
+      () => signer,
+      wish,
+      offered,
+      (conversation) => conversation.call({ type: "status", request }),
     );
   }
 
@@ -294,21 +314,58 @@ export class SigningClient {
     for (const old of this.#old) old.close();
   }
 
+  /** Asks; brings the table that the signer may want before it answers; checks what comes. */
+  #asking(
+    signer: () => string,
+    wish: Expectation,
+    offered: OfferedCertificate,
+    ask: (conversation: Conversation) => Promise<Answers["sign"]>,
+  ): Promise<SignedFile | PendingFile> {
+    return this.#retrying(signer, async (conversation) => {
+      const answer = await ask(conversation);
+      return answer.state === "table"
+        ? this.#alone(() => this.#withTable(signer(), wish, offered, ask))
+        : this.#outcome(answer, wish, offered, conversation.signer);
+    });
+  }
+
+  /** The signer takes one table at a time from a session; a session that is used up is followed by a fresh one. */
+  async #withTable(
+    signer: string,
+    wish: Expectation,
+    offered: OfferedCertificate,
+    ask: (conversation: Conversation) => Promise<Answers["sign"]>,
+  ): Promise<SignedFile | PendingFile> {
+    for (;;) {
+      const conversation = await this.#conversation(signer);
+      const answer = await ask(conversation);
+      if (answer.state !== "table") return this.#outcome(answer, wish, offered, conversation.signer);
+      if (wish.table === undefined || answer.received >= wish.table.length)
+        throw new SigningError("signing/bad-reply", "The signer asks for a table that there is not.");
+      if (!(await sendTable(conversation, answer.request, wish.table, answer.received))) conversation.fill();
+    }
+  }
+
+  /** One after the other. */
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const run = this.#tables.then(work);
+    this.#tables = run.catch(() => {});
+    return run;
+  }
+
   #outcome(
-    answer: Answers["sign"],
-    wish: Pick<SignWish, "operation" | "indirectData">,
+    answer: Exclude<Answers["sign"], { readonly state: "table" }>,
+    wish: Expectation,
     offered: OfferedCertificate,
     signer: string,
   ): SignedFile | PendingFile {
     if (answer.state === "pending") return { ...answer, signer };
     const known = this.#options.service.signers.find((each) => each.name === signer)!;
-    const checked = checkReply(
-      wish.operation,
-      offered,
-      this.#logKey(known.log),
-      answer,
-      wish.indirectData === undefined ? {} : { indirectData: wish.indirectData },
-    );
+    const checked = checkReply(wish.operation, offered, this.#logKey(known.log), answer, {
+      now: this.#ports.clock.now(),
+      timestampRoots: timestampRootsOf(known),
+      ...(wish.indirectData === undefined ? {} : { indirectData: wish.indirectData }),
+    });
     return { state: "signed", request: answer.request, signer, ...checked };
   }
 

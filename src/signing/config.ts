@@ -51,8 +51,14 @@ const serviceSchema = z.strictObject({
 const timestampSchema = z.strictObject({
   /** RFC 3161 authorities, tried in this order. */
   urls: z.array(url).check(z.minLength(1), z.maxLength(16)),
-  /** PEM file with the roots that authorities must chain to. */
-  roots: z.optional(lineSchema),
+  /** PEM file with the roots that authorities must chain to; a relative path is one in the signer's folder. */
+  roots: z.optional(lineSchema.check(z.minLength(1))),
+  /** RFC 3161 policies that are accepted; without it any. */
+  policies: z.optional(
+    z.array(
+      z.string().check(z.maxLength(128), z.regex(/^[0-2](?:\.\d+)+$/, "expected an object identifier")),
+    ),
+  ),
   "timeout-seconds": z._default(z.int().check(z.minimum(1), z.maximum(60)), 10),
 });
 
@@ -218,18 +224,22 @@ export type GatewayConfig = SignerConfig["service"]["gateways"][number];
 
 export type LoadedConfig = { readonly config: SignerConfig; readonly sha256: string };
 
+export type ConfigFault = { readonly line: number; readonly what: string };
+
+/** `signing/bad-config` for faults of `file`. */
+export function refuseConfig(file: string, faults: readonly ConfigFault[], cause?: unknown): SigningError {
+  return new SigningError(
+    "signing/bad-config",
+    faults.map(({ line, what }) => `${file}:${line}: ${what}`).join("\n"),
+    { file, line: faults[0]?.line ?? 1, faults: faults.map(({ line, what }) => `${line}: ${what}`) },
+    { cause, hint: "Nothing was changed. Correct the file and try again." },
+  );
+}
+
 /** `file` is only named in sentences. Errors: `signing/bad-config` with `file`, `line` and every bad field. */
 export function parseConfig(text: string, file: string): LoadedConfig {
-  const refuse = (
-    faults: readonly { readonly line: number; readonly what: string }[],
-    cause?: unknown,
-  ): SigningError =>
-    new SigningError(
-      "signing/bad-config",
-      faults.map(({ line, what }) => `${file}:${line}: ${what}`).join("\n"),
-      { file, line: faults[0]?.line ?? 1, faults: faults.map(({ line, what }) => `${line}: ${what}`) },
-      { cause, hint: "Nothing was changed. Correct the file and try again." },
-    );
+  const refuse = (faults: readonly ConfigFault[], cause?: unknown): SigningError =>
+    refuseConfig(file, faults, cause);
   let raw: Json;
   try {
     raw = parse(text) as unknown as Json;

@@ -24,6 +24,8 @@ export type BuildOrder = {
   readonly key: PublicKey;
   readonly scheme: Scheme;
   readonly sign: (message: Uint8Array) => Promise<Uint8Array>;
+  /** For a table of page hashes that the request only names: the digest of the indirect data around it. */
+  readonly contentDigest?: Uint8Array;
 };
 
 /** Builds the CMS message of an order, with its timestamp if it wants one. */

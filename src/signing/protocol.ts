@@ -10,6 +10,8 @@ import { idSchema, MAX_REQUEST } from "./request.ts";
 export const PROTOCOL_VERSION = 1;
 /** Base64 of the largest request and some room. */
 export const MAX_MESSAGE_BYTES = Math.ceil((MAX_REQUEST * 4) / 3) + 4096;
+/** Bytes of a table in one message. */
+export const MAX_PART = 256 * 1024;
 export const EXPORTER_LABEL = "EXPORTER-upkeep-signing-session-v1";
 /** Name that both certificates of the inner session carry; identity is the key, never the name. */
 export const INNER_NAME = "signer.upkeep.internal";
@@ -45,6 +47,14 @@ const callSchema = z.discriminatedUnion("type", [
   z.strictObject({ seq: lengthSchema, type: z.literal("certificates") }),
   z.strictObject({ seq: lengthSchema, type: z.literal("sign"), envelope: base64 }),
   z.strictObject({ seq: lengthSchema, type: z.literal("status"), request: idSchema }),
+  /** The next part of a table that an answer of the state `table` asked for. */
+  z.strictObject({
+    seq: lengthSchema,
+    type: z.literal("table"),
+    request: idSchema,
+    offset: lengthSchema,
+    part: base64.check(z.maxLength(Math.ceil(MAX_PART / 3) * 4)),
+  }),
   z.strictObject({ seq: lengthSchema, type: z.literal("pending") }),
   z.strictObject({ seq: lengthSchema, type: z.literal("approve"), envelope: base64 }),
 ]);
@@ -59,6 +69,7 @@ export type CallBody =
   | { readonly type: "certificates" }
   | { readonly type: "sign"; readonly envelope: string }
   | { readonly type: "status"; readonly request: string }
+  | { readonly type: "table"; readonly request: string; readonly offset: number; readonly part: string }
   | { readonly type: "pending" }
   | { readonly type: "approve"; readonly envelope: string };
 export type CallMessage = { readonly seq: number } & CallBody;
@@ -109,14 +120,20 @@ const waitingSchema = z.strictObject({
   have: lengthSchema,
   expires: lineSchema,
 });
-export type SignOutcome = z.infer<typeof signedSchema> | z.infer<typeof waitingSchema>;
+/** The request is allowed; its table of page hashes has to come first, from `received` on. Then the request is sent again. */
+const tableSchema = z.strictObject({ state: z.literal("table"), request: idSchema, received: lengthSchema });
+export type SignOutcome =
+  | z.infer<typeof signedSchema>
+  | z.infer<typeof waitingSchema>
+  | z.infer<typeof tableSchema>;
 
 const answers = {
   hello: z.strictObject({ version: z.int(), signer: nameSchema, log: lineSchema, time: lineSchema }),
   "sign-in": z.strictObject({ user: lineSchema, roles: z.array(lineSchema), until: lineSchema }),
   certificates: z.strictObject({ certificates: z.array(offeredSchema) }),
-  sign: z.discriminatedUnion("state", [signedSchema, waitingSchema]),
-  status: z.discriminatedUnion("state", [signedSchema, waitingSchema]),
+  sign: z.discriminatedUnion("state", [signedSchema, waitingSchema, tableSchema]),
+  status: z.discriminatedUnion("state", [signedSchema, waitingSchema, tableSchema]),
+  table: z.strictObject({ received: lengthSchema }),
   pending: z.strictObject({ requests: z.array(pendingSchema) }),
   approve: z.strictObject({ subject: lineSchema, have: lengthSchema }),
 } as const;

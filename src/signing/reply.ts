@@ -1,5 +1,6 @@
 // The client's check of what came back, before anything is attached to a file.
 
+import { attachContent } from "../artifact/attach-content.ts";
 import { indirectDataOctets, SPC_INDIRECT_DATA } from "../artifact/authenticode.ts";
 import { digest } from "../artifact/cms-build.ts";
 import { parseSignedData, signedAttribute, type SignedData } from "../artifact/cms.ts";
@@ -17,19 +18,26 @@ import type { NoteKey } from "./audit/note.ts";
 import { receiptOfSignature, verifyReceipt } from "./audit/receipt.ts";
 import { SigningError } from "./errors.ts";
 import type { OfferedCertificate } from "./protocol.ts";
-import { digestWord, type Operation } from "./request.ts";
+import { stampFault, type StampExpectation } from "./reply-timestamp.ts";
+import { digestWord, staysHere, type Operation } from "./request.ts";
 
 export type CheckedReply = {
-  /** A CMS message, or the bare signature of a raw request. */
+  /** A CMS message with its content, if it has one, or the bare signature of a raw request. */
   readonly reply: Uint8Array;
   readonly receipt: string;
   readonly leaf: Certificate | null;
 };
 
+/** What the client knows by itself. */
+export type Expected = StampExpectation & {
+  /** For an Authenticode file: the content that the signature has to hold, or to be over, byte for byte. */
+  readonly indirectData?: Uint8Array;
+};
+
 /**
  * In this order: the receipt proves that this signature over our digest is in the signer's log; the signature is by the
- * certificate that was offered; it covers our own digest and nothing else. What the signer says about the file does not count.
- * `expected.indirectData` is what the client computed for an Authenticode file.
+ * certificate that was offered; it covers our own digest and nothing else; it is stamped as was wished.
+ * What the signer says about the file does not count.
  * Errors: `signing/bad-reply`, `signing/receipt-mismatch`, `signing/bad-proof`, `signing/bad-note`, `artifact/*`.
  */
 export function checkReply(
@@ -37,7 +45,7 @@ export function checkReply(
   offered: OfferedCertificate,
   logKey: NoteKey,
   answer: { readonly reply: string; readonly receipt: string },
-  expected: { readonly indirectData?: Uint8Array } = {},
+  expected: Expected,
 ): CheckedReply {
   const reply = fromBase64(answer.reply);
   receiptOfSignature(verifyReceipt(toUtf8(answer.receipt), logKey), {
@@ -69,7 +77,16 @@ export function checkReply(
   if (worst !== undefined || hasError(findings.list)) throw bad(worst?.message ?? "it does not verify");
   if (certificate === null || !equalBytes(certificate.der, leaf.der))
     throw bad("it was made with another certificate than the offered one");
-  return { reply, receipt: answer.receipt, leaf };
+  const stamp = stampFault(operation, signer, expected);
+  if (stamp !== null) throw bad(stamp);
+  return { reply: whole(operation, reply, expected), receipt: answer.receipt, leaf };
+}
+
+/** Content of which only a digest travelled was signed as ours by what was checked above; here it comes back to its place. */
+function whole(operation: Operation, reply: Uint8Array, { indirectData }: Expected): Uint8Array {
+  if (!staysHere(operation)) return reply;
+  if (indirectData === undefined) throw bad("its content is not at hand");
+  return attachContent(reply, indirectData);
 }
 
 /**
@@ -79,16 +96,16 @@ export function checkReply(
 function contentDigestOf(
   operation: Exclude<Operation, { kind: "raw" }>,
   signed: SignedData,
-  expected: { readonly indirectData?: Uint8Array },
+  expected: Expected,
 ): Uint8Array | null {
   if (operation.kind === "authenticode") {
     const { content } = signed;
     const { indirectData } = expected;
-    if (signed.contentType !== SPC_INDIRECT_DATA || content === null || indirectData === undefined)
+    if (signed.contentType !== (operation.contentType ?? SPC_INDIRECT_DATA) || indirectData === undefined)
       return null;
-    return equalBytes(encoded(content), indirectData)
-      ? digest(operation.algorithm, indirectDataOctets(indirectData))
-      : null;
+    const own = digest(operation.algorithm, indirectDataOctets(indirectData));
+    if (staysHere(operation)) return content === null ? own : null;
+    return content !== null && equalBytes(encoded(content), indirectData) ? own : null;
   }
   if (signed.contentType !== oids.data || signed.content !== null) return null;
   if (operation.kind === "elf") {

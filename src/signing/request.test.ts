@@ -59,6 +59,32 @@ describe("a signing request", () => {
       "signing/bad-request",
     ],
   ];
+  const inside = (format: string, change: object): object => ({
+    operation: {
+      kind: "authenticode",
+      format,
+      algorithm: "sha256",
+      digest: "b".repeat(64),
+      timestamp: false,
+      ...change,
+    },
+  });
+  const CTL = "1.3.6.1.4.1.311.10.1";
+  it("for a catalog says that its own list is signed, and nothing else", async () => {
+    assert.equal((await open(inside("cat", { contentType: CTL }))).operation.kind, "authenticode");
+    for (const [format, change] of [
+      ["cat", {}],
+      ["cat", { contentType: CTL, indirectData: "MAA=" }],
+      ["cat", { contentType: CTL, pageHashes: { algorithm: "sha256", table: "AAAA" } }],
+      ["pe", { contentType: CTL }],
+      ["pe", { indirectData: "MAA=" }],
+      ["msi", { contentType: CTL, indirectData: "MAA=" }],
+      ["cab", {}],
+    ] as const)
+      await assert.rejects(open(inside(format, change)), { code: "signing/bad-request" }, format);
+    await assert.rejects(open(inside("cat", { contentType: "1.2.3" })), { code: "schema/invalid" });
+  });
+
   for (const [name, change, code] of rows) {
     it(`${name} is refused`, () => assert.rejects(open(change), { code }));
   }

@@ -7,6 +7,8 @@ import { signEnvelope, verifyEnvelope, type DsseSigner, type DsseVerifier } from
 import { MINUTE, parseInstant, SECOND, type Instant } from "../core/instant.ts";
 import { isJsonObject, parseJson, type Json } from "../core/json.ts";
 import { checkSchema, instantSchema, lengthSchema, nameSchema, sha256Schema, z } from "../core/schema.ts";
+import { CTL_OID } from "../artifact/cat/catalog.ts";
+import { rowLength } from "../artifact/pe/page-hashes.ts";
 import { SCHEMES, type Scheme } from "../keys/scheme.ts";
 import { lineSchema } from "./audit/entry.ts";
 import { verifyInclusion } from "./audit/proof.ts";
@@ -14,6 +16,8 @@ import { SigningError } from "./errors.ts";
 
 /** A whole request with its envelope; page-hash tables and TUF metadata are what makes one large. */
 export const MAX_REQUEST = 768 * 1024;
+/** Page hashes of the largest PE file, over pages of 4 KiB, have about as much. */
+export const MAX_TABLE = 24 * 1024 * 1024;
 /** No request is good for longer, whoever made it; waiting for approvals has its own limit. */
 export const MAX_LIFETIME = 15 * MINUTE;
 /** Clocks of client and signer may differ by this much. */
@@ -47,18 +51,30 @@ const elfManifestSchema = z.strictObject({
   merkleRoot: sha256Schema,
 });
 
+const pageHash = z.enum(["sha1", "sha256"]);
+/** A table of page hashes within the request. */
+const pageTableSchema = z.strictObject({ algorithm: pageHash, table: base64 });
+/** A table that is too large for that: it follows in parts, once the request is allowed (see tables.ts). */
+const pageReferenceSchema = z.strictObject({
+  algorithm: pageHash,
+  sha256: sha256Schema,
+  length: z.int().check(z.minimum(1), z.maximum(MAX_TABLE)),
+});
+
 const operationSchema = z.discriminatedUnion("kind", [
   z.strictObject({
     kind: z.literal("authenticode"),
     format: z.enum(["pe", "msi", "cab", "cat", "powershell"]),
     ...digestMembers,
-    pageHashes: z.optional(z.strictObject({ algorithm: z.enum(["sha1", "sha256"]), table: base64 })),
+    pageHashes: z.optional(z.union([pageTableSchema, pageReferenceSchema])),
     description: z.optional(lineSchema),
     url: z.optional(lineSchema),
     /** Number of a signature that is added to another one. */
     sequence: z.optional(z.int().check(z.minimum(1), z.maximum(16))),
     /** SpcIndirectDataContent for formats other than PE; read and compared by the signer. */
     indirectData: z.optional(base64),
+    /** A catalog: its own list (szOID_CTL) is what is signed, and `digest` is over the list's content octets. */
+    contentType: z.optional(z.literal(CTL_OID)),
   }),
   z.strictObject({ kind: z.literal("elf"), ...digestMembers, manifest: elfManifestSchema }),
   z.strictObject({ kind: z.literal("cms"), ...digestMembers }),
@@ -113,6 +129,22 @@ export function digestWord(operation: Operation): string {
   return operation.kind === "raw"
     ? `sha256:${sha256Hex(fromBase64(operation.message))}`
     : `${operation.algorithm}:${operation.digest}`;
+}
+
+export type PageReference = z.infer<typeof pageReferenceSchema>;
+
+/** The table of page hashes that a request only names; null if it names none. */
+export function tableReference(operation: Operation): PageReference | null {
+  if (operation.kind !== "authenticode" || operation.pageHashes === undefined) return null;
+  return "sha256" in operation.pageHashes ? operation.pageHashes : null;
+}
+
+/** Whether the reply comes without its content, because only a digest of it travelled. */
+export function staysHere(operation: Operation): boolean {
+  return (
+    operation.kind === "authenticode" &&
+    (operation.contentType !== undefined || tableReference(operation) !== null)
+  );
 }
 
 /** One line of a release's file list. */
@@ -181,6 +213,7 @@ export function openRequest(envelope: Uint8Array, context: RequestContext): Sign
   }
   checkDigestLength(request.operation);
   checkPurpose(request.operation);
+  checkContent(request.operation);
   if (request.release !== undefined) checkMembership(request, request.release);
   return request;
 }
@@ -197,6 +230,25 @@ function checkDigestLength(operation: Operation): void {
   if (operation.digest.length !== 2 * DIGEST_BYTES[operation.algorithm]) {
     throw bad(`a ${operation.algorithm} digest has ${DIGEST_BYTES[operation.algorithm]} bytes`);
   }
+}
+
+/** Each format says in one way only what it holds. */
+function checkContent(operation: Operation): void {
+  if (operation.kind !== "authenticode") return;
+  const { format, pageHashes, indirectData, contentType } = operation;
+  const fits = {
+    pe: indirectData === undefined && contentType === undefined,
+    cat: indirectData === undefined && pageHashes === undefined && contentType !== undefined,
+    other: indirectData !== undefined && pageHashes === undefined && contentType === undefined,
+  };
+  if (!(format === "pe" || format === "cat" ? fits[format] : fits.other))
+    throw bad(`what it says about the content does not go with the format ${format}`);
+  const named = tableReference(operation);
+  if (named === null) return;
+  const row = rowLength(named.algorithm);
+  // At least the headers' row and the one that says where the last section ends.
+  if (named.length % row !== 0 || named.length < 2 * row)
+    throw bad(`a table of page hashes has rows of ${row} bytes, and two of them at least`);
 }
 
 /**

@@ -18,11 +18,26 @@ import { decide, type Check, type Decision } from "./policy.ts";
 import type { Build, KeyRing, Log } from "./ports.ts";
 import type { SignOutcome } from "./protocol.ts";
 import { FairQueue } from "./queue.ts";
+import { TableUploads } from "./tables.ts";
 import { digestWord, readKeptRequest, requestHash, type SigningRequest } from "./request.ts";
 
 export type LoadedCertificate = { readonly pem: string; readonly chain: readonly Certificate[] };
 /** Configuration and certificates as one value, so that a reload changes both at once. */
-export type Settings = LoadedConfig & { readonly certificates: ReadonlyMap<string, LoadedCertificate> };
+export type Settings = LoadedConfig & {
+  readonly certificates: ReadonlyMap<string, LoadedCertificate>;
+  /** What `[timestamp] roots` names; undefined if it names nothing. */
+  readonly timestampRoots?: readonly Certificate[];
+};
+/** Where time stamps come from, and the roots that their authorities have to chain to. */
+export type StampSettings = NonNullable<SignerConfig["timestamp"]> & {
+  readonly trusted?: readonly Certificate[];
+};
+
+export function stampSettings({ config, timestampRoots }: Settings): StampSettings | undefined {
+  const { timestamp } = config;
+  if (timestamp === undefined || timestampRoots === undefined) return timestamp;
+  return { ...timestamp, trusted: timestampRoots };
+}
 
 export type ServicePorts = {
   readonly clock: Clock;
@@ -42,10 +57,12 @@ export class SigningService {
   #settings: Settings;
   readonly #queues = new Map<string, FairQueue>();
   readonly #running = new Map<string, Promise<SignOutcome>>();
+  readonly #tables: TableUploads;
 
   constructor(ports: ServicePorts, settings: Settings) {
     this.#ports = ports;
     this.#settings = settings;
+    this.#tables = new TableUploads(ports.clock);
   }
 
   get config(): SignerConfig {
@@ -121,6 +138,11 @@ export class SigningService {
     });
   }
 
+  /** The next part of a table that an answer of `submit` or `status` asked for; how much of it is there. Errors: `signing/bad-request`. */
+  table(id: string, offset: number, part: Uint8Array, { user }: Asker): number {
+    return this.#tables.push(user, id, offset, part);
+  }
+
   /** Two calls for one request share one run. */
   #once(id: string, work: () => Promise<SignOutcome>): Promise<SignOutcome> {
     const running = this.#running.get(id);
@@ -165,6 +187,9 @@ export class SigningService {
       if (vote.state === "waiting") return this.#wait(request, hash, asker, decision, vote.have, document);
       approvals = vote.by;
     }
+    // Only now: nobody sends a table for a request that would be refused.
+    const received = this.#tables.missing(asker.user, request, hash);
+    if (received !== null) return { state: "table", request: request.id, received };
     // From here on the signature counts, though its intent is not written yet.
     const release = ledger.reserve(request.certificate, decision.rule);
     try {
@@ -302,7 +327,9 @@ export class SigningService {
           });
         }
         const scheme = schemeFor(keyConfig.scheme, operation.algorithm);
+        const contentDigest = this.#tables.contentDigest(asker.user, request, hash);
         const built = await build({
+          ...(contentDigest === null ? {} : { contentDigest }),
           operation,
           chain: certificate.chain,
           key: publicKey,
@@ -323,6 +350,7 @@ export class SigningService {
         reply: await log.keep(reply),
       });
       ledger.apply(sealed.entry);
+      this.#tables.forget(asker.user, request.id);
       return {
         state: "signed",
         request: request.id,

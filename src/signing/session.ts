@@ -67,7 +67,7 @@ type State = "new" | "greeted" | "open" | "ended";
 const ALLOWED: { readonly [S in State]: readonly CallBody["type"][] } = {
   new: ["hello"],
   greeted: ["sign-in"],
-  open: ["certificates", "sign", "status", "pending", "approve"],
+  open: ["certificates", "sign", "status", "table", "pending", "approve"],
   ended: [],
 };
 
@@ -84,6 +84,8 @@ export class SigningSession {
   #user = "";
   #tries = 0;
   #until: Instant = 0;
+  /** Request whose table of page hashes may come. */
+  #upload = "";
 
   constructor(ports: SessionPorts, peer: Peer) {
     this.#ports = ports;
@@ -156,7 +158,9 @@ export class SigningSession {
       case "sign":
         return this.#sign(call.envelope);
       case "status":
-        return this.#ports.service.status(call.request, this.#asker());
+        return this.#granting(await this.#ports.service.status(call.request, this.#asker()));
+      case "table":
+        return this.#table(call.request, call.offset, call.part);
       case "pending":
         return { requests: this.#pending() };
       case "approve":
@@ -299,7 +303,7 @@ export class SigningSession {
     return offered;
   }
 
-  #sign(text: string): Promise<Answers["sign"]> {
+  async #sign(text: string): Promise<Answers["sign"]> {
     const { service, clock } = this.#ports;
     const envelope = fromBase64(text);
     const request = openRequest(envelope, {
@@ -309,7 +313,19 @@ export class SigningSession {
       signer: service.config.service.name,
       now: clock.now(),
     });
-    return service.submit(request, envelope, this.#asker());
+    return this.#granting(await service.submit(request, envelope, this.#asker()));
+  }
+
+  /** One table at a time: the one that was asked for last. */
+  #granting(outcome: Answers["sign"]): Answers["sign"] {
+    if (outcome.state === "table") this.#upload = outcome.request;
+    return outcome;
+  }
+
+  #table(request: string, offset: number, part: string): Answers["table"] {
+    if (request !== this.#upload)
+      throw new SigningError("signing/bad-request", "No table was asked for in this session.", { request });
+    return { received: this.#ports.service.table(request, offset, fromBase64(part), this.#asker()) };
   }
 
   #pending(): PendingRequest[] {

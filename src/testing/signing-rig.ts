@@ -33,9 +33,9 @@ import { SigningError } from "../signing/errors.ts";
 import { parseGatewayConfig } from "../signing/gateway-config.ts";
 import { Ledger } from "../signing/ledger.ts";
 import { TokenChecker, type FetchJson } from "../signing/oidc.ts";
-import type { KeyRing } from "../signing/ports.ts";
+import type { Build, KeyRing } from "../signing/ports.ts";
 import type { SignIn } from "../signing/protocol.ts";
-import { SigningService, type LoadedCertificate } from "../signing/service.ts";
+import { SigningService, type LoadedCertificate, type StampSettings } from "../signing/service.ts";
 import { FAILURE_BUDGET, SigningSession, type Peer } from "../signing/session.ts";
 import { checkTicket, issueTicket, type Ticket } from "../signing/ticket.ts";
 
@@ -94,6 +94,9 @@ export type RigOptions = {
   readonly gateway?: string;
   readonly fetchJson?: FetchJson;
   readonly clock?: Clock;
+  readonly stamps?: () => StampSettings | undefined;
+  /** What the signer builds its messages with: a test puts a hostile builder here. */
+  readonly build?: (honest: Build) => Build;
 };
 
 export const UNLOCKED: Uint8Array = new Uint8Array(32).fill(7);
@@ -222,7 +225,14 @@ ${config.replaceAll("@ci", this.clientIdentity.spki)}`;
         keys: this.keys,
         readBlob,
         say: noLog,
-        build: messageBuilder({ clock, random, settings: () => undefined }),
+        build: (this.#options.build ?? ((honest) => honest))(
+          messageBuilder({
+            // Between rounds over failing authorities nobody has to wait.
+            clock: { ...clock, sleep: async () => {} },
+            random,
+            settings: this.#options.stamps ?? (() => undefined),
+          }),
+        ),
       },
       this.settings(),
     );

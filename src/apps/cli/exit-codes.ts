@@ -30,6 +30,8 @@ const RULES: readonly (readonly [pattern: string, exit: ExitName])[] = [
   ["publisher/", "failed"],
   ["signing/pending", "pending"],
   ["signing/unreachable", "network"],
+  // The signer's authorities, as `artifact/no-timestamp` says it of one's own.
+  ["signing/timestamp-failed", "network"],
   // The bytes that came are wrong: a matter of trust. Bytes that did not come: a matter of the network.
   ["mirror/wrong-content", "refused"],
   ["mirror/", "network"],

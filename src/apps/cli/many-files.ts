@@ -53,7 +53,7 @@ export async function forEachFile(
   work: (file: string) => Promise<Outcome>,
 ): Promise<Result> {
   const { context } = call;
-  const jobs = call.whole("jobs", 1, 64) ?? 1;
+  const jobs = call.whole("jobs", 1, 256) ?? 1;
   const outcomes: (Outcome | undefined)[] = files.map(() => undefined);
   // Ctrl-C: what is begun is finished, nothing new is begun, and no half-written file stays behind.
   const { signal } = context;
@@ -79,18 +79,21 @@ export async function forEachFile(
   if (signal.aborted) throw signal.reason;
   const exits = outcomes.map((outcome) => outcome?.exit ?? EXIT.ok);
   const bad = exits.filter((exit) => exit !== EXIT.ok);
+  const waiting = exits.filter((exit) => exit === EXIT.pending).length;
+  const lost = bad.length - waiting;
   const exit = exitOfAll(bad, files.length);
   if (files.length > 1)
     context.note(
-      `${files.length - bad.length} of ${files.length} files done${bad.length === 0 ? "" : `, ${bad.length} failed`}`,
+      `${files.length - bad.length} of ${files.length} files done${waiting === 0 ? "" : `, ${waiting} waiting`}${lost === 0 ? "" : `, ${lost} failed`}`,
     );
   return { streamed: true, exit };
 }
 
-/** One file speaks for itself; among several, "does not verify" outweighs "some failed". */
+/** One file speaks for itself; among several, "does not verify" outweighs "some failed", which outweighs "some wait". */
 function exitOfAll(bad: readonly number[], files: number): number {
   if (bad.length === 0) return EXIT.ok;
   if (bad.includes(EXIT["verify-failed"])) return EXIT["verify-failed"];
+  if (bad.every((exit) => exit === EXIT.pending)) return EXIT.pending;
   return files === 1 ? bad[0]! : EXIT.failed;
 }
 

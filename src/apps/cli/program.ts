@@ -43,7 +43,8 @@ export async function runProgram(
   const quietly = words.includes("--json") ? { ...world, stderr: { write: () => {} } } : world;
   try {
     const program = buildProgram(table, quietly, version, act, name, settingsOf(await load(), world));
-    await program.parseAsync([...fromSigntool(words)], { from: "user" });
+    const service = (world.env["UPKEEP_SERVICE"] ?? "") !== "" && (world.env["UPKEEP_CERT"] ?? "") === "";
+    await program.parseAsync([...fromSigntool(words, service)], { from: "user" });
   } catch (error) {
     // --help and --version end here too, with exit code 0; commander has already printed what is wrong with the others.
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;

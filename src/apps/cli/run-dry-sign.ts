@@ -3,24 +3,12 @@
 import { resolve } from "node:path";
 import { toHex } from "../../core/bytes.ts";
 import type { SigningHash } from "../../artifact/cms-build.ts";
-import type { ToBeSigned } from "../../artifact/format.ts";
 import { formatOf } from "../../artifact/formats.ts";
-import type { ByteSink } from "../../artifact/source.ts";
 import { withFileSource } from "../../io/file-source.ts";
 import type { Call, Result } from "./command.ts";
 import { signOptions } from "./format-options.ts";
 import { expandFiles, forEachFile } from "./many-files.ts";
-
-const NOWHERE: ByteSink = { write: async () => {}, truncate: async () => {} };
-
-/** Thrown where a signature would be made: everything before it was done for real. */
-class Enough extends Error {
-  readonly what: ToBeSigned;
-  constructor(what: ToBeSigned) {
-    super("enough");
-    this.what = what;
-  }
-}
+import { toBeSigned } from "./to-be-signed.ts";
 
 export async function drySign(call: Call): Promise<Result> {
   const hash = (call.text("hash") ?? "sha256") as SigningHash;
@@ -28,26 +16,13 @@ export async function drySign(call: Call): Promise<Result> {
     withFileSource(resolve(file), async (source) => {
       const format = await formatOf(source, file);
       const signed = await format.isSigned(source);
-      const what = await format
-        .sign({
-          source,
-          sink: NOWHERE,
-          mode: signed ? "replace" : "new",
-          hash,
-          ...(call.flag("page-hashes") ? { pageHashes: "sha256" } : {}),
-          options: signOptions(call),
-          makeSignature: async (wanted) => {
-            throw new Enough(wanted);
-          },
-        })
-        .then(
-          () => null,
-          (error: unknown) => {
-            if (error instanceof Enough) return error.what;
-            throw error;
-          },
-        );
-      const digest = what === null || !("digest" in what) ? null : toHex(what.digest);
+      const what = await toBeSigned(format, source, {
+        mode: signed ? "replace" : "new",
+        hash,
+        ...(call.flag("page-hashes") ? { pageHashes: "sha256" } : {}),
+        options: signOptions(call),
+      });
+      const digest = "digest" in what ? toHex(what.digest) : null;
       return {
         text: `${call.context.style.faint("-")} ${file}: ${format.title}${signed ? ", signed already" : ""}, ${digest === null ? "would be signed" : `${hash} ${digest}`}`,
         json: {
@@ -58,9 +33,7 @@ export async function drySign(call: Call): Promise<Result> {
           signed,
           hash,
           digest,
-          ...(what !== null && what.kind === "authenticode"
-            ? { indirectData: toHex(what.indirectData) }
-            : {}),
+          ...(what.kind === "authenticode" ? { indirectData: toHex(what.indirectData) } : {}),
         },
       };
     }),

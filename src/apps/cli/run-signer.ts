@@ -20,7 +20,12 @@ import {
   wrappingKey,
 } from "../../signing/custody.ts";
 import { formatNoteKey, noteKeyFromSpki } from "../../signing/audit/note.ts";
-import { formatDescription, parseDescription, MAX_DESCRIPTION } from "../../signing/description.ts";
+import {
+  describeRoots,
+  formatDescription,
+  parseDescription,
+  MAX_DESCRIPTION,
+} from "../../signing/description.ts";
 import { SigningError } from "../../signing/errors.ts";
 import { formatShare, parseShare, type Share } from "../../signing/shamir.ts";
 import {
@@ -230,7 +235,7 @@ export async function signerCheck(call: Call): Promise<Result> {
 export async function signerDescribe(call: Call): Promise<Result> {
   const { context } = call;
   const folder = signerFolder(context.data);
-  const { config } = await loadSettings(context.disk, folder);
+  const { config, timestampRoots } = await loadSettings(context.disk, folder);
   const { name } = config.service;
   const spkiOf = async (key: string): Promise<Uint8Array> =>
     fromBase64(parseSealedKey(await context.disk.read(folder.key(key), 64 * 1024)).spki ?? "");
@@ -248,6 +253,7 @@ export async function signerDescribe(call: Call): Promise<Result> {
         name,
         spki: sha256Hex(await spkiOf(IDENTITY_KEY)),
         log: formatNoteKey(noteKeyFromSpki(logOrigin(name), await spkiOf(LOG_KEY))),
+        ...(timestampRoots === undefined ? {} : { timestampRoots: [...describeRoots(timestampRoots)] }),
       },
       ...others.flatMap((other) => other.signers),
     ],

@@ -1,74 +1,58 @@
-// One file at the signing service: what is asked for it, and how the answer gets into it.
+// One file at the signing service: asked for, waited for, and the answer put where it belongs.
 
 import { basename } from "node:path";
-import { toBase64, toHex } from "../../core/bytes.ts";
-import { writeAtomic } from "../../core/disk.ts";
-import { merkleRoot } from "../../core/digest.ts";
+import { toHex } from "../../core/bytes.ts";
+import { readOrNull, writeAtomic } from "../../core/disk.ts";
 import { SECOND } from "../../core/instant.ts";
 import { digestContent } from "../../artifact/content-digest.ts";
-import { readContainer, writeContainer } from "../../artifact/elf/container.ts";
-import { looksLikeElf, readBuildId, readElfHeader } from "../../artifact/elf/header.ts";
-import { PIECE_SIZE } from "../../artifact/elf/manifest.ts";
-import type { AuthenticodeToBeSigned, Format, ToBeSigned } from "../../artifact/format.ts";
-import { cabFormat } from "../../artifact/cab/format.ts";
-import { msiFormat } from "../../artifact/msi/format.ts";
-import { peFormat } from "../../artifact/pe/format.ts";
-import { powershellFormat } from "../../artifact/powershell/format.ts";
-import { readLayout } from "../../artifact/pe/layout.ts";
-import { pageHashTable } from "../../artifact/pe/page-hashes.ts";
-import { writeRewrite } from "../../artifact/rewrite.ts";
-import type { ByteSink, ByteSource } from "../../artifact/source.ts";
-import { openSource, replaceFile } from "../../io/file-source.ts";
+import { DETACHED_LIMIT, DETACHED_SUFFIX, readDetached } from "../../artifact/detached/detached.ts";
+import { ArtifactError } from "../../artifact/errors.ts";
+import type { Format } from "../../artifact/format.ts";
+import { joinSigners } from "../../artifact/join-signers.ts";
+import type { ByteSource } from "../../artifact/source.ts";
+import { openSource, replaceFile, withFileSource } from "../../io/file-source.ts";
 import type { SignedFile, SigningClient, SignWish } from "../../io/signing-client.ts";
-import { inclusionProof } from "../../signing/audit/proof.ts";
 import { SigningError } from "../../signing/errors.ts";
 import type { OfferedCertificate } from "../../signing/protocol.ts";
-import {
-  digestWord,
-  listLeaf,
-  listRoot,
-  type ListedFile,
-  type Membership,
-  type Operation,
-} from "../../signing/request.ts";
-import type { Scheme } from "../../keys/scheme.ts";
+import type { Membership } from "../../signing/request.ts";
 import type { Call } from "./command.ts";
-import { usage } from "./errors.ts";
+import { hashFor, kindOf, wantedFor, wantedOf, type Kind, type Wanted } from "./service-operation.ts";
+import { formatJob, type Pending, type Plan } from "./service-plan.ts";
+import { toBeSigned } from "./to-be-signed.ts";
 
-/** A TUF file and its kind; larger things are not for raw signing. */
-const MAX_RAW = 512 * 1024;
 const POLL = 2 * SECOND;
 
-export type Algorithm = "sha256" | "sha384" | "sha512";
-/** What to do with each file; kept in a .pending file, so that `wait` does the same. */
-export type Plan = {
-  readonly cert: string;
-  readonly as: string;
-  readonly algorithm: Algorithm;
-  readonly mode: "new" | "replace" | "append";
-  readonly timestamp: boolean;
-  readonly pageHashes: boolean;
-  readonly options: { readonly [name: string]: string };
-};
-export type Resume = { readonly request: string; readonly signer: string };
 export type Job = {
   readonly client: SigningClient;
   readonly offered: OfferedCertificate;
   readonly plan: Plan;
   readonly path: string;
   readonly release?: Membership;
-  readonly resume?: Resume;
+  readonly resume?: Pending["resume"];
   readonly id?: string;
   /** Null: do not wait for approvals. */
   readonly until: number | null;
   readonly call: Call;
 };
 
+/** What became of a file that was signed, or left alone. */
+export type Done =
+  | { readonly state: "skipped"; readonly kind: Kind }
+  | {
+      readonly state: "signed";
+      readonly kind: Kind;
+      readonly output: string;
+      readonly digest: string;
+      readonly hash: string;
+      readonly signed: SignedFile;
+      readonly warnings: readonly string[];
+    };
+
 /** Thrown through the format's own code when a request has to wait. */
 export class Waiting extends SigningError {
-  readonly resume: Resume;
+  readonly resume: Pending["resume"];
 
-  constructor(resume: Resume, needed: number, have: number) {
+  constructor(resume: Pending["resume"], needed: number, have: number) {
     super("signing/pending", `It waits for ${needed - have} of ${needed} approvals.`, {
       request: resume.request,
       needed,
@@ -78,41 +62,47 @@ export class Waiting extends SigningError {
   }
 }
 
-type Kind = Format | "elf" | "detached" | "raw";
-
-async function kindOf(source: ByteSource, name: string, as: string): Promise<Kind> {
-  if (as === "raw" || as === "detached") return as;
-  const head = new Uint8Array(Math.min(512, source.size));
-  await source.read(0, head);
-  const format = AUTHENTICODE.find((each) => each.matches(head, name.toLowerCase()));
-  if (format !== undefined) return format;
-  return looksLikeElf(head) ? "elf" : "detached";
-}
-
-export async function signFile(job: Job): Promise<SignedFile> {
+/** Errors: those of the format, of the service and of the disk; `Waiting`. */
+export async function signFile(job: Job): Promise<Done> {
   const source = await openSource(job.path);
   try {
-    const kind = await kindOf(source, basename(job.path), job.plan.as);
+    const kind = await kindOf(source, job.path, job.plan.as);
+    if (job.plan.skipSigned && (await isSigned(job, kind, source))) return { state: "skipped", kind };
     const whole = await digestContent(source, source.size, ["sha256"]);
     const file = { name: basename(job.path), length: source.size, sha256: toHex(whole.of("sha256")!) };
-    const ask = (operation: Operation, indirectData?: Uint8Array): Promise<SignedFile> =>
+    const ask = (wanted: Wanted): Promise<SignedFile> =>
       obtain(job, {
         certificate: job.plan.cert,
-        operation,
+        ...wanted,
         file,
         ...(job.release === undefined ? {} : { release: job.release }),
-        ...(indirectData === undefined ? {} : { indirectData }),
         ...(job.id === undefined ? {} : { id: job.id }),
       });
-    if (typeof kind === "object") return await signInside(job, kind, ask);
-    const operation = await operationOf(kind, source, job.plan, job.offered);
-    const signed = await ask(operation);
-    if (kind === "elf") await attachElf(job.path, operation, signed.reply);
-    else await writeAtomic(job.call.context.disk, `${job.path}.sig`, signed.reply);
-    return signed;
+    return typeof kind === "object" ? await inside(job, kind, ask) : await beside(job, kind, source, ask);
   } finally {
     await source.close();
   }
+}
+
+function besideName({ plan, path }: Pick<Job, "plan" | "path">): string {
+  return plan.output ?? `${path}${DETACHED_SUFFIX}`;
+}
+
+async function isSigned(
+  { plan, path, call }: Pick<Job, "plan" | "path" | "call">,
+  kind: Kind,
+  source: ByteSource,
+): Promise<boolean> {
+  if (typeof kind === "object") return kind.isSigned(source);
+  return (await readOrNull(call.context.disk, besideName({ plan, path }), DETACHED_LIMIT)) !== null;
+}
+
+/** Whether the plan leaves this file as it is. Errors: those of reading the file. */
+export async function isLeftAlone(call: Call, plan: Plan, path: string): Promise<boolean> {
+  if (!plan.skipSigned) return false;
+  return withFileSource(path, async (source) =>
+    isSigned({ plan, path, call }, await kindOf(source, path, plan.as), source),
+  );
 }
 
 /** Asks, and waits for approvals as long as the job allows. */
@@ -133,175 +123,75 @@ async function obtain(job: Job, wish: SignWish): Promise<SignedFile> {
   return outcome;
 }
 
-/** Formats whose signature the signer builds from a digest and what the format says about itself. */
-const AUTHENTICODE: readonly Format[] = [peFormat, msiFormat, cabFormat, powershellFormat];
-
-async function signInside(
-  job: Job,
+async function inside(
+  { path, plan, offered }: Job,
   format: Format,
-  ask: (operation: Operation, indirectData: Uint8Array) => Promise<SignedFile>,
-): Promise<SignedFile> {
-  const { path, plan } = job;
+  ask: (wanted: Wanted) => Promise<SignedFile>,
+): Promise<Done> {
+  const output = plan.output ?? path;
+  const hash = hashFor(format, plan, offered.scheme);
+  const job = formatJob(plan, hash);
   let signed: SignedFile | null = null;
-  await replaceFile(path, path, async (source, sink, written) => {
-    const { digest } = await format.sign({
+  const outcome = await replaceFile(path, output, async (source, sink, written) => {
+    const done = await format.sign({
+      ...job,
       source,
       sink,
-      mode: plan.mode,
-      hash: plan.algorithm,
-      ...(plan.pageHashes ? { pageHashes: "sha256" as const } : {}),
       makeSignature: async (what) => {
-        const wanted = authenticodeOf(what);
-        signed = await ask(await authenticodeOperation(wanted, source, plan), wanted.indirectData);
-        return signed.reply;
+        signed = await ask(wantedOf(what, plan));
+        return what.kind === "content" && what.beside !== null
+          ? joinSigners(what.beside, signed.reply)
+          : signed.reply;
       },
     });
     // What was written is hashed again: the signature is of the bytes on the disk, not of those in memory.
-    const { digest: again } = await toBeSigned(format, await written(), plan);
-    if (toHex(again) !== toHex(digest)) throw changed(path);
+    const again = await toBeSigned(format, await written(), { hash, options: job.options! });
+    const digest =
+      again.kind === "authenticode" ? again.digest : again.kind === "content" ? again.digests.of(hash) : null;
+    if (digest === null || toHex(digest) !== toHex(done.digest)) throw changed(path);
+    return done;
   });
-  return signed!;
-}
-
-function authenticodeOf(what: ToBeSigned): AuthenticodeToBeSigned {
-  if (what.kind === "authenticode" && what.contentType === undefined) return what;
-  throw new SigningError(
-    "signing/refused",
-    `The signing service does not build the signatures of ${what.format} files.`,
-  );
-}
-
-async function authenticodeOperation(
-  what: AuthenticodeToBeSigned,
-  source: ByteSource,
-  { timestamp, pageHashes, options }: Plan,
-): Promise<Operation> {
-  const pages =
-    pageHashes && what.format === "pe"
-      ? await pageHashTable(source, await readLayout(source), "sha256")
-      : null;
+  const warnings = outcome.warnings ?? [];
   return {
-    kind: "authenticode",
-    format: what.format as "pe" | "msi" | "cab" | "powershell",
-    algorithm: what.hash,
-    digest: toHex(what.digest),
-    timestamp,
-    ...(what.format === "pe" ? {} : { indirectData: toBase64(what.indirectData) }),
-    ...(pages === null ? {} : { pageHashes: { algorithm: "sha256", table: toBase64(pages) } }),
-    ...(options["description"] === undefined ? {} : { description: options["description"] }),
-    ...(options["url"] === undefined ? {} : { url: options["url"] }),
-    ...(what.sequenceNumber === null ? {} : { sequence: what.sequenceNumber }),
+    state: "signed",
+    kind: format,
+    output,
+    hash,
+    digest: toHex(outcome.digest),
+    signed: signed!,
+    warnings,
   };
 }
 
-/** Carries what is to be signed out of a signing that is not meant to end. */
-class Seen extends Error {
-  readonly what: AuthenticodeToBeSigned;
-
-  constructor(what: AuthenticodeToBeSigned) {
-    super("seen");
-    this.what = what;
-  }
-}
-
-const NOWHERE: ByteSink = { write: async () => {}, truncate: async () => {} };
-
-/** What a signature of this file would be over, whatever signature is there now. */
-async function toBeSigned(format: Format, source: ByteSource, plan: Plan): Promise<AuthenticodeToBeSigned> {
-  try {
-    await format.sign({
-      source,
-      sink: NOWHERE,
-      mode: "replace",
-      hash: plan.algorithm,
-      makeSignature: (what) => Promise.reject(new Seen(authenticodeOf(what))),
-    });
-  } catch (error) {
-    if (error instanceof Seen) return error.what;
-    throw error;
-  }
-  throw new Error("a format signed without asking for a signature");
-}
-
-async function operationOf(
-  kind: Kind,
+async function beside(
+  job: Job,
+  kind: "detached" | "raw",
   source: ByteSource,
-  plan: Plan,
-  offered: OfferedCertificate,
-): Promise<Operation> {
-  const { algorithm, timestamp, options } = plan;
-  if (kind === "raw") {
-    if (source.size > MAX_RAW) throw usage(`Raw signing is for at most ${MAX_RAW} bytes.`);
-    const message = new Uint8Array(source.size);
-    await source.read(0, message);
-    const purpose = options["purpose"];
-    if (purpose === undefined) throw usage("Raw signing needs a --purpose, such as tuf/targets.");
-    return {
-      kind: "raw",
-      scheme: (options["scheme"] ?? offered.scheme) as Scheme,
-      message: toBase64(message),
-      purpose,
-    };
-  }
-  if (typeof kind === "object")
-    return authenticodeOperation(await toBeSigned(kind, source, plan), source, plan);
-  // RSA keys sign ELF and detached content over SHA-512, elliptic ones over what goes with their curve.
-  const hash: Algorithm = offered.scheme.startsWith("ecdsa-") ? algorithm : "sha512";
-  if (kind === "detached") {
-    const digests = await digestContent(source, source.size, [hash]);
-    return { kind: "cms", algorithm: hash, digest: toHex(digests.of(hash)!), timestamp };
-  }
-  const container = await readContainer(source);
-  if (container !== null && plan.mode === "new") {
-    throw new SigningError(
-      "signing/refused",
-      "The file is signed already.",
-      {},
-      { hint: "--replace takes the signature's place." },
+  ask: (wanted: Wanted) => Promise<SignedFile>,
+): Promise<Done> {
+  const { plan, offered, call } = job;
+  const { disk } = call.context;
+  const output = besideName(job);
+  const present = await readOrNull(disk, output, DETACHED_LIMIT);
+  if (present !== null && plan.mode === "new" && !plan.overwrite) {
+    throw new ArtifactError(
+      "artifact/already-signed",
+      `${output} is there already.`,
+      { output },
+      { hint: "--replace takes its place, --append adds a signer to it." },
     );
   }
-  const length = container?.contentSize ?? source.size;
-  const header = await readElfHeader(source, length);
-  const digests = await digestContent(source, length, [hash], PIECE_SIZE);
-  const buildId = await readBuildId(source, header);
-  const [product, version, release] = [
-    options["product"],
-    options["release-version"],
-    options["release-number"],
-  ];
-  if (product === undefined || version === undefined || release === undefined) {
-    throw usage(
-      "An ELF signature says which product it is: give --product, --release-version and --release-number.",
-      "Or sign it with --as detached.",
-    );
-  }
-  return {
-    kind: "elf",
-    algorithm: hash,
-    digest: toHex(digests.of(hash)!),
-    timestamp,
-    manifest: {
-      product,
-      version,
-      release: Number(release),
-      os: header.os,
-      arch: header.arch,
-      length,
-      merkleRoot: digests.merkleRoot!,
-      ...(options["channel"] === undefined ? {} : { channel: options["channel"] }),
-      ...(buildId === null ? {} : { buildId: toHex(buildId) }),
-    },
-  };
-}
-
-async function attachElf(path: string, operation: Operation, cms: Uint8Array): Promise<void> {
-  if (operation.kind !== "elf") throw new Error("not an ELF operation");
-  const { length } = operation.manifest;
-  await replaceFile(path, path, async (source, sink, written) => {
-    await writeRewrite(source, [{ offset: 0, size: length }, writeContainer(cms)], sink);
-    const digests = await digestContent(await written(), length, [operation.algorithm]);
-    if (toHex(digests.of(operation.algorithm)!) !== operation.digest) throw changed(path);
-  });
+  const wanted = await wantedFor(kind, source, plan, offered.scheme);
+  const signed = await ask(wanted);
+  const { operation } = wanted;
+  const joined =
+    present !== null && plan.mode === "append" && kind === "detached"
+      ? joinSigners(readDetached(present), signed.reply)
+      : signed.reply;
+  await writeAtomic(disk, output, joined);
+  const hash = operation.kind === "raw" ? operation.scheme : operation.algorithm;
+  const digest = operation.kind === "raw" ? "" : operation.digest;
+  return { state: "signed", kind, output, hash, digest, signed, warnings: [] };
 }
 
 function changed(path: string): SigningError {
@@ -310,42 +200,4 @@ function changed(path: string): SigningError {
     `${path} was changed while it was signed; nothing was replaced.`,
     { path },
   );
-}
-
-/** The places of all files in one list. */
-export async function releaseOf(
-  files: readonly string[],
-  plan: Plan,
-  offered: OfferedCertificate,
-): Promise<readonly Membership[]> {
-  const listed: ListedFile[] = [];
-  for (const path of files) {
-    const source = await openSource(path);
-    try {
-      const operation = await operationOf(
-        await kindOf(source, basename(path), plan.as),
-        source,
-        plan,
-        offered,
-      );
-      listed.push({
-        certificate: plan.cert,
-        operation: operation.kind,
-        name: basename(path),
-        digest: digestWord(operation),
-      });
-    } finally {
-      await source.close();
-    }
-  }
-  const leaves = listed.map(listLeaf);
-  const subtree = (level: number, index: number): Uint8Array =>
-    merkleRoot(leaves.slice(index * 2 ** level, (index + 1) * 2 ** level));
-  const root = listRoot(listed);
-  return listed.map((_, index) => ({
-    root,
-    size: listed.length,
-    index,
-    proof: inclusionProof(subtree, index, listed.length).map(toHex),
-  }));
 }

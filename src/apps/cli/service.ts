@@ -29,8 +29,9 @@ export const SIGN_AT_SERVICE: readonly OptionSpec[] = [
   { flags: "--timestamp", about: "service: with a timestamp of the service's authorities" },
   { flags: "--receipts <folder>", about: "service: where to write receipts, by default beside the files" },
   { flags: "--one-release", about: "service: all files as one release: one approval covers them" },
-  { flags: "--leave-pending", about: "service: do not wait for approvals; `service wait` goes on" },
+  { flags: "--leave-pending", about: "service: do not wait for approvals; `sign wait` goes on" },
   { flags: "--request-id <hex>", about: "service: idempotency key for one file, 32 hex digits" },
+  { flags: "--timeout <seconds>", about: "`sign wait`: give up then, with exit code 4" },
 ];
 
 export const serviceNoun: NounSpec = {
@@ -41,8 +42,10 @@ export const serviceNoun: NounSpec = {
       name: "sign",
       about: "sign files: Windows programs, ELF programs, or any file with a signature beside it",
       details:
-        "Only digests travel. One line per file; ends with 0 if all are signed, 4 if some wait for approval, else with the code of the\nfirst failure. The same --request-id again is never signed twice.",
-      arguments: [{ name: "<file...>", about: "the files; @list names a file with one name a line" }],
+        "Only digests travel. One line per file; ends with 0 if all are signed, with the code of the only file, or of several with 4 if some\nwait for approval and else with 1. The same --request-id again is never signed twice.",
+      arguments: [
+        { name: "<file...>", about: "files, patterns such as 'out/**/*.dll', or @LIST with one path a line" },
+      ],
       options: [
         ...SERVICE_OPTIONS,
         { flags: "--cert <name>", about: "which certificate", required: true },
@@ -79,7 +82,7 @@ export const serviceNoun: NounSpec = {
         "upkeep service sign setup.exe --cert release --service service.json --identity build-1.pem",
         "upkeep service sign dist/*.exe --cert release --one-release --leave-pending",
       ],
-      run: async (call) => (await import("./run-service.ts")).serviceSign(call),
+      run: async (call) => (await import("./run-service-sign.ts")).serviceSign(call, "service"),
     },
     {
       name: "wait",
@@ -90,7 +93,7 @@ export const serviceNoun: NounSpec = {
         { flags: "--timeout <seconds>", about: "give up then, with exit code 4", default: "86400" },
       ],
       examples: ["upkeep service wait setup.exe.pending"],
-      run: async (call) => (await import("./run-service.ts")).serviceWait(call),
+      run: async (call) => (await import("./run-service-sign.ts")).serviceWait(call),
     },
     {
       name: "pending",

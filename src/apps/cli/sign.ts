@@ -25,7 +25,7 @@ export const signCommand: CommandSpec = {
   name: "sign",
   about: "sign programs, libraries, drivers, installers and scripts",
   details:
-    "The key comes from a PEM or PKCS#12 file, from a PKCS#11 token, or from the data folder. Passphrases come from\nUPKEEP_CERT_PASSWORD, --password-file or a prompt; a token's PIN from UPKEEP_PKCS11_PIN, --pin-file or a prompt.\nsigntool's own words are understood as well: upkeep sign /fd SHA256 /tr URL /td SHA256 /f cert.pfx app.exe\nEnds with 1 when some of several files failed; each failure is reported by its file.",
+    "The key comes from a PEM or PKCS#12 file, from a PKCS#11 token, or from the data folder. Passphrases come from\nUPKEEP_CERT_PASSWORD, --password-file or a prompt; a token's PIN from UPKEEP_PKCS11_PIN, --pin-file or a prompt.\nsigntool's own words are understood as well: upkeep sign /fd SHA256 /tr URL /td SHA256 /f cert.pfx app.exe\nWith --service, or with UPKEEP_SERVICE and no key or certificate file named, the signing service signs; `upkeep sign wait FILE.pending`\ngoes on with what --leave-pending left (a file called wait is signed as ./wait).\nEnds with 1 when some of several files failed, with 4 when some wait for approval; each failure is reported by its file.",
   arguments: [FILES],
   options: [
     { flags: "--cert <file>", about: "certificates, with the key or without (else UPKEEP_CERT)" },
@@ -57,7 +57,11 @@ export const signCommand: CommandSpec = {
     { flags: "--skip-signed", about: "leave signed files alone" },
     { flags: "--output <file>", about: "write here instead of changing the file" },
     ...SIGN_AT_SERVICE,
-    { flags: "--dry-run", about: "print the digest that would be signed; needs no key, changes nothing" },
+    {
+      flags: "--dry-run",
+      about:
+        "print the digest that would be signed, with --service the request too; needs no key, changes nothing",
+    },
     { flags: "--allow-expired", about: "sign with a certificate that is not valid now" },
     { flags: "--recheck", about: "verify what was written also for files above 64 MiB" },
     {
@@ -72,11 +76,16 @@ export const signCommand: CommandSpec = {
     'upkeep sign /fd SHA256 /f publisher.pfx /d "My app" app.exe',
     "upkeep sign --cert chain.pem --key key.pem --product app --release-version 1.4.0 --release-number 17 ./app",
     "upkeep sign --service service.json --identity build-1.pem --cert release --timestamp setup.exe",
+    "upkeep sign wait setup.exe.pending --service service.json --identity build-1.pem",
   ],
-  run: async (call) =>
-    call.text("service") === undefined
-      ? (await import("./run-sign.ts")).sign(call)
-      : (await import("./run-service.ts")).serviceSign(call),
+  run: async (call) => {
+    const [first, ...rest] = call.argumentsFrom(0);
+    if (first === "wait") return (await import("./run-service-sign.ts")).serviceWait(call, rest);
+    const { goesToService, refuseServiceWords } = await import("./service-options.ts");
+    if (goesToService(call)) return (await import("./run-service-sign.ts")).serviceSign(call, "sign");
+    refuseServiceWords(call);
+    return (await import("./run-sign.ts")).sign(call);
+  },
 };
 
 export const timestampCommand: CommandSpec = {

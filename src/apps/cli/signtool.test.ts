@@ -42,6 +42,24 @@ describe("a command line in signtool's words", () => {
     assert.throws(() => fromSigntool(["sign", "a.exe", "/f"]), { message: "/f needs a value." });
   });
 
+  it("goes to the signing service that the environment names, unless it names a certificate file", () => {
+    const at = (line: string): string => fromSigntool(line.split(" "), true).join(" ");
+    assert.equal(
+      at("sign /fd SHA256 /tr http://a/ /td SHA256 /n release /d App app.exe"),
+      "sign --replace --hash sha256 --timestamp --timestamp-hash sha256 --subject release --description App -- app.exe",
+    );
+    assert.equal(
+      at("sign /fd SHA256 /tr http://a/ /f c.pfx app.exe"),
+      "sign --replace --hash sha256 --timestamp-url http://a/ --cert c.pfx -- app.exe",
+    );
+    for (const word of ["/t", "/ac", "/p"])
+      assert.throws(() => at(`sign /n release ${word} x app.exe`), { message: new RegExp(`^${word} `) });
+    becomes(
+      "sign --service=s.json /tr http://a/ /n release app.exe",
+      "sign --replace --service=s.json --timestamp --subject release -- app.exe",
+    );
+  });
+
   it("is left alone when it is one in our words", () => {
     for (const line of ["sign --cert c.pfx a.exe", "release add app 1.0.0 ./app", "--json repo status", ""])
       becomes(line, line);

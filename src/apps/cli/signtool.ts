@@ -4,7 +4,7 @@ import { usage } from "./errors.ts";
 
 /** What one of its options becomes: our option with its value, a switch, or words why not. */
 type Rule =
-  | { readonly to: string; readonly value?: boolean }
+  | { readonly to: string; readonly value?: boolean; readonly drop?: boolean }
   | { readonly ignore: true; readonly value?: boolean }
   | { readonly refuse: string };
 
@@ -46,6 +46,17 @@ const SIGN: { readonly [option: string]: Rule } = {
   u: { ignore: true, value: true },
   uw: { ignore: true },
   v: { to: "--verbose" },
+};
+
+/**
+ * What differs when the signing service signs: it has authorities and a chain of its own. `/tr` is the wish for a stamp, whose authority the service
+ * chooses; `/td` names the digest that its stamps have anyway, or is refused.
+ */
+const SIGN_AT_SERVICE: typeof SIGN = {
+  ac: { refuse: "adding certificates: the signing service adds the chain" },
+  p: { refuse: "a password on the command line: the signing service takes none from there" },
+  t: { refuse: "a time stamp of the old kind: the signing service makes those of RFC 3161, /tr" },
+  tr: { to: "--timestamp", drop: true, value: true },
 };
 
 const VERIFY: { readonly [option: string]: Rule } = {
@@ -98,22 +109,25 @@ const COMMANDS: { readonly [command: string]: { readonly [option: string]: Rule 
 
 /** Our own words that stand for themselves; all others have their value attached (`--jobs=8`), so that nothing is guessed. */
 const SWITCHES: ReadonlySet<string> = new Set(
-  "--json --quiet --no-color --verbose --help --skip-signed --replace --append --dry-run --recheck --explain --strict --detached --require-stripped".split(
+  "--json --quiet --no-color --verbose --help --skip-signed --replace --append --dry-run --recheck --explain --strict --detached --require-stripped --timestamp --one-release --leave-pending".split(
     " ",
   ),
 );
 
 /**
  * Translates a command line if it is written in signtool's way (options that begin with `/`); others are returned as they are.
- * Options of ours may stand before the command and among signtool's. Errors: `cli/usage`.
+ * Options of ours may stand before the command and among signtool's. `service`: a signing service is named by the environment; it signs unless `/f` names a
+ * certificate file. Errors: `cli/usage`.
  */
-export function fromSigntool(words: readonly string[]): readonly string[] {
+export function fromSigntool(words: readonly string[], service = false): readonly string[] {
   let begin = 0;
   while (words[begin]?.startsWith("--") === true) begin += words[begin] === "--data" ? 2 : 1;
   const [command, ...rest] = words.slice(begin);
-  const rules = COMMANDS[(command ?? "").toLowerCase()];
+  const name = (command ?? "").toLowerCase();
+  const own = COMMANDS[name];
+  const remote = name === "sign" && (rest.some(isServiceWord) || (service && !rest.some(isFileWord)));
+  const rules = own === SIGN && remote ? { ...SIGN, ...SIGN_AT_SERVICE } : own;
   if (rules === undefined || !rest.some((word) => ruleFor(rules, word) !== undefined)) return words;
-  const name = command!.toLowerCase();
   const out: string[] = [...words.slice(0, begin), name];
   // signtool replaces a signature unless told to add one.
   const kept = ["/as", "-as", "--append", "--skip-signed", "--replace"];
@@ -130,9 +144,18 @@ export function fromSigntool(words: readonly string[]): readonly string[] {
     if ("refuse" in rule) throw usage(`${word} (${rule.refuse}) is not supported.`);
     const value = rule.value === true ? rest[++i] : undefined;
     if (rule.value === true && value === undefined) throw usage(`${word} needs a value.`);
-    if ("to" in rule) out.push(rule.to, ...(value === undefined ? [] : [valueOf(rule.to, value)]));
+    if ("to" in rule)
+      out.push(rule.to, ...(value === undefined || rule.drop === true ? [] : [valueOf(rule.to, value)]));
   }
   return [...out, "--", ...files];
+}
+
+function isServiceWord(word: string): boolean {
+  return word === "--service" || word.startsWith("--service=");
+}
+
+function isFileWord(word: string): boolean {
+  return /^[/-]f$/i.test(word);
 }
 
 function ourOwn(word: string): string {

@@ -11,7 +11,7 @@ import { Budgets } from "../../signing/budget.ts";
 import { openKey, parseSealedKey } from "../../signing/custody.ts";
 import { Ledger } from "../../signing/ledger.ts";
 import { TokenChecker } from "../../signing/oidc.ts";
-import { SigningService } from "../../signing/service.ts";
+import { SigningService, stampSettings } from "../../signing/service.ts";
 import { FAILURE_BUDGET, REVIEW_EVERY, SigningSession, type Peer } from "../../signing/session.ts";
 import { fromUtf8 } from "../../core/bytes.ts";
 import { DAY, formatInstant, HOUR } from "../../core/instant.ts";
@@ -29,7 +29,14 @@ import { messageBuilder } from "../../io/message-builder.ts";
 import { createPrivateKey } from "node:crypto";
 import { levelled } from "./levels.ts";
 import { readOrder } from "./order.ts";
-import { IDENTITY_KEY, loadSettings, logOrigin, LOG_KEY, signerFolder } from "./settings.ts";
+import {
+  IDENTITY_KEY,
+  loadSettings,
+  logOrigin,
+  LOG_KEY,
+  signerFolder,
+  timestampRootsPath,
+} from "./settings.ts";
 
 const [clock, disk, random] = [systemClock, systemDisk, systemRandom];
 leaveNothingInCoreFiles();
@@ -85,7 +92,7 @@ const service = new SigningService(
     keys,
     readBlob,
     say,
-    build: messageBuilder({ clock, random, settings: () => settings.config.timestamp }),
+    build: messageBuilder({ clock, random, settings: () => stampSettings(settings) }),
   },
   settings,
 );
@@ -150,7 +157,9 @@ async function reload(): Promise<void> {
 
 async function fingerprintOfFiles(): Promise<string> {
   const parts: string[] = [];
-  for (const path of [folder.config, ...Object.keys(settings.config.certificates).map(folder.certificate)]) {
+  const roots = timestampRootsPath(folder, settings.config);
+  const certificates = Object.keys(settings.config.certificates).map(folder.certificate);
+  for (const path of [folder.config, ...certificates, ...(roots === null ? [] : [roots])]) {
     try {
       const { mtimeMs, size } = await disk.stat(path);
       parts.push(`${mtimeMs}:${size}`);

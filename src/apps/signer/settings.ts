@@ -1,9 +1,11 @@
 // The signer's data folder: where its files are, and its configuration with the certificates as one value.
 
+import { resolve } from "node:path";
 import { fromUtf8 } from "../../core/bytes.ts";
 import { readOrNull, type Disk } from "../../core/disk.ts";
-import { parseCertificatesPem } from "../../der/x509.ts";
-import { MAX_CONFIG, parseConfig } from "../../signing/config.ts";
+import { parseCertificatesPem, type Certificate } from "../../der/x509.ts";
+import { MAX_CONFIG, parseConfig, refuseConfig, type SignerConfig } from "../../signing/config.ts";
+import { lineOf } from "../../signing/config-text.ts";
 import { SigningError } from "../../signing/errors.ts";
 import type { LoadedCertificate, Settings } from "../../signing/service.ts";
 
@@ -15,6 +17,8 @@ export type SignerFolder = {
   readonly key: (name: string) => string;
   readonly certificate: (name: string) => string;
 };
+
+const MAX_ROOTS = 256 * 1024;
 
 /** Names that the signer keeps for itself. */
 export const LOG_KEY = "log";
@@ -45,7 +49,8 @@ export async function loadSettings(disk: Disk, folder: SignerFolder): Promise<Se
       },
     );
   }
-  const loaded = parseConfig(fromUtf8(bytes), folder.config);
+  const configText = fromUtf8(bytes);
+  const loaded = parseConfig(configText, folder.config);
   const certificates = new Map<string, LoadedCertificate>();
   for (const name of Object.keys(loaded.config.certificates)) {
     const pem = await readOrNull(disk, folder.certificate(name), 1024 * 1024);
@@ -53,7 +58,38 @@ export async function loadSettings(disk: Disk, folder: SignerFolder): Promise<Se
     const text = fromUtf8(pem);
     certificates.set(name, { pem: text, chain: parseCertificatesPem(text) });
   }
-  return { ...loaded, certificates };
+  const timestampRoots = await loadTimestampRoots(disk, folder, loaded.config, configText);
+  return { ...loaded, certificates, ...(timestampRoots === undefined ? {} : { timestampRoots }) };
+}
+
+/** The file that `[timestamp] roots` names, or null. */
+export function timestampRootsPath(folder: SignerFolder, config: SignerConfig): string | null {
+  const named = config.timestamp?.roots;
+  return named === undefined ? null : resolve(folder.root, named);
+}
+
+/** Roots that cannot be read would silently mean "any authority": they refuse the configuration. Errors: `signing/bad-config`. */
+async function loadTimestampRoots(
+  disk: Disk,
+  folder: SignerFolder,
+  config: SignerConfig,
+  text: string,
+): Promise<readonly Certificate[] | undefined> {
+  const path = timestampRootsPath(folder, config);
+  if (path === null) return undefined;
+  try {
+    const roots = parseCertificatesPem(fromUtf8(await disk.read(path, MAX_ROOTS)));
+    if (roots.length > 0) return roots;
+    throw new Error("there is no certificate in it");
+  } catch (cause) {
+    const line = lineOf(text, ["timestamp", "roots"]);
+    const why = cause instanceof Error ? cause.message.replace(/\.$/, "") : String(cause);
+    throw refuseConfig(
+      folder.config,
+      [{ line, what: `timestamp.roots: the certificates in ${path} cannot be used: ${why}` }],
+      cause,
+    );
+  }
 }
 
 /** Origin of the audit log: the name that its checkpoints and receipts carry. */

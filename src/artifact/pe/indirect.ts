@@ -1,10 +1,11 @@
 // SpcPeImageData: what a PE signature says beside the digest, which is nothing, or page hashes.
 
+import { concat } from "../../core/bytes.ts";
 import { Fields, parseDer, readBits, type Der } from "../../der/reader.ts";
-import { BIT_STRING, contextOf } from "../../der/tags.ts";
-import { element, explicit, sequence } from "../../der/writer.ts";
-import { context } from "../../der/tags.ts";
-import type { HashName } from "../../der/algorithms.ts";
+import { around, filled, type Gapped } from "../../der/gap.ts";
+import { BIT_STRING, context, contextOf, SEQUENCE } from "../../der/tags.ts";
+import { element, explicit, octets, oid, sequence } from "../../der/writer.ts";
+import { hashIdentifier, type HashName } from "../../der/algorithms.ts";
 import { buildIndirectData, SPC_PE_IMAGE_DATA } from "../authenticode.ts";
 import { pageHashLink, readPageHashLink, type PageHash } from "./page-hashes.ts";
 
@@ -16,13 +17,28 @@ export type Pages = { readonly algorithm: PageHash; readonly table: Uint8Array }
 
 /** SpcIndirectDataContent for a PE image. */
 export function peIndirectData(hash: HashName, digest: Uint8Array, pages: Pages | null): Uint8Array {
-  const link = pages === null ? EMPTY_LINK : pageHashLink(pages.algorithm, pages.table);
+  if (pages !== null) {
+    const covered = peIndirectOctets(hash, digest, pages.algorithm, pages.table.length);
+    return filled(around(SEQUENCE, [], covered), pages.table);
+  }
   return buildIndirectData({
     type: SPC_PE_IMAGE_DATA,
-    value: sequence(EMPTY_FLAGS, explicit(0, link)),
+    value: sequence(EMPTY_FLAGS, explicit(0, EMPTY_LINK)),
     hash,
     digest,
   });
+}
+
+/** What a signature covers, the content octets, around a table of page hashes of this many bytes: for whoever sees the table pass by only. */
+export function peIndirectOctets(
+  hash: HashName,
+  digest: Uint8Array,
+  algorithm: PageHash,
+  length: number,
+): Gapped {
+  const link = around(contextOf(0), [], pageHashLink(algorithm, length));
+  const about = around(SEQUENCE, [oid(SPC_PE_IMAGE_DATA)], around(SEQUENCE, [EMPTY_FLAGS], link));
+  return { ...about, after: concat([about.after, sequence(hashIdentifier(hash), octets(digest))]) };
 }
 
 /** The page hashes in a SpcPeImageData value, if there are any. Errors: the reader's, `artifact/bad-signature`. */

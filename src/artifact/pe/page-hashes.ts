@@ -3,8 +3,9 @@
 import { hash } from "node:crypto";
 import { concat, equalBytes } from "../../core/bytes.ts";
 import { expectTag, Fields, only, parseDer, readOctets, readOid, type Der } from "../../der/reader.ts";
-import { contextOf, SET } from "../../der/tags.ts";
-import { octets, oid, sequence, setOf } from "../../der/writer.ts";
+import { around, gapOf, type Gapped } from "../../der/gap.ts";
+import { contextOf, OCTET_STRING, SEQUENCE, SET } from "../../der/tags.ts";
+import { octets, oid } from "../../der/writer.ts";
 import { ArtifactError } from "../errors.ts";
 import { PIECE, readRange, type ByteSource } from "../source.ts";
 import type { PeLayout } from "./layout.ts";
@@ -47,7 +48,6 @@ export async function pageHashTable(
   algorithm: PageHash,
 ): Promise<Uint8Array> {
   const page = layout.sectionAlignment;
-  const digestLength = algorithm === "sha1" ? 20 : 32;
   if (page < 512 || page > 1024 * 1024 || (page & (page - 1)) !== 0 || layout.sizeOfHeaders > page) {
     throw new ArtifactError(
       "artifact/unsupported",
@@ -69,7 +69,7 @@ export async function pageHashTable(
       {},
     );
   }
-  const row = 4 + digestLength;
+  const row = rowLength(algorithm);
   const out = Buffer.alloc(row * (total + 2));
   const headers = await readRange(source, 0, layout.sizeOfHeaders, "headers");
   const { checksumOffset, directoryOffset } = layout;
@@ -103,12 +103,15 @@ export async function pageHashTable(
   return new Uint8Array(out.buffer, out.byteOffset, at + row);
 }
 
-/** The SpcLink that goes into `SpcPeImageData.file`. */
-export function pageHashLink(algorithm: PageHash, table: Uint8Array): Uint8Array {
-  const inner = setOf(sequence(oid(OIDS[algorithm]), setOf(octets(table))));
-  const object = sequence(octets(CLASS_ID), octets(inner));
-  object[0] = contextOf(1);
-  return object;
+/** The SpcLink that goes into `SpcPeImageData.file`, around a table of this many bytes. */
+export function pageHashLink(algorithm: PageHash, length: number): Gapped {
+  const row = around(SEQUENCE, [oid(OIDS[algorithm])], around(SET, [], gapOf(OCTET_STRING, length)));
+  return around(contextOf(1), [octets(CLASS_ID)], around(OCTET_STRING, [], around(SET, [], row)));
+}
+
+/** Bytes of one row: the offset and the page's digest. */
+export function rowLength(algorithm: PageHash): number {
+  return 4 + (algorithm === "sha1" ? 20 : 32);
 }
 
 /** Reads the link back. Errors: the reader's, `artifact/bad-signature` for another class id or algorithm. */

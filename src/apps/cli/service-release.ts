@@ -1,0 +1,40 @@
+// All files of a call as one release: each file's place in the list, so that one approval covers them.
+
+import { basename } from "node:path";
+import { toHex } from "../../core/bytes.ts";
+import { merkleRoot } from "../../core/digest.ts";
+import { withFileSource } from "../../io/file-source.ts";
+import { inclusionProof } from "../../signing/audit/proof.ts";
+import { digestWord, listLeaf, listRoot, type ListedFile, type Membership } from "../../signing/request.ts";
+import { kindOf, wantedFor } from "./service-operation.ts";
+import type { Plan } from "./service-plan.ts";
+
+/** `scheme` is that of the key. Errors: those of reading the files. */
+export async function releaseOf(
+  files: readonly string[],
+  plan: Plan,
+  scheme: string,
+): Promise<readonly Membership[]> {
+  const listed: ListedFile[] = [];
+  for (const path of files) {
+    const { operation } = await withFileSource(path, async (source) =>
+      wantedFor(await kindOf(source, path, plan.as), source, plan, scheme),
+    );
+    listed.push({
+      certificate: plan.cert,
+      operation: operation.kind,
+      name: basename(path),
+      digest: digestWord(operation),
+    });
+  }
+  const leaves = listed.map(listLeaf);
+  const subtree = (level: number, index: number): Uint8Array =>
+    merkleRoot(leaves.slice(index * 2 ** level, (index + 1) * 2 ** level));
+  const root = listRoot(listed);
+  return listed.map((_, index) => ({
+    root,
+    size: listed.length,
+    index,
+    proof: inclusionProof(subtree, index, listed.length).map(toHex),
+  }));
+}

@@ -1,0 +1,349 @@
+// `sign --service` as a build script calls it: the same words, lines and exit codes as signing with a key of one's own.
+
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { tinyElf } from "../../src/testing/tiny-elf.ts";
+import { tinyPe } from "../../src/testing/tiny-pe.ts";
+import { tinyCab, tinyCat, tinyMsi, SCRIPTS } from "../../src/testing/tiny-windows-files.ts";
+import { linesOf, SigningWorld, type Ran } from "./_signing.ts";
+
+let world: SigningWorld;
+const IDENTITY = ["--product", "app", "--release-version", "1.4.0", "--release-number", "17"];
+
+before(async () => {
+  world = await SigningWorld.start();
+});
+after(() => world?.close());
+
+const there = (name: string): boolean => existsSync(join(world.folder, name));
+const statuses = (lines: readonly { readonly [member: string]: unknown }[]): unknown[] =>
+  lines.map((line) => line["status"]);
+
+describe("sign --service", () => {
+  it("signs files of every format in one call, in order, with a line that says what a local one says", async () => {
+    const files: { readonly [name: string]: Uint8Array } = {
+      "app.exe": tinyPe(),
+      "app.elf": tinyElf(),
+      "script.ps1": SCRIPTS["utf-8-bom"]!,
+      "files.cab": tinyCab("a.txt", new Uint8Array(500)),
+      "setup.msi": await tinyMsi(),
+      "driver.cat": tinyCat(),
+    };
+    const names = Object.keys(files);
+    for (const [name, bytes] of Object.entries(files)) world.put(name, bytes);
+    const ran = await world.sign(...names, ...IDENTITY);
+    assert.equal(ran.code, 0, ran.stdout + ran.stderr);
+    assert.deepEqual(
+      ran.lines.map((line) => [line["file"], line["format"], line["status"], line["ok"]]),
+      names.map((name, i) => [name, ["pe", "elf", "powershell", "cab", "msi", "cat"][i], "signed", true]),
+    );
+    await world.ok(["verify", "--root", "root.pem", ...names]);
+    for (const [name, bytes] of Object.entries(files)) world.put(name, bytes);
+    const local = await world.upkeep(
+      ["--json", "sign", "--cert", "chain.pem", "--key", "key.pem", ...IDENTITY, ...names],
+      { UPKEEP_SERVICE: "" },
+    );
+    assert.equal(local.code, 0, local.stdout + local.stderr);
+    for (const [i, line] of linesOf(local.stdout).entries())
+      for (const member of [
+        "file",
+        "ok",
+        "status",
+        "format",
+        "hash",
+        "digest",
+        "subject",
+        "output",
+        "warnings",
+      ])
+        assert.deepEqual(ran.lines[i]![member], line[member], `${names[i]!} ${member}`);
+    const again = await world.sign("--skip-signed", ...names, ...IDENTITY);
+    assert.equal(again.code, 0, again.stdout);
+    assert.deepEqual(
+      statuses(again.lines),
+      names.map(() => "skipped"),
+    );
+    const refused = await world.sign(...names, ...IDENTITY);
+    assert.equal(refused.code, 1);
+    assert.deepEqual(
+      refused.lines.map((line) => (line["error"] as { code: string }).code),
+      names.map(() => "artifact/already-signed"),
+    );
+    assert.equal((await world.sign("--replace", ...names, ...IDENTITY)).code, 0);
+    await world.ok(["verify", "--root", "root.pem", ...names]);
+  });
+
+  it("adds its signature to those that are there, in programs and beside files", async () => {
+    await world.admin("key", "new", "second", "--scheme", "ecdsa-sha2-nistp256");
+    await world.admin("cert", "self", "second", "--subject", "Second Publisher");
+    const operations = ["authenticode", "elf", "cms"].flatMap((each) => ["--operation", each]);
+    await world.admin("policy", "set", "second", "--user", "build", ...operations);
+    await sleep(2500);
+    world.put("two.exe", tinyPe({ seed: 7 }));
+    world.put("two.elf", tinyElf());
+    world.put("two.txt", "text\n");
+    for (const file of ["two.exe", "two.elf", "two.txt"]) {
+      const options = file === "two.elf" ? IDENTITY : file === "two.txt" ? ["--detached"] : [];
+      assert.equal((await world.sign(file, ...options)).code, 0, file);
+      const added = await world.sign(file, ...options, "--cert", "second", "--append");
+      assert.equal(added.code, 0, added.stdout + added.stderr);
+      const report = linesOf(
+        (await world.upkeep(["--json", "verify", "--root", "root.pem", file])).stdout,
+      )[0]!;
+      assert.equal((report["signatures"] as unknown[]).length, 2, JSON.stringify(report));
+    }
+    const cms = ["-inform", "DER", "-in", "two.txt.sig", "-content", "two.txt", "-out", "/dev/null"];
+    const said = await world.run("openssl", "cms", "-verify", "-binary", "-noverify", ...cms);
+    assert.match(said, /CMS Verification successful/);
+    const twice = await world.sign("two.txt", "--detached", "--append");
+    assert.match(twice.stdout, /artifact\/already-signed/);
+  });
+
+  it("writes elsewhere with --output, and leaves the file alone", async () => {
+    const bytes = tinyPe({ seed: 8 });
+    world.put("in.exe", bytes);
+    const ran = await world.sign("in.exe", "--output", "out.exe");
+    assert.equal(ran.code, 0, ran.stdout + ran.stderr);
+    assert.deepEqual(world.read("in.exe"), bytes);
+    await world.ok(["verify", "--root", "root.pem", "out.exe"]);
+    await world.ok(["verify", "--receipt", "out.exe.receipt", "out.exe"]);
+    world.put("in.txt", "text\n");
+    assert.equal((await world.sign("in.txt", "--detached", "--output", "elsewhere.sig")).code, 0);
+    await world.ok(["verify", "--root", "root.pem", "--signature", "elsewhere.sig", "in.txt"]);
+    assert.equal((await world.sign("in.exe", "in.txt", "--output", "x")).code, 2);
+  });
+
+  it("takes patterns and lists, several at a time, and says by file what failed", async () => {
+    mkdirSync(join(world.folder, "out"));
+    for (let i = 0; i < 6; i++) world.put(`out/p${i}.exe`, tinyPe({ seed: 20 + i }));
+    world.put("out/broken.exe", Uint8Array.of(0x4d, 0x5a, 0, 0));
+    world.put("out/listed.txt", "text\n");
+    world.put("list", "# more\nout/listed.txt\nout/missing.exe\n");
+    const ran = await world.sign("out/p*.exe", "out/broken.exe", "@list", "--jobs", "3");
+    assert.equal(ran.code, 1, ran.stdout + ran.stderr);
+    assert.deepEqual(
+      ran.lines.map((line) => [line["file"], line["ok"]]),
+      [
+        ...[0, 1, 2, 3, 4, 5].map((i) => [`out/p${i}.exe`, true]),
+        ["out/broken.exe", false],
+        ["out/listed.txt", true],
+        ["out/missing.exe", false],
+      ],
+    );
+    assert.ok(there("out/listed.txt.sig") && there("out/p5.exe.receipt"));
+    assert.equal((await world.sign("nothing/*.exe")).code, 2);
+    assert.deepEqual(
+      readdirSync(join(world.folder, "out")).filter((name) => name.includes("upkeep-part")),
+      [],
+    );
+  });
+
+  it("prints digest and request with --dry-run, without network, key or change", async () => {
+    const description = JSON.parse(Buffer.from(world.read("service.json")).toString()) as {
+      gateways: object[];
+    };
+    const dead = { ...description, gateways: [{ ...description.gateways[0]!, address: "127.0.0.1:9" }] };
+    world.put("dead.json", JSON.stringify(dead));
+    const bytes = tinyPe({ seed: 9 });
+    world.put("dry.exe", bytes);
+    const words = ["sign", "--service", "dead.json", "--cert", "release", "--dry-run", "dry.exe"];
+    const dry = await world.upkeep(["--json", ...words]);
+    assert.equal(dry.code, 0, dry.stdout + dry.stderr);
+    const line = linesOf(dry.stdout)[0]!;
+    assert.deepEqual([line["status"], line["format"], line["signed"]], ["dry-run", "pe", false]);
+    assert.deepEqual(world.read("dry.exe"), bytes);
+    const text = await world.ok(words);
+    assert.deepEqual(JSON.parse(text.split("\n")[1]!), line["request"]);
+    const real = await world.sign("dry.exe");
+    assert.equal(real.lines[0]!["digest"], line["digest"]);
+    const kept = await world.ok([
+      "--json",
+      "--data",
+      "signer",
+      "audit",
+      "list",
+      "--kind",
+      "intent",
+      "--last",
+      "1",
+    ]);
+    const { document } = (JSON.parse(kept) as { entries: { document: { inline: string } }[] }).entries[0]!;
+    const envelope = JSON.parse(Buffer.from(document.inline, "base64").toString()) as { payload: string };
+    const sent = JSON.parse(Buffer.from(envelope.payload, "base64").toString()) as {
+      [name: string]: unknown;
+    };
+    const asked = line["request"] as { [name: string]: unknown };
+    for (const [member, value] of Object.entries(asked)) assert.deepEqual(sent[member], value, member);
+    const dying = ["sign", "--service", "dead.json", "--patience", "0", "--cert", "release", "dry.exe"];
+    const unreachable = await world.upkeep(dying, { UPKEEP_IDENTITY: world.identity });
+    assert.equal(unreachable.code, 5, unreachable.stderr);
+  });
+
+  it("refuses by name every word that has no meaning there, or only there", async () => {
+    const rows: readonly (readonly string[])[] = [
+      ["--key", "key.pem"],
+      ["--key-name", "k"],
+      ["--add-cert", "chain.pem"],
+      ["--pkcs11-module", "m.so"],
+      ["--pkcs11-token", "t"],
+      ["--pkcs11-key", "k"],
+      ["--pin-file", "p"],
+      ["--password-in-argv", "p"],
+      ["--password-file", "p"],
+      ["--timestamp-url", "http://127.0.0.1/"],
+      ["--timestamp-hash", "sha512"],
+      ["--legacy-timestamp-url", "http://127.0.0.1/"],
+      ["--kernel"],
+      ["--allow-expired"],
+      ["--timeout", "5"],
+    ];
+    world.put("same.exe", tinyPe());
+    const refused = async (words: readonly string[], run: Promise<Ran>): Promise<void> => {
+      const ran = await run;
+      assert.equal(ran.code, 2, `${words.join(" ")}: ${ran.stdout}${ran.stderr}`);
+      assert.ok(ran.stderr.includes(words[0]!), ran.stderr);
+    };
+    await Promise.all(rows.map((words) => refused(words, world.sign("same.exe", ...words))));
+    const here = ["sign", "--cert", "chain.pem", "--key", "key.pem", "same.exe"];
+    const foreign = [
+      ["--timestamp"],
+      ["--identity", "build.pem"],
+      ["--user", "a"],
+      ["--one-release"],
+      ["--leave-pending"],
+      ["--receipts", "x"],
+      ["--request-id", "0".repeat(32)],
+    ];
+    const alone = { UPKEEP_SERVICE: "" };
+    await Promise.all(foreign.map((words) => refused(words, world.upkeep([...here, ...words], alone))));
+    for (const words of [
+      ["--hash", "sha384", "--cert", "second"],
+      ["--replace", "--append"],
+      ["--product", "x"],
+    ])
+      assert.equal((await world.sign("same.exe", ...words)).code, 2, words.join(" "));
+    assert.deepEqual(world.read("same.exe"), tinyPe());
+  });
+
+  it("knows no password on the command line", async () => {
+    for (const word of ["--password", "--password=secret", "--pass"])
+      for (const command of [["sign"], ["service", "sign", "--cert", "release"]]) {
+        const ran = await world.upkeep([...command, word, "secret", "--user", "alice", "same.exe"]);
+        assert.equal(ran.code, 2, ran.stderr);
+        assert.match(ran.stderr, /unknown option/);
+      }
+  });
+
+  it("is reached by a build that says signtool's words, with the service in its environment", async () => {
+    const env = { UPKEEP_IDENTITY: world.identity };
+    const signtool = (...words: string[]) => world.upkeep(["sign", ...words], env);
+    world.put("tool.exe", tinyPe({ seed: 11 }));
+    for (const name of ["release", "Example Publisher"]) {
+      const ran = await signtool(
+        "/fd",
+        "SHA256",
+        "/n",
+        name,
+        "/d",
+        "My App",
+        "/du",
+        "https://a.example",
+        "tool.exe",
+      );
+      assert.equal(ran.code, 0, ran.stdout + ran.stderr);
+    }
+    const shown = await world.ok(["verify", "--root", "root.pem", "tool.exe"]);
+    assert.match(shown, /My App/);
+    assert.equal((await signtool("/fd", "SHA256", "/n", "nobody", "tool.exe")).code, 3);
+    const stamped = await signtool(
+      "/fd",
+      "SHA256",
+      "/tr",
+      "http://a/",
+      "/td",
+      "SHA256",
+      "/n",
+      "release",
+      "--patience=0",
+      "tool.exe",
+    );
+    // The wish for a stamp arrives: this service has no authority.
+    assert.match(stamped.stdout + stamped.stderr, /timestamp/);
+    assert.notEqual(stamped.code, 0);
+    const other = await signtool(
+      "/fd",
+      "SHA256",
+      "/tr",
+      "http://a/",
+      "/td",
+      "SHA512",
+      "/n",
+      "release",
+      "tool.exe",
+    );
+    assert.equal(other.code, 2);
+  });
+
+  it("leaves what waits for approval, and `sign wait` goes on with it", async () => {
+    const own = join(world.folder, "alice.pem");
+    const key = (await world.ok(["signer", "identity", own])).trim();
+    await world.admin("user", "add", "alice", "--key", key, "--role", "approver");
+    const rule = [
+      "--operation",
+      "authenticode",
+      "--operation",
+      "cms",
+      "--approvals",
+      "1",
+      "--approver",
+      "alice",
+    ];
+    await world.admin("policy", "set", "second", "--user", "build", ...rule);
+    await sleep(2500);
+    world.put("wait.exe", tinyPe({ seed: 12 }));
+    world.put("wait.txt", "text\n");
+    const asked = await world.sign(
+      "wait.exe",
+      "wait.txt",
+      "--cert",
+      "second",
+      "--leave-pending",
+      "--output",
+      "x",
+    );
+    assert.equal(asked.code, 2);
+    const left = await world.sign(
+      "wait.exe",
+      "wait.txt",
+      "--cert",
+      "second",
+      "--leave-pending",
+      "--one-release",
+    );
+    assert.equal(left.code, 4, left.stdout + left.stderr);
+    assert.deepEqual(statuses(left.lines), ["pending", "pending"]);
+    const pending = ["wait.exe.pending", "wait.txt.pending"];
+    assert.ok(pending.every(there));
+    const service = ["--service", world.service, "--identity", world.identity];
+    const early = await world.upkeep(["--json", "sign", "wait", ...pending, "--timeout", "0", ...service]);
+    assert.equal(early.code, 4, early.stdout + early.stderr);
+    const mixed = await world.sign("wait.exe", "out/broken.exe", "--cert", "second", "--leave-pending");
+    assert.equal(mixed.code, 1, mixed.stdout);
+    const shown = await world.ok(["--json", "service", "pending", "--identity", own]);
+    const { requests } = JSON.parse(shown) as { requests: { release?: { root: string } }[] };
+    const { root } = requests.find((request) => request.release !== undefined)!.release!;
+    await world.ok(["service", "approve", root, "--identity", own]);
+    // The later request of the same file left its own .pending; the release's are what was approved.
+    await rm(join(world.folder, "wait.exe.pending"));
+    const done = await world.upkeep(["--json", "sign", "wait", "wait.txt.pending", ...service]);
+    assert.equal(done.code, 0, done.stdout + done.stderr);
+    assert.ok(there("wait.txt.sig") && !there("wait.txt.pending"));
+    assert.equal((await world.upkeep(["sign", "wait", ...service])).code, 2);
+    world.put("wait", tinyPe({ seed: 13 }));
+    assert.equal((await world.sign("./wait")).code, 0);
+  });
+});
