@@ -1,8 +1,7 @@
 // `sign --service` as a build script calls it: the same words, lines and exit codes as signing with a key of one's own.
 
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readdirSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -19,6 +18,9 @@ before(async () => {
 });
 after(() => world?.close());
 
+const readPending = (name: string): string =>
+  (JSON.parse(readFileSync(join(world.folder, name), "utf8")) as { resume: { request: string } }).resume
+    .request;
 const there = (name: string): boolean => existsSync(join(world.folder, name));
 const statuses = (lines: readonly { readonly [member: string]: unknown }[]): unknown[] =>
   lines.map((line) => line["status"]);
@@ -334,14 +336,28 @@ describe("sign --service", () => {
     const mixed = await world.sign("wait.exe", "out/broken.exe", "--cert", "second", "--leave-pending");
     assert.equal(mixed.code, 1, mixed.stdout);
     const shown = await world.ok(["--json", "service", "pending", "--identity", own]);
-    const { requests } = JSON.parse(shown) as { requests: { release?: { root: string } }[] };
+    const { requests } = JSON.parse(shown) as { requests: { file: string; release?: { root: string } }[] };
+    assert.equal(
+      requests.filter(({ file }) => file === "wait.exe").length,
+      1,
+      "signing the same file again goes on with the request that waits",
+    );
     const { root } = requests.find((request) => request.release !== undefined)!.release!;
     await world.ok(["service", "approve", root, "--identity", own]);
-    // The later request of the same file left its own .pending; the release's are what was approved.
-    await rm(join(world.folder, "wait.exe.pending"));
     const done = await world.upkeep(["--json", "sign", "wait", "wait.txt.pending", ...service]);
     assert.equal(done.code, 0, done.stdout + done.stderr);
     assert.ok(there("wait.txt.sig") && !there("wait.txt.pending"));
+    // Nobody has to know of `wait`: the same command again is done as soon as it is approved.
+    const again = await world.sign("wait.exe", "--cert", "second", "--leave-pending");
+    assert.equal(again.code, 0, again.stdout + again.stderr);
+    assert.ok(!there("wait.exe.pending"));
+    // A file that was changed meanwhile is another request.
+    world.put("wait.txt", "text\n");
+    assert.equal((await world.sign("wait.txt", "--cert", "second", "--leave-pending", "--replace")).code, 4);
+    const before = readPending("wait.txt.pending");
+    world.put("wait.txt", "another text\n");
+    assert.equal((await world.sign("wait.txt", "--cert", "second", "--leave-pending", "--replace")).code, 4);
+    assert.notEqual(readPending("wait.txt.pending"), before);
     assert.equal((await world.upkeep(["sign", "wait", ...service])).code, 2);
     world.put("wait", tinyPe({ seed: 13 }));
     assert.equal((await world.sign("./wait")).code, 0);

@@ -14,7 +14,7 @@ import { usage } from "./errors.ts";
 import { EXIT } from "./exit-codes.ts";
 import { expandFiles, forEachFile, type Outcome } from "./many-files.ts";
 import { openService } from "./service-client.ts";
-import { isLeftAlone, signFile, Waiting, type Job } from "./service-files.ts";
+import { isLeftAlone, PENDING_LIMIT, signFile, Waiting, type Job } from "./service-files.ts";
 import type { Kind } from "./service-operation.ts";
 import { chooseOffered, refuseLocalWords } from "./service-options.ts";
 import { formatPending, parsePending, planOf, type Plan } from "./service-plan.ts";
@@ -90,7 +90,7 @@ export async function serviceWait(call: Call, files = call.argumentsFrom(0)): Pr
     let done = 0;
     const result = await forEachFile(call, names, async (file) => {
       const path = resolve(file.endsWith(".pending") ? file : `${file}.pending`);
-      const { plan, resume } = parsePending(await disk.read(path, 64 * 1024));
+      const { plan, resume } = parsePending(await disk.read(path, PENDING_LIMIT));
       const offered = known.get(plan.cert) ?? client.certificate(plan.cert);
       known.set(plan.cert, offered);
       const signed = path.slice(0, -".pending".length);
@@ -163,7 +163,7 @@ async function signOne(file: string, job: Job): Promise<Outcome> {
     };
   } catch (error) {
     if (!(error instanceof Waiting)) throw error;
-    await writeAtomic(disk, pending, formatPending({ plan, resume: error.resume }));
+    await writeAtomic(disk, pending, formatPending({ plan, resume: error.resume, sha256: error.sha256 }));
     const { request, signer } = error.resume;
     return {
       text: `${style.warn("…")} ${file}: ${error.message} upkeep sign wait ${file}.pending`,

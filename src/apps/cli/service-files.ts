@@ -3,6 +3,7 @@
 import { basename } from "node:path";
 import { toHex } from "../../core/bytes.ts";
 import { readOrNull, writeAtomic } from "../../core/disk.ts";
+import { UpkeepError } from "../../core/errors.ts";
 import { SECOND } from "../../core/instant.ts";
 import { digestContent } from "../../artifact/content-digest.ts";
 import { DETACHED_LIMIT, DETACHED_SUFFIX, readDetached } from "../../artifact/detached/detached.ts";
@@ -12,15 +13,16 @@ import { joinSigners } from "../../artifact/join-signers.ts";
 import type { ByteSource } from "../../artifact/source.ts";
 import { openSource, replaceFile, withFileSource } from "../../io/file-source.ts";
 import type { SignedFile, SigningClient, SignWish } from "../../io/signing-client.ts";
-import { SigningError } from "../../signing/errors.ts";
+import { SigningError, type SigningErrorCode } from "../../signing/errors.ts";
 import type { OfferedCertificate } from "../../signing/protocol.ts";
 import type { Membership } from "../../signing/request.ts";
 import type { Call } from "./command.ts";
 import { hashFor, kindOf, wantedFor, wantedOf, type Kind, type Wanted } from "./service-operation.ts";
-import { formatJob, type Pending, type Plan } from "./service-plan.ts";
+import { formatJob, isSamePending, parsePending, type Pending, type Plan } from "./service-plan.ts";
 import { toBeSigned } from "./to-be-signed.ts";
 
 const POLL = 2 * SECOND;
+export const PENDING_LIMIT = 64 * 1024;
 
 export type Job = {
   readonly client: SigningClient;
@@ -51,14 +53,17 @@ export type Done =
 /** Thrown through the format's own code when a request has to wait. */
 export class Waiting extends SigningError {
   readonly resume: Pending["resume"];
+  /** Of the file that the request is about. */
+  readonly sha256: string;
 
-  constructor(resume: Pending["resume"], needed: number, have: number) {
+  constructor(resume: Pending["resume"], sha256: string, needed: number, have: number) {
     super("signing/pending", `It waits for ${needed - have} of ${needed} approvals.`, {
       request: resume.request,
       needed,
       have,
     });
     this.resume = resume;
+    this.sha256 = sha256;
   }
 }
 
@@ -109,18 +114,51 @@ export async function isLeftAlone(call: Call, plan: Plan, path: string): Promise
 async function obtain(job: Job, wish: SignWish): Promise<SignedFile> {
   const { client, offered, until, call } = job;
   const { clock, signal } = call.context;
-  let outcome =
-    job.resume === undefined
-      ? await client.sign(wish, offered)
-      : await client.status(job.resume.request, job.resume.signer, wish, offered);
+  let outcome = await firstOutcome(job, wish);
   while (outcome.state === "pending") {
     if (until === null || clock.monotonic() + POLL > until) {
-      throw new Waiting({ request: outcome.request, signer: outcome.signer }, outcome.needed, outcome.have);
+      const { request, signer, needed, have } = outcome;
+      throw new Waiting({ request, signer }, wish.file.sha256, needed, have);
     }
     await clock.sleep(POLL, signal);
     outcome = await client.status(outcome.request, outcome.signer, wish, offered);
   }
   return outcome;
+}
+
+/** What became of a request that is known to be over; it may be asked for again under another id. */
+const OVER: ReadonlySet<string> = new Set<SigningErrorCode>([
+  "signing/denied",
+  "signing/expired",
+  "signing/not-found",
+  "signing/key-failed",
+]);
+
+async function firstOutcome(job: Job, wish: SignWish): ReturnType<SigningClient["sign"]> {
+  const { client, offered, call, path, plan } = job;
+  if (job.resume !== undefined) return client.status(job.resume.request, job.resume.signer, wish, offered);
+  // Called again while the first call's request waits: that one goes on, so that nobody is asked twice.
+  const left = job.id === undefined && job.release === undefined ? await leftBehind(call, path) : null;
+  if (left !== null && isSamePending(left, plan, wish.file.sha256)) {
+    try {
+      return await client.status(left.resume.request, left.resume.signer, wish, offered);
+    } catch (error) {
+      if (!(error instanceof SigningError) || !OVER.has(error.code)) throw error;
+    }
+  }
+  return client.sign(wish, offered);
+}
+
+/** The .pending file beside a file; one that cannot be read means nothing, because a new request takes its place. */
+async function leftBehind(call: Call, path: string): Promise<Pending | null> {
+  const bytes = await readOrNull(call.context.disk, `${path}.pending`, PENDING_LIMIT);
+  if (bytes === null) return null;
+  try {
+    return parsePending(bytes);
+  } catch (error) {
+    if (error instanceof UpkeepError) return null;
+    throw error;
+  }
 }
 
 async function inside(

@@ -1,9 +1,10 @@
 // What is to be done with each file at the signing service; kept in a .pending file, so that `wait` does the same.
 
 import { resolve } from "node:path";
-import { checkSchema, nameSchema, z } from "../../core/schema.ts";
-import { parseJson } from "../../core/json.ts";
-import { toUtf8 } from "../../core/bytes.ts";
+import { checkSchema, nameSchema, sha256Schema, z } from "../../core/schema.ts";
+import { canonicalJson } from "../../core/canonical-json.ts";
+import { parseJson, type Json } from "../../core/json.ts";
+import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
 import { hashForScheme } from "../../artifact/content-sign.ts";
 import type { SignJob } from "../../artifact/format.ts";
 import type { OfferedCertificate } from "../../signing/protocol.ts";
@@ -36,6 +37,8 @@ export type Plan = z.infer<typeof planSchema>;
 const pendingSchema = z.strictObject({
   plan: planSchema,
   resume: z.strictObject({ request: idSchema, signer: nameSchema }),
+  /** Of the file that the request is about. */
+  sha256: z.optional(sha256Schema),
 });
 export type Pending = z.infer<typeof pendingSchema>;
 export type Algorithm = Plan["algorithm"];
@@ -47,6 +50,15 @@ export function parsePending(bytes: Uint8Array): Pending {
 
 export function formatPending(pending: Pending): Uint8Array {
   return toUtf8(`${JSON.stringify(pending, null, 2)}\n`);
+}
+
+/** Whether a call that wants `plan` for a file of this digest is the one that was left pending. */
+export function isSamePending(pending: Pending, plan: Plan, sha256: string): boolean {
+  return pending.sha256 === sha256 && canonical(pending.plan) === canonical(plan);
+}
+
+function canonical(plan: Plan): string {
+  return fromUtf8(canonicalJson(plan as unknown as Json));
 }
 
 /** Curves go with one digest each; RSA keys sign over any. */
