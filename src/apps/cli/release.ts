@@ -50,6 +50,16 @@ export const releaseNoun: NounSpec = {
         { flags: "--needs <product@range>", about: "dependency, for example db@>=1.2.0", repeat: true },
         { flags: "--notes-file <file>", about: "release notes" },
         { flags: "--config <file>", about: "TOML with entryPoint, health, publisher, dependencies" },
+        {
+          flags: "--cert <name>",
+          about:
+            "have the signing service sign every artifact with this certificate first: programs inside, archives beside",
+        },
+        { flags: "--timestamp", about: "with --cert: with time stamps of the service's authorities" },
+        {
+          flags: "--release-number <n>",
+          about: "with --cert, Linux programs: a number that grows with every release (seconds of now)",
+        },
         ...ATTESTATION_OPTIONS,
         {
           flags: "--product-key <file>",
@@ -65,6 +75,7 @@ export const releaseNoun: NounSpec = {
       examples: [
         'upkeep release add shop 1.0.0 ./dist --run "bin/shop --serve" --health http:/health --promote',
         "upkeep release add tool 2.1.0 linux-x64=build/tool windows-x64=build/tool.exe --health exit-code",
+        "upkeep release add tool 2.1.0 build/tool build/tool.exe --service service.json --identity build-1.pem --cert release",
       ],
       run: async (call) => (await import("./run-release-add.ts")).releaseAdd(call),
     },

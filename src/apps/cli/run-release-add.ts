@@ -12,7 +12,7 @@ import { packArtifact, sizeOf, type PackedArtifact } from "../../io/artifact-pac
 import { KeyError } from "../../keys/errors.ts";
 import { releaseSchema, SIGNATURE_LIMIT, type Health, type ReleaseManifest } from "../../release/manifest.ts";
 import { contradiction, programPlatform } from "../../release/program-header.ts";
-import { formatSelector, parseSelector } from "../../release/platform.ts";
+import { formatSelector, parseSelector, type Selector } from "../../release/platform.ts";
 import type { NamedKey, RoleSetup } from "../../repository/new-repository.ts";
 import { productRole } from "../../release/target-names.ts";
 import { addRelease, promote, type NewArtifact } from "../../repository/release-publisher.ts";
@@ -24,6 +24,7 @@ import { conclude } from "./ceremony.ts";
 import { readPublicKey } from "./run-repo-init.ts";
 import { operatorOf, type Operator } from "./operator.ts";
 import { attestationsOf, describeAttestations } from "./release-attestations.ts";
+import { signedSources, type Sources } from "./release-signing.ts";
 import { size } from "./style.ts";
 
 const PIECE_SIZE = 1 << 20;
@@ -47,13 +48,21 @@ export async function releaseAdd(call: Call): Promise<Result> {
   const channel = call.text("channel") ?? "stable";
   const earlier = await highestEarlier(operator, product, version);
   const setup = await newProductSetup(call, operator, product);
-  const packed = await packAll(call, operator, product, version);
+  const sources = await signedSources(call, `${operator.folder}/staging`, {
+    product,
+    version,
+    paths: call.argumentsFrom(2).map((word) => splitWord(word).path),
+  });
+  const packed = await packAll(call, operator, product, version, sources).finally(sources.done);
   const artifacts = packed.map(({ artifact }) => artifact);
   try {
     const settings = await settingsOf(call, product, artifacts, earlier);
     checkPrograms(settings, packed);
     const notes = await notesOf(call);
-    const attestations = await attestationsOf(call, artifacts);
+    const attestations = await attestationsOf(
+      call,
+      packed.map(({ artifact: { file, sha256 }, before }) => ({ file, sha256, before })),
+    );
     await checkPublisher(call, operator, settings.publisher, product, version, packed);
     const done = await addRelease(
       operator.releases,
@@ -147,18 +156,25 @@ async function checkPublisher(
   }
 }
 
+/** `[PLATFORM=]PATH` */
+function splitWord(word: string): { readonly declared: Selector | null; readonly path: string } {
+  const match = /^(any|linux|windows|darwin)(-[a-z0-9-]+)?=(.*)$/.exec(word);
+  if (match === null) return { declared: null, path: resolve(word) };
+  return { declared: parseSelector(`${match[1]!}${match[2] ?? ""}`), path: resolve(match[3]!) };
+}
+
 async function packAll(
   call: Call,
   operator: Operator,
   product: string,
   version: string,
+  sources: Sources,
 ): Promise<readonly Packed[]> {
   const { disk, random } = call.context;
   const out: Packed[] = [];
   for (const word of call.argumentsFrom(2)) {
-    const match = /^(any|linux|windows|darwin)(-[a-z0-9-]+)?=(.*)$/.exec(word);
-    const declared = match === null ? null : parseSelector(`${match[1]!}${match[2] ?? ""}`);
-    const source = resolve(match === null ? word : match[3]!);
+    const { declared, path } = splitWord(word);
+    const { path: source, before } = sources.of(path);
     const bar = call.context.progress(`packing ${basename(source)}`, await sizeOf(disk, source));
     try {
       const packed = await packArtifact(source, {
@@ -188,7 +204,7 @@ async function packAll(
         file: `${product}-${version}-${formatSelector(selector)}${packed.suffix}`,
         staged: { path: packed.path, length },
       };
-      out.push({ artifact, source, programs: packed.programs });
+      out.push({ artifact, source: path, programs: packed.programs, before });
     } finally {
       bar.done();
     }
@@ -207,6 +223,8 @@ async function signatureBeside(disk: Disk, source: string): Promise<Uint8Array |
 
 type Packed = {
   readonly artifact: NewArtifact;
+  /** SHA-256 before the signing service signed it. */
+  readonly before: string | null;
   readonly source: string;
   readonly programs: PackedArtifact["programs"];
 };

@@ -30,8 +30,8 @@ export async function dryServiceSign(call: Call, files: readonly string[]): Prom
     );
   const scheme = "rsa-pkcs1v15-sha256";
   const plan = planOf(call, { name: certificate, scheme }, false);
-  const paths = files.map((file) => resolve(file));
-  const release = call.flag("one-release") ? await releaseOf(paths, plan, scheme) : null;
+  const listed = files.map((file) => ({ path: resolve(file), plan }));
+  const release = call.flag("one-release") ? await releaseOf(listed, scheme) : null;
   const id = call.text("request-id");
   return forEachFile(call, files, (file) =>
     withFileSource(resolve(file), async (source) => {

@@ -70,8 +70,7 @@ async function placesOf(
   const listed: string[] = [];
   for (const file of files) if (!(await isLeftAlone(call, plan, resolve(file)))) listed.push(file);
   const places = await releaseOf(
-    listed.map((file) => resolve(file)),
-    plan,
+    listed.map((file) => ({ path: resolve(file), plan })),
     scheme,
   );
   return new Map(listed.map((file, i) => [file, places[i]!]));

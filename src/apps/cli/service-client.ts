@@ -118,7 +118,7 @@ type Held = { readonly client: SigningClient; readonly offered: readonly Offered
 /** One session for all signatures of a command: a person's one-time code is good once. */
 const sessions = new WeakMap<Context, Promise<Held>>();
 
-function held(call: Call): Promise<Held> {
+export function serviceSession(call: Call): Promise<Held> {
   const known = sessions.get(call.context);
   if (known !== undefined) return known;
   const opening = (async (): Promise<Held> => {
@@ -132,7 +132,7 @@ function held(call: Call): Promise<Held> {
 
 /** Signers for those of the wanted keys that the service holds for this user and signs raw with. */
 export async function serviceSigners(call: Call, wanted: readonly PublicKey[]): Promise<readonly Signer[]> {
-  const { client, offered } = await held(call);
+  const { client, offered } = await serviceSession(call);
   return wanted.flatMap((publicKey): Signer[] => {
     const spki = toBase64(publicKey.spki);
     const found = offered.find((each) => each.spki === spki && each.operations.includes("raw"));

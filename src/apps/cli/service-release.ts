@@ -11,12 +11,11 @@ import type { Plan } from "./service-plan.ts";
 
 /** `scheme` is that of the key. Errors: those of reading the files. */
 export async function releaseOf(
-  files: readonly string[],
-  plan: Plan,
+  files: readonly { readonly path: string; readonly plan: Plan }[],
   scheme: string,
 ): Promise<readonly Membership[]> {
   const listed: ListedFile[] = [];
-  for (const path of files) {
+  for (const { path, plan } of files) {
     const { operation } = await withFileSource(path, async (source) =>
       wantedFor(await kindOf(source, path, plan.as), source, plan, scheme),
     );
