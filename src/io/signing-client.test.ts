@@ -568,7 +568,7 @@ describe("a hostile gateway", () => {
   it("that lies about the signer's identity is refused before anything is said", async () => {
     const impostor = await identity();
     const evil = await hostileGateway(async (client) => {
-      client.write(opening(1n, { signer: "signer-1", bytes: 1_000_000 }));
+      client.write(opening(1n, { signer: "signer-1", bytes: 1_000_000, idle: 30 }));
       const { FrameDuplex } = await import("./frame-stream.ts");
       const { accept } = await import("./pinned-tls.ts");
       await accept(new FrameDuplex(client, 1n), impostor).catch(() => {});

@@ -32,9 +32,15 @@ const gatewaySchema = z.strictObject({
       waiting: z._default(amount(1, 100_000), 1024),
       "sessions-per-identity": z._default(amount(1, 100_000), 64),
       "sessions-per-address": z._default(amount(1, 100_000), 128),
+      /** Unfinished TLS handshakes of one address. */
+      "handshakes-per-address": z._default(amount(1, 100_000), 64),
       "connects-per-second": z._default(amount(1, 100_000), 20),
       "connects-burst": z._default(amount(1, 100_000), 100),
       "bytes-per-second": z._default(amount(1024, 1024 * 1024 * 1024), 4 * 1024 * 1024),
+      "address-bytes-per-second": z._default(amount(1024, 1024 * 1024 * 1024), 16 * 1024 * 1024),
+      /** Idle connections that one signer may keep here. */
+      "idle-per-signer": z._default(amount(1, 10_000), 64),
+      "signer-connects-per-second": z._default(amount(1, 100_000), 50),
       connections: z._default(amount(1, 100_000), 4096),
     }),
     {},

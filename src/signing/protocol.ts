@@ -129,11 +129,19 @@ const replySchema = z.discriminatedUnion("ok", [
     ok: z.literal(false),
     code: lineSchema,
     message: z.string().check(z.maxLength(4096)),
+    /** The signer vouches that no signature came of this call and none will: another signer may be asked. */
+    signed: z.optional(z.literal(false)),
   }),
 ]);
 export type ReplyMessage =
   | { readonly seq: number; readonly ok: true; readonly answer: Answers[CallBody["type"]] }
-  | { readonly seq: number; readonly ok: false; readonly code: string; readonly message: string };
+  | {
+      readonly seq: number;
+      readonly ok: false;
+      readonly code: string;
+      readonly message: string;
+      readonly signed?: false;
+    };
 
 /** Errors: `json/*`, `schema/invalid`. */
 export function parseCall(bytes: Uint8Array): CallMessage {

@@ -29,6 +29,7 @@ const RULES: readonly (readonly [pattern: string, exit: ExitName])[] = [
   ["publisher/", "failed"],
   ["signing/pending", "pending"],
   ["signing/unreachable", "network"],
+  ["signing/outcome-unknown", "network"],
   // The bytes that came are wrong: a matter of trust. Bytes that did not come: a matter of the network.
   ["mirror/wrong-content", "refused"],
   ["mirror/", "network"],
