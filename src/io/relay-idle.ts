@@ -78,7 +78,8 @@ export class IdleSigners {
 
   /** Those of signers that are no longer known leave. */
   keep(known: (signer: IdleSigner) => boolean): void {
-    for (const held of [...this.#idle]) if (!known(held)) this.#drop(held, "this key is of no signer here");
+    for (const held of this.#idle.slice())
+      if (!known(held)) this.#drop(held, "this key is of no signer here");
   }
 
   /** The connection that waited longest, so that several signers share the work; or the next that comes within `wait` milliseconds. */
@@ -118,7 +119,7 @@ export class IdleSigners {
 
   #dropSilent(): void {
     const now = performance.now();
-    for (const held of [...this.#idle]) if (now - held.heard > this.#silence) this.#drop(held, "silent");
+    for (const held of this.#idle.slice()) if (now - held.heard > this.#silence) this.#drop(held, "silent");
   }
 
   #drop(held: Held, why: string): void {

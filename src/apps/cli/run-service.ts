@@ -10,6 +10,7 @@ import { isJsonObject, parseJson } from "../../core/json.ts";
 import { SigningError } from "../../signing/errors.ts";
 import type { OfferedCertificate, PendingRequest } from "../../signing/protocol.ts";
 import { listRoot, type ListedFile } from "../../signing/request.ts";
+import type { SigningClient } from "../../io/signing-client.ts";
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
 import { EXIT, exitFor } from "./exit-codes.ts";
@@ -66,13 +67,16 @@ export async function serviceWait(call: Call): Promise<Result> {
       const kept = parseJson(await disk.read(path, 64 * 1024));
       if (!isJsonObject(kept)) throw usage(`${name} is not a .pending file.`);
       const plan = kept["plan"] as unknown as Plan;
-      if (!offered.has(plan.cert)) offered.set(plan.cert, await client.certificate(plan.cert));
+      const resume = kept["resume"] as unknown as Resume;
+      // A request waits at one signer; what that one offers is what the reply is checked against.
+      const from = `${resume.signer}/${plan.cert}`;
+      if (!offered.has(from)) offered.set(from, await client.certificate(plan.cert, resume.signer));
       jobs.push({
         client,
-        offered: offered.get(plan.cert)!,
+        offered: offered.get(from)!,
         plan,
         path: path.slice(0, -".pending".length),
-        resume: kept["resume"] as unknown as Resume,
+        resume,
         until,
         call,
       });
@@ -83,16 +87,32 @@ export async function serviceWait(call: Call): Promise<Result> {
   }
 }
 
+type Waits = PendingRequest & { readonly signer: string };
+type Silent = { readonly signer: string; readonly code: string; readonly message: string };
+
+/** What waits at all signers, and those that could not be asked. Errors: that of the first, if none could. */
+async function waiting(
+  client: SigningClient,
+): Promise<{ readonly requests: readonly Waits[]; readonly silent: readonly Silent[] }> {
+  const { answers, silent } = await client.pendingEverywhere();
+  if (answers.length === 0) throw silent[0]!.error;
+  return {
+    requests: answers.flatMap(({ signer, answer }) => answer.map((each) => ({ ...each, signer }))),
+    silent: silent.map(({ signer, error: { code, message } }) => ({ signer, code, message })),
+  };
+}
+
 export async function servicePending(call: Call): Promise<Result> {
   const { client } = await openService(call);
   try {
-    const requests = await client.pending();
+    const { requests, silent } = await waiting(client);
+    for (const { signer, message } of silent) call.context.note(`${signer} could not be asked: ${message}`);
     return {
       text:
         requests.length === 0
           ? "Nothing waits for approval."
           : columns([
-              ["REQUEST", "FROM", "CERTIFICATE", "FILE", "DIGEST", "HAVE", "RELEASE"],
+              ["REQUEST", "FROM", "CERTIFICATE", "FILE", "DIGEST", "HAVE", "SIGNER", "RELEASE"],
               ...requests.map((r) => [
                 r.request,
                 r.user,
@@ -100,10 +120,11 @@ export async function servicePending(call: Call): Promise<Result> {
                 r.file,
                 r.digest,
                 `${r.have}/${r.needed}`,
+                r.signer,
                 r.release?.root ?? "-",
               ]),
             ]),
-      json: { requests },
+      json: { requests, silent },
     };
   } finally {
     await client.close();
@@ -114,31 +135,41 @@ export async function serviceApprove(call: Call): Promise<Result> {
   const { client } = await openService(call);
   try {
     const wanted = call.argument(0);
-    const requests = await client.pending();
+    const { requests, silent } = await waiting(client);
     const found = requests.filter(
       (r) => r.request === wanted || r.requestHash === wanted || r.release?.root === wanted,
     );
     const first = found[0];
-    if (first === undefined)
-      throw new SigningError("signing/not-found", `Nothing that waits is called ${wanted}.`, {
-        subject: wanted,
-      });
+    if (first === undefined) {
+      const unasked = silent.map(({ signer }) => signer);
+      throw new SigningError(
+        unasked.length === 0 ? "signing/not-found" : "signing/unreachable",
+        unasked.length === 0
+          ? `Nothing that waits is called ${wanted}.`
+          : `Nothing that waits is called ${wanted} at the signers that could be asked; ${unasked.join(", ")} could not.`,
+        { subject: wanted, silent: unasked },
+      );
+    }
     const subject =
       first.release === undefined
         ? ({ kind: "request", sha256: first.requestHash } as const)
         : ({ kind: "release", root: first.release.root, size: first.release.size } as const);
     if (subject.kind === "release") checkWholeRelease(requests, subject);
     const reject = call.flag("reject");
-    const { have } = await client.approve(
-      subject,
-      reject ? "reject" : "approve",
-      (call.whole("hours", 1, 24) ?? 8) * HOUR,
-    );
+    const life = (call.whole("hours", 1, 24) ?? 8) * HOUR;
+    // The files of a release may wait at more than one signer; each counts the approvals that it was given itself.
+    const signers = [...new Set(found.map(({ signer }) => signer))];
+    let have = Number.POSITIVE_INFINITY;
+    for (const signer of signers) {
+      const answer = await client.approve(subject, reject ? "reject" : "approve", life, signer);
+      have = Math.min(have, answer.have);
+    }
     return {
-      text: `${reject ? "rejected" : "approved"}: ${found.length} file(s); ${have} of ${first.needed} have answered`,
+      text: `${reject ? "rejected" : "approved"} at ${signers.join(" and ")}: ${found.length} file(s); ${have} of ${first.needed} have answered`,
       json: {
         subject,
         decision: reject ? "reject" : "approve",
+        signers,
         files: found.length,
         have,
         needed: first.needed,
