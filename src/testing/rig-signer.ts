@@ -52,6 +52,9 @@ export class RigSigner {
   readonly keys = new MemoryKeys();
   readonly logKey: NoteKey;
   readonly sessions = new Set<SigningSession>();
+  /** Calls that sessions took up so far. */
+  calls = 0;
+  session!: (peer: Peer) => SigningSession;
   running = false;
   log!: AuditLog;
   ledger!: Ledger;
@@ -155,7 +158,7 @@ ${config}`;
       dropped,
     });
     await this.service.recover();
-    const session = this.#sessionMaker();
+    this.session = this.#sessionMaker();
     this.diallers = this.settings().config.service.gateways.map(
       (gateway) =>
         new GatewayDialler(gateway, {
@@ -166,7 +169,7 @@ ${config}`;
           name,
           idle: 4,
           most: 64,
-          session,
+          session: this.session,
           ...(this.#options.pingEvery === undefined ? {} : { pingEvery: this.#options.pingEvery }),
         }),
     );
@@ -191,6 +194,11 @@ ${config}`;
     };
     return (peer) => {
       const session = new SigningSession(ports, peer);
+      const handle = session.handle.bind(session);
+      session.handle = (call) => {
+        this.calls++;
+        return handle(call);
+      };
       this.sessions.add(session);
       return session;
     };
