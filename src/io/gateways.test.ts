@@ -64,7 +64,7 @@ async function slowestOf(service: ReturnType<typeof behind>, trouble: string[] =
   return Math.max(...times);
 }
 
-describe("a client with two gateways", () => {
+describe("a client with two gateways", { concurrency: true }, () => {
   it("is served although one is down", async () => {
     const gone = await listening(createServer());
     const port = portOf(gone);
@@ -139,7 +139,9 @@ describe("a client with two gateways", () => {
       await strict.close();
     }
   });
+});
 
+describe("a client in the middle of a call", () => {
   it("goes on through the other when one goes silent in the middle of a call, and the file is signed once", async () => {
     const wire = await TcpProxy.to(rig.gateways[0]!.ports.clients);
     try {

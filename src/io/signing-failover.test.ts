@@ -79,7 +79,7 @@ const approvedWish = (text: string) => ({
   file: { name: "x.bin", length: text.length, sha256: sha256Hex(toUtf8(text)) },
 });
 
-describe("with two signers", () => {
+describe("with two signers", { concurrency: 4 }, () => {
   it("a build goes to the living one when the other is down for good", () =>
     withRig(async (rig) => {
       const [dead, living] = pair(rig);
