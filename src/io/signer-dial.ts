@@ -26,11 +26,15 @@ export type DialPorts = {
   readonly session: (peer: Peer) => SigningSession;
   /** Milliseconds between pings on idle connections; a gateway that answers none in two and a half times as long is given up. */
   readonly pingEvery?: number;
+  /** Milliseconds that a peer has to sign in. */
+  readonly signInWithin?: number;
 };
 
 const PING_EVERY = 10_000;
 /** A paired connection may be silent for so much longer than the gateway allows before it counts as dead. */
 const IDLE_GRACE = 10_000;
+/** A stranger holds a session no longer than a person needs for a password and a code. */
+const SIGN_IN_WITHIN = 90_000;
 /** Replies that a client does not take: no more of its calls are read until it does. */
 const MAX_UNREAD = 256 * 1024;
 /** An idle connection is made anew after this long, so that a dead one is never the last hope. */
@@ -199,6 +203,10 @@ export class GatewayDialler {
     const binding = toHex(new Uint8Array(socket.exportKeyingMaterial(32, EXPORTER_LABEL, Buffer.alloc(0))));
     const session = make({ key: peer.publicKey, binding, address });
     this.#sessions.set(session, outer);
+    const stranger = setTimeout(() => {
+      if (session.user === "") outer.destroy();
+    }, this.#ports.signInWithin ?? SIGN_IN_WITHIN);
+    stranger.unref();
     const reader = new MessageReader();
     let running = 0;
     const goOn = (): void => {
@@ -232,6 +240,7 @@ export class GatewayDialler {
         }
       });
     });
+    clearTimeout(stranger);
     this.#sessions.delete(session);
     await session.end("closed");
   }

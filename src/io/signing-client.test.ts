@@ -6,9 +6,14 @@ import { toBase64, toHex, toUtf8 } from "../core/bytes.ts";
 import { sha256Hex } from "../core/digest.ts";
 import { verifyLog } from "../signing/audit/verify.ts";
 import type { AuditEntry } from "../signing/audit/entry.ts";
-import { newId, wishFor, type SigningRig } from "../testing/signing-rig.ts";
+import { newId, SigningRig, until, wishFor } from "../testing/signing-rig.ts";
+import { encodeFrame } from "../signing/frame.ts";
+import { encodeMessage, type CallBody } from "../signing/protocol.ts";
+import { systemClock } from "./clock.ts";
+import { FrameDuplex, nextFrame } from "./frame-stream.ts";
+import { connectPinned, handshake } from "./pinned-tls.ts";
 import { systemDisk } from "./disk.ts";
-import { CONFIG, rawWish, startRig } from "../testing/signing-people.ts";
+import { CONFIG, identity, rawWish, startRig, token } from "../testing/signing-people.ts";
 
 let rig: SigningRig;
 before(async () => {
@@ -156,6 +161,86 @@ describe("the signing service", () => {
     await Promise.all(slow);
   });
 });
+
+describe("one client among others", () => {
+  it("with 500 requests does not keep one with a single request waiting (fairness)", async () => {
+    rig.keys.before = () => systemClock.sleep(4);
+    try {
+      const busy = rig.client();
+      const word = await token("https://ci.example", {});
+      const small = rig.client({
+        identity: await identity(),
+        signIn: async () => ({ method: "oidc", token: word }),
+      });
+      const offered = await busy.certificate("release");
+      await small.certificates();
+      let done = 0;
+      const many = Array.from({ length: 500 }, (_, i) =>
+        busy.sign(wishFor(toUtf8(`many ${i}`)), offered).then(() => done++),
+      );
+      await until("some are done", () => done >= 5);
+      const before = done;
+      assert.equal((await small.sign(wishFor(toUtf8("the one")), offered)).state, "signed");
+      assert.ok(done - before < 100, `${done - before} others were signed meanwhile`);
+      await Promise.all(many);
+      assert.equal(done, 500);
+    } finally {
+      rig.keys.before = async () => {};
+    }
+  });
+
+  it("that asks and never reads the answers is not asked for more, and the signer's memory stays small", async () => {
+    // No budget of the gateway ends it: the signer itself must not take more than it can get rid of.
+    const wide = await SigningRig.start({
+      config: CONFIG,
+      gateway: "[limits]\nsession-bytes = 1073741824\n",
+    });
+    try {
+      const raw = await innerSession(wide);
+      raw.call(1, { type: "hello", versions: [1], client: "test" });
+      raw.call(2, { type: "sign-in", method: "key" });
+      const signer = wide.signers[0]!;
+      const from = signer.calls;
+      await until(
+        "it is signed in",
+        () => signer.calls >= from && [...signer.sessions].at(-1)?.user === "build",
+      );
+      raw.inner.pause();
+      const ask = 40_000;
+      for (let seq = 3; seq < ask; seq++) raw.call(seq, { type: "certificates" });
+      let last = -1;
+      await until("it stands still", async () => {
+        const still = signer.calls === last;
+        last = signer.calls;
+        if (!still) await systemClock.sleep(200);
+        return still;
+      });
+      assert.ok(last - from < ask / 2, `${last - from} calls were worked on`);
+      assert.ok(!raw.outer.destroyed);
+      raw.outer.destroy();
+    } finally {
+      await wide.close();
+    }
+  });
+});
+
+/** A session with the signer whose client does what the test says, past all that an honest one observes. */
+async function innerSession(rig: SigningRig) {
+  const [host, port] = ["127.0.0.1", rig.ports.clients];
+  const outer = await connectPinned({ host, port, pin: rig.gatewayIdentity.spki }, rig.clientIdentity);
+  outer.on("error", () => {});
+  outer.write(encodeFrame({ type: "hello", session: 0n, payload: toUtf8('{"role":"client","signer":"*"}') }));
+  const { session } = await nextFrame(outer, "open", 5000);
+  const duplex = new FrameDuplex(outer, session);
+  const inner = await handshake(duplex, rig.signers[0]!.identity.spki, rig.clientIdentity, "the signer");
+  inner.on("error", () => {});
+  inner.resume();
+  return {
+    outer,
+    inner,
+    call: (seq: number, body: CallBody) => inner.write(encodeMessage({ seq, ...body })),
+  };
+}
 
 describe("raw signing", () => {
   it("of bytes that are not what the request says is refused", async () => {

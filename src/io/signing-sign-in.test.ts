@@ -4,9 +4,10 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { generateKeyPair, SignJWT } from "jose";
 import type { AuditEntry } from "../signing/audit/entry.ts";
-import type { SigningRig } from "../testing/signing-rig.ts";
+import { toUtf8 } from "../core/bytes.ts";
+import { wishFor, type SigningRig } from "../testing/signing-rig.ts";
 import { systemClock } from "./clock.ts";
-import { type Identity } from "./pinned-tls.ts";
+import type { Identity } from "./pinned-tls.ts";
 import { identity, issuerKeys, signInAs, startRig, token } from "../testing/signing-people.ts";
 
 let rig: SigningRig;
@@ -108,5 +109,45 @@ describe("sign-in", () => {
     await assert.rejects(rig.client({ identity: await identity() }).certificates(), {
       code: "signing/refused",
     });
+  });
+
+  it("leaves no password, code, token or request in the log lines of gateway and signer", async () => {
+    const lines: string[] = [];
+    const noisy = await startRig({
+      say: (level, event, facts) => void lines.push(JSON.stringify({ level, event, ...facts })),
+    });
+    try {
+      const word = await token("https://ci.example", {});
+      const secrets = [word, "correct horse battery", "wrong password here", "totally secret file"];
+      const codes: string[] = [];
+      for (const secret of ["correct horse battery", "wrong password here"]) {
+        const given = signInAs("dave", secret);
+        const signIn = async () => {
+          const made = await given();
+          codes.push(made.code);
+          return made;
+        };
+        await noisy
+          .client({ identity: await identity(), signIn })
+          .certificates()
+          .catch(() => {});
+      }
+      const ci = noisy.client({
+        identity: await identity(),
+        signIn: async () => ({ method: "oidc", token: word }),
+      });
+      const offered = await ci.certificate("release");
+      await ci.sign(wishFor(toUtf8("totally secret file")), offered);
+      await assert.rejects(ci.sign({ ...wishFor(toUtf8("x")), certificate: "slow" }, offered));
+      const events = new Set(lines.map((line) => (JSON.parse(line) as { event: string }).event));
+      assert.ok(events.has("session") && events.has("refused"));
+      for (const line of lines) {
+        for (const secret of secrets) assert.ok(!line.includes(secret), line);
+        for (const code of codes) assert.ok(!line.includes(`"${code}"`), line);
+        assert.ok(!line.includes("BEGIN") && line.length < 1000, line);
+      }
+    } finally {
+      await noisy.close();
+    }
   });
 });
