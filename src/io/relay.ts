@@ -9,6 +9,7 @@ import { Budgets } from "../signing/budget.ts";
 import { SigningError } from "../signing/errors.ts";
 import { encodeFrame } from "../signing/frame.ts";
 import type { GatewayConfig } from "../signing/gateway-config.ts";
+import type { Counters } from "../signing/gateway-metrics.ts";
 import {
   encodeClose,
   encodeGreeting,
@@ -37,18 +38,6 @@ export type Relay = {
   readonly reconfigure: (config: GatewayConfig) => void;
   readonly close: () => Promise<void>;
 };
-export type Counters = {
-  readonly sessions: number;
-  readonly active: number;
-  readonly idle: number;
-  readonly waiting: number;
-  readonly refused: number;
-  readonly bytes: number;
-  /** Idle connections that fell silent or were too many. */
-  readonly dropped: number;
-  readonly idleBySigner: { readonly [signer: string]: number };
-};
-
 /** Signers ping every ten seconds. */
 const SIGNER_SILENCE = 35_000;
 

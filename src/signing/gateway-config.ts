@@ -9,11 +9,24 @@ import { SigningError } from "./errors.ts";
 const endpoint = z
   .string()
   .check(z.regex(/^(?:\[[0-9a-f:]+\]|[^:[\]\s]+):\d{1,5}$/, "expected address:port, such as 0.0.0.0:7443"));
+const loopback = z
+  .string()
+  .check(
+    z.regex(
+      /^(?:127\.0\.0\.1|\[::1\]):\d{1,5}$/,
+      "expected an address of this machine, such as 127.0.0.1:7445",
+    ),
+  );
 const amount = (least: number, most: number) => z.int().check(z.minimum(least), z.maximum(most));
 
 const gatewaySchema = z.strictObject({
   version: z.literal(1),
-  listen: z.strictObject({ clients: endpoint, signers: endpoint }),
+  listen: z.strictObject({
+    clients: endpoint,
+    signers: endpoint,
+    /** Counters, for this machine only; without it there are none to read. */
+    metrics: z.optional(loopback),
+  }),
   /** Signers by the SHA-256 of their key. */
   signers: z.record(nameSchema, z.strictObject({ spki: sha256Schema })),
   clients: z._default(
