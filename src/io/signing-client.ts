@@ -121,10 +121,10 @@ export class SigningClient {
   async sign(wish: SignWish, offered: OfferedCertificate): Promise<SignedFile | PendingFile> {
     const { clock, random } = this.#ports;
     const id = wish.id ?? toHex(random.bytes(16));
-    const created = clock.now();
     const home = wish.id === undefined ? undefined : homeOf(wish.id, this.#names());
     const run = async (conversation: Conversation): Promise<SignedFile | PendingFile> => {
       const own = await this.#ownOffer(conversation, offered);
+      const created = clock.now();
       const request: SigningRequest = {
         version: 1,
         id,

@@ -10,6 +10,7 @@ import type { RigSigner } from "../testing/rig-signer.ts";
 import { newId, SigningRig, until, wishFor, type RigOptions } from "../testing/signing-rig.ts";
 import type { SignedFile, SigningClient } from "./signing-client.ts";
 import { generateKeyPairSync } from "node:crypto";
+import { systemClock } from "./clock.ts";
 
 const CONFIG = `
 [users.build]
@@ -259,6 +260,8 @@ describe("with two signers", { concurrency: 4 }, () => {
       const id = newId();
       const replies = new Set<string>();
       for (let run = 0; run < 4; run++) {
+        // Each run is later than the last by more than the second that a request's time is told in.
+        if (run === 1) await systemClock.sleep(1100);
         const client = await clientAt(rig, run % 2 === 0 ? first : second);
         const offered = await client.certificate("release");
         const signed = (await client.sign(wishFor(toUtf8("x"), "x.bin", id), offered)) as SignedFile;
