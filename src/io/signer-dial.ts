@@ -217,6 +217,8 @@ export class GatewayDialler {
     await new Promise<void>((resolve) => {
       socket.on("error", () => socket.destroy());
       socket.once("close", () => resolve());
+      // Nobody is there any more for what was not read or not written yet.
+      outer.once("close", () => socket.destroy());
       socket.on("drain", goOn);
       socket.on("data", (part: Buffer) => {
         try {

@@ -218,6 +218,8 @@ describe("one client among others", () => {
       assert.ok(last - from < ask / 2, `${last - from} calls were worked on`);
       assert.ok(!raw.outer.destroyed);
       raw.outer.destroy();
+      // What was never read does not keep the session open either.
+      await until("the session ended", () => [...signer.sessions].every(({ ended }) => ended), 5000);
     } finally {
       await wide.close();
     }
@@ -241,6 +243,24 @@ async function innerSession(rig: SigningRig) {
     call: (seq: number, body: CallBody) => inner.write(encodeMessage({ seq, ...body })),
   };
 }
+
+describe("a stranger", () => {
+  it("who gets through the gateway and does not sign in is sent away in time", async () => {
+    const short = await SigningRig.start({ config: CONFIG, signInWithin: 300 });
+    try {
+      const signed = await innerSession(short);
+      signed.call(1, { type: "hello", versions: [1], client: "test" });
+      signed.call(2, { type: "sign-in", method: "key" });
+      const stranger = await innerSession(short);
+      stranger.call(1, { type: "hello", versions: [1], client: "test" });
+      await new Promise((resolve) => stranger.outer.once("close", resolve));
+      assert.ok(!signed.outer.destroyed);
+      signed.outer.destroy();
+    } finally {
+      await short.close();
+    }
+  });
+});
 
 describe("raw signing", () => {
   it("of bytes that are not what the request says is refused", async () => {

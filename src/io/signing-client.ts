@@ -163,14 +163,21 @@ export class SigningClient {
   }
 
   /** What waits for approval at every signer of the service: a request waits at one of them only. Errors: none; a silent signer is a value. */
-  async pendingEverywhere(): Promise<Everywhere<readonly PendingRequest[]>> {
-    type One = { signer: string; answer?: readonly PendingRequest[]; error?: SigningError };
+  pendingEverywhere(): Promise<Everywhere<readonly PendingRequest[]>> {
+    return this.#everywhere(async (c) => (await c.call({ type: "pending" })).requests);
+  }
+
+  /** What every signer of the service offers. Errors: none; a silent signer is a value. */
+  certificatesEverywhere(): Promise<Everywhere<readonly OfferedCertificate[]>> {
+    return this.#everywhere((c) => c.offers(true));
+  }
+
+  async #everywhere<T>(ask: (conversation: Conversation) => Promise<T>): Promise<Everywhere<T>> {
+    type One = { readonly signer: string } & ({ readonly answer: T } | { readonly error: SigningError });
     const asked = await Promise.all(
       this.#names().map(async (signer): Promise<One> => {
         try {
-          const ask = (c: Conversation): Promise<Answers["pending"]> => c.call({ type: "pending" });
-          const { requests } = await this.#call("read", signer, ask, undefined, PATIENCE_FOR_ALL);
-          return { signer, answer: requests };
+          return { signer, answer: await this.#call("read", signer, ask, undefined, PATIENCE_FOR_ALL) };
         } catch (error) {
           if (error instanceof SigningError) return { signer, error };
           throw error;
@@ -178,12 +185,8 @@ export class SigningClient {
       }),
     );
     return {
-      answers: asked.flatMap((each) =>
-        each.answer === undefined ? [] : [{ signer: each.signer, answer: each.answer }],
-      ),
-      silent: asked.flatMap((each) =>
-        each.error === undefined ? [] : [{ signer: each.signer, error: each.error }],
-      ),
+      answers: asked.flatMap((one) => ("answer" in one ? [one] : [])),
+      silent: asked.flatMap((one) => ("error" in one ? [one] : [])),
     };
   }
 

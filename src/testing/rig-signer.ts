@@ -42,6 +42,7 @@ export type RigSignerOptions = {
   readonly gateways: () => readonly RigGatewayEnd[];
   readonly fetchJson?: FetchJson;
   readonly pingEvery?: number;
+  readonly signInWithin?: number;
   readonly say?: Log;
 };
 
@@ -170,6 +171,7 @@ ${config}`;
           idle: 4,
           most: 64,
           session: this.session,
+          ...(this.#options.signInWithin === undefined ? {} : { signInWithin: this.#options.signInWithin }),
           ...(this.#options.pingEvery === undefined ? {} : { pingEvery: this.#options.pingEvery }),
         }),
     );

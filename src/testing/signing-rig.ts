@@ -40,6 +40,8 @@ export type RigOptions = {
   readonly clock?: Clock;
   /** Milliseconds between a signer's pings; a gateway gives up a signer after three and a half times as long. */
   readonly pingEvery?: number;
+  /** Milliseconds that a client has to sign in. */
+  readonly signInWithin?: number;
   readonly say?: Log;
 };
 
@@ -127,6 +129,7 @@ ${options.gateway ?? ""}`;
             })),
           ...(options.fetchJson === undefined ? {} : { fetchJson: options.fetchJson }),
           ...(options.pingEvery === undefined ? {} : { pingEvery: options.pingEvery }),
+          ...(options.signInWithin === undefined ? {} : { signInWithin: options.signInWithin }),
           ...(options.say === undefined ? {} : { say: options.say }),
         }),
       );

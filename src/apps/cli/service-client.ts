@@ -129,9 +129,13 @@ async function ownFile(call: Call, path: string): Promise<Uint8Array> {
  */
 export async function serviceSigners(call: Call, wanted: readonly PublicKey[]): Promise<readonly Signer[]> {
   const { client } = await openService(call);
-  let offered: readonly OfferedCertificate[];
+  const offered: OfferedCertificate[] = [];
   try {
-    offered = await client.certificates();
+    const { answers, silent } = await client.certificatesEverywhere();
+    if (answers.length === 0) throw silent[0]!.error;
+    for (const { answer } of answers) offered.push(...answer);
+    for (const { signer, error } of silent)
+      call.context.note(`${signer} could not be asked: ${error.message}`);
   } finally {
     await client.close();
   }

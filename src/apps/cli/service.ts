@@ -100,7 +100,7 @@ export const serviceNoun: NounSpec = {
         "A request waits at one signer. One that cannot be asked is named; the command fails only if none answers.",
       options: SERVICE_OPTIONS,
       examples: ["upkeep service pending --user alice"],
-      run: async (call) => (await import("./run-service.ts")).servicePending(call),
+      run: async (call) => (await import("./run-approvals.ts")).servicePending(call),
     },
     {
       name: "approve",
@@ -112,7 +112,7 @@ export const serviceNoun: NounSpec = {
         { flags: "--hours <n>", about: "how long the approval is good", default: "8" },
       ],
       examples: ["upkeep service approve 5f0c1e... --user alice"],
-      run: async (call) => (await import("./run-service.ts")).serviceApprove(call),
+      run: async (call) => (await import("./run-approvals.ts")).serviceApprove(call),
     },
     {
       name: "certificates",
