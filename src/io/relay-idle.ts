@@ -45,6 +45,7 @@ export class IdleSigners {
 
   /** Keeps at most `most` of one signer: of more the oldest goes, which is the least likely to be alive. */
   offer(signer: IdleSigner, most: number): void {
+    if (signer.socket.destroyed) return;
     const index = this.#waiting.findIndex(({ want }) => want === "*" || want === signer.name);
     if (index >= 0) {
       this.#waiting.splice(index, 1)[0]!.give(signer);
@@ -88,7 +89,7 @@ export class IdleSigners {
     client: TLSSocket,
     limits: { readonly wait: number; readonly waiting: number },
   ): Promise<IdleSigner | NoSigner> {
-    const held = this.#idle.find(({ name }) => want === "*" || name === want);
+    const held = this.#idle.find(({ name, socket }) => (want === "*" || name === want) && !socket.destroyed);
     if (held !== undefined) {
       held.let();
       return Promise.resolve(held);

@@ -212,6 +212,20 @@ describe("the relay's limits on", { concurrency: true }, () => {
         assert.doesNotMatch(await spend(raw, undefined, "127.0.0.2"), /budget/);
       }));
 
+    it("of handshakes end a flood from one address before any cryptography", () =>
+      withRelay({ "connects-per-second": 0.001, "connects-burst": 3 }, async (raw) => {
+        const closed: number[] = [];
+        for (let i = 0; i < 10; i++) {
+          const socket = connect({ port: raw.relay.clients, host: "127.0.0.1", localAddress: "127.0.0.11" });
+          socket.on("error", () => {});
+          socket.once("close", () => closed.push(i));
+          await new Promise((resolve) => socket.once("connect", resolve));
+        }
+        await until("four were closed", () => closed.length === 4, 3000);
+        assert.equal(raw.relay.counters().refused, 4);
+        await raw.session(undefined, "127.0.0.12");
+      }));
+
     it("of unfinished handshakes hold for each address, before any work is done", () =>
       withRelay({ "handshakes-per-address": 3 }, async (raw) => {
         const mute: Socket[] = [];

@@ -1,7 +1,7 @@
 // The relay: lets clients and signers in within strict limits, pairs a client with a signer's idle connection, and knows nothing else.
 
-import { createServer as createTlsServer, type TLSSocket, type Server } from "node:tls";
-import type { AddressInfo, Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import type { AddressInfo } from "node:net";
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import { addressGroup } from "../signing/address.ts";
@@ -19,9 +19,11 @@ import {
 } from "../signing/greeting.ts";
 import { nextFrame } from "./frame-stream.ts";
 import { calm, type Log } from "./log.ts";
-import { HANDSHAKE_TIMEOUT, peerOf, serverOptions, splitAddress, type Identity } from "./pinned-tls.ts";
+import { HANDSHAKE_TIMEOUT, peerOf, type Identity } from "./pinned-tls.ts";
 import { IdleSigners, type IdleSigner, type Leg } from "./relay-idle.ts";
+import { listen } from "./relay-listen.ts";
 import { pair } from "./relay-pair.ts";
+import { Tally } from "../signing/tally.ts";
 
 export type RelayPorts = {
   readonly clock: Clock;
@@ -48,76 +50,33 @@ export async function startRelay(
   ports: RelayPorts,
 ): Promise<Relay> {
   const relay = new Running(config, ports);
-  const clients = await listen(config.listen.clients, identity, config, (socket) => relay.client(socket));
-  const signers = await listen(config.listen.signers, identity, config, (socket) => relay.signer(socket));
+  const clients = await listen(config.listen.clients, identity, {
+    mayShake: (group) => relay.mayShake("clients", group),
+    most: () => relay.limits["handshakes-per-address"],
+    serve: (socket) => relay.client(socket),
+  });
+  const signers = await listen(config.listen.signers, identity, {
+    mayShake: (group) => relay.mayShake("signers", group),
+    most: () => relay.limits["handshakes-per-address"],
+    serve: (socket) => relay.signer(socket),
+  });
+  const size = (): void => {
+    for (const server of [clients, signers]) server.maxConnections = relay.limits.connections;
+  };
+  size();
   return {
     clients: (clients.address() as AddressInfo).port,
     signers: (signers.address() as AddressInfo).port,
     counters: () => relay.counters(),
-    reconfigure: (next) => relay.reconfigure(next),
+    reconfigure: (next) => {
+      relay.reconfigure(next);
+      size();
+    },
     close: async () => {
       relay.close();
       await Promise.all([clients, signers].map((server) => new Promise((done) => server.close(done))));
     },
   };
-}
-
-function listen(
-  endpoint: string,
-  identity: Identity,
-  { limits }: GatewayConfig,
-  serve: (socket: TLSSocket) => void,
-): Promise<Server> {
-  const shaking = new Tally();
-  const unfinished = new Map<string, () => void>();
-  const endOf = (socket: Socket): string => `${socket.remoteAddress ?? ""} ${socket.remotePort ?? 0}`;
-  const server = createTlsServer({ ...serverOptions(identity) }, serve);
-  server.maxConnections = limits.connections;
-  // Before its handshake a connection is counted by its address alone; one place must not take all of them.
-  server.on("connection", (socket: Socket) => {
-    const group = addressGroup(socket.remoteAddress ?? "");
-    if (!shaking.enter([[group, limits["handshakes-per-address"]]])) return void socket.destroy();
-    const end = endOf(socket);
-    const leave = (): void => {
-      if (unfinished.get(end) !== leave) return;
-      unfinished.delete(end);
-      clearTimeout(timer);
-      shaking.leave([group]);
-    };
-    // A handshake that did not complete is closed by then.
-    const timer = setTimeout(leave, HANDSHAKE_TIMEOUT);
-    timer.unref();
-    unfinished.set(end, leave);
-    socket.once("close", leave);
-  });
-  server.prependListener("secureConnection", (socket: TLSSocket) => unfinished.get(endOf(socket))?.());
-  // A failed handshake is a stranger's business.
-  server.on("tlsClientError", (_error, socket) => socket.destroy());
-  const { host, port } = splitAddress(endpoint);
-  return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(port, host, () => resolve(server));
-  });
-}
-
-/** How many are there, by name; a name without any is forgotten. */
-class Tally {
-  readonly #counts = new Map<string, number>();
-
-  /** Counts one more under every name, or under none if one of them is full. */
-  enter(names: readonly (readonly [name: string, most: number])[]): boolean {
-    if (names.some(([name, most]) => (this.#counts.get(name) ?? 0) >= most)) return false;
-    for (const [name] of names) this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
-    return true;
-  }
-
-  leave(names: readonly string[]): void {
-    for (const name of names) {
-      const left = (this.#counts.get(name) ?? 1) - 1;
-      if (left > 0) this.#counts.set(name, left);
-      else this.#counts.delete(name);
-    }
-  }
 }
 
 /** What the gateway tells somebody whom it turns away. */
@@ -131,7 +90,13 @@ class TurnedAway extends Error {
 }
 
 type Limits = GatewayConfig["limits"];
+/** A handshake costs before anything can be said; twice the budget leaves room to say that the budget is used up. */
+const shakes = (rate: number, burst: number): Budgets => new Budgets({ rate: 2 * rate, burst: 2 * burst });
 const budgetsOf = (limits: Limits) => ({
+  shakes: {
+    clients: shakes(limits["connects-per-second"], limits["connects-burst"]),
+    signers: shakes(limits["signer-connects-per-second"], 8 * limits["signer-connects-per-second"]),
+  },
   connects: new Budgets({ rate: limits["connects-per-second"], burst: limits["connects-burst"] }),
   signers: new Budgets({
     rate: limits["signer-connects-per-second"],
@@ -165,6 +130,17 @@ class Running {
     this.#refusals = calm(ports.say);
     this.#idle = new IdleSigners(ports.signerSilence ?? SIGNER_SILENCE);
     this.#budgets = budgetsOf(config.limits);
+  }
+
+  get limits(): Limits {
+    return this.#config.limits;
+  }
+
+  /** Whether an address may begin another handshake. */
+  mayShake(side: "clients" | "signers", group: string): boolean {
+    if (this.#budgets.shakes[side].take(group, this.#ports.clock.monotonic())) return true;
+    this.#count.refused++;
+    return false;
   }
 
   counters(): Counters {

@@ -295,7 +295,9 @@ export class SigningClient {
         if (then === "at once" && !this.#closed) continue;
         const wait = Math.min(3000, 50 * 2 ** Math.min(pauses++, 6)) * (0.5 + fraction(random));
         if (then === "stop" || this.#closed || clock.monotonic() + wait > end) {
-          const settled = then === "stop" && failure?.notHere !== true;
+          // Only an answer of the signer itself settles what was sent to it before.
+          const answered = failure === null ? signer !== undefined : failure.stage === "answered";
+          const settled = then === "stop" && answered && failure?.notHere !== true;
           throw course.held === undefined || settled ? error : unknown(course.held, request, error);
         }
         await clock.sleep(wait, this.#options.signal);

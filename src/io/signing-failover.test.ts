@@ -203,6 +203,24 @@ describe("with two signers", { concurrency: 4 }, () => {
       assert.equal(other.keys.made, 1);
     }));
 
+  it("gateways that come back with another key do not hide that a request is without outcome", () =>
+    withRig(async (rig) => {
+      const [signer] = pair(rig);
+      let asked = false;
+      signer.keys.before = () => {
+        asked = true;
+        return new Promise(() => {});
+      };
+      const client = await clientAt(rig, signer);
+      const under = client.sign(wishFor(toUtf8("x")), await client.certificate("release", signer.name));
+      const fate = assert.rejects(under, { code: "signing/outcome-unknown" });
+      await until("the key is asked", () => asked);
+      const other = rig.clientIdentity;
+      for (const gateway of rig.gateways) await gateway.relay.close();
+      for (const gateway of rig.gateways) await gateway.start(other);
+      await fate;
+    }));
+
   it("a signer that comes back signs what was sent to it, once, though the other was there all the time", () =>
     withRig(async (rig) => {
       const [back, other] = pair(rig);
