@@ -6,6 +6,7 @@ import { generateKeyPair, SignJWT } from "jose";
 import type { AuditEntry } from "../signing/audit/entry.ts";
 import { toUtf8 } from "../core/bytes.ts";
 import { wishFor, type SigningRig } from "../testing/signing-rig.ts";
+import type { Clock } from "../core/clock.ts";
 import { systemClock } from "./clock.ts";
 import type { Identity } from "./pinned-tls.ts";
 import { identity, issuerKeys, signInAs, startRig, token } from "../testing/signing-people.ts";
@@ -109,6 +110,31 @@ describe("sign-in", () => {
     await assert.rejects(rig.client({ identity: await identity() }).certificates(), {
       code: "signing/refused",
     });
+  });
+
+  it("ends with the session's time at the signer, and a client signs in anew by itself", async () => {
+    let shift = 0;
+    const clock: Clock = {
+      now: () => systemClock.now() + shift,
+      monotonic: () => systemClock.monotonic(),
+      sleep: (ms, signal) => systemClock.sleep(ms, signal),
+    };
+    const aged = await startRig({ clock });
+    try {
+      const client = aged.client();
+      await client.certificates();
+      const [session] = aged.sessions;
+      shift = 14 * 60_000;
+      await aged.dialler.review();
+      assert.ok(!session!.ended);
+      shift = 16 * 60_000;
+      await aged.dialler.review();
+      assert.ok(session!.ended);
+      assert.ok((await client.certificates()).length > 0);
+      assert.equal(aged.sessions.size, 2);
+    } finally {
+      await aged.close();
+    }
   });
 
   it("leaves no password, code, token or request in the log lines of gateway and signer", async () => {

@@ -5,6 +5,7 @@ import { toUtf8 } from "../core/bytes.ts";
 import { checkSchema, lengthSchema, nameSchema, z } from "../core/schema.ts";
 import { lineSchema } from "./audit/entry.ts";
 import { SigningError } from "./errors.ts";
+import { gather } from "./frame.ts";
 import { idSchema, MAX_REQUEST } from "./request.ts";
 
 export const PROTOCOL_VERSION = 1;
@@ -174,7 +175,7 @@ export class MessageReader {
   #length: number | null = null;
 
   *push(part: Uint8Array): Generator<Uint8Array> {
-    this.#parts.push(part);
+    gather(this.#parts, part);
     this.#buffered += part.length;
     while (this.#buffered >= this.#needed) {
       const all = this.#parts.length === 1 ? this.#parts[0]! : new Uint8Array(Buffer.concat(this.#parts));
