@@ -159,8 +159,8 @@ export class Conversations {
             if (open !== null) this.#all.delete(open);
           },
         });
+        if (conversation.broken) throw new SigningError("signing/unreachable", "The session broke at once.");
         this.#failures = 0;
-        if (conversation.broken) continue;
         open = conversation;
         this.#all.add(conversation);
         this.#ready.get(conversation.signer.name)?.retire();
