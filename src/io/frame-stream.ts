@@ -4,14 +4,20 @@ import { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import { encodeFrame, FrameReader, MAX_PAYLOAD, type Frame } from "../signing/frame.ts";
 import { SigningError } from "../signing/errors.ts";
+import { closeError } from "../signing/greeting.ts";
 
 /** A frame that began must end within this time: a slow sender holds nothing open. */
 export const FRAME_TIMEOUT = 10_000;
 
-/** Calls `frame` for each frame in turn. A bad or slow frame destroys the socket. Returns a function that stops the watch. */
+/** Calls `frame` for each frame in turn. A bad or slow frame destroys the socket. Returns a function that stops the watch; pause the socket first. */
 export function onFrames(socket: TLSSocket, frame: (frame: Frame) => void): () => void {
   const reader = new FrameReader();
   let slow: NodeJS.Timeout | undefined;
+  const late = (): void => {
+    // It is not the sender who is slow while nothing is read.
+    if (socket.isPaused()) slow = setTimeout(late, FRAME_TIMEOUT);
+    else socket.destroy(new SigningError("signing/bad-frame", "A frame began and did not end in time."));
+  };
   const data = (part: Buffer): void => {
     try {
       for (const whole of reader.push(part)) {
@@ -23,16 +29,15 @@ export function onFrames(socket: TLSSocket, frame: (frame: Frame) => void): () =
       socket.destroy(error as Error);
       return;
     }
-    if (reader.unfinished > 0) {
-      slow ??= setTimeout(
-        () => socket.destroy(new SigningError("signing/bad-frame", "A frame began and did not end in time.")),
-        FRAME_TIMEOUT,
-      );
-    }
+    if (reader.unfinished > 0) slow ??= setTimeout(late, FRAME_TIMEOUT);
   };
   const stop = (): void => {
     clearTimeout(slow);
     socket.off("data", data);
+    socket.off("close", stop);
+    // The beginning of a frame belongs to the next reader.
+    const rest = reader.rest();
+    if (rest.length > 0 && !socket.destroyed) socket.unshift(rest);
   };
   socket.on("data", data);
   socket.once("close", stop);
@@ -74,13 +79,9 @@ export function nextFrame(socket: TLSSocket, type: Frame["type"], timeout: numbe
     const judge = (frame: Frame): void => {
       if (frame.type === type) return resolve(frame);
       socket.destroy();
-      const reason = Buffer.from(frame.payload).toString("utf8").slice(0, 200);
       reject(
         frame.type === "close"
-          ? new SigningError(
-              reason.includes("budget") ? "signing/over-budget" : "signing/unreachable",
-              `The gateway closed the connection: ${reason}`,
-            )
+          ? closeError(frame.payload)
           : new SigningError("signing/bad-frame", `A ${frame.type} frame came where a ${type} was due.`),
       );
     };

@@ -2,11 +2,12 @@
 
 import type { TLSSocket } from "node:tls";
 import type { Clock } from "../core/clock.ts";
-import { toHex, toUtf8 } from "../core/bytes.ts";
-import { isJsonObject, parseJson } from "../core/json.ts";
+import { toHex } from "../core/bytes.ts";
 import { fraction, type Random } from "../core/random.ts";
 import type { GatewayConfig } from "../signing/config.ts";
-import { encodeFrame } from "../signing/frame.ts";
+import { SigningError } from "../signing/errors.ts";
+import { encodeFrame, type Frame } from "../signing/frame.ts";
+import { encodeGreeting, readOpenForSigner, type OpenForSigner } from "../signing/greeting.ts";
 import { encodeMessage, EXPORTER_LABEL, MessageReader, parseCall } from "../signing/protocol.ts";
 import type { Peer, SigningSession } from "../signing/session.ts";
 import { FrameDuplex, nextFrame } from "./frame-stream.ts";
@@ -23,9 +24,19 @@ export type DialPorts = {
   readonly most: number;
   /** A new session for a peer that proved its key. */
   readonly session: (peer: Peer) => SigningSession;
+  /** Milliseconds between pings on idle connections; a gateway that answers none in two and a half times as long is given up. */
+  readonly pingEvery?: number;
+  /** Milliseconds that a peer has to sign in. */
+  readonly signInWithin?: number;
 };
 
-const PING_EVERY = 20_000;
+const PING_EVERY = 10_000;
+/** A paired connection may be silent for so much longer than the gateway allows before it counts as dead. */
+const IDLE_GRACE = 10_000;
+/** A stranger holds a session no longer than a person needs for a password and a code. */
+const SIGN_IN_WITHIN = 90_000;
+/** Replies that a client does not take: no more of its calls are read until it does. */
+const MAX_UNREAD = 256 * 1024;
 /** An idle connection is made anew after this long, so that a dead one is never the last hope. */
 const IDLE_LIFE = 15 * 60_000;
 /** Calls of one session that are worked on at a time. */
@@ -37,6 +48,9 @@ export class GatewayDialler {
   readonly #ports: DialPorts;
   readonly #sockets = new Set<TLSSocket>();
   readonly #sessions = new Map<SigningSession, TLSSocket>();
+  /** Connections that carry a session, from the moment the gateway paired them. */
+  readonly #busy = new Set<TLSSocket>();
+  readonly #retries = new Set<NodeJS.Timeout>();
   #idle = 0;
   #stopped = false;
   #failures = 0;
@@ -60,23 +74,28 @@ export class GatewayDialler {
 
   /** No new connections; sessions that run go on to their end. */
   retire(): void {
-    this.#stopped = true;
-    const busy = new Set(this.#sessions.values());
-    for (const socket of this.#sockets) if (!busy.has(socket)) socket.destroy();
+    this.#stopDialling();
+    for (const socket of this.#sockets) if (!this.#busy.has(socket)) socket.destroy();
   }
 
-  /** Stops dialling, lets running calls answer for a moment, then closes. */
+  /** Stops dialling, ends every session, closes every connection. */
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#stopDialling();
     for (const [session] of this.#sessions) await session.end("the signer stops");
     for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #stopDialling(): void {
+    this.#stopped = true;
+    for (const retry of this.#retries) clearTimeout(retry);
+    this.#retries.clear();
   }
 
   #fill(): void {
     while (
       !this.#stopped &&
       this.#idle < this.#ports.idle &&
-      this.#sessions.size + this.#idle < this.#ports.most
+      this.#busy.size + this.#idle < this.#ports.most
     ) {
       this.#idle++;
       let counted = true;
@@ -86,11 +105,11 @@ export class GatewayDialler {
       };
       void this.#connection(taken).then(
         () => {
-          this.#failures = 0;
           taken();
           this.#fill();
         },
         (error: unknown) => {
+          if (this.#stopped) return;
           const wait =
             Math.min(10_000, 100 * 2 ** Math.min(this.#failures++, 7)) * (0.5 + fraction(this.#ports.random));
           this.#ports.say("warn", "gateway-unreachable", {
@@ -98,10 +117,13 @@ export class GatewayDialler {
             what: String((error as Error).message),
             code: String((error as { code?: string }).code ?? ""),
           });
-          setTimeout(() => {
+          const retry = setTimeout(() => {
+            this.#retries.delete(retry);
             taken();
             this.#fill();
-          }, wait).unref();
+          }, wait);
+          retry.unref();
+          this.#retries.add(retry);
         },
       );
     }
@@ -114,63 +136,103 @@ export class GatewayDialler {
       { ...splitAddress(this.#gateway.address), pin: this.#gateway.spki },
       identity,
     );
+    if (this.#stopped) return void socket.destroy();
     this.#sockets.add(socket);
     socket.on("error", () => {});
     socket.once("close", () => this.#sockets.delete(socket));
-    const hello = toUtf8(JSON.stringify({ role: "signer", signer: name }));
-    socket.write(encodeFrame({ type: "hello", session: 0n, payload: hello }));
-    const ping = setInterval(() => {
-      if (!socket.destroyed)
-        socket.write(encodeFrame({ type: "ping", session: 0n, payload: new Uint8Array(0) }));
-    }, PING_EVERY);
-    ping.unref();
-    let open;
+    const payload = encodeGreeting({ role: "signer", signer: name });
+    socket.write(encodeFrame({ type: "hello", session: 0n, payload }));
+    let session: bigint;
+    let facts: OpenForSigner;
     try {
-      open = await nextFrame(socket, "open", IDLE_LIFE);
+      const open = await this.#paired(socket);
+      session = open.session;
+      facts = readOpenForSigner(open.payload);
     } catch (error) {
       socket.destroy();
       // An idle connection that simply ends is dialled again at once, but a gateway that keeps refusing is not hammered.
       if (this.#stopped) return;
       throw error;
-    } finally {
-      clearInterval(ping);
     }
     this.#failures = 0;
+    this.#busy.add(socket);
+    socket.once("close", () => this.#busy.delete(socket));
     taken();
     this.#fill();
-    const facts = parseJson(open.payload);
-    const address = isJsonObject(facts) && typeof facts["address"] === "string" ? facts["address"] : "";
     try {
-      await this.#serve(socket, open.session, address);
+      await this.#serve(socket, session, facts);
     } catch (error) {
       say("info", "session-failed", { what: String((error as Error).message) });
     } finally {
       socket.destroy();
+      this.#busy.delete(socket);
     }
   }
 
-  async #serve(outer: TLSSocket, id: bigint, address: string): Promise<void> {
+  /**
+   * Waits on an idle connection until the gateway pairs it. Pings go out and must come back: a gateway whose host vanished says nothing
+   * at all, and TCP alone would not notice for a long time.
+   */
+  async #paired(socket: TLSSocket): Promise<Frame> {
+    const every = this.#ports.pingEvery ?? PING_EVERY;
+    let heard = performance.now();
+    const hear = (): void => void (heard = performance.now());
+    const ping = setInterval(() => {
+      if (performance.now() - heard > 2.5 * every)
+        socket.destroy(new SigningError("signing/unreachable", "The gateway fell silent."));
+      else if (!socket.destroyed)
+        socket.write(encodeFrame({ type: "ping", session: 0n, payload: new Uint8Array(0) }));
+      // It was not turned away at once, so this gateway serves.
+      this.#failures = 0;
+    }, every);
+    ping.unref();
+    socket.on("data", hear);
+    try {
+      return await nextFrame(socket, "open", IDLE_LIFE);
+    } finally {
+      clearInterval(ping);
+      socket.off("data", hear);
+    }
+  }
+
+  async #serve(outer: TLSSocket, id: bigint, { address, idle }: OpenForSigner): Promise<void> {
     const { identity, session: make } = this.#ports;
+    // The gateway ends idle sessions; one that cannot say so any more must not hold a place here.
+    outer.setTimeout(idle * 1000 + IDLE_GRACE, () => outer.destroy());
     const { socket, peer } = await accept(new FrameDuplex(outer, id), identity);
     const binding = toHex(new Uint8Array(socket.exportKeyingMaterial(32, EXPORTER_LABEL, Buffer.alloc(0))));
     const session = make({ key: peer.publicKey, binding, address });
     this.#sessions.set(session, outer);
+    const stranger = setTimeout(() => {
+      if (session.user === "") outer.destroy();
+    }, this.#ports.signInWithin ?? SIGN_IN_WITHIN);
+    stranger.unref();
     const reader = new MessageReader();
     let running = 0;
+    const goOn = (): void => {
+      const open = running < IN_FLIGHT && socket.writableLength < MAX_UNREAD;
+      if (open && socket.isPaused()) socket.resume();
+      else if (!open && !socket.isPaused()) socket.pause();
+    };
     await new Promise<void>((resolve) => {
       socket.on("error", () => socket.destroy());
       socket.once("close", () => resolve());
+      // Nobody is there any more for what was not read or not written yet.
+      outer.once("close", () => socket.destroy());
+      socket.on("drain", goOn);
       socket.on("data", (part: Buffer) => {
         try {
           for (const bytes of reader.push(part)) {
             const call = parseCall(bytes);
-            if (++running >= IN_FLIGHT) socket.pause();
+            running++;
             void session.handle(call).then((reply) => {
-              if (--running < IN_FLIGHT) socket.resume();
+              running--;
               if (!socket.destroyed) socket.write(encodeMessage(reply));
               if (session.ended) socket.end();
+              goOn();
             });
           }
+          goOn();
         } catch (error) {
           this.#ports.say("info", "bad-message", {
             session: session.id,
@@ -180,6 +242,7 @@ export class GatewayDialler {
         }
       });
     });
+    clearTimeout(stranger);
     this.#sessions.delete(session);
     await session.end("closed");
   }

@@ -1,45 +1,38 @@
-// The client of a signing service: an inner session through any gateway, requests that survive broken connections.
+// The client of a signing service: requests that survive broken connections, dead gateways and dead signers.
 
-import type { TLSSocket } from "node:tls";
 import type { Clock } from "../core/clock.ts";
-import { fromUtf8, toBase64, toHex, toUtf8 } from "../core/bytes.ts";
+import { toBase64, toHex } from "../core/bytes.ts";
 import { formatInstant, MINUTE, SECOND } from "../core/instant.ts";
-import { isJsonObject, parseJson } from "../core/json.ts";
 import { fraction, type Random } from "../core/random.ts";
 import { signApproval, type ApprovalSubject } from "../signing/approval.ts";
 import { parseNoteKey, type NoteKey } from "../signing/audit/note.ts";
 import { timestampRootsOf, type ServiceDescription } from "../signing/description.ts";
-import { SigningError, type SigningErrorCode } from "../signing/errors.ts";
-import { encodeFrame } from "../signing/frame.ts";
-import {
-  checkAnswer,
-  encodeMessage,
-  EXPORTER_LABEL,
-  MessageReader,
-  parseReply,
-  PROTOCOL_VERSION,
-  type Answers,
-  type CallBody,
-  type OfferedCertificate,
-  type PendingRequest,
-  type SignIn,
-} from "../signing/protocol.ts";
+import { SigningError } from "../signing/errors.ts";
+import { Course, homeOf, type CallKind, type Failure } from "../signing/failover.ts";
+import type { Answers, OfferedCertificate, PendingRequest, SignIn } from "../signing/protocol.ts";
 import { checkReply, type CheckedReply } from "../signing/reply.ts";
 import { signRequest, type Membership, type Operation, type SigningRequest } from "../signing/request.ts";
+import { Lost, SignerAnswer, SignInRefused, type Conversation } from "./conversation.ts";
+import { Conversations, NoWay } from "./conversations.ts";
+import type { Identity } from "./pinned-tls.ts";
 import { sendTable } from "./table-upload.ts";
-import { FrameDuplex, nextFrame } from "./frame-stream.ts";
-import { connectPinned, handshake, splitAddress, type Identity } from "./pinned-tls.ts";
 
 export type ClientPorts = { readonly clock: Clock; readonly random: Random };
 
 export type ClientOptions = {
   readonly service: ServiceDescription;
   readonly identity: Identity;
-  /** Asked for at each sign-in: a one-time code is good once, a token may have been renewed. */
-  readonly signIn: () => Promise<SignIn>;
-  /** How long to keep trying through broken connections. */
+  /** Asked for at each sign-in at a signer: a one-time code is good once, a token may have been renewed. */
+  readonly signIn: (signer: string) => Promise<SignIn>;
+  /** How long to keep trying through broken connections, in milliseconds. */
   readonly patience?: number;
+  /** Milliseconds without a sign of life before a session counts as lost. */
+  readonly silence?: number;
+  /** This signer alone. */
+  readonly signer?: string;
   readonly signal?: AbortSignal;
+  /** Hears once of each gateway that does not serve as it should. */
+  readonly trouble?: (sentence: string) => void;
 };
 
 export type SignWish = {
@@ -51,11 +44,12 @@ export type SignWish = {
   readonly indirectData?: Uint8Array;
   /** The table of page hashes, if the operation only names it. */
   readonly table?: Uint8Array;
-  /** Idempotency key, 32 hex digits; by default a new one. */
+  /** Idempotency key, 32 hex digits; by default a new one. A chosen one belongs to one signer and never moves. */
   readonly id?: string;
 };
 /** What the reply is checked against, and a table if the signer asks for one. */
 type Expectation = Pick<SignWish, "operation" | "indirectData" | "table">;
+type Ask = (conversation: Conversation) => Promise<Answers["sign"]>;
 export type SignedFile = CheckedReply & {
   readonly state: "signed";
   readonly request: string;
@@ -69,238 +63,162 @@ export type PendingFile = {
   readonly have: number;
   readonly expires: string;
 };
+/** What each signer of the service answered, or why it did not. */
+export type Everywhere<T> = {
+  readonly answers: readonly { readonly signer: string; readonly answer: T }[];
+  readonly silent: readonly { readonly signer: string; readonly error: SigningError }[];
+};
 
 const DEFAULT_PATIENCE = 5 * MINUTE;
+/** A question to all signers does not wait longer for one that is down. */
+const PATIENCE_FOR_ALL = 8 * SECOND;
 const REQUEST_LIFE = 10 * MINUTE;
-const OPEN_TIMEOUT = 40 * SECOND;
-const CALL_TIMEOUT = 2 * MINUTE;
-/** A session is given up for a fresh one before the gateway's byte budget ends it. */
-const USE_OF_BUDGET = 0.7;
-/** Request and reply of a signature with certificates, timestamp and receipt seldom take more. */
-const CALL_ROOM = 16 * 1024;
 
-/** What is worth another try, with the same request id. */
-const TRANSIENT: ReadonlySet<string> = new Set<SigningErrorCode>([
-  "signing/unreachable",
-  "signing/busy",
-  "signing/over-budget",
-  "signing/key-failed",
-  "signing/key-unavailable",
-  "signing/timestamp-failed",
-]);
-
-type Waiting = { readonly resolve: (answer: unknown) => void; readonly reject: (error: Error) => void };
-
-/** One inner session. */
-class Conversation {
-  readonly #socket: TLSSocket;
-  readonly #outer: TLSSocket;
-  readonly #waiting = new Map<number, Waiting>();
-  readonly #budget: number;
-  #seq = 1;
-  #broken: Error | null = null;
-  #full = false;
-  readonly binding: string;
-  readonly signer: string;
-
-  constructor(socket: TLSSocket, outer: TLSSocket, signer: string, budget: number) {
-    this.#socket = socket;
-    this.#outer = outer;
-    this.#budget = budget;
-    this.signer = signer;
-    this.binding = toHex(new Uint8Array(socket.exportKeyingMaterial(32, EXPORTER_LABEL, Buffer.alloc(0))));
-    const reader = new MessageReader();
-    socket.on("data", (part: Buffer) => {
-      try {
-        for (const bytes of reader.push(part)) this.#reply(bytes);
-      } catch (error) {
-        this.#fail(error as Error);
-      }
-    });
-    const lost = (): void =>
-      this.#fail(new SigningError("signing/unreachable", "The connection to the signer was lost."));
-    socket.on("error", lost);
-    socket.once("close", lost);
-    outer.once("close", lost);
-  }
-
-  get usable(): boolean {
-    return this.#broken === null && !this.#full && this.room > 0;
-  }
-
-  get budget(): number {
-    return this.#budget;
-  }
-
-  /** What is under way counts too: its replies will come through this session. */
-  get room(): number {
-    return this.#budget - this.traffic - this.#waiting.size * CALL_ROOM;
-  }
-
-  /** What comes next has no room in this session. */
-  fill(): void {
-    this.#full = true;
-  }
-
-  get idle(): boolean {
-    return this.#waiting.size === 0;
-  }
-
-  get traffic(): number {
-    return this.#outer.bytesRead + this.#outer.bytesWritten;
-  }
-
-  async call<T extends CallBody["type"]>(body: CallBody & { readonly type: T }): Promise<Answers[T]> {
-    if (this.#broken !== null) throw this.#broken;
-    const seq = this.#seq++;
-    const answer = await new Promise<unknown>((resolve, reject) => {
-      const timer = setTimeout(
-        () => this.#fail(new SigningError("signing/unreachable", "The signer did not answer in time.")),
-        CALL_TIMEOUT,
-      );
-      const settle =
-        <A>(action: (value: A) => void) =>
-        (value: A): void => {
-          clearTimeout(timer);
-          action(value);
-        };
-      this.#waiting.set(seq, { resolve: settle(resolve), reject: settle(reject) });
-      this.#socket.write(encodeMessage({ seq, ...body }));
-    });
-    return checkAnswer(body.type, answer);
-  }
-
-  close(): void {
-    this.#fail(new SigningError("signing/unreachable", "The session was closed."));
-  }
-
-  #reply(bytes: Uint8Array): void {
-    const reply = parseReply(bytes);
-    const waiting = this.#waiting.get(reply.seq);
-    this.#waiting.delete(reply.seq);
-    if (reply.ok) waiting?.resolve(reply.answer);
-    else
-      waiting?.reject(new SigningError(reply.code as SigningErrorCode, reply.message, { from: this.signer }));
-  }
-
-  #fail(error: Error): void {
-    if (this.#broken !== null) return;
-    this.#broken = error;
-    for (const waiting of this.#waiting.values()) waiting.reject(error);
-    this.#waiting.clear();
-    this.#socket.end();
-    setTimeout(() => this.#outer.destroy(), 500).unref();
-  }
-}
+/** This signer has no such certificate for this user, or another key under its name. */
+class NotHere extends SigningError {}
 
 export class SigningClient {
   readonly #ports: ClientPorts;
   readonly #options: ClientOptions;
-  #current: Promise<Conversation> | null = null;
-  #spent = 0;
-  readonly #old = new Set<Conversation>();
+  readonly #lines: Conversations;
   readonly #logKeys = new Map<string, NoteKey>();
   #tables: Promise<unknown> = Promise.resolve();
+  #closed = false;
+  /** Who is signed in, as the signer asked last calls them. */
   user = "";
 
   constructor(ports: ClientPorts, options: ClientOptions) {
     this.#ports = ports;
     this.#options = options;
+    const { signer, service } = options;
+    if (signer !== undefined && !service.signers.some(({ name }) => name === signer)) {
+      throw new SigningError("signing/not-found", `The service has no signer called ${signer}.`, { signer });
+    }
+    this.#lines = new Conversations({ random: ports.random, ...options });
+    options.signal?.addEventListener("abort", () => void this.close(), { once: true });
   }
 
   /** Bytes moved through gateways so far, both ways. */
   async traffic(): Promise<number> {
-    return this.#spent + ((await this.#current?.catch(() => null))?.traffic ?? 0);
+    return this.#lines.traffic;
   }
 
-  async certificates(): Promise<readonly OfferedCertificate[]> {
-    return (await this.#retrying("*", (c) => c.call({ type: "certificates" }))).certificates;
+  /** What one signer offers, whichever is reached first. */
+  async certificates(signer?: string): Promise<readonly OfferedCertificate[]> {
+    return this.#call("read", signer, (conversation) => conversation.offers(true));
   }
 
-  /** Errors: `signing/not-found` when this user may not use such a certificate. */
-  async certificate(name: string): Promise<OfferedCertificate> {
-    const offered = await this.certificates();
-    const found = offered.find((each) => each.name === name);
-    if (found !== undefined) return found;
-    throw new SigningError("signing/denied", `The certificate "${name}" is not one that you may use.`, {
-      offered: offered.map((each) => each.name),
+  /** The certificate as the first signer that has it offers it. Errors: `signing/denied` when no signer lets this user have it. */
+  async certificate(name: string, signer?: string): Promise<OfferedCertificate> {
+    return this.#call("read", signer, async (conversation) => {
+      const offered = await conversation.offers(true);
+      const found = offered.find((each) => each.name === name);
+      if (found !== undefined) return found;
+      throw new NotHere("signing/denied", `The certificate "${name}" is not one that you may use.`, {
+        offered: offered.map((each) => each.name),
+      });
     });
   }
 
   /**
-   * Asks for one signature and checks it. Sent again with the same id after a broken connection: signed once.
-   * Errors: `signing/denied`, `signing/bad-reply`, `signing/unreachable` once patience ran out, …
+   * Asks for one signature with the offered certificate's key and checks it. Sent again with the same id after a broken connection;
+   * moves to another signer with the same certificate and key only while it is certain that no other one signed (`signing/failover.ts`).
+   * Errors: `signing/denied`, `signing/bad-reply`, `signing/outcome-unknown` and `signing/unreachable` once patience ran out, …
    */
   async sign(wish: SignWish, offered: OfferedCertificate): Promise<SignedFile | PendingFile> {
     const { clock, random } = this.#ports;
     const id = wish.id ?? toHex(random.bytes(16));
-    const created = clock.now();
-    let signer = "*";
-    return this.#asking(
-      () => signer,
-      wish,
-      offered,
-      async (conversation) => {
-        // A request belongs to one signer: another one could not know that it was signed already.
-        if (signer === "*") signer = conversation.signer;
-        const request: SigningRequest = {
-          version: 1,
-          id,
-          requester: this.user,
-          certificate: wish.certificate,
-          operation: wish.operation,
-          file: wish.file,
-          ...(wish.release === undefined ? {} : { release: wish.release }),
-          created: formatInstant(created),
-          expires: formatInstant(created + REQUEST_LIFE),
-          session: conversation.binding,
-          signer,
-        };
-        const envelope = await signRequest(request, this.#options.identity.signer);
-        return conversation.call({ type: "sign", envelope: toBase64(envelope) });
-      },
-    );
+    const home = wish.id === undefined ? undefined : homeOf(wish.id, this.#names());
+    const ask: Ask = async (conversation) => {
+      const created = clock.now();
+      const request: SigningRequest = {
+        version: 1,
+        id,
+        requester: conversation.user,
+        certificate: wish.certificate,
+        operation: wish.operation,
+        file: wish.file,
+        ...(wish.release === undefined ? {} : { release: wish.release }),
+        created: formatInstant(created),
+        expires: formatInstant(created + REQUEST_LIFE),
+        session: conversation.binding,
+        signer: conversation.signer.name,
+      };
+      const envelope = toBase64(await signRequest(request, this.#options.identity.signer));
+      return conversation.call({ type: "sign", envelope });
+    };
+    return this.#call("sign", home, (conversation) => this.#asking(conversation, wish, offered, ask), id);
   }
 
-  /** The state of a request that waits for approvals; signs it once they are there. */
+  /** The state of a request that waits for approvals at its signer; signs it once they are there. */
   async status(
     request: string,
     signer: string,
     wish: Expectation,
     offered: OfferedCertificate,
   ): Promise<SignedFile | PendingFile> {
-    return this.#asking(
-      () => signer,
-      wish,
-      offered,
-      (conversation) => conversation.call({ type: "status", request }),
+    const ask: Ask = (conversation) => conversation.call({ type: "status", request });
+    return this.#call(
+      "sign",
+      signer,
+      (conversation) => this.#asking(conversation, wish, offered, ask),
+      request,
     );
   }
 
-  async pending(signer = "*"): Promise<readonly PendingRequest[]> {
-    return (await this.#retrying(signer, (c) => c.call({ type: "pending" }))).requests;
+  async pending(signer?: string): Promise<readonly PendingRequest[]> {
+    return (await this.#call("read", signer, (c) => c.call({ type: "pending" }))).requests;
   }
 
+  /** What waits for approval at every signer of the service: a request waits at one of them only. Errors: none; a silent signer is a value. */
+  pendingEverywhere(): Promise<Everywhere<readonly PendingRequest[]>> {
+    return this.#everywhere(async (c) => (await c.call({ type: "pending" })).requests);
+  }
+
+  /** What every signer of the service offers. Errors: none; a silent signer is a value. */
+  certificatesEverywhere(): Promise<Everywhere<readonly OfferedCertificate[]>> {
+    return this.#everywhere((c) => c.offers(true));
+  }
+
+  async #everywhere<T>(ask: (conversation: Conversation) => Promise<T>): Promise<Everywhere<T>> {
+    type One = { readonly signer: string } & ({ readonly answer: T } | { readonly error: SigningError });
+    const asked = await Promise.all(
+      this.#names().map(async (signer): Promise<One> => {
+        try {
+          return { signer, answer: await this.#call("read", signer, ask, undefined, PATIENCE_FOR_ALL) };
+        } catch (error) {
+          if (error instanceof SigningError) return { signer, error };
+          throw error;
+        }
+      }),
+    );
+    return {
+      answers: asked.flatMap((one) => ("answer" in one ? [one] : [])),
+      silent: asked.flatMap((one) => ("error" in one ? [one] : [])),
+    };
+  }
+
+  /** Says yes or no at one signer; the same word said twice counts once. */
   async approve(
     subject: ApprovalSubject,
     decision: "approve" | "reject",
     life: number,
-    wanted = "*",
+    signer?: string,
   ): Promise<Answers["approve"]> {
     const { clock, random } = this.#ports;
     const nonce = toHex(random.bytes(16));
     const created = clock.now();
-    return this.#retrying(wanted, async (conversation) => {
+    return this.#call("read", signer, async (conversation) => {
       const envelope = await signApproval(
         {
           version: 1,
           nonce,
-          approver: this.user,
+          approver: conversation.user,
           decision,
           subject,
           created: formatInstant(created),
           expires: formatInstant(created + life),
-          signer: conversation.signer,
+          signer: conversation.signer.name,
         },
         this.#options.identity.signer,
       );
@@ -309,40 +227,66 @@ export class SigningClient {
   }
 
   async close(): Promise<void> {
-    const conversation = await this.#current?.catch(() => null);
-    conversation?.close();
-    for (const old of this.#old) old.close();
+    this.#closed = true;
+    this.#lines.close();
+  }
+
+  /** Those that this client may ask. */
+  #names(): readonly string[] {
+    const { signer, service } = this.#options;
+    return signer === undefined ? service.signers.map(({ name }) => name) : [signer];
+  }
+
+  /**
+   * The same certificate as this signer offers it: name and key are the same, the chain may differ.
+   * A build that began with one key does not go on with another.
+   */
+  async #ownOffer(
+    conversation: Conversation,
+    { name, spki }: OfferedCertificate,
+  ): Promise<OfferedCertificate> {
+    const own = (await conversation.offers()).find((each) => each.name === name && each.spki === spki);
+    if (own !== undefined) return own;
+    throw new NotHere(
+      "signing/denied",
+      `The signer ${conversation.signer.name} does not offer the certificate "${name}" with the same key.`,
+      { signer: conversation.signer.name, certificate: name },
+    );
   }
 
   /** Asks; brings the table that the signer may want before it answers; checks what comes. */
-  #asking(
-    signer: () => string,
+  async #asking(
+    conversation: Conversation,
     wish: Expectation,
     offered: OfferedCertificate,
-    ask: (conversation: Conversation) => Promise<Answers["sign"]>,
+    ask: Ask,
   ): Promise<SignedFile | PendingFile> {
-    return this.#retrying(signer, async (conversation) => {
-      const answer = await ask(conversation);
-      return answer.state === "table"
-        ? this.#alone(() => this.#withTable(signer(), wish, offered, ask))
-        : this.#outcome(answer, wish, offered, conversation.signer);
-    });
+    const own = await this.#ownOffer(conversation, offered);
+    const answer = await ask(conversation);
+    return answer.state === "table"
+      ? this.#alone(() => this.#withTable(conversation.signer.name, wish, offered, ask))
+      : this.#outcome(answer, wish, own, conversation);
   }
 
-  /** The signer takes one table at a time from a session; a session that is used up is followed by a fresh one. */
+  /** The signer takes one table at a time from a session; a session that is used up is followed by a fresh one with the same signer. */
   async #withTable(
     signer: string,
     wish: Expectation,
     offered: OfferedCertificate,
-    ask: (conversation: Conversation) => Promise<Answers["sign"]>,
+    ask: Ask,
   ): Promise<SignedFile | PendingFile> {
     for (;;) {
-      const conversation = await this.#conversation(signer);
-      const answer = await ask(conversation);
-      if (answer.state !== "table") return this.#outcome(answer, wish, offered, conversation.signer);
-      if (wish.table === undefined || answer.received >= wish.table.length)
-        throw new SigningError("signing/bad-reply", "The signer asks for a table that there is not.");
-      if (!(await sendTable(conversation, answer.request, wish.table, answer.received))) conversation.fill();
+      const done = await this.#lines.with({ only: signer, avoid: new Set() }, async (conversation) => {
+        const own = await this.#ownOffer(conversation, offered);
+        const answer = await ask(conversation);
+        if (answer.state !== "table") return this.#outcome(answer, wish, own, conversation);
+        if (wish.table === undefined || answer.received >= wish.table.length)
+          throw new SigningError("signing/bad-reply", "The signer asks for a table that there is not.");
+        if (!(await sendTable(conversation, answer.request, wish.table, answer.received)))
+          conversation.retire();
+        return null;
+      });
+      if (done !== null) return done;
     }
   }
 
@@ -357,16 +301,15 @@ export class SigningClient {
     answer: Exclude<Answers["sign"], { readonly state: "table" }>,
     wish: Expectation,
     offered: OfferedCertificate,
-    signer: string,
+    { signer }: Conversation,
   ): SignedFile | PendingFile {
-    if (answer.state === "pending") return { ...answer, signer };
-    const known = this.#options.service.signers.find((each) => each.name === signer)!;
-    const checked = checkReply(wish.operation, offered, this.#logKey(known.log), answer, {
+    if (answer.state === "pending") return { ...answer, signer: signer.name };
+    const checked = checkReply(wish.operation, offered, this.#logKey(signer.log), answer, {
       now: this.#ports.clock.now(),
-      timestampRoots: timestampRootsOf(known),
+      timestampRoots: timestampRootsOf(signer),
       ...(wish.indirectData === undefined ? {} : { indirectData: wish.indirectData }),
     });
-    return { state: "signed", request: answer.request, signer, ...checked };
+    return { state: "signed", request: answer.request, signer: signer.name, ...checked };
   }
 
   #logKey(text: string): NoteKey {
@@ -375,120 +318,72 @@ export class SigningClient {
     return known;
   }
 
-  async #retrying<T>(
-    signer: string | (() => string),
-    action: (conversation: Conversation) => Promise<T>,
+  /** One call through whatever breaks, until it has an answer, must not be tried again, or patience ends. */
+  async #call<T>(
+    kind: CallKind,
+    pinned: string | undefined,
+    work: (conversation: Conversation) => Promise<T>,
+    request?: string,
+    most = Number.POSITIVE_INFINITY,
   ): Promise<T> {
     const { clock, random } = this.#ports;
-    const end = clock.monotonic() + (this.#options.patience ?? DEFAULT_PATIENCE);
-    for (let attempt = 0; ; attempt++) {
+    const end = clock.monotonic() + Math.min(most, this.#options.patience ?? DEFAULT_PATIENCE);
+    const course = new Course(kind, this.#names(), pinned ?? this.#options.signer);
+    let pauses = 0;
+    for (;;) {
+      let signer: string | undefined;
       try {
-        return await action(await this.#conversation(typeof signer === "string" ? signer : signer()));
+        return await this.#lines.with(course.want, async (conversation) => {
+          signer = conversation.signer.name;
+          this.user = conversation.user;
+          return work(conversation);
+        });
       } catch (error) {
-        const transient = error instanceof SigningError && TRANSIENT.has(error.code);
-        const wait = Math.min(3000, 50 * 2 ** Math.min(attempt, 6)) * (0.5 + fraction(random));
-        if (!transient || clock.monotonic() + wait > end) throw error;
+        const failure = failureOf(error);
+        const then = failure === null ? "stop" : course.next(failure, signer ?? nameIn(error));
+        if (then === "at once" && !this.#closed) continue;
+        const wait = Math.min(3000, 50 * 2 ** Math.min(pauses++, 6)) * (0.5 + fraction(random));
+        if (then === "stop" || this.#closed || clock.monotonic() + wait > end) {
+          // Only an answer of the signer itself settles what was sent to it before.
+          const answered = failure === null ? signer !== undefined : failure.stage === "answered";
+          const settled = then === "stop" && answered && failure?.notHere !== true;
+          throw course.held === undefined || settled ? error : unknown(course.held, request, error);
+        }
         await clock.sleep(wait, this.#options.signal);
       }
     }
   }
+}
 
-  /** The current session if it fits, else a new one. */
-  async #conversation(signer: string): Promise<Conversation> {
-    const current = await this.#current?.catch(() => null);
-    if (current?.usable === true && (signer === "*" || current.signer === signer)) return current;
-    // Another caller may have begun a new one while this one waited.
-    const latest = this.#current;
-    if (latest !== null) {
-      const other = await latest.catch(() => null);
-      if (latest !== this.#current) return this.#conversation(signer);
-      if (other?.usable === true && (signer === "*" || other.signer === signer)) return other;
-      if (other !== null) this.#retire(other);
-    }
-    const fresh = this.#connect(signer);
-    this.#current = fresh;
-    fresh.catch(() => {
-      if (this.#current === fresh) this.#current = null;
-    });
-    return fresh;
+/** What the failover table needs to know of an error; null for one that no other signer and no waiting makes better. */
+function failureOf(error: unknown): Failure | null {
+  if (error instanceof NotHere) return { stage: "answered", code: error.code, notHere: true };
+  if (error instanceof SignerAnswer) {
+    const notHere = error instanceof SignInRefused;
+    return { stage: "answered", code: error.code, unsigned: error.unsigned, notHere };
   }
+  if (error instanceof Lost) return { stage: error.sent ? "unanswered" : "unreached", code: error.code };
+  if (error instanceof NoWay) {
+    return { stage: "unreached", code: error.passes ? "signing/unreachable" : error.code };
+  }
+  if (error instanceof SigningError && error.code === "signing/unreachable")
+    return { stage: "unreached", code: error.code };
+  return null;
+}
 
-  /** Lets calls that run come to their end, then closes. */
-  #retire(conversation: Conversation): void {
-    this.#old.add(conversation);
-    const look = setInterval(() => {
-      if (!conversation.idle) return;
-      clearInterval(look);
-      this.#spent += conversation.traffic;
-      this.#old.delete(conversation);
-      conversation.close();
-    }, 50);
-    look.unref();
-  }
+function nameIn(error: unknown): string | undefined {
+  return error instanceof SignerAnswer ? error.signer : undefined;
+}
 
-  async #connect(signer: string): Promise<Conversation> {
-    const { service } = this.#options;
-    let last: unknown;
-    // Any gateway will do; starting at a random one spreads the load.
-    const start = Math.floor(fraction(this.#ports.random) * service.gateways.length);
-    for (let i = 0; i < service.gateways.length; i++) {
-      const gateway = service.gateways[(start + i) % service.gateways.length]!;
-      try {
-        return await this.#through(gateway, signer);
-      } catch (error) {
-        last = error;
-        // A wrong key or a refused sign-in is final: no gateway makes it better.
-        if (error instanceof SigningError && !TRANSIENT.has(error.code)) throw error;
-      }
-    }
-    throw last;
-  }
-
-  async #through(gateway: ServiceDescription["gateways"][number], wanted: string): Promise<Conversation> {
-    const { service, identity, signIn } = this.#options;
-    const outer = await connectPinned({ ...splitAddress(gateway.address), pin: gateway.spki }, identity);
-    outer.on("error", () => {});
-    try {
-      const hello = toUtf8(JSON.stringify({ role: "client", signer: wanted }));
-      outer.write(encodeFrame({ type: "hello", session: 0n, payload: hello }));
-      const open = await nextFrame(outer, "open", OPEN_TIMEOUT);
-      const facts = parseJson(open.payload);
-      if (!isJsonObject(facts) || typeof facts["signer"] !== "string" || typeof facts["bytes"] !== "number") {
-        throw new SigningError(
-          "signing/bad-frame",
-          `The gateway's greeting cannot be read: ${fromUtf8(open.payload).slice(0, 100)}`,
-        );
-      }
-      const signer = service.signers.find((each) => each.name === facts["signer"]);
-      if (signer === undefined || (wanted !== "*" && signer.name !== wanted)) {
-        throw new SigningError("signing/wrong-peer", "The gateway offered a signer that was not asked for.");
-      }
-      // The pin decides who it is, whatever the gateway says.
-      const inner = await handshake(
-        new FrameDuplex(outer, open.session),
-        signer.spki,
-        identity,
-        `the signer ${signer.name}`,
-      );
-      const conversation = new Conversation(inner, outer, signer.name, facts["bytes"] * USE_OF_BUDGET);
-      const greeting = await conversation.call({
-        type: "hello",
-        versions: [PROTOCOL_VERSION],
-        client: "upkeep",
-      });
-      if (greeting.signer !== signer.name || greeting.log !== signer.log) {
-        conversation.close();
-        throw new SigningError(
-          "signing/wrong-peer",
-          "The signer names another log than the description of the service: either it was made anew, or its log was replaced.",
-        );
-      }
-      const { user } = await conversation.call({ type: "sign-in", ...(await signIn()) });
-      this.user = user;
-      return conversation;
-    } catch (error) {
-      outer.destroy();
-      throw error;
-    }
-  }
+/** Two signatures are worse than none: the one that may exist is named. */
+function unknown(signer: string, request: string | undefined, cause: unknown): SigningError {
+  return new SigningError(
+    "signing/outcome-unknown",
+    `Nobody can say whether ${signer} signed the request ${request ?? ""}: it was sent there, and no answer came before patience ended.`,
+    { signer, request: request ?? "" },
+    {
+      cause,
+      hint: `Ask ${signer} again with --signer ${signer} --request-id ${request ?? ""}, or accept a second signature and sign anew.`,
+    },
+  );
 }

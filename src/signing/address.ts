@@ -1,5 +1,7 @@
 // Source addresses: strict IPv4 and IPv6 spellings, and whether one lies in a network such as 10.0.0.0/8.
 
+import { toHex } from "../core/bytes.ts";
+
 /** The 16 bytes of an address, IPv4 mapped into IPv6; null if it is not one. */
 export function parseAddress(text: string): Uint8Array | null {
   const v4 = /^(?:::ffff:)?(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/i.exec(text);
@@ -39,6 +41,17 @@ export function parseNetwork(text: string): Network | null {
 export function inNetwork(address: Uint8Array, { base, bits }: Network): boolean {
   for (let i = 0; i < bits; i++) if (bitAt(address, i) !== bitAt(base, i)) return false;
   return true;
+}
+
+/**
+ * Whom to count together: an IPv4 address stands for itself, an IPv6 address for its /64, of which one host may use all.
+ * What is no address is counted under its own text.
+ */
+export function addressGroup(text: string): string {
+  const bytes = parseAddress(text.split("%")[0]!);
+  if (bytes === null) return text;
+  const v4 = bytes.subarray(0, 12).every((byte, i) => byte === (i < 10 ? 0 : 0xff));
+  return v4 ? [...bytes.subarray(12)].join(".") : `${toHex(bytes.subarray(0, 8))}/64`;
 }
 
 function bitAt(bytes: Uint8Array, i: number): number {

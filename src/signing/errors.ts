@@ -23,6 +23,7 @@ export type SigningErrorCode =
   | "signing/bad-reply"
   | "signing/wrong-peer"
   | "signing/unreachable"
+  | "signing/outcome-unknown"
   | "signing/locked"
   | "signing/bad-share"
   | "signing/bad-ticket"

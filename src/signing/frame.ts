@@ -37,6 +37,20 @@ export function encodeFrame({ type, session, payload }: Frame): Uint8Array {
   return bytes;
 }
 
+/** Parts smaller than this are put together, up to a block of so many bytes. */
+const SMALL = 512;
+const BLOCK = 4096;
+
+/**
+ * Adds a part to what is still incomplete. A sender who cuts his bytes into single ones must not make a hundred bytes of memory of each,
+ * so small parts are copied together.
+ */
+export function gather(parts: Uint8Array[], part: Uint8Array): void {
+  const last = parts.at(-1);
+  if (last === undefined || part.length >= SMALL || last.length >= BLOCK) parts.push(part);
+  else parts[parts.length - 1] = new Uint8Array(Buffer.concat([last, part]));
+}
+
 /** Cuts a byte stream into frames. A bad header is refused before its payload is waited for. */
 export class FrameReader {
   #parts: Uint8Array[] = [];
@@ -57,7 +71,7 @@ export class FrameReader {
 
   /** Errors: `signing/bad-frame`. */
   *push(part: Uint8Array): Generator<Frame> {
-    this.#parts.push(part);
+    gather(this.#parts, part);
     this.#buffered += part.length;
     for (;;) {
       if (this.#buffered < HEADER) return;

@@ -9,11 +9,24 @@ import { SigningError } from "./errors.ts";
 const endpoint = z
   .string()
   .check(z.regex(/^(?:\[[0-9a-f:]+\]|[^:[\]\s]+):\d{1,5}$/, "expected address:port, such as 0.0.0.0:7443"));
+const loopback = z
+  .string()
+  .check(
+    z.regex(
+      /^(?:127\.0\.0\.1|\[::1\]):\d{1,5}$/,
+      "expected an address of this machine, such as 127.0.0.1:7445",
+    ),
+  );
 const amount = (least: number, most: number) => z.int().check(z.minimum(least), z.maximum(most));
 
 const gatewaySchema = z.strictObject({
   version: z.literal(1),
-  listen: z.strictObject({ clients: endpoint, signers: endpoint }),
+  listen: z.strictObject({
+    clients: endpoint,
+    signers: endpoint,
+    /** Counters, for this machine only; without it there are none to read. */
+    metrics: z.optional(loopback),
+  }),
   /** Signers by the SHA-256 of their key. */
   signers: z.record(nameSchema, z.strictObject({ spki: sha256Schema })),
   clients: z._default(
@@ -32,9 +45,15 @@ const gatewaySchema = z.strictObject({
       waiting: z._default(amount(1, 100_000), 1024),
       "sessions-per-identity": z._default(amount(1, 100_000), 64),
       "sessions-per-address": z._default(amount(1, 100_000), 128),
+      /** Unfinished TLS handshakes of one address. */
+      "handshakes-per-address": z._default(amount(1, 100_000), 64),
       "connects-per-second": z._default(amount(1, 100_000), 20),
       "connects-burst": z._default(amount(1, 100_000), 100),
       "bytes-per-second": z._default(amount(1024, 1024 * 1024 * 1024), 4 * 1024 * 1024),
+      "address-bytes-per-second": z._default(amount(1024, 1024 * 1024 * 1024), 16 * 1024 * 1024),
+      /** Idle connections that one signer may keep here. */
+      "idle-per-signer": z._default(amount(1, 10_000), 64),
+      "signer-connects-per-second": z._default(amount(1, 100_000), 50),
       connections: z._default(amount(1, 100_000), 4096),
     }),
     {},

@@ -5,6 +5,7 @@ import { toUtf8 } from "../core/bytes.ts";
 import { checkSchema, lengthSchema, nameSchema, z } from "../core/schema.ts";
 import { lineSchema } from "./audit/entry.ts";
 import { SigningError } from "./errors.ts";
+import { gather } from "./frame.ts";
 import { idSchema, MAX_REQUEST } from "./request.ts";
 
 export const PROTOCOL_VERSION = 1;
@@ -146,11 +147,19 @@ const replySchema = z.discriminatedUnion("ok", [
     ok: z.literal(false),
     code: lineSchema,
     message: z.string().check(z.maxLength(4096)),
+    /** The signer vouches that no signature came of this call and none will: another signer may be asked. */
+    signed: z.optional(z.literal(false)),
   }),
 ]);
 export type ReplyMessage =
   | { readonly seq: number; readonly ok: true; readonly answer: Answers[CallBody["type"]] }
-  | { readonly seq: number; readonly ok: false; readonly code: string; readonly message: string };
+  | {
+      readonly seq: number;
+      readonly ok: false;
+      readonly code: string;
+      readonly message: string;
+      readonly signed?: false;
+    };
 
 /** Errors: `json/*`, `schema/invalid`. */
 export function parseCall(bytes: Uint8Array): CallMessage {
@@ -183,7 +192,7 @@ export class MessageReader {
   #length: number | null = null;
 
   *push(part: Uint8Array): Generator<Uint8Array> {
-    this.#parts.push(part);
+    gather(this.#parts, part);
     this.#buffered += part.length;
     while (this.#buffered >= this.#needed) {
       const all = this.#parts.length === 1 ? this.#parts[0]! : new Uint8Array(Buffer.concat(this.#parts));

@@ -95,8 +95,11 @@ describe("a signing request", () => {
     assert.throws(() => openRequest(approval, context), { code: "dsse/wrong-type" });
   });
 
-  it("keeps its hash through another session, and through nothing else", () => {
+  it("keeps its hash through another session and at another time, and through nothing else", () => {
     assert.equal(requestHash({ ...good, session: "0".repeat(64), signer: "x" }), requestHash(good));
+    const later = { created: formatInstant(now + MINUTE), expires: formatInstant(now + 2 * MINUTE) };
+    assert.equal(requestHash({ ...good, ...later }), requestHash(good));
+    assert.notEqual(requestHash({ ...good, id: "1".repeat(32) }), requestHash(good));
     assert.notEqual(requestHash({ ...good, certificate: "other" }), requestHash(good));
     assert.notEqual(requestHash({ ...good, file: { ...good.file, name: "b.bin" } }), requestHash(good));
   });

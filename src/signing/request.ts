@@ -116,11 +116,11 @@ const requestSchema = z.strictObject({
 export type SigningRequest = z.infer<typeof requestSchema>;
 
 /**
- * What approvals cover and what makes two submissions the same request: everything but the session it came through,
- * so that a client may submit it again after a broken connection.
+ * What approvals cover and what makes two submissions the same request: everything but the session it came through and the time of this
+ * copy, so that a client may submit it again after a broken connection, or after a crash of its own.
  */
 export function requestHash(request: SigningRequest): string {
-  const { session: _session, signer: _signer, ...rest } = request;
+  const { session: _session, signer: _signer, created: _created, expires: _expires, ...rest } = request;
   return sha256Hex(canonicalJson(rest as unknown as Json));
 }
 

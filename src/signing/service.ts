@@ -58,6 +58,8 @@ export class SigningService {
   readonly #queues = new Map<string, FairQueue>();
   readonly #running = new Map<string, Promise<SignOutcome>>();
   readonly #tables: TableUploads;
+  /** Failures after which a signature may have left its process: nobody vouches that there is none. */
+  readonly #doubtful = new WeakSet<Error>();
 
   constructor(ports: ServicePorts, settings: Settings) {
     this.#ports = ports;
@@ -102,15 +104,33 @@ export class SigningService {
   submit(request: SigningRequest, envelope: Uint8Array, asker: Asker): Promise<SignOutcome> {
     const hash = requestHash(request);
     return this.#once(request.id, async () => {
-      const known = this.#ports.ledger.request(request.id);
-      if (known !== undefined && known.hash !== hash) {
-        throw new SigningError("signing/bad-request", "The request's id was used for another request.", {
-          request: request.id,
-        });
+      let released = false;
+      const sealing = (): void => void (released = true);
+      try {
+        const known = this.#ports.ledger.request(request.id);
+        if (known !== undefined && known.hash !== hash) {
+          throw new SigningError("signing/bad-request", "The request's id was used for another request.", {
+            request: request.id,
+          });
+        }
+        if (known?.state === "signed") {
+          sealing();
+          return await this.#signedAnswer(known.entry);
+        }
+        return await this.#judge(request, hash, asker, () => this.#ports.log.keep(envelope), sealing);
+      } catch (error) {
+        if (released && error instanceof Error) this.#doubtful.add(error);
+        throw error;
       }
-      if (known?.state === "signed") return this.#signedAnswer(known.entry);
-      return this.#judge(request, hash, asker, () => this.#ports.log.keep(envelope));
     });
+  }
+
+  /**
+   * Whether a request that failed with this error was certainly not signed: no result was begun to be written, so no signature was
+   * released and none will be. Its client may then ask another signer.
+   */
+  vouchesUnsigned(error: Error): boolean {
+    return !this.#doubtful.has(error);
   }
 
   /** The state of an earlier request of this user; signs it if its approvals have arrived. */
@@ -157,6 +177,7 @@ export class SigningService {
     hash: string,
     asker: Asker,
     document: () => Promise<Blob>,
+    sealing: () => void = () => {},
   ): Promise<SignOutcome> {
     const { ledger, clock } = this.#ports;
     const decision = this.#decide(request, asker);
@@ -199,6 +220,7 @@ export class SigningService {
         approvals,
         document: await document(),
         counted: release,
+        sealing,
         ...(place === undefined ? {} : { place }),
       });
     } finally {
@@ -265,6 +287,8 @@ export class SigningService {
       readonly document: Blob;
       readonly place?: string;
       readonly counted: () => void;
+      /** Called before the first write after which the signature may be believed. */
+      readonly sealing: () => void;
     },
   ): Promise<SignOutcome> {
     const { keys, log, ledger, build } = this.#ports;
@@ -340,6 +364,7 @@ export class SigningService {
         timestamp = built.timestamp;
       }
       const leaf = certificate?.chain[0];
+      granted.sealing();
       const sealed = await log.seal({
         kind: "result",
         intent,

@@ -115,7 +115,14 @@ export class SigningSession {
           call: call.type,
           code: error.code,
         });
-        return { seq, ok: false, code: error.code, message: error.message };
+        const unsigned = call.type === "sign" && this.#ports.service.vouchesUnsigned(error);
+        return {
+          seq,
+          ok: false,
+          code: error.code,
+          message: error.message,
+          ...(unsigned ? { signed: false as const } : {}),
+        };
       }
       this.#ports.say("error", "failed", { session: this.id, call: call.type, what: line(String(error)) });
       return { seq, ok: false, code: "signing/key-failed", message: "The signer could not do it." };

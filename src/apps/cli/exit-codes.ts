@@ -32,6 +32,7 @@ const RULES: readonly (readonly [pattern: string, exit: ExitName])[] = [
   ["signing/unreachable", "network"],
   // The signer's authorities, as `artifact/no-timestamp` says it of one's own.
   ["signing/timestamp-failed", "network"],
+  ["signing/outcome-unknown", "network"],
   // The bytes that came are wrong: a matter of trust. Bytes that did not come: a matter of the network.
   ["mirror/wrong-content", "refused"],
   ["mirror/", "network"],

@@ -29,6 +29,14 @@ export const gatewayNoun: NounSpec = {
       run: async (call) => (await import("./run-gateway.ts")).gatewayAdd(call),
     },
     {
+      name: "status",
+      about: "what the running gateway counts: sessions, waiting clients, idle signers, refusals",
+      details:
+        'It reads the page that `metrics = "127.0.0.1:7445"` under [listen] in gateway.toml switches on; a collector reads the same counters\nthere as /metrics.',
+      examples: ["upkeep gateway status --json"],
+      run: async (call) => (await import("./run-gateway.ts")).gatewayStatus(call),
+    },
+    {
       name: "run",
       about: "relay until stopped",
       examples: ["upkeep gateway run"],

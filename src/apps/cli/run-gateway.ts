@@ -1,14 +1,18 @@
 // What the verbs of `gateway` do.
 
 import { generateKeyPairSync } from "node:crypto";
-import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
+import { collect, fromUtf8, toUtf8 } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
 import { exists, makeDirectories, writeAtomic } from "../../core/disk.ts";
 import { SigningError } from "../../signing/errors.ts";
 import { appendTable } from "../../signing/config-text.ts";
 import { parseGatewayConfig } from "../../signing/gateway-config.ts";
+import { MAX_COUNTERS, parseCounters, type Counters } from "../../signing/gateway-metrics.ts";
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
+import { columns } from "./style.ts";
+
+const STATUS_TIMEOUT = 5000;
 
 export async function gatewayInit(call: Call): Promise<Result> {
   const { disk, data } = call.context;
@@ -49,6 +53,38 @@ export async function gatewayAdd(call: Call): Promise<Result> {
     text: `The signer ${name} may connect; a running gateway reads it on SIGHUP.`,
     json: { name, spki },
   };
+}
+
+export async function gatewayStatus(call: Call): Promise<Result> {
+  const { disk, data } = call.context;
+  const path = `${data}/gateway/gateway.toml`;
+  const { listen } = parseGatewayConfig(fromUtf8(await disk.read(path, 1024 * 1024)), path);
+  if (listen.metrics === undefined) {
+    throw usage(
+      "This gateway has no page of counters.",
+      `Add metrics = "127.0.0.1:7445" under [listen] in ${path}.`,
+    );
+  }
+  const url = `http://${listen.metrics}/status.json`;
+  let counters: Counters;
+  try {
+    const response = await fetch(url, { redirect: "error", signal: AbortSignal.timeout(STATUS_TIMEOUT) });
+    if (!response.ok || response.body === null) throw new Error(`status ${response.status}`);
+    counters = parseCounters(await collect(response.body, MAX_COUNTERS));
+  } catch (cause) {
+    throw new SigningError(
+      "signing/unreachable",
+      "The gateway's page of counters cannot be read; does it run?",
+      { url },
+      { cause },
+    );
+  }
+  const { idleBySigner, ...totals } = counters;
+  const rows = [
+    ...Object.entries(totals).map(([name, n]) => [name, String(n)]),
+    ...Object.entries(idleBySigner).map(([signer, n]) => [`idle ${signer}`, String(n)]),
+  ];
+  return { text: columns(rows), json: counters };
 }
 
 export async function gatewayRun(call: Call): Promise<Result> {

@@ -90,8 +90,10 @@ export async function serviceWait(call: Call, files = call.argumentsFrom(0)): Pr
     const result = await forEachFile(call, names, async (file) => {
       const path = resolve(file.endsWith(".pending") ? file : `${file}.pending`);
       const { plan, resume } = parsePending(await disk.read(path, PENDING_LIMIT));
-      const offered = known.get(plan.cert) ?? client.certificate(plan.cert);
-      known.set(plan.cert, offered);
+      // A request waits at one signer; what that one offers is what the reply is checked against.
+      const from = `${resume.signer}/${plan.cert}`;
+      const offered = known.get(from) ?? client.certificate(plan.cert, resume.signer);
+      known.set(from, offered);
       const signed = path.slice(0, -".pending".length);
       const outcome = await signOne(file, {
         client,

@@ -34,31 +34,41 @@ export async function openService(call: Call): Promise<OpenService> {
       ? generateKeyPairSync("ec", { namedCurve: "prime256v1" }).privateKey
       : createPrivateKey(fromUtf8(await ownFile(call, resolve(keyFile))));
   const identity = await identityOf(key, context.clock, context.random);
+  const signer = call.text("signer");
   const client = new SigningClient(
     { clock: context.clock, random: context.random },
     {
       service,
       identity,
-      signIn: () => signIn(call, identity.spki, keyFile !== undefined),
+      signIn: (signer) =>
+        signIn(call, identity.spki, keyFile !== undefined, service.signers.length > 1 ? signer : null),
       patience: (call.whole("patience", 0, 86_400) ?? 300) * 1000,
       signal: context.signal,
+      trouble: (sentence) => context.note(sentence),
+      ...(signer === undefined ? {} : { signer }),
     },
   );
   return { client, service };
 }
 
-async function signIn(call: Call, spki: string, hasKey: boolean): Promise<SignIn> {
+/** `signer`: named in what a person is asked, because each signer has its own users. */
+async function signIn(call: Call, spki: string, hasKey: boolean, signer: string | null): Promise<SignIn> {
   const { context } = call;
   const { env } = context.world;
   const user = call.text("user");
   if (user !== undefined) {
+    const where = signer === null ? "" : ` at ${signer}`;
     const password = await context.secret({
-      what: `Password of ${user}`,
+      what: `Password of ${user}${where}`,
       env: "UPKEEP_PASSWORD",
       file: call.text("password-file"),
       option: "--password-file",
     });
-    const code = await context.secret({ what: "One-time code", env: "UPKEEP_CODE", option: "UPKEEP_CODE" });
+    const code = await context.secret({
+      what: `One-time code${where}`,
+      env: "UPKEEP_CODE",
+      option: "UPKEEP_CODE",
+    });
     return { method: "password", user, password, code };
   }
   const tokenFile = call.text("oidc-token-file");
@@ -124,7 +134,11 @@ export function serviceSession(call: Call): Promise<Held> {
   const opening = (async (): Promise<Held> => {
     const { client } = await openService(call);
     call.context.atEnd(() => client.close());
-    return { client, offered: await client.certificates() };
+    const { answers, silent } = await client.certificatesEverywhere();
+    if (answers.length === 0) throw silent[0]!.error;
+    for (const { signer, error } of silent)
+      call.context.note(`${signer} could not be asked: ${error.message}`);
+    return { client, offered: answers.flatMap(({ answer }) => answer) };
   })();
   sessions.set(call.context, opening);
   return opening;

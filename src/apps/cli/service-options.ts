@@ -34,6 +34,7 @@ const LOCAL_ONLY: readonly (readonly [name: string, why: string])[] = [
 /** Words that mean something at the service only. */
 const SERVICE_ONLY: readonly string[] = [
   "identity",
+  "signer",
   "user",
   "oidc-token-file",
   "oidc-audience",

@@ -16,6 +16,7 @@ export const SERVICE_OPTIONS: readonly OptionSpec[] = [
   { flags: "--password-file <file>", about: "the password is the first line of this file" },
   { flags: "--oidc-token-file <file>", about: "sign in with this identity token (else UPKEEP_OIDC_TOKEN)" },
   { flags: "--oidc-audience <name>", about: "ask GitHub Actions for a token bound to this run's key" },
+  { flags: "--signer <name>", about: "ask this signer of the service alone" },
   { flags: "--patience <seconds>", about: "how long to try through broken connections", default: "300" },
 ];
 
@@ -42,7 +43,7 @@ export const serviceNoun: NounSpec = {
       name: "sign",
       about: "sign files: Windows programs, ELF programs, or any file with a signature beside it",
       details:
-        "Only digests travel. One line per file; ends with 0 if all are signed, with the code of the only file, or of several with 4 if some\nwait for approval and else with 1. The same --request-id again is never signed twice.",
+        "Only digests travel. One line per file; ends with 0 if all are signed, with the code of the only file, or of several with 4 if some\nwait for approval and else with 1. The same --request-id again is never signed twice: the id chooses the signer, unless --signer does.\nA request that was sent to a signer and not answered is not given to another one; if that signer stays away the file fails with\nsigning/outcome-unknown.",
       arguments: [
         { name: "<file...>", about: "files, patterns such as 'out/**/*.dll', or @LIST with one path a line" },
       ],
@@ -97,10 +98,12 @@ export const serviceNoun: NounSpec = {
     },
     {
       name: "pending",
-      about: "list requests that wait for approval",
+      about: "list requests that wait for approval, at every signer of the service",
+      details:
+        "A request waits at one signer. One that cannot be asked is named; the command fails only if none answers.",
       options: SERVICE_OPTIONS,
       examples: ["upkeep service pending --user alice"],
-      run: async (call) => (await import("./run-service.ts")).servicePending(call),
+      run: async (call) => (await import("./run-approvals.ts")).servicePending(call),
     },
     {
       name: "approve",
@@ -112,7 +115,7 @@ export const serviceNoun: NounSpec = {
         { flags: "--hours <n>", about: "how long the approval is good", default: "8" },
       ],
       examples: ["upkeep service approve 5f0c1e... --user alice"],
-      run: async (call) => (await import("./run-service.ts")).serviceApprove(call),
+      run: async (call) => (await import("./run-approvals.ts")).serviceApprove(call),
     },
     {
       name: "certificates",

@@ -9,6 +9,8 @@ import { identityFromPem } from "../../io/pinned-tls.ts";
 import { systemRandom } from "../../io/random.ts";
 import { parseGatewayConfig } from "../../signing/gateway-config.ts";
 import { startRelay } from "../../io/relay.ts";
+import { serveMetrics } from "../../io/metrics-page.ts";
+import { prometheusText } from "../../signing/gateway-metrics.ts";
 
 const COUNTERS_EVERY = 60_000;
 
@@ -24,12 +26,21 @@ export async function runGateway(given: {
   const pem = fromUtf8(await systemDisk.read(`${given.folder}/identity.pem`, 64 * 1024));
   const identity = await identityFromPem(pem, systemClock, systemRandom);
   const say = jsonLog(systemClock);
-  const relay = await startRelay(await read(), identity, { clock: systemClock, random: systemRandom, say });
+  const config = await read();
+  const relay = await startRelay(config, identity, { clock: systemClock, random: systemRandom, say });
+  const { metrics: endpoint } = config.listen;
+  const page =
+    endpoint === undefined
+      ? null
+      : await serveMetrics(endpoint, {
+          metrics: () => prometheusText(relay.counters()),
+          status: () => JSON.stringify(relay.counters()),
+        });
   given.ready(relay);
   const reload = (): void =>
     void read().then(
-      (config) => {
-        relay.reconfigure(config);
+      (fresh) => {
+        relay.reconfigure(fresh);
         say("info", "reloaded");
       },
       (error: unknown) => say("error", "reload-refused", { what: String((error as Error).message) }),
@@ -42,5 +53,6 @@ export async function runGateway(given: {
   clearInterval(report);
   process.off("SIGHUP", reload);
   say("info", "stopped", { ...relay.counters() });
+  await page?.close();
   await relay.close();
 }
