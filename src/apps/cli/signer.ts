@@ -220,8 +220,18 @@ export const signerNoun: NounSpec = {
     {
       name: "units",
       about: "print a hardened systemd unit",
+      details:
+        "The unit runs as the system user upkeep-signer or upkeep-gateway; --sysusers prints the line that makes it. Data lies in\n/var/lib/upkeep-signer. The task for Windows was never run on Windows.",
       arguments: [{ name: "<program>", about: "signer or gateway" }],
-      examples: ["upkeep signer units signer > /etc/systemd/system/upkeep-signer.service"],
+      options: [
+        { flags: "--program <path>", about: "where upkeep is installed; by default /usr/bin/upkeep" },
+        { flags: "--sysusers", about: "print the line for /etc/sysusers.d instead" },
+        { flags: "--windows", about: "print a task for the Windows Task Scheduler instead" },
+      ],
+      examples: [
+        "upkeep signer units signer > /etc/systemd/system/upkeep-signer.service",
+        "upkeep signer units signer --sysusers > /etc/sysusers.d/upkeep-signer.conf",
+      ],
       run: async (call) => (await import("./run-signer.ts")).signerUnits(call),
     },
   ],
