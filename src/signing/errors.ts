@@ -28,5 +28,7 @@ export type SigningErrorCode =
   | "signing/bad-ticket"
   | "signing/not-found"
   | "signing/exists"
-  | "signing/timestamp-failed";
+  | "signing/timestamp-failed"
+  | "signing/no-sandbox"
+  | "signing/log-file";
 export class SigningError extends UpkeepError<SigningErrorCode> {}

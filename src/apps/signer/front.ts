@@ -33,6 +33,8 @@ import { IDENTITY_KEY, loadSettings, logOrigin, LOG_KEY, signerFolder } from "./
 
 const [clock, disk, random] = [systemClock, systemDisk, systemRandom];
 leaveNothingInCoreFiles();
+// Lines go through the keeper; when it is gone, nobody reads them, and that is no reason to end in the middle of a stop.
+process.stderr.on("error", () => {});
 let stop = async (): Promise<void> => {};
 const order = await readOrder("front", () => void stop().finally(() => process.exit(0)));
 const folder = signerFolder(order.data);
