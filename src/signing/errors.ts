@@ -29,6 +29,7 @@ export type SigningErrorCode =
   | "signing/not-found"
   | "signing/exists"
   | "signing/timestamp-failed"
+  | "signing/bad-backup"
   | "signing/no-sandbox"
   | "signing/log-file";
 export class SigningError extends UpkeepError<SigningErrorCode> {}

@@ -6,7 +6,7 @@ import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from "n
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { findSandbox, networkOf } from "../../src/io/sandbox.ts";
-import { childrenOf, SignerBench, type Running } from "./_signer.ts";
+import { childrenOf, PASSPHRASE, SignerBench, type Running } from "./_signer.ts";
 
 let bench: SignerBench;
 let gateway: Running;
@@ -90,7 +90,7 @@ describe(
         assert.equal(spawnSync(shut[0]!, [...shut.slice(1), "true"]).status, 0);
         const ran = await bench.run(
           ["--data", "signer", "signer", "run"],
-          { UPKEEP_UNLOCK: "correct horse battery staple" },
+          { UPKEEP_UNLOCK: PASSPHRASE },
           shut,
         );
         assert.equal(ran.code, 3, ran.stderr);
@@ -154,5 +154,59 @@ describe("log files of signer and gateway", () => {
     writeFileSync(toml, before);
     gateway.child.kill("SIGHUP");
     await until(() => gateway.stderr().includes('"reloaded"'), gateway.stderr);
+  });
+});
+
+describe("backup and restore of a signer", () => {
+  it("work while it signs; what comes back signs, knows its receipts, and is told from the original by its log", async () => {
+    const signer = await bench.startSigner();
+    const names = Array.from({ length: 20 }, (_, i) => `many-${i}.txt`);
+    for (const name of names) writeFileSync(bench.at(name), name);
+    writeFileSync(bench.at("list"), names.join("\n"));
+    assert.equal((await bench.sign("notes.txt", "--patience", "10")).code, 0);
+    const work = bench.sign("@list", "--jobs", "4");
+    const backups = [];
+    for (let i = 0; i < 3; i++)
+      backups.push(
+        JSON.parse(await bench.ok(["--json", "--data", "signer", "signer", "backup", `backup-${i}.tar`])) as {
+          entries: number;
+        },
+      );
+    const signed = await work;
+    assert.equal(signed.code, 0, signed.stdout + signed.stderr);
+    assert.ok(backups[0]!.entries > 0 && backups[2]!.entries >= backups[0]!.entries);
+    assert.equal(statSync(bench.at("backup-2.tar")).mode & 0o777, 0o600);
+    assert.ok(!readFileSync(bench.at("backup-2.tar")).includes("PRIVATE KEY"));
+
+    const restore = ["--json", "--data", "second", "signer", "restore", "backup-2.tar"];
+    const guessed = await bench.run(restore, { UPKEEP_UNLOCK: "a guessed passphrase" });
+    assert.equal(guessed.code, 3);
+    assert.match(guessed.stdout + guessed.stderr, /signing\/locked/);
+    assert.ok(!existsSync(bench.at("second/signer")));
+    const made = JSON.parse(await bench.ok(restore, { UPKEEP_UNLOCK: PASSPHRASE })) as { entries: number };
+    assert.equal(made.entries, backups[2]!.entries);
+    const twice = await bench.run(restore, { UPKEEP_UNLOCK: PASSPHRASE });
+    assert.match(twice.stdout + twice.stderr, /signing\/exists/);
+
+    // The original goes on as well: each has receipts that the other's log contradicts.
+    assert.equal((await bench.sign("notes.txt")).code, 0);
+    renameSync(bench.at("notes.txt.receipt"), bench.at("original.receipt"));
+    await bench.stop(signer);
+    const second = await bench.startSigner("second");
+    assert.equal((await bench.sign("notes.txt", "--patience", "10")).code, 0);
+    await bench.stop(second);
+    await bench.ok(["--data", "second", "audit", "verify", "--receipt", "notes.txt.receipt"]);
+    assert.match(
+      await bench.ok(["--data", "second", "audit", "list", "--kind", "restored"]),
+      /from the backup of/,
+    );
+    for (const [data, receipt] of [
+      ["second", "original.receipt"],
+      ["signer", "notes.txt.receipt"],
+    ] as const) {
+      const fork = await bench.run(["--data", data, "audit", "verify", "--receipt", receipt]);
+      assert.equal(fork.code, 6, fork.stdout);
+      assert.match(fork.stdout, /rewritten|truncated/);
+    }
   });
 });

@@ -104,7 +104,7 @@ async function lock(
 }
 
 /** Passphrase or shares, as the signer was made. */
-async function unlocking(
+export async function unlocking(
   call: Call,
   unlock: Unlock,
 ): Promise<{ passphrase?: Uint8Array; shares?: readonly Share[] }> {

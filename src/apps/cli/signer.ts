@@ -211,6 +211,36 @@ export const signerNoun: NounSpec = {
       run: async (call) => (await import("./run-signer-admin.ts")).signerPolicy(call),
     },
     {
+      name: "backup",
+      about: "write one file from which this signer can be made again",
+      details:
+        "Works while the signer runs. In it: configuration, certificates, sealed keys, the unlock file, the audit log up to a signed\ncheckpoint. It signs nothing without the unlock passphrase or shares, which are not in it: keep those as well.",
+      arguments: [
+        {
+          name: "<file>",
+          about: "where to write it (mode 0600); an older one is replaced when the new one is whole",
+        },
+      ],
+      examples: ["upkeep signer backup /backup/signer-1.tar"],
+      run: async (call) => (await import("./run-signer-backup.ts")).signerBackup(call),
+    },
+    {
+      name: "restore",
+      about: "make a signer from a backup, in an empty place",
+      details:
+        "Checks every digest, opens every seal and verifies the whole audit log before anything is there; then the log continues with an\nentry that says so. Never let the original run again.",
+      arguments: [{ name: "<file>", about: "what signer backup wrote" }],
+      options: [
+        {
+          flags: "--accept-configuration",
+          about: "also if the configuration is not the one that the backup's log names last",
+        },
+        ...UNLOCK,
+      ],
+      examples: ["upkeep signer restore /backup/signer-1.tar --data /var/lib/upkeep-signer"],
+      run: async (call) => (await import("./run-signer-backup.ts")).signerRestore(call),
+    },
+    {
       name: "identity",
       about: "make a key pair by which a client machine is known, and print what to register",
       arguments: [{ name: "<file>", about: "where to write the private key (mode 0600)" }],

@@ -21,7 +21,11 @@ export const LOG_KEY = "log";
 export const IDENTITY_KEY = "identity";
 
 export function signerFolder(data: string): SignerFolder {
-  const root = `${data}/signer`;
+  return signerFolderAt(`${data}/signer`);
+}
+
+/** The same files in a folder of another name: one that is being made. */
+export function signerFolderAt(root: string): SignerFolder {
   return {
     root,
     config: `${root}/signer.toml`,

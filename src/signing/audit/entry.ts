@@ -53,6 +53,17 @@ const schemas = {
     dropped: index,
   }),
   stop: z.strictObject({ ...head, kind: z.literal("stop") }),
+  /** The folder was made from a backup: from here on this log is another one than that of the original, should that still run. */
+  restored: z.strictObject({
+    ...head,
+    kind: z.literal("restored"),
+    /** The checkpoint that the backup ended with. */
+    size: index,
+    root: sha256Schema,
+    made: instantSchema,
+    /** SHA-256 of the backup's list of digests. */
+    backup: sha256Schema,
+  }),
   /** Another configuration came into force. */
   config: z.strictObject({ ...head, kind: z.literal("config"), config: sha256Schema, note: lineSchema }),
   /** Somebody signed in, or failed to; `reason` is never shown outside. */
@@ -148,6 +159,7 @@ const schemas = {
 const entrySchema = z.discriminatedUnion("kind", [
   schemas.start,
   schemas.stop,
+  schemas.restored,
   schemas.config,
   schemas.session,
   schemas["session-end"],
