@@ -30,6 +30,7 @@ export type SigningErrorCode =
   | "signing/exists"
   | "signing/timestamp-failed"
   | "signing/bad-backup"
+  | "signing/not-accepted"
   | "signing/no-sandbox"
   | "signing/log-file";
 export class SigningError extends UpkeepError<SigningErrorCode> {}

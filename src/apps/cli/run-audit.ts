@@ -219,6 +219,8 @@ export function sentence(entry: AuditEntry): string {
       return `${head}  configuration ${entry.config}`;
     case "session-end":
       return `${head}  ${entry.session}  (${entry.reason})`;
+    case "admin":
+      return `${head}  ${entry.action}  ${entry.admin || "-"}${entry.by === "" || entry.by === entry.admin ? "" : `  by ${entry.by}`}${entry.config === undefined ? "" : `  configuration ${entry.config}`}${entry.reason === "" ? "" : `  (${entry.reason})`}`;
     case "restored":
       return `${head}  from the backup of ${entry.made} with ${entry.size} entries, root ${entry.root}`;
     case "stop":

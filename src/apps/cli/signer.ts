@@ -14,6 +14,12 @@ const UNLOCK: readonly OptionSpec[] = [
   },
 ];
 
+const ADMIN: OptionSpec = {
+  flags: "--admin <name>",
+  about:
+    "where administrators are: who accepts the change; the one-time code comes from UPKEEP_CODE or is asked for",
+};
+
 export const signerNoun: NounSpec = {
   name: "signer",
   about: "guard signing keys and sign by policy",
@@ -110,6 +116,7 @@ export const signerNoun: NounSpec = {
           about: "person: the password is the first line of this file (else UPKEEP_PASSWORD, else asked for)",
         },
         ...UNLOCK,
+        ADMIN,
       ],
       examples: [
         "upkeep signer user add build-1 --key 9f86d0...",
@@ -142,6 +149,7 @@ export const signerNoun: NounSpec = {
         },
         { flags: "--secret-file <file>", about: "add: PIN or credentials" },
         ...UNLOCK,
+        ADMIN,
       ],
       examples: [
         "upkeep signer key new release --scheme ecdsa-sha2-nistp256",
@@ -165,6 +173,7 @@ export const signerNoun: NounSpec = {
         { flags: "--subject <name>", about: "csr, self: common name" },
         { flags: "--days <n>", about: "self: how long", default: "365" },
         ...UNLOCK,
+        ADMIN,
       ],
       examples: [
         'upkeep signer cert csr release --subject "Acme Inc." > release.csr',
@@ -202,6 +211,8 @@ export const signerNoun: NounSpec = {
         { flags: "--until <instant>", about: "the rule ends then" },
         { flags: "--approvals <n>", about: "how many people must approve" },
         { flags: "--approver <name>", about: "who may approve; may be repeated", repeat: true },
+        ...UNLOCK,
+        ADMIN,
       ],
       examples: [
         "upkeep signer policy set release --user build-1 --operation authenticode --file-name 'setup-*.exe'",
@@ -209,6 +220,32 @@ export const signerNoun: NounSpec = {
         "upkeep signer policy show release",
       ],
       run: async (call) => (await import("./run-signer-admin.ts")).signerPolicy(call),
+    },
+    {
+      name: "accept",
+      about: "let the configuration and certificates that lie there take force",
+      details:
+        "As soon as there is an administrator, nothing that was changed takes force without this: a running signer keeps what it has, a start is\nrefused. A running signer checks the code itself; one that does not run is unlocked for it.",
+      options: [ADMIN, ...UNLOCK],
+      examples: ["upkeep signer accept --admin carol"],
+      run: async (call) => (await import("./run-signer-accept.ts")).signerAccept(call),
+    },
+    {
+      name: "admin",
+      about: "manage administrators, whose one-time codes changes need: add, list, remove",
+      details:
+        "The first one needs no code of another. Removing the last one lets every configuration take force again.",
+      arguments: [
+        { name: "<action>", about: "add, list, remove" },
+        { name: "[name]", about: "the administrator" },
+      ],
+      options: [ADMIN, ...UNLOCK],
+      examples: [
+        "upkeep signer admin add carol",
+        "upkeep signer admin add dave --admin carol",
+        "upkeep signer admin remove carol --admin dave",
+      ],
+      run: async (call) => (await import("./run-signer-accept.ts")).signerAdmin(call),
     },
     {
       name: "backup",

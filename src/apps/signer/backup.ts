@@ -130,7 +130,7 @@ async function readSmall(disk: Disk, folder: SignerFolder): Promise<Map<string, 
     const bytes = await readOrNull(disk, `${folder.root}/${path}`, place.limit);
     if (bytes !== null) files.set(path, bytes);
   };
-  for (const path of ["signer.toml", "unlock.json", "accepted.json", "admins.json"]) await take(path);
+  for (const path of ["signer.toml", "unlock.json", "admins.json"]) await take(path);
   for (const sub of ["keys", "certificates"]) {
     if (!(await exists(disk, `${folder.root}/${sub}`))) continue;
     for (const name of await disk.list(`${folder.root}/${sub}`)) await take(`${sub}/${name}`);

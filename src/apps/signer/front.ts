@@ -2,6 +2,7 @@
 
 import { fromBase64 } from "../../core/bytes.ts";
 import { parseCheckpointText } from "../../signing/audit/checkpoint.ts";
+import { AdminLedger, notAccepted, wholeHash } from "../../signing/admins.ts";
 import { AuditLog } from "../../signing/audit/log.ts";
 import { blobPath } from "../../signing/audit/files.ts";
 import type { Blob } from "../../signing/audit/entry.ts";
@@ -15,6 +16,8 @@ import { SigningService } from "../../signing/service.ts";
 import { FAILURE_BUDGET, REVIEW_EVERY, SigningSession, type Peer } from "../../signing/session.ts";
 import { fromUtf8 } from "../../core/bytes.ts";
 import { DAY, formatInstant, HOUR } from "../../core/instant.ts";
+import { isJsonObject } from "../../core/json.ts";
+import { listenForControl } from "../../io/control-socket.ts";
 import { systemClock } from "../../io/clock.ts";
 import { systemDisk } from "../../io/disk.ts";
 import { fetchJson } from "../../io/fetch-json.ts";
@@ -27,6 +30,7 @@ import { holdFolder } from "../../io/exclusive.ts";
 import { GatewayDialler } from "../../io/signer-dial.ts";
 import { messageBuilder } from "../../io/message-builder.ts";
 import { createPrivateKey } from "node:crypto";
+import { adminDesk, answerAdmin } from "./admin-requests.ts";
 import { levelled } from "./levels.ts";
 import { readOrder } from "./order.ts";
 import { IDENTITY_KEY, loadSettings, logOrigin, LOG_KEY, signerFolder } from "./settings.ts";
@@ -72,7 +76,18 @@ const { log, dropped } = await AuditLog.open({
   },
 });
 const ledger = new Ledger();
-await replayLog(disk, folder.audit, log.size, (entry) => ledger.apply(entry));
+const adminKey = fromBase64(order.adminKey);
+const admins = new AdminLedger(adminKey);
+await replayLog(disk, folder.audit, log.size, (entry) => {
+  ledger.apply(entry);
+  admins.apply(entry);
+});
+if (!admins.allows(wholeHash(settings))) {
+  const { message, hint } = notAccepted(wholeHash(settings), admins.names);
+  say("error", "config-not-accepted", { config: wholeHash(settings) });
+  await new Promise<void>((sent) => process.send?.({ refused: message, hint }, undefined, {}, () => sent()));
+  process.exit(3);
+}
 ledger.forget(clock.now());
 
 const readBlob = async (blob: Blob): Promise<Uint8Array> =>
@@ -91,6 +106,20 @@ const service = new SigningService(
   },
   settings,
 );
+const desk = adminDesk({
+  disk,
+  clock,
+  random,
+  folder,
+  ledger: admins,
+  key: adminKey,
+  signer: serviceConfig.name,
+  record: async (body) => (await log.seal(body)).entry,
+});
+/** The keeper starts processes of keys for this configuration, and for no other that lies there meanwhile. */
+const tellKeys = (): void =>
+  void process.send?.({ keys: Object.keys(settings.config.keys), config: wholeHash(settings) });
+tellKeys();
 await service.record({
   kind: "start",
   signer: serviceConfig.name,
@@ -126,16 +155,20 @@ const dial = () =>
 let dialler = dial();
 const retired: GatewayDialler[] = [];
 
-/** A bad file changes nothing: the old configuration stays in force and the log line says why. */
+let unaccepted = { config: "", said: false };
+
+/** A bad file changes nothing, and neither does one that wants to be accepted first: the old configuration stays in force and the log line says why. */
 async function reload(): Promise<void> {
   try {
     const next = await loadSettings(disk, folder);
+    const hash = wholeHash(next);
+    if (!admins.allows(hash)) return await leaveUnaccepted(hash);
+    unaccepted = { config: "", said: false };
     const before = JSON.stringify([settings.config.service, settings.config.keys]);
     settings = next;
     await service.reconfigure(next, "reloaded");
     const names = [LOG_KEY, ...Object.keys(next.config.keys)];
     if (JSON.stringify([next.config.service, next.config.keys]) !== before) {
-      process.send?.({ keys: names.filter((name) => name !== LOG_KEY) });
       keys.use(names);
       const old = dialler;
       dialler = dial();
@@ -143,11 +176,25 @@ async function reload(): Promise<void> {
       for (const each of old) each.retire();
       retired.push(...old);
     }
+    tellKeys();
     await Promise.all([...dialler, ...retired].map((each) => each.review()));
     say("info", "reloaded", { config: next.sha256 });
   } catch (error) {
     say("error", "reload-refused", { what: String((error as Error).message).slice(0, 2000) });
   }
+}
+
+/** Said at the second look: a command writes the files and then has them accepted, and we may come in between. */
+async function leaveUnaccepted(config: string): Promise<void> {
+  if (unaccepted.config !== config) {
+    unaccepted = { config, said: false };
+    seen = "";
+    return;
+  }
+  if (unaccepted.said) return;
+  unaccepted = { config, said: true };
+  say("error", "config-not-accepted", { config, what: "the configuration before it stays in force" });
+  await desk.unasked(config);
 }
 
 async function fingerprintOfFiles(): Promise<string> {
@@ -191,10 +238,24 @@ const daily = setInterval(() => {
 }, HOUR);
 alarms();
 process.on("SIGHUP", () => void reload());
+const control = await listenForControl(folder.root, async (request) => {
+  const answer = await answerAdmin(
+    desk,
+    admins,
+    { disk, folder, inForce: () => wholeHash(settings) },
+    request,
+  );
+  if (isJsonObject(request) && request["ask"] === "accept") {
+    seen = await fingerprintOfFiles();
+    await reload();
+  }
+  return answer;
+});
 
 let stopping: Promise<void> | null = null;
 stop = () =>
   (stopping ??= (async () => {
+    await control.close();
     clearInterval(watch);
     clearInterval(daily);
     await Promise.all([...dialler, ...retired].map((each) => each.stop()));

@@ -17,6 +17,7 @@ import { jsonLog, type Log } from "../../io/log.ts";
 import { systemClock } from "../../io/clock.ts";
 import { needsNetwork, type KeyConfig, type SignerConfig } from "../../signing/config.ts";
 import { parseUnlock, purposeKey, unlockSecret, wrappingKey } from "../../signing/custody.ts";
+import { wholeHash } from "../../signing/admins.ts";
 import { SigningError } from "../../signing/errors.ts";
 import type { Share } from "../../signing/shamir.ts";
 import { levelled } from "./levels.ts";
@@ -27,11 +28,22 @@ export type Unlocking = { readonly passphrase?: Uint8Array; readonly shares?: re
 
 const LOG_KEY_CONFIG: KeyConfig = { custody: "file", scheme: "ed25519", "also-schemes": [], parallel: 1 };
 const STOP_GRACE = 10_000;
+/** A token may take long, or never come: the others sign meanwhile. */
+const KEYS_PATIENCE = 5000;
+type FrontMessage = {
+  readonly ready?: boolean;
+  readonly entries?: number;
+  readonly replace?: string;
+  readonly keys?: readonly string[];
+  readonly config?: string;
+  readonly refused?: string;
+  readonly hint?: string;
+};
 type SandboxMode = SignerConfig["service"]["sandbox"];
 
 /**
  * Runs until `signal` aborts. Errors before it is ready: `signing/bad-config`, `signing/locked`, `signing/not-found`,
- * `signing/no-sandbox`, `signing/log-file`.
+ * `signing/no-sandbox`, `signing/log-file`, `signing/not-accepted`.
  * The unlock secret stays in this process, which talks to nobody but its own children.
  */
 export async function runSigner(given: {
@@ -56,6 +68,9 @@ export async function runSigner(given: {
   const failures = new Map<string, number>();
   /** What each key's process was started with: another configuration means another process. */
   const started = new Map<string, string>();
+  /** Keys that the configuration in force has, and those whose processes are ready. */
+  let wanted: readonly string[] = [];
+  const up = new Set<string>();
   let stopping = false;
   const keyConfig = (name: string): KeyConfig | undefined =>
     name === LOG_KEY ? LOG_KEY_CONFIG : settings.config.keys[name];
@@ -84,7 +99,10 @@ export async function runSigner(given: {
       if (stopping || children.has(name)) return;
       const child = start("worker.ts", order, ["pipe", "pipe", "pipe"], inside);
       relayLines(child.stderr!, name, logFile.write, say);
-      child.stdout?.once("data", () => failures.delete(name));
+      child.stdout?.once("data", () => {
+        failures.delete(name);
+        up.add(name);
+      });
       watch(name, child, () => startKey(name));
     });
   };
@@ -96,21 +114,24 @@ export async function runSigner(given: {
       sockets,
       ticketKey,
       sealKey: toBase64(purposeKey(secret, "config v1")),
+      adminKey: toBase64(purposeKey(secret, "admins v1")),
       identityWrapping: toBase64(wrappingKey(secret, IDENTITY_KEY)),
     };
     const child = start("front.ts", order, ["pipe", "inherit", "pipe", "ipc"], confined.open());
     relayLines(child.stderr!, "front", logFile.write, say);
-    child.on(
-      "message",
-      (message: { ready?: boolean; entries?: number; replace?: string; keys?: string[] }) => {
-        if (message.ready === true) {
-          failures.delete("front");
-          ready(message.entries ?? 0);
-        }
-        if (message.replace !== undefined) children.get(message.replace)?.kill("SIGKILL");
-        if (message.keys !== undefined) void follow(message.keys);
-      },
-    );
+    child.on("message", (message: FrontMessage) => {
+      if (message.ready === true) {
+        failures.delete("front");
+        ready(message.entries ?? 0);
+      }
+      if (message.replace !== undefined) children.get(message.replace)?.kill("SIGKILL");
+      if (message.keys !== undefined)
+        follow(message.keys, message.config ?? "").catch((error: unknown) =>
+          say("error", "reload-refused", { what: (error as Error).message }),
+        );
+      if (message.refused !== undefined && !everReady)
+        fail(new SigningError("signing/not-accepted", message.refused, {}, { hint: message.hint ?? "" }));
+    });
     watch("front", child, () => startFront(() => {}));
   };
   const reopenLog = (): void => {
@@ -120,9 +141,15 @@ export async function runSigner(given: {
       say("error", "log-file-refused", { what: (error as Error).message });
     }
   };
-  /** After a reload: processes for keys that are new, an end for those that are gone, another one where its settings changed. */
-  const follow = async (names: readonly string[]): Promise<void> => {
-    settings = await loadSettings(systemDisk, folder);
+  /**
+   * After a start and a reload: processes for keys that are new, an end for those that are gone, another one where its settings changed.
+   * `config` is what the deciding process found accepted; if something else lies there by now, nothing of it is started.
+   */
+  const follow = async (names: readonly string[], config: string): Promise<void> => {
+    const next = await loadSettings(systemDisk, folder);
+    if (wholeHash(next) !== config) return say("warn", "config-changed-again", { config: wholeHash(next) });
+    settings = next;
+    wanted = names;
     reopenLog();
     for (const name of [LOG_KEY, ...names]) {
       if (!children.has(name)) startKey(name);
@@ -139,6 +166,7 @@ export async function runSigner(given: {
     child.once("exit", (code, killed) => {
       if (children.get(name) !== child) return;
       children.delete(name);
+      up.delete(name);
       if (stopping) return;
       const count = (failures.get(name) ?? 0) + 1;
       failures.set(name, count);
@@ -149,14 +177,21 @@ export async function runSigner(given: {
     });
   };
 
+  const keysUp = async (): Promise<void> => {
+    const until = systemClock.monotonic() + KEYS_PATIENCE;
+    while (!signal.aborted && !wanted.every((name) => up.has(name)) && systemClock.monotonic() < until)
+      await systemClock.sleep(20);
+  };
   let everReady = false;
   let fail: (error: Error) => void = () => {};
   const failed = new Promise<never>((_, reject) => (fail = reject));
   try {
-    for (const name of [LOG_KEY, ...Object.keys(settings.config.keys)]) startKey(name);
+    // The log first: it says whether the configuration may take force, and before that no process of another key is started.
+    startKey(LOG_KEY);
     startFront((entries) => {
-      if (!everReady) given.ready({ entries });
+      if (everReady) return;
       everReady = true;
+      void keysUp().then(() => given.ready({ entries }));
     });
     const reload = (): void => {
       // First: whoever moved the file away waits for its successor.

@@ -241,7 +241,7 @@ describe("a backup", () => {
     const made = await signer(6);
     const bytes = readFileSync(await backup(made));
     const bad = join(place, "flipped.tar");
-    for (let at = 0; at < bytes.length; at += 389) {
+    for (let at = 0; at < bytes.length; at += 1009) {
       const copy = Buffer.from(bytes);
       copy[at]! ^= 1;
       writeFileSync(bad, copy);

@@ -1,12 +1,10 @@
 // Making a signer from a backup: read strictly, checked to the last byte and the last seal, and there as a whole or not at all.
 
-import { createPrivateKey } from "node:crypto";
-import { concat, equalBytes, fromBase64, toHex } from "../../core/bytes.ts";
+import { concat, fromBase64, toHex } from "../../core/bytes.ts";
 import type { Clock } from "../../core/clock.ts";
 import { sha256Hex } from "../../core/digest.ts";
 import { exists, makeDirectories, parentOf, removeTree, type Disk, type DiskFile } from "../../core/disk.ts";
 import { formatInstant, parseInstant } from "../../core/instant.ts";
-import { localSigner } from "../../keys/signer.ts";
 import { readTar } from "../../slot/tar.ts";
 import { SlotError } from "../../slot/errors.ts";
 import { openCheckpoint, type Checkpoint } from "../../signing/audit/checkpoint.ts";
@@ -19,7 +17,6 @@ import {
   splitLines,
   storeTile,
 } from "../../signing/audit/files.ts";
-import { AuditLog } from "../../signing/audit/log.ts";
 import { formatNoteKey, noteKeyFromSpki, type NoteKey } from "../../signing/audit/note.ts";
 import { leafOf } from "../../signing/audit/entry.ts";
 import { entryBundle, tilePath, TILE_WIDTH, TileTree } from "../../signing/audit/tiles.ts";
@@ -53,6 +50,7 @@ import {
   signerFolderAt,
   type SignerFolder,
 } from "./settings.ts";
+import { openOwnLog } from "./own-log.ts";
 
 const CHUNK = 256 * 1024;
 
@@ -109,7 +107,7 @@ export async function restoreSigner(given: {
       );
     }
     const root = checkpoint === null ? "0".repeat(64) : toHex(checkpoint.root);
-    await continueLog(given, staged, key, secret, { head, id, root });
+    await continueLog(given, staged, secret, { head, id, root });
     secret.fill(0);
     if (await exists(disk, folder.root)) await disk.removeDirectory(folder.root);
     await disk.rename(staged.root, folder.root);
@@ -253,32 +251,12 @@ async function checkLog(
 async function continueLog(
   given: { readonly disk: Disk; readonly clock: Clock },
   staged: SignerFolder,
-  key: NoteKey,
   secret: Uint8Array,
   from: { readonly head: BackupHead; readonly id: string; readonly root: string },
 ): Promise<void> {
   const { disk, clock } = given;
   await storeTiles(disk, staged.audit);
-  const sealed = parseSealedKey(await disk.read(staged.key(LOG_KEY), 64 * 1024));
-  const plain = openKey(wrappingKey(secret, LOG_KEY), sealed);
-  const signer = localSigner(
-    createPrivateKey({ key: Buffer.from(plain), format: "der", type: "pkcs8" }),
-    "ed25519",
-  );
-  plain.fill(0);
-  if (!equalBytes(signer.publicKey.spki, fromBase64(sealed.spki ?? "")))
-    throw badBackup(
-      "the key of its log is not the one that its file names",
-      undefined,
-      `keys/${LOG_KEY}.json`,
-    );
-  const { log } = await AuditLog.open({
-    disk,
-    clock,
-    folder: staged.audit,
-    key,
-    sign: (message) => signer.sign(message, "ed25519"),
-  });
+  const log = await openOwnLog(disk, clock, staged, from.head.signer, secret);
   const { head, id, root } = from;
   await log.seal({
     kind: "restored",

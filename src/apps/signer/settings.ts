@@ -12,6 +12,8 @@ export type SignerFolder = {
   readonly config: string;
   readonly unlock: string;
   readonly audit: string;
+  /** Sealed one-time code secrets of administrators. */
+  readonly admins: string;
   readonly key: (name: string) => string;
   readonly certificate: (name: string) => string;
 };
@@ -31,6 +33,7 @@ export function signerFolderAt(root: string): SignerFolder {
     config: `${root}/signer.toml`,
     unlock: `${root}/unlock.json`,
     audit: `${root}/audit`,
+    admins: `${root}/admins.json`,
     key: (name) => `${root}/keys/${name}.json`,
     certificate: (name) => `${root}/certificates/${name}.pem`,
   };

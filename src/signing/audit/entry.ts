@@ -66,6 +66,25 @@ const schemas = {
   }),
   /** Another configuration came into force. */
   config: z.strictObject({ ...head, kind: z.literal("config"), config: sha256Schema, note: lineSchema }),
+  /** What administrators with a second factor did, or failed to; `mac` proves that a process with the unlock secret wrote it (admins.ts). */
+  admin: z.strictObject({
+    ...head,
+    kind: z.literal("admin"),
+    action: z.enum(["added", "removed", "accepted", "refused"]),
+    /** Whom it is about: who was added or removed, who accepted, who failed to; empty when nobody asked. */
+    admin: lineSchema,
+    /** Whose code it was; empty for the first administrator. */
+    by: lineSchema,
+    /** The configuration with its certificates, as one hash. */
+    config: z.optional(sha256Schema),
+    /** SHA-256 of the sealed one-time code secret. */
+    totp: z.optional(sha256Schema),
+    /** The step of the code: it is good once. */
+    step: z.optional(index),
+    reason: lineSchema,
+    nonce: id,
+    mac: sha256Schema,
+  }),
   /** Somebody signed in, or failed to; `reason` is never shown outside. */
   session: z.strictObject({
     ...head,
@@ -160,6 +179,7 @@ const entrySchema = z.discriminatedUnion("kind", [
   schemas.start,
   schemas.stop,
   schemas.restored,
+  schemas.admin,
   schemas.config,
   schemas.session,
   schemas["session-end"],
