@@ -1,5 +1,7 @@
 // How commands come to an administrator's yes: from the running signer, or with the unlock secret when it does not run.
 
+import { fromUtf8 } from "../../core/bytes.ts";
+import { readOrNull } from "../../core/disk.ts";
 import { isJsonObject, type Json } from "../../core/json.ts";
 import type { UpkeepError } from "../../core/errors.ts";
 import { askAgent } from "../../io/control-socket.ts";
@@ -23,7 +25,10 @@ export async function askSigner(
   const { context } = call;
   let answer: Json;
   try {
-    answer = await askAgent(folder.root, request as unknown as Json, context.signal);
+    const where = await readOrNull(context.disk, folder.control, 4096);
+    // Without that line no signer runs, and in the data folder is no socket.
+    const sockets = where === null ? folder.root : fromUtf8(where).trimEnd();
+    answer = await askAgent(sockets, request as unknown as Json, context.signal);
   } catch (error) {
     const { code, message, facts, hint } = error as UpkeepError;
     if (code === "control/refused")

@@ -14,8 +14,9 @@ import { Ledger } from "../../signing/ledger.ts";
 import { TokenChecker } from "../../signing/oidc.ts";
 import { SigningService } from "../../signing/service.ts";
 import { FAILURE_BUDGET, REVIEW_EVERY, SigningSession, type Peer } from "../../signing/session.ts";
-import { fromUtf8 } from "../../core/bytes.ts";
-import { DAY, formatInstant, HOUR } from "../../core/instant.ts";
+import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
+import { writeAtomic } from "../../core/disk.ts";
+import { DAY, formatInstant, HOUR, SECOND } from "../../core/instant.ts";
 import { isJsonObject } from "../../core/json.ts";
 import { listenForControl } from "../../io/control-socket.ts";
 import { systemClock } from "../../io/clock.ts";
@@ -36,6 +37,7 @@ import { readOrder } from "./order.ts";
 import { IDENTITY_KEY, loadSettings, logOrigin, LOG_KEY, signerFolder } from "./settings.ts";
 
 const [clock, disk, random] = [systemClock, systemDisk, systemRandom];
+const KEYS_PATIENCE = 5 * SECOND;
 leaveNothingInCoreFiles();
 // Lines go through the keeper; when it is gone, nobody reads them, and that is no reason to end in the middle of a stop.
 process.stderr.on("error", () => {});
@@ -130,6 +132,11 @@ await service.record({
 const abandoned = await service.recover();
 say("info", "started", { signer: serviceConfig.name, entries: log.size, dropped, abandoned });
 
+// A session is offered the keys that are there when it begins. A token may take long, or never come: the others sign meanwhile.
+await Promise.race([
+  Promise.all(Object.keys(settings.config.keys).map((name) => keys.ready(name))),
+  clock.sleep(KEYS_PATIENCE),
+]);
 const tokens = new TokenChecker(fetchJson);
 const failures = new Budgets(FAILURE_BUDGET);
 const sealKey = fromBase64(order.sealKey);
@@ -238,7 +245,8 @@ const daily = setInterval(() => {
 }, HOUR);
 alarms();
 process.on("SIGHUP", () => void reload());
-const control = await listenForControl(folder.root, async (request) => {
+// In the folder of sockets, not of data: a copy of the data folder is files only. Where that is stands in the data folder.
+const control = await listenForControl(order.sockets, async (request) => {
   const answer = await answerAdmin(
     desk,
     admins,
@@ -251,6 +259,8 @@ const control = await listenForControl(folder.root, async (request) => {
   }
   return answer;
 });
+
+await writeAtomic(disk, folder.control, toUtf8(`${order.sockets}\n`), 0o600);
 
 let stopping: Promise<void> | null = null;
 stop = () =>

@@ -28,8 +28,6 @@ export type Unlocking = { readonly passphrase?: Uint8Array; readonly shares?: re
 
 const LOG_KEY_CONFIG: KeyConfig = { custody: "file", scheme: "ed25519", "also-schemes": [], parallel: 1 };
 const STOP_GRACE = 10_000;
-/** A token may take long, or never come: the others sign meanwhile. */
-const KEYS_PATIENCE = 5000;
 type FrontMessage = {
   readonly ready?: boolean;
   readonly entries?: number;
@@ -68,9 +66,6 @@ export async function runSigner(given: {
   const failures = new Map<string, number>();
   /** What each key's process was started with: another configuration means another process. */
   const started = new Map<string, string>();
-  /** Keys that the configuration in force has, and those whose processes are ready. */
-  let wanted: readonly string[] = [];
-  const up = new Set<string>();
   let stopping = false;
   const keyConfig = (name: string): KeyConfig | undefined =>
     name === LOG_KEY ? LOG_KEY_CONFIG : settings.config.keys[name];
@@ -99,10 +94,7 @@ export async function runSigner(given: {
       if (stopping || children.has(name)) return;
       const child = start("worker.ts", order, ["pipe", "pipe", "pipe"], inside);
       relayLines(child.stderr!, name, logFile.write, say);
-      child.stdout?.once("data", () => {
-        failures.delete(name);
-        up.add(name);
-      });
+      child.stdout?.once("data", () => failures.delete(name));
       watch(name, child, () => startKey(name));
     });
   };
@@ -149,7 +141,6 @@ export async function runSigner(given: {
     const next = await loadSettings(systemDisk, folder);
     if (wholeHash(next) !== config) return say("warn", "config-changed-again", { config: wholeHash(next) });
     settings = next;
-    wanted = names;
     reopenLog();
     for (const name of [LOG_KEY, ...names]) {
       if (!children.has(name)) startKey(name);
@@ -166,7 +157,6 @@ export async function runSigner(given: {
     child.once("exit", (code, killed) => {
       if (children.get(name) !== child) return;
       children.delete(name);
-      up.delete(name);
       if (stopping) return;
       const count = (failures.get(name) ?? 0) + 1;
       failures.set(name, count);
@@ -177,11 +167,6 @@ export async function runSigner(given: {
     });
   };
 
-  const keysUp = async (): Promise<void> => {
-    const until = systemClock.monotonic() + KEYS_PATIENCE;
-    while (!signal.aborted && !wanted.every((name) => up.has(name)) && systemClock.monotonic() < until)
-      await systemClock.sleep(20);
-  };
   let everReady = false;
   let fail: (error: Error) => void = () => {};
   const failed = new Promise<never>((_, reject) => (fail = reject));
@@ -189,9 +174,8 @@ export async function runSigner(given: {
     // The log first: it says whether the configuration may take force, and before that no process of another key is started.
     startKey(LOG_KEY);
     startFront((entries) => {
-      if (everReady) return;
+      if (!everReady) given.ready({ entries });
       everReady = true;
-      void keysUp().then(() => given.ready({ entries }));
     });
     const reload = (): void => {
       // First: whoever moved the file away waits for its successor.

@@ -14,6 +14,8 @@ export type SignerFolder = {
   readonly audit: string;
   /** Sealed one-time code secrets of administrators. */
   readonly admins: string;
+  /** One line: the folder with the running signer's control socket. A stale one leads nowhere. */
+  readonly control: string;
   readonly key: (name: string) => string;
   readonly certificate: (name: string) => string;
 };
@@ -34,6 +36,7 @@ export function signerFolderAt(root: string): SignerFolder {
     unlock: `${root}/unlock.json`,
     audit: `${root}/audit`,
     admins: `${root}/admins.json`,
+    control: `${root}/control`,
     key: (name) => `${root}/keys/${name}.json`,
     certificate: (name) => `${root}/certificates/${name}.pem`,
   };
