@@ -56,6 +56,12 @@ function macOf(key: Uint8Array, body: AdminBody & { readonly nonce: string }): s
   );
 }
 
+/** The one-time code secret of an administrator; null if it was sealed for another name or under another secret. `key` is `purposeKey(secret, "admins v1")`. */
+export function openAdmin(key: Uint8Array, name: string, sealed: string): Uint8Array | null {
+  const [nonce = "", ciphertext = ""] = sealed.split(".");
+  return openWith(purposeKey(key, "admin codes"), { nonce, ciphertext }, `admin ${name}`);
+}
+
 /** A fold over the log. An entry that does not carry its proof, or comes again, says nothing: whoever can write files can add lines behind the last checkpoint. */
 export class AdminLedger {
   readonly #key: Uint8Array;
@@ -229,8 +235,7 @@ export class AdminDesk {
     const sealed = (await read()).admins[admin];
     let step: number | null = null;
     if (known !== undefined && sealed !== undefined && sha256Hex(toUtf8(sealed)) === known.totp) {
-      const [nonce = "", ciphertext = ""] = sealed.split(".");
-      const secret = openWith(purposeKey(key, "admin codes"), { nonce, ciphertext }, `admin ${admin}`);
+      const secret = openAdmin(key, admin, sealed);
       step = secret === null ? null : totpStep(secret, code, now);
     }
     // RFC 6238 5.2: a code is good once, and none that is older than the last one used.

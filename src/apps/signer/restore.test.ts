@@ -313,6 +313,14 @@ describe("a backup", () => {
       code: "signing/bad-backup",
       message: /not signed by the log's key/,
     });
+    const head = files.findIndex(([path]) => path === "unlock.json") + 1;
+    const admins = toUtf8(
+      '{"version":1,"admins":{"eve":"AAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}}',
+    );
+    await refused(forge(files.toSpliced(head, 0, ["admins.json", admins])), made.secret, {
+      code: "signing/bad-backup",
+      message: /administrator eve/,
+    });
     const edited = (bytes: Uint8Array): Uint8Array => toUtf8(fromUtf8(bytes).replace("entry 5", "entry 6"));
     await refused(forge(changed(files, /entries/, edited)), made.secret, {
       code: "signing/bad-backup",

@@ -20,6 +20,7 @@ import {
 import { formatNoteKey, noteKeyFromSpki, type NoteKey } from "../../signing/audit/note.ts";
 import { leafOf } from "../../signing/audit/entry.ts";
 import { entryBundle, tilePath, TILE_WIDTH, TileTree } from "../../signing/audit/tiles.ts";
+import { openAdmin } from "../../signing/admins.ts";
 import { verifyLog } from "../../signing/audit/verify.ts";
 import {
   badBackup,
@@ -50,6 +51,7 @@ import {
   signerFolderAt,
   type SignerFolder,
 } from "./settings.ts";
+import { readAdmins } from "./admin-requests.ts";
 import { openOwnLog } from "./own-log.ts";
 
 const CHUNK = 256 * 1024;
@@ -209,6 +211,12 @@ async function openSeals(
     if (openWith(sealKey, { nonce, ciphertext }, `totp ${name}`) === null)
       throw badBackup(`the one-time code secret of ${name} was sealed under another secret`);
   }
+  const adminKey = purposeKey(secret, "admins v1");
+  for (const [name, sealed] of Object.entries((await readAdmins(disk, staged)).admins))
+    if (openAdmin(adminKey, name, sealed) === null)
+      throw badBackup(
+        `the one-time code secret of the administrator ${name} was sealed under another secret`,
+      );
   if (formatNoteKey(key!) !== head.log) throw badBackup("its log's key belongs to another signer");
   return { secret, key: key! };
 }
