@@ -116,6 +116,16 @@ describe("a signer with administrators", () => {
     assert.equal(signer.stderr().match(/"event":"config-not-accepted"/g)?.length, 1);
   });
 
+  it("does not slip it in with somebody's next change", async () => {
+    const tampered = readFileSync(bench.toml, "utf8");
+    const ran = await operate([...policy("--operation", "raw"), "--admin", "carol"], await codeOf("carol"));
+    assert.equal(ran.code, 3);
+    assert.match(said(ran), /not-accepted[^]*never accepted/);
+    assert.equal(readFileSync(bench.toml, "utf8"), tampered);
+    // The code was not looked at, and is still good.
+    devices.get("carol")!.step--;
+  });
+
   it("is not started with it, and starts no process of a key that nobody accepted", async () => {
     await bench.stop(signer);
     const text = readFileSync(bench.toml, "utf8");

@@ -13,7 +13,7 @@ export async function signerAccept(call: Call): Promise<Result> {
   // What would be refused as a configuration is not worth a code.
   const settings = await loadSettings(call.context.disk, folder);
   const by = await askFor(call, Object.keys((await readAdmins(call.context.disk, folder)).admins));
-  const config = await acceptNow(call, folder, by);
+  const config = await acceptNow(call, folder, by, settings);
   const { users, keys, certificates } = settings.config;
   return done(
     `${by.admin} accepted the configuration ${config}: ${Object.keys(users).length} users, ${Object.keys(keys).length} keys, ${Object.keys(certificates).length} certificates.`,

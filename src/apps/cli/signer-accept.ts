@@ -10,6 +10,7 @@ import { AdminLedger, wholeHash, type Asking } from "../../signing/admins.ts";
 import { replayLog } from "../../signing/audit/replay.ts";
 import { purposeKey } from "../../signing/custody.ts";
 import { SigningError, type SigningErrorCode } from "../../signing/errors.ts";
+import type { Settings } from "../../signing/service.ts";
 import { adminDesk, answerAdmin, readAdmins, type AdminRequest } from "../signer/admin-requests.ts";
 import { openOwnLog } from "../signer/own-log.ts";
 import { loadSettings, type SignerFolder } from "../signer/settings.ts";
@@ -99,9 +100,16 @@ export async function askFor(call: Call, names: readonly string[]): Promise<Aski
   return { admin, code: code.replaceAll(" ", "") };
 }
 
-/** Has what lies there now accepted. */
-export async function acceptNow(call: Call, folder: SignerFolder, by: Asking): Promise<string> {
-  const config = wholeHash(await loadSettings(call.context.disk, folder));
-  await askSigner(call, folder, { ask: "accept", config, by });
+/** Has `settings` accepted, which must be what lies there. `base` is what they were made of by a command. */
+export async function acceptNow(
+  call: Call,
+  folder: SignerFolder,
+  by: Asking,
+  settings: Settings,
+  base?: Settings,
+): Promise<string> {
+  const config = wholeHash(settings);
+  const from = base === undefined ? {} : { base: wholeHash(base) };
+  await askSigner(call, folder, { ask: "accept", config, ...from, by });
   return config;
 }

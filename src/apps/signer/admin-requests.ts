@@ -25,10 +25,12 @@ const requestSchema = z.discriminatedUnion("ask", [
   z.strictObject({ ask: z.literal("list") }),
   z.strictObject({ ask: z.literal("add"), name: nameSchema, by }),
   z.strictObject({ ask: z.literal("remove"), name: nameSchema, by }),
-  /** `config` is what the administrator has before him; it must be what lies there. */
   z.strictObject({
     ask: z.literal("accept"),
+    /** What the administrator has before him; it must be what lies there. */
     config: sha256Schema,
+    /** What a command changed: if that was not accepted itself, more than the command's change would be accepted with it. */
+    base: z.optional(sha256Schema),
     by: z.strictObject({ admin: nameSchema, code }),
   }),
 ]);
@@ -75,21 +77,32 @@ export async function answerAdmin(
       return {};
     case "accept": {
       const found = wholeHash(await loadSettings(given.disk, given.folder));
-      if (found !== request.config)
-        throw new SigningError(
-          "signing/not-accepted",
-          "The configuration changed while it was being accepted; look at it again.",
-          {
-            config: found,
-          },
-        );
+      if (found !== request.config) throw changedMeanwhile(found);
       if (ledger.names.length === 0)
         throw new SigningError(
           "signing/not-found",
           "There is no administrator: every good configuration takes force by itself.",
         );
+      if (request.base !== undefined && !ledger.allows(request.base)) {
+        throw new SigningError(
+          "signing/not-accepted",
+          "What this command would change was changed before by somebody and never accepted; nothing was done.",
+          { config: request.base },
+          {
+            hint: 'Read signer.toml and the certificates. Undo what is not yours; then "upkeep signer accept --admin NAME".',
+          },
+        );
+      }
       await desk.accept(request.config, request.by);
       return { config: request.config };
     }
   }
+}
+
+export function changedMeanwhile(config: string): SigningError {
+  return new SigningError(
+    "signing/not-accepted",
+    "The configuration changed while it was being accepted; look at it again.",
+    { config },
+  );
 }
