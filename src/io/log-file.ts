@@ -16,6 +16,8 @@ export class LogFile {
   #file: number | null = null;
   #size = 0;
   #failing = false;
+  /** The last line was written in part only: the next one begins on a line of its own. */
+  #torn = false;
 
   /** Errors: `signing/log-file`. */
   constructor(settings: LogFileSettings) {
@@ -38,11 +40,13 @@ export class LogFile {
 
   /** `line` ends with its line feed. */
   readonly write = (line: string): void => {
-    const bytes = Buffer.from(line, "utf8");
+    const bytes = Buffer.from(this.#torn ? `\n${line}` : line, "utf8");
     if (this.#file !== null) {
       try {
         if (this.#size > 0 && this.#size + bytes.length > this.#settings["log-max-bytes"]) this.#setAside();
-        if (writeSync(this.#file, bytes) !== bytes.length) throw new Error("the disk is full");
+        const written = writeSync(this.#file, bytes);
+        this.#torn = written !== bytes.length && (this.#torn || written > 0);
+        if (written !== bytes.length) throw new Error("the disk is full");
         this.#size += bytes.length;
         this.#failing = false;
         return;
