@@ -3,10 +3,11 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
-import { toUtf8 } from "../src/core/bytes.ts";
+import { fromUtf8, toUtf8 } from "../src/core/bytes.ts";
 import { sha256Hex } from "../src/core/digest.ts";
 import { openKeyFile } from "../src/keys/key-file.ts";
 import { openChannel } from "../src/release/channel.ts";
+import { formatBackupHead, parseBackupHead } from "../src/signing/backup.ts";
 import { openRelease } from "../src/release/manifest.ts";
 
 const examples = (page: string): readonly string[] =>
@@ -33,5 +34,11 @@ describe("the examples of spec/", () => {
     const pointer = openChannel(toUtf8(envelope!), trusted, { product: "shop", channel: "stable" });
     assert.deepEqual(pointer, JSON.parse(payload!));
     assert.equal(pointer.sha256, sha256Hex(toUtf8(examples("release.md")[1]!)));
+  });
+
+  it("hold the head of a signer's backup that is read", () => {
+    const [head] = examples("signer-backup.md");
+    assert.equal(parseBackupHead(toUtf8(head!)).signer, "signer-1");
+    assert.equal(fromUtf8(formatBackupHead(parseBackupHead(toUtf8(head!)))), head);
   });
 });

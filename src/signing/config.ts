@@ -9,6 +9,7 @@ import { SCHEMES, type Scheme } from "../keys/scheme.ts";
 import { parseNetwork } from "./address.ts";
 import { lineSchema } from "./audit/entry.ts";
 import { lineOf } from "./config-text.ts";
+import { logFileSettings } from "./log-settings.ts";
 import { SigningError } from "./errors.ts";
 
 export const MAX_CONFIG = 4 * 1024 * 1024;
@@ -46,6 +47,9 @@ const serviceSchema = z.strictObject({
   "key-timeout-seconds": z._default(z.int().check(z.minimum(1), z.maximum(600)), 15),
   "session-minutes": z._default(z.int().check(z.minimum(1), z.maximum(60)), 15),
   "log-level": z._default(z.enum(["error", "warn", "info"]), "info"),
+  ...logFileSettings,
+  /** Whether processes of keys that need no network are started without one: or not at all, where it can be had, never. */
+  sandbox: z._default(z.enum(["require", "try", "off"]), "try"),
 });
 
 const timestampSchema = z.strictObject({
@@ -124,6 +128,8 @@ const keySchema = z.discriminatedUnion("custody", [
     token: lineSchema,
     label: lineSchema,
     pin: secretReference,
+    /** The module talks to its token over a network; without it its process has none. */
+    network: z._default(z.boolean(), false),
   }),
   z.strictObject({
     custody: z.literal("aws-kms"),
@@ -221,6 +227,12 @@ export type CertificateConfig = SignerConfig["certificates"][string];
 export type RuleConfig = CertificateConfig["policy"][string];
 export type OidcConfig = SignerConfig["oidc"][string];
 export type GatewayConfig = SignerConfig["service"]["gateways"][number];
+
+/** Whether the process of this key must reach a network; every other one is started without. */
+export function needsNetwork(key: KeyConfig): boolean {
+  if (key.custody === "file") return false;
+  return key.custody === "pkcs11" ? key.network : true;
+}
 
 export type LoadedConfig = { readonly config: SignerConfig; readonly sha256: string };
 

@@ -29,5 +29,9 @@ export type SigningErrorCode =
   | "signing/bad-ticket"
   | "signing/not-found"
   | "signing/exists"
-  | "signing/timestamp-failed";
+  | "signing/timestamp-failed"
+  | "signing/bad-backup"
+  | "signing/not-accepted"
+  | "signing/no-sandbox"
+  | "signing/log-file";
 export class SigningError extends UpkeepError<SigningErrorCode> {}

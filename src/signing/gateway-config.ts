@@ -5,6 +5,7 @@ import type { Json } from "../core/json.ts";
 import { checkSchema, nameSchema, SchemaError, sha256Schema, z } from "../core/schema.ts";
 import { lineOf } from "./config-text.ts";
 import { SigningError } from "./errors.ts";
+import { logFileSettings } from "./log-settings.ts";
 
 const endpoint = z
   .string()
@@ -33,6 +34,13 @@ const gatewaySchema = z.strictObject({
     z.strictObject({
       /** Keys that may connect; without it every key may, and the signer alone decides. */
       allow: z.optional(z.array(sha256Schema)),
+    }),
+    {},
+  ),
+  service: z.prefault(
+    z.strictObject({
+      "log-level": z._default(z.enum(["error", "warn", "info"]), "info"),
+      ...logFileSettings,
     }),
     {},
   ),

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { parseInstant } from "../core/instant.ts";
 import { inNetwork, parseAddress, parseNetwork } from "./address.ts";
-import { parseConfig } from "./config.ts";
+import { needsNetwork, parseConfig } from "./config.ts";
 import { appendTable, editSetting, lineOf, removeTable } from "./config-text.ts";
 import { decide, matches, type PolicyInput } from "./policy.ts";
 import { toUtf8 } from "../core/bytes.ts";
@@ -163,6 +163,31 @@ describe("the configuration", () => {
   it("never holds a secret where a reference belongs", () => {
     const text = `${BASE}\n[keys.hsm]\ncustody = "pkcs11"\nscheme = "ed25519"\nmodule = "/x.so"\ntoken = "t"\nlabel = "l"\npin = "1234"\n`;
     assert.throws(() => parseConfig(text, "f"), /never the secret itself/);
+  });
+
+  it("says which keys must reach a network: those of key services, and of a token only where it says so", () => {
+    const hsm = (more: string): string =>
+      `${BASE}\n[keys.hsm]\ncustody = "pkcs11"\nscheme = "ed25519"\nmodule = "/x.so"\ntoken = "t"\nlabel = "l"\npin = "sealed"\n${more}`;
+    const kms = `${BASE}\n[keys.hsm]\ncustody = "aws-kms"\nscheme = "ed25519"\nregion = "r"\nkey-id = "k"\ncredentials = "sealed"\n`;
+    const needs = (text: string, key: string): boolean =>
+      needsNetwork(parseConfig(text, "f").config.keys[key]!);
+    assert.deepEqual(
+      [
+        needs(BASE, "release"),
+        needs(hsm(""), "hsm"),
+        needs(hsm("network = true\n"), "hsm"),
+        needs(kms, "hsm"),
+      ],
+      [false, false, true, true],
+    );
+    assert.throws(() => parseConfig(hsm('network = "yes"\n'), "f"), { code: "signing/bad-config" });
+    assert.throws(() => parseConfig(BASE.replace("[service]", '[service]\nsandbox = "perhaps"'), "f"), {
+      code: "signing/bad-config",
+    });
+    assert.throws(
+      () => parseConfig(BASE.replace("[service]", '[service]\nlog-file = "signer.log"'), "f"),
+      /absolute path/,
+    );
   });
 
   it("is edited without touching anything else", () => {

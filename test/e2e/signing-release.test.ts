@@ -56,7 +56,9 @@ describe("release add --cert", () => {
     );
     await world.ok([
       ...add("1.0.0", "linux-x64=tool", "windows-x64=tool.exe", "--provenance", "provenance.json"),
-      ...["--cert", "release", ...service],
+      "--cert",
+      "release",
+      ...service,
     ]);
     assert.deepEqual(
       ["tool", "tool.exe"].map((name) => sha256Hex(world.read(name))),
@@ -103,7 +105,9 @@ describe("release add --cert", () => {
     const main = new URL("../../src/apps/cli/main.ts", import.meta.url).pathname;
     const words = [
       ...add("2.0.0", "linux-x64=tool", "windows-x64=tool.exe").slice(1),
-      ...["--cert", "release", ...service],
+      "--cert",
+      "release",
+      ...service,
     ];
     const child = spawn(process.execPath, [main, ...words], {
       cwd: world.folder,

@@ -14,6 +14,7 @@ import {
   verifyReceipt,
 } from "../../signing/audit/receipt.ts";
 import { TileTree } from "../../signing/audit/tiles.ts";
+import { newestNote } from "../../signing/audit/newest-note.ts";
 import { verifyLog } from "../../signing/audit/verify.ts";
 import { MAX_DESCRIPTION, parseDescription } from "../../signing/description.ts";
 import { SigningError } from "../../signing/errors.ts";
@@ -112,7 +113,7 @@ export async function auditProve(call: Call): Promise<Result> {
       'The log does not lead to its checkpoint. Run "upkeep audit verify".',
     );
   }
-  const checkpoint = await checkpointText(call, folder, key);
+  const checkpoint = (await newestNote(disk, folder, key))?.note ?? "";
   if (since !== undefined) {
     const old = openCheckpoint(await disk.read(resolve(since), 64 * 1024), key);
     const proof = (await tree.consistency(old.size, head.size)).map(toBase64);
@@ -131,20 +132,6 @@ export async function auditProve(call: Call): Promise<Result> {
   });
   verifyReceipt(toUtf8(receipt), key);
   return { text: receipt.trimEnd(), json: { receipt } };
-}
-
-async function checkpointText(call: Call, folder: string, key: NoteKey): Promise<string> {
-  const bytes = await call.context.disk.read(`${folder}/head`, 4096);
-  const notes = [bytes.subarray(0, 1024), bytes.subarray(1024)]
-    .map((slot) => slot.subarray(0, slot.indexOf(0) < 0 ? slot.length : slot.indexOf(0)))
-    .flatMap((note) => {
-      try {
-        return [{ note: fromUtf8(note), size: openCheckpoint(note, key).size }];
-      } catch {
-        return [];
-      }
-    });
-  return notes.toSorted((a, b) => b.size - a.size)[0]!.note;
 }
 
 export function auditReceipt(call: Call): Promise<Result> {
@@ -232,6 +219,10 @@ export function sentence(entry: AuditEntry): string {
       return `${head}  configuration ${entry.config}`;
     case "session-end":
       return `${head}  ${entry.session}  (${entry.reason})`;
+    case "admin":
+      return `${head}  ${entry.action}  ${entry.admin || "-"}${entry.by === "" || entry.by === entry.admin ? "" : `  by ${entry.by}`}${entry.config === undefined ? "" : `  configuration ${entry.config}`}${entry.reason === "" ? "" : `  (${entry.reason})`}`;
+    case "restored":
+      return `${head}  from the backup of ${entry.made} with ${entry.size} entries, root ${entry.root}`;
     case "stop":
       return head;
   }

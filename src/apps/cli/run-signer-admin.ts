@@ -218,7 +218,11 @@ export async function signerKey(call: Call): Promise<Result> {
     const cut = setting.indexOf("=");
     const value = setting.slice(cut + 1);
     table[setting.slice(0, cut)] =
-      /^\d+$/.test(value) && setting.startsWith("parallel") ? Number(value) : value;
+      /^\d+$/.test(value) && setting.startsWith("parallel")
+        ? Number(value)
+        : setting.startsWith("network=") && /^(?:true|false)$/.test(value)
+          ? value === "true"
+          : value;
   }
   table[table["custody"] === "pkcs11" ? "pin" : "credentials"] ??= "sealed";
   const given = await context.secret({

@@ -2,7 +2,7 @@
 
 import { resolve } from "node:path";
 import { fromUtf8, toBase64, toUtf8 } from "../../core/bytes.ts";
-import { makeDirectories, writeAtomic } from "../../core/disk.ts";
+import { makeDirectories } from "../../core/disk.ts";
 import { DAY, formatInstant } from "../../core/instant.ts";
 import type { X509Scheme } from "../../der/algorithms.ts";
 import { buildCsr } from "../../der/csr.ts";
@@ -128,8 +128,8 @@ async function imported(
       );
   });
   await makeDirectories(disk, `${folder.root}/certificates`, 0o700);
-  await writeAtomic(disk, folder.certificate(name), toUtf8(chain.map(certificatePem).join("")), 0o600);
-  await edit(call, folder, entry);
+  const bytes = toUtf8(chain.map(certificatePem).join(""));
+  await edit(call, folder, entry, [{ path: folder.certificate(name), bytes }]);
   return done(`The certificate ${name} is in use until ${formatInstant(leaf.notAfter)}.`, {
     certificate: name,
     key,

@@ -8,7 +8,6 @@ import { exists, makeDirectories, writeAtomic, type Disk } from "../../core/disk
 import { DAY, formatInstant } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
 import { fromBase64 } from "../../core/bytes.ts";
-import { jsonLog } from "../../io/log.ts";
 import { parseSealedKey, type Unlock } from "../../signing/custody.ts";
 import {
   formatSealed,
@@ -110,7 +109,7 @@ async function lock(
 }
 
 /** Passphrase or shares, as the signer was made. */
-async function unlocking(
+export async function unlocking(
   call: Call,
   unlock: Unlock,
 ): Promise<{ passphrase?: Uint8Array; shares?: readonly Share[] }> {
@@ -172,7 +171,6 @@ export async function signerRun(call: Call): Promise<Result> {
   await runSigner({
     data: context.data,
     unlock,
-    say: jsonLog(context.clock),
     signal: context.signal,
     ready: ({ entries }) => {
       const { name } = settings.config.service;
@@ -280,10 +278,23 @@ export async function signerIdentity(call: Call): Promise<Result> {
 }
 
 export async function signerUnits(call: Call): Promise<Result> {
-  const { systemdUnit } = await import("../signer/units.ts");
+  const { systemdUnit, sysusersLine, windowsTask } = await import("../signer/units.ts");
   const program = call.argument(0);
   if (program !== "signer" && program !== "gateway") throw usage("There are units for signer and gateway.");
-  const text = systemdUnit(program);
+  const [sysusers, windows] = [call.flag("sysusers"), call.flag("windows")];
+  if (sysusers && windows) throw usage("--sysusers and --windows are two different texts; ask for one.");
+  const path =
+    call.text("program") ?? (windows ? "C:\\Program Files\\upkeep\\upkeep.exe" : "/usr/bin/upkeep");
+  // systemd splits at spaces and expands % and $; a path with them would start something else.
+  if (!windows && !/^\/[\w./+@-]+$/.test(path))
+    throw usage("--program must be an absolute path of letters, digits and . / + @ - _ only.");
+  if (windows && !/^[A-Za-z]:\\[^"\p{Cc}<>|?*]+$/u.test(path))
+    throw usage("--program must be an absolute Windows path.");
+  const text = sysusers
+    ? sysusersLine(program)
+    : windows
+      ? windowsTask(program, { path })
+      : systemdUnit(program, { path });
   return { text: text.trimEnd(), json: { program, unit: text } };
 }
 

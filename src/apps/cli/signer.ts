@@ -14,6 +14,12 @@ const UNLOCK: readonly OptionSpec[] = [
   },
 ];
 
+const ADMIN: OptionSpec = {
+  flags: "--admin <name>",
+  about:
+    "where administrators are: who accepts the change; the one-time code comes from UPKEEP_CODE or is asked for",
+};
+
 export const signerNoun: NounSpec = {
   name: "signer",
   about: "guard signing keys and sign by policy",
@@ -110,6 +116,7 @@ export const signerNoun: NounSpec = {
           about: "person: the password is the first line of this file (else UPKEEP_PASSWORD, else asked for)",
         },
         ...UNLOCK,
+        ADMIN,
       ],
       examples: [
         "upkeep signer user add build-1 --key 9f86d0...",
@@ -142,6 +149,7 @@ export const signerNoun: NounSpec = {
         },
         { flags: "--secret-file <file>", about: "add: PIN or credentials" },
         ...UNLOCK,
+        ADMIN,
       ],
       examples: [
         "upkeep signer key new release --scheme ecdsa-sha2-nistp256",
@@ -165,6 +173,7 @@ export const signerNoun: NounSpec = {
         { flags: "--subject <name>", about: "csr, self: common name" },
         { flags: "--days <n>", about: "self: how long", default: "365" },
         ...UNLOCK,
+        ADMIN,
       ],
       examples: [
         'upkeep signer cert csr release --subject "Acme Inc." > release.csr',
@@ -202,6 +211,8 @@ export const signerNoun: NounSpec = {
         { flags: "--until <instant>", about: "the rule ends then" },
         { flags: "--approvals <n>", about: "how many people must approve" },
         { flags: "--approver <name>", about: "who may approve; may be repeated", repeat: true },
+        ...UNLOCK,
+        ADMIN,
       ],
       examples: [
         "upkeep signer policy set release --user build-1 --operation authenticode --file-name 'setup-*.exe'",
@@ -209,6 +220,62 @@ export const signerNoun: NounSpec = {
         "upkeep signer policy show release",
       ],
       run: async (call) => (await import("./run-signer-admin.ts")).signerPolicy(call),
+    },
+    {
+      name: "accept",
+      about: "let the configuration and certificates that lie there take force",
+      details:
+        "As soon as there is an administrator, nothing that was changed takes force without this: a running signer keeps what it has, a start is\nrefused. A running signer checks the code itself; one that does not run is unlocked for it.",
+      options: [ADMIN, ...UNLOCK],
+      examples: ["upkeep signer accept --admin carol"],
+      run: async (call) => (await import("./run-signer-accept.ts")).signerAccept(call),
+    },
+    {
+      name: "admin",
+      about: "manage administrators, whose one-time codes changes need: add, list, remove",
+      details:
+        "The first one needs no code of another. Removing the last one lets every configuration take force again.",
+      arguments: [
+        { name: "<action>", about: "add, list, remove" },
+        { name: "[name]", about: "the administrator" },
+      ],
+      options: [ADMIN, ...UNLOCK],
+      examples: [
+        "upkeep signer admin add carol",
+        "upkeep signer admin add dave --admin carol",
+        "upkeep signer admin remove carol --admin dave",
+      ],
+      run: async (call) => (await import("./run-signer-accept.ts")).signerAdmin(call),
+    },
+    {
+      name: "backup",
+      about: "write one file from which this signer can be made again",
+      details:
+        "Works while the signer runs. In it: configuration, certificates, sealed keys, the unlock file, the audit log up to a signed\ncheckpoint. It signs nothing without the unlock passphrase or shares, which are not in it: keep those as well.",
+      arguments: [
+        {
+          name: "<file>",
+          about: "where to write it (mode 0600); an older one is replaced when the new one is whole",
+        },
+      ],
+      examples: ["upkeep signer backup /backup/signer-1.tar"],
+      run: async (call) => (await import("./run-signer-backup.ts")).signerBackup(call),
+    },
+    {
+      name: "restore",
+      about: "make a signer from a backup, in an empty place",
+      details:
+        "Checks every digest, opens every seal and verifies the whole audit log before anything is there; then the log continues with an\nentry that says so. Never let the original run again.",
+      arguments: [{ name: "<file>", about: "what signer backup wrote" }],
+      options: [
+        {
+          flags: "--accept-configuration",
+          about: "also if the configuration is not the one that the backup's log names last",
+        },
+        ...UNLOCK,
+      ],
+      examples: ["upkeep signer restore /backup/signer-1.tar --data /var/lib/upkeep-signer"],
+      run: async (call) => (await import("./run-signer-backup.ts")).signerRestore(call),
     },
     {
       name: "identity",
@@ -220,8 +287,18 @@ export const signerNoun: NounSpec = {
     {
       name: "units",
       about: "print a hardened systemd unit",
+      details:
+        "The unit runs as the system user upkeep-signer or upkeep-gateway; --sysusers prints the line that makes it. Data lies in\n/var/lib/upkeep-signer. The task for Windows was never run on Windows.",
       arguments: [{ name: "<program>", about: "signer or gateway" }],
-      examples: ["upkeep signer units signer > /etc/systemd/system/upkeep-signer.service"],
+      options: [
+        { flags: "--program <path>", about: "where upkeep is installed; by default /usr/bin/upkeep" },
+        { flags: "--sysusers", about: "print the line for /etc/sysusers.d instead" },
+        { flags: "--windows", about: "print a task for the Windows Task Scheduler instead" },
+      ],
+      examples: [
+        "upkeep signer units signer > /etc/systemd/system/upkeep-signer.service",
+        "upkeep signer units signer --sysusers > /etc/sysusers.d/upkeep-signer.conf",
+      ],
       run: async (call) => (await import("./run-signer.ts")).signerUnits(call),
     },
   ],

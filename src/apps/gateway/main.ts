@@ -5,16 +5,18 @@ import { systemClock } from "../../io/clock.ts";
 import { systemDisk } from "../../io/disk.ts";
 import { leaveNothingInCoreFiles } from "../../io/hardening.ts";
 import { jsonLog } from "../../io/log.ts";
+import { LogFile } from "../../io/log-file.ts";
 import { identityFromPem } from "../../io/pinned-tls.ts";
 import { systemRandom } from "../../io/random.ts";
 import { parseGatewayConfig } from "../../signing/gateway-config.ts";
 import { startRelay } from "../../io/relay.ts";
 import { serveMetrics } from "../../io/metrics-page.ts";
 import { prometheusText } from "../../signing/gateway-metrics.ts";
+import { levelled } from "../signer/levels.ts";
 
 const COUNTERS_EVERY = 60_000;
 
-/** Runs until `signal` aborts. Errors: `signing/bad-config`, `disk/*`, and what the listeners say. */
+/** Runs until `signal` aborts. Errors: `signing/bad-config`, `signing/log-file`, `disk/*`, and what the listeners say. */
 export async function runGateway(given: {
   readonly folder: string;
   readonly signal: AbortSignal;
@@ -25,8 +27,9 @@ export async function runGateway(given: {
   const read = async () => parseGatewayConfig(fromUtf8(await systemDisk.read(path, 1024 * 1024)), path);
   const pem = fromUtf8(await systemDisk.read(`${given.folder}/identity.pem`, 64 * 1024));
   const identity = await identityFromPem(pem, systemClock, systemRandom);
-  const say = jsonLog(systemClock);
-  const config = await read();
+  let config = await read();
+  const logFile = new LogFile(config.service);
+  const say = levelled(jsonLog(systemClock, logFile.write), () => config.service["log-level"]);
   const relay = await startRelay(config, identity, { clock: systemClock, random: systemRandom, say });
   const { metrics: endpoint } = config.listen;
   const page =
@@ -37,22 +40,29 @@ export async function runGateway(given: {
           status: () => JSON.stringify(relay.counters()),
         });
   given.ready(relay);
-  const reload = (): void =>
-    void read().then(
-      (fresh) => {
-        relay.reconfigure(fresh);
-        say("info", "reloaded");
-      },
-      (error: unknown) => say("error", "reload-refused", { what: String((error as Error).message) }),
-    );
-  process.on("SIGHUP", reload);
+  const reload = async (): Promise<void> => {
+    try {
+      // First the file under its old name: whoever moved it away waits for its successor, however bad the configuration is.
+      logFile.reopen();
+      const next = await read();
+      logFile.reopen(next.service);
+      config = next;
+      relay.reconfigure(config);
+      say("info", "reloaded");
+    } catch (error) {
+      say("error", "reload-refused", { what: String((error as Error).message) });
+    }
+  };
+  const onHangUp = (): void => void reload();
+  process.on("SIGHUP", onHangUp);
   const report = setInterval(() => say("info", "counters", { ...relay.counters() }), COUNTERS_EVERY);
   await new Promise<void>((done) =>
     given.signal.aborted ? done() : given.signal.addEventListener("abort", () => done()),
   );
   clearInterval(report);
-  process.off("SIGHUP", reload);
+  process.off("SIGHUP", onHangUp);
   say("info", "stopped", { ...relay.counters() });
   await page?.close();
   await relay.close();
+  logFile.close();
 }

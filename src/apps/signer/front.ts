@@ -2,6 +2,7 @@
 
 import { fromBase64 } from "../../core/bytes.ts";
 import { parseCheckpointText } from "../../signing/audit/checkpoint.ts";
+import { AdminLedger, notAccepted, wholeHash } from "../../signing/admins.ts";
 import { AuditLog } from "../../signing/audit/log.ts";
 import { blobPath } from "../../signing/audit/files.ts";
 import type { Blob } from "../../signing/audit/entry.ts";
@@ -13,8 +14,11 @@ import { Ledger } from "../../signing/ledger.ts";
 import { TokenChecker } from "../../signing/oidc.ts";
 import { SigningService, stampSettings } from "../../signing/service.ts";
 import { FAILURE_BUDGET, REVIEW_EVERY, SigningSession, type Peer } from "../../signing/session.ts";
-import { fromUtf8 } from "../../core/bytes.ts";
-import { DAY, formatInstant, HOUR } from "../../core/instant.ts";
+import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
+import { writeAtomic } from "../../core/disk.ts";
+import { DAY, formatInstant, HOUR, SECOND } from "../../core/instant.ts";
+import { isJsonObject } from "../../core/json.ts";
+import { listenForControl } from "../../io/control-socket.ts";
 import { systemClock } from "../../io/clock.ts";
 import { systemDisk } from "../../io/disk.ts";
 import { fetchJson } from "../../io/fetch-json.ts";
@@ -27,6 +31,7 @@ import { holdFolder } from "../../io/exclusive.ts";
 import { GatewayDialler } from "../../io/signer-dial.ts";
 import { messageBuilder } from "../../io/message-builder.ts";
 import { createPrivateKey } from "node:crypto";
+import { adminDesk, answerAdmin } from "./admin-requests.ts";
 import { levelled } from "./levels.ts";
 import { readOrder } from "./order.ts";
 import {
@@ -39,7 +44,10 @@ import {
 } from "./settings.ts";
 
 const [clock, disk, random] = [systemClock, systemDisk, systemRandom];
+const KEYS_PATIENCE = 5 * SECOND;
 leaveNothingInCoreFiles();
+// Lines go through the keeper; when it is gone, nobody reads them, and that is no reason to end in the middle of a stop.
+process.stderr.on("error", () => {});
 let stop = async (): Promise<void> => {};
 const order = await readOrder("front", () => void stop().finally(() => process.exit(0)));
 const folder = signerFolder(order.data);
@@ -77,7 +85,18 @@ const { log, dropped } = await AuditLog.open({
   },
 });
 const ledger = new Ledger();
-await replayLog(disk, folder.audit, log.size, (entry) => ledger.apply(entry));
+const adminKey = fromBase64(order.adminKey);
+const admins = new AdminLedger(adminKey);
+await replayLog(disk, folder.audit, log.size, (entry) => {
+  ledger.apply(entry);
+  admins.apply(entry);
+});
+if (!admins.allows(wholeHash(settings))) {
+  const { message, hint } = notAccepted(wholeHash(settings), admins.names);
+  say("error", "config-not-accepted", { config: wholeHash(settings) });
+  await new Promise<void>((sent) => process.send?.({ refused: message, hint }, undefined, {}, () => sent()));
+  process.exit(3);
+}
 ledger.forget(clock.now());
 
 const readBlob = async (blob: Blob): Promise<Uint8Array> =>
@@ -96,6 +115,20 @@ const service = new SigningService(
   },
   settings,
 );
+const desk = adminDesk({
+  disk,
+  clock,
+  random,
+  folder,
+  ledger: admins,
+  key: adminKey,
+  signer: serviceConfig.name,
+  record: async (body) => (await log.seal(body)).entry,
+});
+/** The keeper starts processes of keys for this configuration, and for no other that lies there meanwhile. */
+const tellKeys = (): void =>
+  void process.send?.({ keys: Object.keys(settings.config.keys), config: wholeHash(settings) });
+tellKeys();
 await service.record({
   kind: "start",
   signer: serviceConfig.name,
@@ -106,6 +139,11 @@ await service.record({
 const abandoned = await service.recover();
 say("info", "started", { signer: serviceConfig.name, entries: log.size, dropped, abandoned });
 
+// A session is offered the keys that are there when it begins. A token may take long, or never come: the others sign meanwhile.
+await Promise.race([
+  Promise.all(Object.keys(settings.config.keys).map((name) => keys.ready(name))),
+  clock.sleep(KEYS_PATIENCE),
+]);
 const tokens = new TokenChecker(fetchJson);
 const failures = new Budgets(FAILURE_BUDGET);
 const sealKey = fromBase64(order.sealKey);
@@ -131,16 +169,20 @@ const dial = () =>
 let dialler = dial();
 const retired: GatewayDialler[] = [];
 
-/** A bad file changes nothing: the old configuration stays in force and the log line says why. */
+let unaccepted = { config: "", said: false };
+
+/** A bad file changes nothing, and neither does one that wants to be accepted first: the old configuration stays in force and the log line says why. */
 async function reload(): Promise<void> {
   try {
     const next = await loadSettings(disk, folder);
+    const hash = wholeHash(next);
+    if (!admins.allows(hash)) return await leaveUnaccepted(hash);
+    unaccepted = { config: "", said: false };
     const before = JSON.stringify([settings.config.service, settings.config.keys]);
     settings = next;
     await service.reconfigure(next, "reloaded");
     const names = [LOG_KEY, ...Object.keys(next.config.keys)];
     if (JSON.stringify([next.config.service, next.config.keys]) !== before) {
-      process.send?.({ keys: names.filter((name) => name !== LOG_KEY) });
       keys.use(names);
       const old = dialler;
       dialler = dial();
@@ -148,11 +190,25 @@ async function reload(): Promise<void> {
       for (const each of old) each.retire();
       retired.push(...old);
     }
+    tellKeys();
     await Promise.all([...dialler, ...retired].map((each) => each.review()));
     say("info", "reloaded", { config: next.sha256 });
   } catch (error) {
     say("error", "reload-refused", { what: String((error as Error).message).slice(0, 2000) });
   }
+}
+
+/** Said at the second look: a command writes the files and then has them accepted, and we may come in between. */
+async function leaveUnaccepted(config: string): Promise<void> {
+  if (unaccepted.config !== config) {
+    unaccepted = { config, said: false };
+    seen = "";
+    return;
+  }
+  if (unaccepted.said) return;
+  unaccepted = { config, said: true };
+  say("error", "config-not-accepted", { config, what: "the configuration before it stays in force" });
+  await desk.unasked(config);
 }
 
 async function fingerprintOfFiles(): Promise<string> {
@@ -198,10 +254,27 @@ const daily = setInterval(() => {
 }, HOUR);
 alarms();
 process.on("SIGHUP", () => void reload());
+// In the folder of sockets, not of data: a copy of the data folder is files only. Where that is stands in the data folder.
+const control = await listenForControl(order.sockets, async (request) => {
+  const answer = await answerAdmin(
+    desk,
+    admins,
+    { disk, folder, inForce: () => wholeHash(settings) },
+    request,
+  );
+  if (isJsonObject(request) && request["ask"] === "accept") {
+    seen = await fingerprintOfFiles();
+    await reload();
+  }
+  return answer;
+});
+
+await writeAtomic(disk, folder.control, toUtf8(`${order.sockets}\n`), 0o600);
 
 let stopping: Promise<void> | null = null;
 stop = () =>
   (stopping ??= (async () => {
+    await control.close();
     clearInterval(watch);
     clearInterval(daily);
     await Promise.all([...dialler, ...retired].map((each) => each.stop()));

@@ -10,11 +10,17 @@ import { systemDisk } from "../../io/disk.ts";
 import { bareEnvironment, leaveNothingInCoreFiles } from "../../io/hardening.ts";
 import { socketPath } from "../../io/key-process.ts";
 import { systemRandom } from "../../io/random.ts";
-import type { KeyConfig } from "../../signing/config.ts";
+import { findNoNewPrivileges, findSandbox, type Sandbox } from "../../io/sandbox.ts";
+import { relayLines } from "../../io/child-output.ts";
+import { LogFile } from "../../io/log-file.ts";
+import { jsonLog, type Log } from "../../io/log.ts";
+import { systemClock } from "../../io/clock.ts";
+import { needsNetwork, type KeyConfig, type SignerConfig } from "../../signing/config.ts";
 import { parseUnlock, purposeKey, unlockSecret, wrappingKey } from "../../signing/custody.ts";
+import { wholeHash } from "../../signing/admins.ts";
 import { SigningError } from "../../signing/errors.ts";
 import type { Share } from "../../signing/shamir.ts";
-import type { Log } from "../../io/log.ts";
+import { levelled } from "./levels.ts";
 import { orderText, type FrontOrder, type KeyOrder } from "./order.ts";
 import { IDENTITY_KEY, loadSettings, logOrigin, LOG_KEY, signerFolder } from "./settings.ts";
 
@@ -22,34 +28,57 @@ export type Unlocking = { readonly passphrase?: Uint8Array; readonly shares?: re
 
 const LOG_KEY_CONFIG: KeyConfig = { custody: "file", scheme: "ed25519", "also-schemes": [], parallel: 1 };
 const STOP_GRACE = 10_000;
+type FrontMessage = {
+  readonly ready?: boolean;
+  readonly entries?: number;
+  readonly replace?: string;
+  readonly keys?: readonly string[];
+  readonly config?: string;
+  readonly refused?: string;
+  readonly hint?: string;
+};
+type SandboxMode = SignerConfig["service"]["sandbox"];
 
 /**
- * Runs until `signal` aborts. Errors before it is ready: `signing/bad-config`, `signing/locked`, `signing/not-found`.
+ * Runs until `signal` aborts. Errors before it is ready: `signing/bad-config`, `signing/locked`, `signing/not-found`,
+ * `signing/no-sandbox`, `signing/log-file`, `signing/not-accepted`.
  * The unlock secret stays in this process, which talks to nobody but its own children.
  */
 export async function runSigner(given: {
   readonly data: string;
   readonly unlock: Unlocking;
-  readonly say: Log;
   readonly signal: AbortSignal;
   readonly ready: (facts: { readonly entries: number }) => void;
 }): Promise<void> {
   leaveNothingInCoreFiles();
-  const { say, signal } = given;
+  const { signal } = given;
   const folder = signerFolder(given.data);
   let settings = await loadSettings(systemDisk, folder);
   const unlock = parseUnlock(await systemDisk.read(folder.unlock, 64 * 1024));
   const secret = await unlockSecret(unlock, given.unlock);
   given.unlock.passphrase?.fill(0);
+  const logFile = new LogFile(settings.config.service);
+  const say = levelled(jsonLog(systemClock, logFile.write), () => settings.config.service["log-level"]);
+  const confined = confinement(settings.config.service.sandbox, say);
   const sockets = await mkdtemp(join(process.env["RUNTIME_DIRECTORY"] ?? tmpdir(), "upkeep-signer-"));
   const ticketKey = toBase64(systemRandom.bytes(32));
   const children = new Map<string, ChildProcess>();
   const failures = new Map<string, number>();
+  /** What each key's process was started with: another configuration means another process. */
+  const started = new Map<string, string>();
   let stopping = false;
+  const keyConfig = (name: string): KeyConfig | undefined =>
+    name === LOG_KEY ? LOG_KEY_CONFIG : settings.config.keys[name];
+  const placeOf = (name: string): string =>
+    JSON.stringify([keyConfig(name), settings.config.service.sandbox]);
 
   const startKey = (name: string): void => {
-    const config = name === LOG_KEY ? LOG_KEY_CONFIG : settings.config.keys[name];
-    if (config === undefined || stopping) return;
+    const config = keyConfig(name);
+    if (config === undefined || stopping || children.has(name)) return;
+    const inside = needsNetwork(config) ? confined.open() : confined.closed(settings.config.service.sandbox);
+    if (inside === "refused")
+      return say("error", "no-sandbox", { process: name, what: "its process is not started with a network" });
+    started.set(name, placeOf(name));
     const order: KeyOrder = {
       kind: "key",
       name,
@@ -61,7 +90,10 @@ export async function runSigner(given: {
       ...(name === LOG_KEY ? { origin: logOrigin(settings.config.service.name) } : {}),
     };
     void rm(order.socket, { force: true }).then(() => {
-      const child = start("worker.ts", order, ["pipe", "pipe", "inherit"]);
+      // A reload and the end of a wait may both have come here.
+      if (stopping || children.has(name)) return;
+      const child = start("worker.ts", order, ["pipe", "pipe", "pipe"], inside);
+      relayLines(child.stderr!, name, logFile.write, say);
       child.stdout?.once("data", () => failures.delete(name));
       watch(name, child, () => startKey(name));
     });
@@ -74,26 +106,46 @@ export async function runSigner(given: {
       sockets,
       ticketKey,
       sealKey: toBase64(purposeKey(secret, "config v1")),
+      adminKey: toBase64(purposeKey(secret, "admins v1")),
       identityWrapping: toBase64(wrappingKey(secret, IDENTITY_KEY)),
     };
-    const child = start("front.ts", order, ["pipe", "inherit", "inherit", "ipc"]);
-    child.on(
-      "message",
-      (message: { ready?: boolean; entries?: number; replace?: string; keys?: string[] }) => {
-        if (message.ready === true) {
-          failures.delete("front");
-          ready(message.entries ?? 0);
-        }
-        if (message.replace !== undefined) children.get(message.replace)?.kill("SIGKILL");
-        if (message.keys !== undefined) void follow(message.keys);
-      },
-    );
+    const child = start("front.ts", order, ["pipe", "inherit", "pipe", "ipc"], confined.open());
+    relayLines(child.stderr!, "front", logFile.write, say);
+    child.on("message", (message: FrontMessage) => {
+      if (message.ready === true) {
+        failures.delete("front");
+        ready(message.entries ?? 0);
+      }
+      if (message.replace !== undefined) children.get(message.replace)?.kill("SIGKILL");
+      if (message.keys !== undefined)
+        follow(message.keys, message.config ?? "").catch((error: unknown) =>
+          say("error", "reload-refused", { what: (error as Error).message }),
+        );
+      if (message.refused !== undefined && !everReady)
+        fail(new SigningError("signing/not-accepted", message.refused, {}, { hint: message.hint ?? "" }));
+    });
     watch("front", child, () => startFront(() => {}));
   };
-  /** After a reload: processes for keys that are new, an end for those that are gone. */
-  const follow = async (names: readonly string[]): Promise<void> => {
-    settings = await loadSettings(systemDisk, folder);
-    for (const name of names) if (!children.has(name)) startKey(name);
+  const reopenLog = (): void => {
+    try {
+      logFile.reopen(settings.config.service);
+    } catch (error) {
+      say("error", "log-file-refused", { what: (error as Error).message });
+    }
+  };
+  /**
+   * After a start and a reload: processes for keys that are new, an end for those that are gone, another one where its settings changed.
+   * `config` is what the deciding process found accepted; if something else lies there by now, nothing of it is started.
+   */
+  const follow = async (names: readonly string[], config: string): Promise<void> => {
+    const next = await loadSettings(systemDisk, folder);
+    if (wholeHash(next) !== config) return say("warn", "config-changed-again", { config: wholeHash(next) });
+    settings = next;
+    reopenLog();
+    for (const name of [LOG_KEY, ...names]) {
+      if (!children.has(name)) startKey(name);
+      else if (started.get(name) !== placeOf(name)) children.get(name)!.kill("SIGTERM");
+    }
     for (const [name, child] of children) {
       if (name === "front" || name === LOG_KEY || names.includes(name)) continue;
       children.delete(name);
@@ -119,12 +171,17 @@ export async function runSigner(given: {
   let fail: (error: Error) => void = () => {};
   const failed = new Promise<never>((_, reject) => (fail = reject));
   try {
-    for (const name of [LOG_KEY, ...Object.keys(settings.config.keys)]) startKey(name);
+    // The log first: it says whether the configuration may take force, and before that no process of another key is started.
+    startKey(LOG_KEY);
     startFront((entries) => {
       if (!everReady) given.ready({ entries });
       everReady = true;
     });
-    const reload = (): void => void children.get("front")?.kill("SIGHUP");
+    const reload = (): void => {
+      // First: whoever moved the file away waits for its successor.
+      reopenLog();
+      children.get("front")?.kill("SIGHUP");
+    };
     process.on("SIGHUP", reload);
     await Promise.race([
       failed,
@@ -136,16 +193,49 @@ export async function runSigner(given: {
     await end(children.get("front"));
     await Promise.all([...children.values()].map(end));
     await rm(sockets, { recursive: true, force: true });
+    logFile.close();
   }
+}
+
+/** How children are started: `closed` without network, `open` with it; looked for once, said once. Errors: `signing/no-sandbox`. */
+function confinement(
+  mode: SandboxMode,
+  say: Log,
+): {
+  readonly open: () => Sandbox | null;
+  readonly closed: (mode: SandboxMode) => Sandbox | null | "refused";
+} {
+  const sandbox = findSandbox();
+  const privileges = findNoNewPrivileges();
+  if (mode === "off") say("info", "sandbox", { keys: "off", others: privileges?.how ?? "plain" });
+  else if (sandbox !== null)
+    say("info", "sandbox", { keys: sandbox.how, others: privileges?.how ?? "plain" });
+  else if (mode === "try")
+    say("warn", "no-sandbox", { what: "processes of keys run with the network of this host" });
+  else {
+    throw new SigningError(
+      "signing/no-sandbox",
+      'This system gives no process a network of its own, and [service] sandbox = "require" demands it.',
+      {},
+      { hint: 'Allow user namespaces, install util-linux (unshare, setpriv), or set sandbox = "try".' },
+    );
+  }
+  return {
+    open: () => privileges,
+    closed: (now) => (now === "off" ? privileges : (sandbox ?? (now === "require" ? "refused" : privileges))),
+  };
 }
 
 function start(
   file: string,
   order: KeyOrder | FrontOrder,
   stdio: ("pipe" | "inherit" | "ipc")[],
+  inside: Sandbox | null,
 ): ChildProcess {
   const path = fileURLToPath(new URL(file, import.meta.url));
-  const child = spawn(process.execPath, ["--no-warnings", path], { stdio, env: { ...bareEnvironment() } });
+  const plain = [process.execPath, ["--no-warnings", path]] as const;
+  const [program, args] = inside === null ? plain : inside.wrap(...plain);
+  const child = spawn(program, args, { stdio, env: { ...bareEnvironment() } });
   child.stdin?.on("error", () => {});
   // Standard input stays open: its end tells the child that the keeper is gone.
   child.stdin?.write(orderText(order));
@@ -156,7 +246,8 @@ function end(child: ChildProcess | undefined): Promise<void> {
   if (child === undefined || child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
   return new Promise((resolve) => {
     const timer = setTimeout(() => child.kill("SIGKILL"), STOP_GRACE);
-    child.once("exit", () => {
+    // "close" comes after the last line it wrote.
+    child.once("close", () => {
       clearTimeout(timer);
       resolve();
     });

@@ -23,6 +23,8 @@ const frontOrderSchema = z.strictObject({
   sockets: z.string(),
   ticketKey: base64,
   sealKey: base64,
+  /** For the administrators' codes and entries. */
+  adminKey: base64,
   identityWrapping: base64,
 });
 export type KeyOrder = z.infer<typeof keyOrderSchema>;

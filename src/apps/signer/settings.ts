@@ -14,6 +14,10 @@ export type SignerFolder = {
   readonly config: string;
   readonly unlock: string;
   readonly audit: string;
+  /** Sealed one-time code secrets of administrators. */
+  readonly admins: string;
+  /** One line: the folder with the running signer's control socket. A stale one leads nowhere. */
+  readonly control: string;
   readonly key: (name: string) => string;
   readonly certificate: (name: string) => string;
 };
@@ -25,12 +29,18 @@ export const LOG_KEY = "log";
 export const IDENTITY_KEY = "identity";
 
 export function signerFolder(data: string): SignerFolder {
-  const root = `${data}/signer`;
+  return signerFolderAt(`${data}/signer`);
+}
+
+/** The same files in a folder of another name: one that is being made. */
+export function signerFolderAt(root: string): SignerFolder {
   return {
     root,
     config: `${root}/signer.toml`,
     unlock: `${root}/unlock.json`,
     audit: `${root}/audit`,
+    admins: `${root}/admins.json`,
+    control: `${root}/control`,
     key: (name) => `${root}/keys/${name}.json`,
     certificate: (name) => `${root}/certificates/${name}.pem`,
   };

@@ -53,8 +53,38 @@ const schemas = {
     dropped: index,
   }),
   stop: z.strictObject({ ...head, kind: z.literal("stop") }),
+  /** The folder was made from a backup: from here on this log is another one than that of the original, should that still run. */
+  restored: z.strictObject({
+    ...head,
+    kind: z.literal("restored"),
+    /** The checkpoint that the backup ended with. */
+    size: index,
+    root: sha256Schema,
+    made: instantSchema,
+    /** SHA-256 of the backup's list of digests. */
+    backup: sha256Schema,
+  }),
   /** Another configuration came into force. */
   config: z.strictObject({ ...head, kind: z.literal("config"), config: sha256Schema, note: lineSchema }),
+  /** What administrators with a second factor did, or failed to; `mac` proves that a process with the unlock secret wrote it (admins.ts). */
+  admin: z.strictObject({
+    ...head,
+    kind: z.literal("admin"),
+    action: z.enum(["added", "removed", "accepted", "refused"]),
+    /** Whom it is about: who was added or removed, who accepted, who failed to; empty when nobody asked. */
+    admin: lineSchema,
+    /** Whose code it was; empty for the first administrator. */
+    by: lineSchema,
+    /** The configuration with its certificates, as one hash. */
+    config: z.optional(sha256Schema),
+    /** SHA-256 of the sealed one-time code secret. */
+    totp: z.optional(sha256Schema),
+    /** The step of the code: it is good once. */
+    step: z.optional(index),
+    reason: lineSchema,
+    nonce: id,
+    mac: sha256Schema,
+  }),
   /** Somebody signed in, or failed to; `reason` is never shown outside. */
   session: z.strictObject({
     ...head,
@@ -148,6 +178,8 @@ const schemas = {
 const entrySchema = z.discriminatedUnion("kind", [
   schemas.start,
   schemas.stop,
+  schemas.restored,
+  schemas.admin,
   schemas.config,
   schemas.session,
   schemas["session-end"],

@@ -1,0 +1,62 @@
+// What `signer backup` and `signer restore` do.
+
+import { resolve } from "node:path";
+import { unlockSecret } from "../../signing/custody.ts";
+import { backupSigner, backupSize } from "../signer/backup.ts";
+import { restoreSigner } from "../signer/restore.ts";
+import { signerFolder } from "../signer/settings.ts";
+import type { Call, Result } from "./command.ts";
+import { unlocking } from "./run-signer.ts";
+
+export async function signerBackup(call: Call): Promise<Result> {
+  const { context } = call;
+  const folder = signerFolder(context.data);
+  const to = resolve(call.argument(0));
+  const bar = context.progress("copying", await backupSize(context.disk, folder));
+  try {
+    const facts = await backupSigner({
+      disk: context.disk,
+      clock: context.clock,
+      folder,
+      to,
+      onBytes: (bytes) => bar.advance(bytes),
+    });
+    return {
+      text: `${to}: ${facts.files} files of ${facts.signer}, ${facts.entries} entries of its log${facts.entries === 0 ? "" : `, root ${facts.root}`}`,
+      json: { file: to, ...facts },
+    };
+  } finally {
+    bar.done();
+  }
+}
+
+export async function signerRestore(call: Call): Promise<Result> {
+  const { context } = call;
+  const from = resolve(call.argument(0));
+  const folder = signerFolder(context.data);
+  const bar = context.progress("reading", (await context.disk.stat(from)).size);
+  try {
+    const facts = await restoreSigner({
+      disk: context.disk,
+      clock: context.clock,
+      from,
+      folder,
+      unlock: async (unlock) => {
+        bar.done();
+        return unlockSecret(unlock, await unlocking(call, unlock));
+      },
+      acceptConfiguration: call.flag("accept-configuration"),
+      onBytes: (bytes) => bar.advance(bytes),
+    });
+    return {
+      text: [
+        `signer ${facts.signer} of ${facts.made} in ${folder.root}: ${facts.entries} entries and ${facts.keys.length} sealed keys are whole`,
+        `entry ${facts.entries} of its log says that it was restored`,
+        "Make sure that the original never runs again: two signers with one log contradict each other.",
+      ].join("\n"),
+      json: { folder: folder.root, ...facts },
+    };
+  } finally {
+    bar.done();
+  }
+}
