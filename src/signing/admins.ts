@@ -9,6 +9,7 @@ import { MINUTE, parseInstant, type Instant } from "../core/instant.ts";
 import { parseJson, type Json } from "../core/json.ts";
 import type { Random } from "../core/random.ts";
 import { checkSchema, nameSchema, z } from "../core/schema.ts";
+import { fingerprint } from "../der/x509.ts";
 import type { AuditEntry, EntryBody, EntryOf } from "./audit/entry.ts";
 import { openWith, purposeKey, sealWith } from "./custody.ts";
 import { SigningError } from "./errors.ts";
@@ -38,11 +39,19 @@ export function parseAdminsFile(bytes: Uint8Array): AdminsFile {
   return checkSchema(fileSchema, parseJson(bytes), "administrators");
 }
 
-/** Everything that an acceptance is for: signer.toml and each certificate chain, as one hash. */
-export function wholeHash({ sha256, certificates }: Settings): string {
+/** Everything that an acceptance is for: signer.toml, each certificate chain and the roots of time stamps, as one hash. */
+export function wholeHash({ sha256, certificates, timestampRoots }: Settings): string {
   const chains: { [name: string]: string } = {};
   for (const [name, { pem }] of certificates) chains[name] = sha256Hex(toUtf8(pem));
-  return sha256Hex(canonicalJson({ certificates: chains, config: sha256 }));
+  return sha256Hex(
+    canonicalJson({
+      certificates: chains,
+      config: sha256,
+      ...(timestampRoots === undefined
+        ? {}
+        : { timestampRoots: timestampRoots.map((each) => fingerprint(each)) }),
+    }),
+  );
 }
 
 function macOf(key: Uint8Array, body: AdminBody & { readonly nonce: string }): string {

@@ -49,6 +49,8 @@ const FILES: readonly (readonly [pattern: RegExp, limit: number])[] = [
   [/^signer\.toml$/, MAX_CONFIG],
   [/^unlock\.json$/, 64 * 1024],
   [/^admins\.json$/, 1024 * 1024],
+  // Roots that signer.toml names, such as those of time stamps.
+  [/^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?\.pem$/, 1024 * 1024],
   [/^keys\/[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?\.json$/, 64 * 1024],
   [/^certificates\/[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?\.pem$/, 1024 * 1024],
   [/^audit\/checkpoint$/, 1024],

@@ -131,6 +131,7 @@ async function readSmall(disk: Disk, folder: SignerFolder): Promise<Map<string, 
     if (bytes !== null) files.set(path, bytes);
   };
   for (const path of ["signer.toml", "unlock.json", "admins.json"]) await take(path);
+  for (const name of await disk.list(folder.root)) if (name.endsWith(".pem")) await take(name);
   for (const sub of ["keys", "certificates"]) {
     if (!(await exists(disk, `${folder.root}/${sub}`))) continue;
     for (const name of await disk.list(`${folder.root}/${sub}`)) await take(`${sub}/${name}`);
