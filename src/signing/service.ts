@@ -10,7 +10,7 @@ import { fingerprint, type Certificate } from "../der/x509.ts";
 import type { Scheme } from "../keys/scheme.ts";
 import { quorum, subjectWord, type ApprovalSubject, type GivenApproval } from "./approval.ts";
 import type { AuditLog } from "./audit/log.ts";
-import { line, type Blob, type EntryBody, type EntryOf } from "./audit/entry.ts";
+import { encodeEntry, line, type Blob, type EntryBody, type EntryOf } from "./audit/entry.ts";
 import type { CertificateConfig, LoadedConfig, SignerConfig } from "./config.ts";
 import { SigningError } from "./errors.ts";
 import type { Ledger } from "./ledger.ts";
@@ -354,7 +354,12 @@ export class SigningService {
       state: "signed",
       request: entry.request,
       reply: toBase64(await readBlob(entry.reply)),
-      receipt: await log.receipt({ entry, index: entry.n, checkpoint: log.checkpoint, size: log.covered }),
+      receipt: await log.receipt({
+        bytes: encodeEntry(entry),
+        index: entry.n,
+        checkpoint: log.checkpoint,
+        size: log.covered,
+      }),
     };
   }
 

@@ -1,4 +1,4 @@
-// The audit log: entries appended in groups, durable before anybody hears of them, a signed checkpoint after each group.
+// The audit log: entries appended in groups, durable before anybody hears of them, then covered by a signed checkpoint.
 
 import { concat, toBase64, toHex, toUtf8 } from "../../core/bytes.ts";
 import type { Clock } from "../../core/clock.ts";
@@ -7,7 +7,6 @@ import {
   exists,
   makeDirectories,
   readOrNull,
-  removeTree,
   writeAtomic,
   type Disk,
   type DiskFile,
@@ -38,11 +37,11 @@ import {
   segmentPath,
   segmentsOf,
   splitLines,
-  storeTile,
 } from "./files.ts";
 import type { NoteKey } from "./note.ts";
+import { TileWriter } from "./publish.ts";
 import { formatReceipt } from "./receipt.ts";
-import { entryBundle, tilePath, TILE_WIDTH, TileTree } from "./tiles.ts";
+import { TILE_WIDTH, TileTree } from "./tiles.ts";
 
 /** The published checkpoint and partial tiles are renewed at most this often. */
 const PUBLISH_EVERY = SECOND;
@@ -57,7 +56,8 @@ export type AuditLogPorts = {
   readonly sign: (message: Uint8Array) => Promise<Uint8Array>;
 };
 
-export type Appended = { readonly entry: AuditEntry; readonly index: number };
+/** `bytes` is the entry's one spelling. */
+export type Appended = { readonly entry: AuditEntry; readonly index: number; readonly bytes: Uint8Array };
 /** An entry that a checkpoint covers. */
 export type Sealed = Appended & { readonly checkpoint: string; readonly size: number };
 
@@ -68,7 +68,10 @@ type Waiting = {
   readonly fail: (error: unknown) => void;
 };
 
-/** The append-only log. One writer per folder. */
+/**
+ * The append-only log. One writer per folder. Two stages work at a time: while the checkpoint over one group is signed and
+ * synced, the entries of the next are written and synced. A checkpoint covers durable entries only.
+ */
 export class AuditLog {
   readonly #ports: AuditLogPorts;
   readonly #tree: TileTree;
@@ -81,6 +84,11 @@ export class AuditLog {
   #slot = 0;
   #waiting: Waiting[] = [];
   #running: Promise<void> | null = null;
+  /** Durable entries whose checkpoint is still to come. */
+  #unsealed: { readonly waiting: Waiting; readonly done: Appended }[] = [];
+  #durable: { readonly size: number; readonly root: Uint8Array };
+  #sealing: Promise<void> | null = null;
+  readonly #tiles: TileWriter;
   #failed: unknown = null;
   #published = -Infinity;
   #checkpoint = "";
@@ -101,6 +109,8 @@ export class AuditLog {
     this.#prev = at.prev;
     this.#bundle = at.bundle;
     this.#covered = tree.size;
+    this.#durable = { size: tree.size, root: tree.root() };
+    this.#tiles = new TileWriter(ports, (error) => this.#fail(error));
   }
 
   get size(): number {
@@ -192,9 +202,10 @@ export class AuditLog {
       }
     }
     for (let i = 0; i + TILE_WIDTH <= kept.length; i += TILE_WIDTH) {
-      await log.#storeBundle((first + i) / TILE_WIDTH, kept.slice(i, i + TILE_WIDTH));
+      log.#tiles.bundle((first + i) / TILE_WIDTH, kept.slice(i, i + TILE_WIDTH));
     }
-    await log.#storeFullTiles();
+    for (const tile of tree.take()) log.#tiles.tile(tile);
+    await log.#tiles.idle();
     return { log, dropped };
   }
 
@@ -209,9 +220,9 @@ export class AuditLog {
   }
 
   /** A proof that stands alone: the entry, its inclusion proof, the checkpoint (C2SP tlog-proof). */
-  async receipt({ entry, index, checkpoint, size }: Sealed): Promise<string> {
+  async receipt({ bytes, index, checkpoint, size }: Omit<Sealed, "entry">): Promise<string> {
     return formatReceipt({
-      entry: encodeEntry(entry),
+      entry: bytes,
       index,
       proof: await this.#tree.inclusion(index, size),
       checkpoint,
@@ -228,11 +239,12 @@ export class AuditLog {
     return blob;
   }
 
-  /** Waits for what was appended, publishes, and refuses everything after. */
+  /** Waits for what was appended, publishes, and refuses everything after. Rejects if something could not be published. */
   async close(): Promise<void> {
     this.#closed = true;
-    while (this.#running !== null) await this.#running;
-    if (this.#failed === null && this.size > 0) await this.#publish();
+    for (let stage; (stage = this.#running ?? this.#sealing) !== null;) await stage;
+    if (this.#failed === null && this.size > 0) this.#publish();
+    await this.#tiles.idle();
     await this.#file.close();
     await this.#head.close();
   }
@@ -253,27 +265,58 @@ export class AuditLog {
     this.#running ??= this.#run();
   }
 
+  /** First stage: groups of entries become durable. */
   async #run(): Promise<void> {
     await Promise.resolve();
     // Everything that arrives while one group is being synced forms the next group.
     while (this.#waiting.length > 0) {
       const group = this.#waiting.splice(0, SEGMENT);
       try {
+        await this.#tiles.room();
+        if (this.#failed !== null) throw this.#failed as Error;
         await this.#commit(group);
+        this.#sealing ??= this.#sealAll();
       } catch (error) {
-        // A log that failed once is not written again: what is on disk is decided at the next start.
-        this.#failed = error;
-        for (const waiting of [...group, ...this.#waiting.splice(0)]) waiting.fail(error);
+        for (const waiting of group) waiting.fail(error);
+        this.#fail(error);
       }
     }
     // In the same breath as the last look at the queue, so that nothing can slip in between.
     this.#running = null;
   }
 
+  /** Second stage: a checkpoint over everything that is durable by now, until there is nothing left to cover. */
+  async #sealAll(): Promise<void> {
+    await Promise.resolve();
+    while (this.#covered < this.#durable.size && this.#failed === null) {
+      const group = this.#unsealed.splice(0);
+      try {
+        await this.#seal(this.#durable);
+        for (const { waiting, done } of group) {
+          waiting.sealed({ ...done, checkpoint: this.#checkpoint, size: this.#covered });
+        }
+        if (this.#ports.clock.monotonic() - this.#published >= PUBLISH_EVERY) this.#publish();
+      } catch (error) {
+        for (const { waiting } of group) waiting.fail(error);
+        this.#fail(error);
+      }
+    }
+    if (this.#failed !== null) this.#fail(this.#failed);
+    this.#sealing = null;
+  }
+
+  /** A log that failed once is not written again: what is on disk is decided at the next start. */
+  #fail(error: unknown): void {
+    this.#failed ??= error;
+    for (const waiting of this.#waiting.splice(0)) waiting.fail(error);
+    for (const { waiting } of this.#unsealed.splice(0)) waiting.fail(error);
+  }
+
   async #commit(group: readonly Waiting[]): Promise<void> {
     const time = formatInstant(this.#ports.clock.now());
-    let rest = [...group];
+    let rest = group;
     const done: Appended[] = [];
+    const bundles: { readonly index: number; readonly entries: readonly Uint8Array[] }[] = [];
     while (rest.length > 0) {
       if (this.size - this.#first === SEGMENT) await this.#nextSegment();
       const part = rest.slice(0, this.#first + SEGMENT - this.size);
@@ -293,9 +336,9 @@ export class AuditLog {
         this.#tree.push(leaf);
         this.#bundle.push(bytes);
         lines.push(bytes, NEWLINE);
-        done.push({ entry, index: entry.n });
+        done.push({ entry, index: entry.n, bytes });
         if (this.#bundle.length === TILE_WIDTH) {
-          await this.#storeBundle(this.size / TILE_WIDTH - 1, this.#bundle);
+          bundles.push({ index: this.size / TILE_WIDTH - 1, entries: this.#bundle });
           this.#bundle = [];
         }
       }
@@ -304,20 +347,20 @@ export class AuditLog {
       this.#offset += bytes.length;
       await this.#file.sync();
     }
-    group.forEach((waiting, i) => waiting.appended(done[i]!));
-    await this.#storeFullTiles();
-    await this.#seal();
-    group.forEach((waiting, i) =>
-      waiting.sealed({ ...done[i]!, checkpoint: this.#checkpoint, size: this.#covered }),
-    );
-    if (this.#ports.clock.monotonic() - this.#published >= PUBLISH_EVERY) await this.#publish();
+    // The tree holds what is on disk now and nothing more: only this stage pushes to it.
+    this.#durable = { size: this.size, root: this.#tree.root() };
+    for (const { index, entries } of bundles) this.#tiles.bundle(index, entries);
+    for (const tile of this.#tree.take()) this.#tiles.tile(tile);
+    group.forEach((waiting, i) => {
+      waiting.appended(done[i]!);
+      this.#unsealed.push({ waiting, done: done[i]! });
+    });
   }
 
   /** Two slots written in turn: a torn write leaves the other one. */
-  async #seal(): Promise<void> {
+  async #seal({ size, root }: { readonly size: number; readonly root: Uint8Array }): Promise<void> {
     const { key, sign } = this.#ports;
-    const checkpoint = { origin: key.name, size: this.size, root: this.#tree.root() };
-    const note = await signCheckpoint(checkpoint, key, sign);
+    const note = await signCheckpoint({ origin: key.name, size, root }, key, sign);
     const bytes = toUtf8(note);
     if (bytes.length >= HEAD_SLOT)
       throw new SigningError("signing/log-closed", "The checkpoint does not fit its slot.");
@@ -325,7 +368,7 @@ export class AuditLog {
     await this.#head.sync();
     this.#slot = 1 - this.#slot;
     this.#checkpoint = note;
-    this.#covered = checkpoint.size;
+    this.#covered = size;
   }
 
   async #nextSegment(): Promise<void> {
@@ -337,35 +380,16 @@ export class AuditLog {
     await disk.syncDirectory(`${folder}/entries`);
   }
 
-  async #storeBundle(index: number, entries: readonly Uint8Array[]): Promise<void> {
-    await storeTile(this.#ports, tilePath("entries", index), entryBundle(entries));
-    // tlog-tiles "Partial Tiles": a partial one may go once the full one is there.
-    await removeTree(this.#ports.disk, `${this.#ports.folder}/tiles/${tilePath("entries", index)}.p`);
-  }
-
-  async #storeFullTiles(): Promise<void> {
-    for (const { level, index, hashes } of this.#tree.take()) {
-      await storeTile(this.#ports, tilePath(level, index), hashes);
-      await removeTree(this.#ports.disk, `${this.#ports.folder}/tiles/${tilePath(level, index)}.p`);
-    }
-  }
-
-  /** tlog-tiles "Partial Tiles": partial tiles exist for every checkpoint that is published. */
-  async #publish(): Promise<void> {
+  /** The tree may be ahead of the checkpoint by a group. If that group filled a tile, the next checkpoint is published instead. */
+  #publish(): void {
+    const index = Math.floor(this.#covered / TILE_WIDTH);
+    if (index !== Math.floor(this.size / TILE_WIDTH)) return;
     this.#published = this.#ports.clock.monotonic();
-    const { disk, folder } = this.#ports;
-    for (const { level, index, width, hashes } of this.#tree.partial()) {
-      await storeTile(this.#ports, tilePath(level, index, width), hashes);
-    }
-    if (this.#bundle.length > 0) {
-      const index = Math.floor(this.size / TILE_WIDTH);
-      await storeTile(
-        this.#ports,
-        tilePath("entries", index, this.#bundle.length),
-        entryBundle(this.#bundle),
-      );
-    }
-    await writeAtomic(disk, `${folder}/tiles/checkpoint`, toUtf8(this.#checkpoint), 0o600);
+    this.#tiles.publish({
+      checkpoint: this.#checkpoint,
+      tiles: this.#tree.partial(this.#covered),
+      bundle: { index, entries: this.#bundle.slice(0, this.#covered % TILE_WIDTH) },
+    });
   }
 }
 

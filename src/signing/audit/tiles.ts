@@ -102,19 +102,15 @@ export class TileTree {
     return this.#full.splice(0);
   }
 
-  /** The partial tiles of the present size, for publishing. */
-  partial(): readonly (FullTile & { readonly width: number })[] {
+  /** The partial tiles of a size in the last tile, for publishing. */
+  partial(size = this.#size): readonly (FullTile & { readonly width: number })[] {
     const tiles: (FullTile & { width: number })[] = [];
-    for (let level = 0; TILE_WIDTH ** level <= this.#size; level++) {
-      const hashes = Math.floor(this.#size / TILE_WIDTH ** level);
+    for (let level = 0; TILE_WIDTH ** level <= size; level++) {
+      const hashes = Math.floor(size / TILE_WIDTH ** level);
       const width = hashes % TILE_WIDTH;
+      const index = Math.floor(hashes / TILE_WIDTH);
       if (width === 0) continue;
-      tiles.push({
-        level,
-        index: Math.floor(hashes / TILE_WIDTH),
-        width,
-        hashes: this.#edge[level]!.hashes(width),
-      });
+      tiles.push({ level, index, width, hashes: this.#edge[level]!.hashes(width) });
     }
     return tiles;
   }
