@@ -9,6 +9,7 @@ import type { GatewayConfig } from "../signing/config.ts";
 import { encodeFrame } from "../signing/frame.ts";
 import { encodeMessage, EXPORTER_LABEL, MessageReader, parseCall } from "../signing/protocol.ts";
 import type { Peer, SigningSession } from "../signing/session.ts";
+import { BatchWriter } from "./batch-writer.ts";
 import { FrameDuplex, nextFrame } from "./frame-stream.ts";
 import type { Log } from "./log.ts";
 import { accept, connectPinned, splitAddress, type Identity } from "./pinned-tls.ts";
@@ -156,6 +157,7 @@ export class GatewayDialler {
     const session = make({ key: peer.publicKey, binding, address });
     this.#sessions.set(session, outer);
     const reader = new MessageReader();
+    const replies = new BatchWriter(socket);
     let running = 0;
     await new Promise<void>((resolve) => {
       socket.on("error", () => socket.destroy());
@@ -167,8 +169,10 @@ export class GatewayDialler {
             if (++running >= IN_FLIGHT) socket.pause();
             void session.handle(call).then((reply) => {
               if (--running < IN_FLIGHT) socket.resume();
-              if (!socket.destroyed) socket.write(encodeMessage(reply));
-              if (session.ended) socket.end();
+              replies.write(encodeMessage(reply));
+              if (!session.ended) return;
+              replies.flush();
+              socket.end();
             });
           }
         } catch (error) {

@@ -26,6 +26,7 @@ import {
 } from "../signing/protocol.ts";
 import { checkReply, type CheckedReply } from "../signing/reply.ts";
 import { signRequest, type Membership, type Operation, type SigningRequest } from "../signing/request.ts";
+import { BatchWriter } from "./batch-writer.ts";
 import { FrameDuplex, nextFrame } from "./frame-stream.ts";
 import { connectPinned, handshake, splitAddress, type Identity } from "./pinned-tls.ts";
 
@@ -92,6 +93,7 @@ class Conversation {
   readonly #outer: TLSSocket;
   readonly #waiting = new Map<number, Waiting>();
   readonly #budget: number;
+  readonly #calls: BatchWriter;
   #seq = 1;
   #broken: Error | null = null;
   readonly binding: string;
@@ -101,6 +103,7 @@ class Conversation {
     this.#socket = socket;
     this.#outer = outer;
     this.#budget = budget;
+    this.#calls = new BatchWriter(socket);
     this.signer = signer;
     this.binding = toHex(new Uint8Array(socket.exportKeyingMaterial(32, EXPORTER_LABEL, Buffer.alloc(0))));
     const reader = new MessageReader();
@@ -146,7 +149,7 @@ class Conversation {
           action(value);
         };
       this.#waiting.set(seq, { resolve: settle(resolve), reject: settle(reject) });
-      this.#socket.write(encodeMessage({ seq, ...body }));
+      this.#calls.write(encodeMessage({ seq, ...body }));
     });
     return checkAnswer(body.type, answer);
   }

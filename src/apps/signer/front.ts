@@ -59,6 +59,9 @@ const keys = new KeyProcesses({
 keys.use([LOG_KEY, ...Object.keys(settings.config.keys)]);
 const logPublicKey = await keys.ready(LOG_KEY);
 const logKey = noteKeyFromSpki(logOrigin(serviceConfig.name), logPublicKey.spki);
+/** The log begins at most one group in this time, in milliseconds: a disk that syncs slower than this never notices. */
+const GROUP_EVERY = 3;
+let gathered = -Infinity;
 const { log, dropped } = await AuditLog.open({
   disk,
   clock,
@@ -67,6 +70,11 @@ const { log, dropped } = await AuditLog.open({
   sign: (message) => {
     const { size } = parseCheckpointText(fromUtf8(message));
     return keys.sign(keys.issue(LOG_KEY, "ed25519", message, size), message);
+  },
+  gather: async () => {
+    const wait = gathered + GROUP_EVERY - clock.monotonic();
+    if (wait > 0) await clock.sleep(Math.ceil(wait));
+    gathered = clock.monotonic();
   },
 });
 const ledger = new Ledger();

@@ -3,14 +3,7 @@
 import { concat, toBase64, toHex, toUtf8 } from "../../core/bytes.ts";
 import type { Clock } from "../../core/clock.ts";
 import { sha256Hex } from "../../core/digest.ts";
-import {
-  exists,
-  makeDirectories,
-  readOrNull,
-  writeAtomic,
-  type Disk,
-  type DiskFile,
-} from "../../core/disk.ts";
+import { exists, makeDirectories, writeAtomic, type Disk, type DiskFile } from "../../core/disk.ts";
 import { formatInstant, SECOND } from "../../core/instant.ts";
 import { SigningError } from "../errors.ts";
 import { signCheckpoint } from "./checkpoint.ts";
@@ -19,28 +12,15 @@ import {
   leafOf,
   MAX_ENTRY,
   MAX_INLINE,
-  parseEntry,
   type AuditEntry,
   type Blob,
   type EntryBody,
 } from "./entry.ts";
-import {
-  blobPath,
-  damaged,
-  headPath,
-  HEAD_SLOT,
-  leafBefore,
-  MAX_SEGMENT_BYTES,
-  readHead,
-  readTile,
-  SEGMENT,
-  segmentPath,
-  segmentsOf,
-  splitLines,
-} from "./files.ts";
+import { blobPath, headPath, HEAD_SLOT, readTile, SEGMENT, segmentPath } from "./files.ts";
 import type { NoteKey } from "./note.ts";
 import { TileWriter } from "./publish.ts";
 import { formatReceipt } from "./receipt.ts";
+import { readTail } from "./tail.ts";
 import { TILE_WIDTH, TileTree } from "./tiles.ts";
 
 /** The published checkpoint and partial tiles are renewed at most this often. */
@@ -54,6 +34,8 @@ export type AuditLogPorts = {
   readonly key: NoteKey;
   /** Signs with the log key. */
   readonly sign: (message: Uint8Array) => Promise<Uint8Array>;
+  /** Called before each group is taken: a moment's wait makes a busy log write fewer and larger groups. */
+  readonly gather?: () => Promise<void>;
 };
 
 /** `bytes` is the entry's one spelling. */
@@ -136,57 +118,24 @@ export class AuditLog {
     const { disk, folder, key } = ports;
     await makeDirectories(disk, `${folder}/entries`, 0o700);
     await makeDirectories(disk, `${folder}/blobs`, 0o700);
-    const head = await readHead(disk, folder, key);
-    const firsts = await segmentsOf(disk, folder);
-    const first = firsts.at(-1) ?? 0;
-    const bytes =
-      (await readOrNull(disk, segmentPath(folder, first), MAX_SEGMENT_BYTES)) ?? new Uint8Array(0);
-    const acknowledged = head?.size ?? 0;
-
-    let prev = await leafBefore(disk, folder, first);
-    const leaves: Uint8Array[] = [];
-    const kept: Uint8Array[] = [];
-    let offset = 0;
-    for (const bytesOfLine of splitLines(bytes).lines) {
-      const n = first + kept.length;
-      try {
-        const entry = parseEntry(bytesOfLine);
-        if (entry.n !== n || entry.prev !== prev) throw damaged(n, "it does not follow its predecessor");
-      } catch (cause) {
-        if (n < acknowledged)
-          throw damaged(n, "it was changed, moved or removed after it was acknowledged", cause);
-        break;
-      }
-      const leaf = leafOf(bytesOfLine);
-      prev = toHex(leaf);
-      leaves.push(leaf);
-      kept.push(bytesOfLine.slice());
-      offset += bytesOfLine.length + 1;
-    }
-    const size = first + kept.length;
-    if (size < acknowledged) {
-      throw damaged(
-        size,
-        `the log was acknowledged up to ${acknowledged} entries but holds ${size}: it was truncated`,
-      );
-    }
-    const dropped = bytes.length - offset;
+    const tail = await readTail(disk, folder, key);
+    const { head, first, kept, dropped } = tail;
 
     const tree = new TileTree((level, index) => readTile(disk, folder, level, index));
     const full = Math.floor(kept.length / TILE_WIDTH) * TILE_WIDTH;
     // Full tiles of this segment are derived again: a crash may have come before they were written.
     if (first > 0) await tree.restore(first, []);
-    for (const leaf of leaves) tree.push(leaf);
+    for (const bytes of kept) tree.push(leafOf(bytes));
     const log = new AuditLog(ports, tree, {
       file: await disk.open(segmentPath(folder, first), "write", 0o600),
       head: await disk.open(headPath(folder), "write", 0o600),
       first,
-      offset,
-      prev,
+      offset: tail.offset,
+      prev: tail.prev,
       bundle: kept.slice(full),
     });
     if (dropped > 0) {
-      await log.#file.truncate(offset);
+      await log.#file.truncate(tail.offset);
       await log.#file.sync();
     }
     await disk.syncDirectory(`${folder}/entries`);
@@ -244,9 +193,12 @@ export class AuditLog {
     this.#closed = true;
     for (let stage; (stage = this.#running ?? this.#sealing) !== null;) await stage;
     if (this.#failed === null && this.size > 0) this.#publish();
-    await this.#tiles.idle();
-    await this.#file.close();
-    await this.#head.close();
+    try {
+      await this.#tiles.idle();
+    } finally {
+      await this.#file.close();
+      await this.#head.close();
+    }
   }
 
   #queue(waiting: Waiting): void {
@@ -270,6 +222,7 @@ export class AuditLog {
     await Promise.resolve();
     // Everything that arrives while one group is being synced forms the next group.
     while (this.#waiting.length > 0) {
+      await this.#ports.gather?.();
       const group = this.#waiting.splice(0, SEGMENT);
       try {
         await this.#tiles.room();
