@@ -10,7 +10,7 @@ import { fingerprint, type Certificate } from "../der/x509.ts";
 import type { Scheme } from "../keys/scheme.ts";
 import { quorum, subjectWord, type ApprovalSubject, type GivenApproval } from "./approval.ts";
 import type { AuditLog } from "./audit/log.ts";
-import { encodeEntry, line, type Blob, type EntryBody, type EntryOf } from "./audit/entry.ts";
+import { line, type Blob, type EntryBody, type EntryOf } from "./audit/entry.ts";
 import type { CertificateConfig, LoadedConfig, SignerConfig } from "./config.ts";
 import { SigningError } from "./errors.ts";
 import type { Ledger } from "./ledger.ts";
@@ -36,6 +36,8 @@ export type ServicePorts = {
 
 /** Who asks, from where. */
 export type Asker = { readonly user: string; readonly session: string; readonly address: string };
+
+type Logged = { readonly entry: EntryOf<"result">; readonly bytes: Uint8Array };
 
 export class SigningService {
   readonly #ports: ServicePorts;
@@ -86,12 +88,14 @@ export class SigningService {
     const hash = requestHash(request);
     return this.#once(request.id, async () => {
       const known = this.#ports.ledger.request(request.id);
-      if (known !== undefined && known.hash !== hash) {
+      const signed = known?.state === "signed" ? await this.#result(known.n, request.id) : undefined;
+      const other = signed?.entry.requestHash ?? (known?.state === "signed" ? undefined : known?.hash);
+      if (other !== undefined && other !== hash) {
         throw new SigningError("signing/bad-request", "The request's id was used for another request.", {
           request: request.id,
         });
       }
-      if (known?.state === "signed") return this.#signedAnswer(known.entry);
+      if (signed !== undefined) return this.#signedAnswer(signed);
       return this.#judge(request, hash, asker, () => this.#ports.log.keep(envelope));
     });
   }
@@ -100,16 +104,16 @@ export class SigningService {
   status(id: string, asker: Asker): Promise<SignOutcome> {
     return this.#once(id, async () => {
       const known = this.#ports.ledger.request(id);
-      if (known?.state === "signed" && known.entry.user === asker.user)
-        return this.#signedAnswer(known.entry);
+      if (known?.state === "signed") {
+        const signed = await this.#result(known.n, id);
+        if (signed.entry.user === asker.user) return this.#signedAnswer(signed);
+      }
       if (known?.state === "pending" && known.entry.user === asker.user) {
-        const request = await this.#kept(known.entry.document);
-        return this.#judge(
-          request,
-          known.hash,
-          { ...asker, address: known.entry.address },
-          async () => known.entry.document,
-        );
+        const { n, address } = known.entry;
+        const { entry } = await this.#ports.log.entry(n);
+        if (entry.kind !== "pending" || entry.request !== id) throw new Error(`entry ${n} is another one`);
+        const request = await this.#kept(entry.document);
+        return this.#judge(request, known.hash, { ...asker, address }, async () => entry.document);
       }
       if (known?.state === "failed") {
         throw new SigningError("signing/key-failed", `The request failed (${known.code}); send it again.`, {
@@ -348,18 +352,23 @@ export class SigningService {
     }
   }
 
-  async #signedAnswer(entry: EntryOf<"result">): Promise<SignOutcome> {
+  /** The result of a request that was signed before, as the log holds it. */
+  async #result(n: number, request: string): Promise<Logged> {
+    const { entry, bytes } = await this.#ports.log.entry(n);
+    if (entry.kind !== "result" || entry.request !== request) throw new Error(`entry ${n} is another one`);
+    return { entry, bytes };
+  }
+
+  async #signedAnswer({ entry, bytes }: Logged): Promise<SignOutcome> {
     const { log, readBlob } = this.#ports;
+    const { checkpoint, covered: size } = log;
+    // What a crash left without a checkpoint is covered within moments of a start.
+    if (entry.n >= size) throw new SigningError("signing/busy", "The signer just started; try again.");
     return {
       state: "signed",
       request: entry.request,
       reply: toBase64(await readBlob(entry.reply)),
-      receipt: await log.receipt({
-        bytes: encodeEntry(entry),
-        index: entry.n,
-        checkpoint: log.checkpoint,
-        size: log.covered,
-      }),
+      receipt: await log.receipt({ bytes, index: entry.n, checkpoint, size }),
     };
   }
 

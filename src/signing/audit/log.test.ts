@@ -11,11 +11,12 @@ import { sha256Hex } from "../../core/digest.ts";
 import { systemDisk } from "../../io/disk.ts";
 import { ScriptedClock } from "../../testing/scripted-clock.ts";
 import { openCheckpoint, parseCheckpointText } from "./checkpoint.ts";
-import type { EntryBody } from "./entry.ts";
+import { encodeEntry, type EntryBody } from "./entry.ts";
 import { AuditLog } from "./log.ts";
 import { headPath, segmentPath, splitLines } from "./files.ts";
 import { noteKeyFromSpki } from "./note.ts";
 import { receiptOfSignature, verifyReceipt } from "./receipt.ts";
+import { tilePath } from "./tiles.ts";
 import { verifyLog } from "./verify.ts";
 
 const { privateKey, publicKey } = generateKeyPairSync("ed25519");
@@ -108,6 +109,28 @@ describe("the audit log", () => {
     assert.ok(early.startsWith("c2sp.org/tlog-proof@v1\nextra "));
     await log.close();
     assert.deepEqual((await verifyLog(systemDisk, folder, key)).faults, []);
+  });
+
+  it("reads entries back from memory, from bundles and from segments, and refuses changed ones", async () => {
+    const folder = await logOf(4096 + 300, 2);
+    const { log } = await open(folder);
+    const read = async (n: number): Promise<string> => {
+      const { entry, bytes } = await log.entry(n);
+      assert.deepEqual(bytes, encodeEntry(entry));
+      return entry.kind === "session-end" ? entry.session : "";
+    };
+    const session = (n: number): string => String(n).padStart(32, "0");
+    for (const n of [0, 255, 256, 4095, 4096, 4352, 4395]) assert.equal(await read(n), session(n));
+    const bundle = join(folder, "tiles", tilePath("entries", 1));
+    const whole = await readFile(bundle);
+    await rm(bundle);
+    assert.equal(await read(300), session(300));
+    await writeFile(bundle, whole.subarray(0, 1000));
+    assert.equal(await read(300), session(300));
+    await writeFile(bundle, whole.toString("latin1").replaceAll("closed", "opened"), "latin1");
+    await assert.rejects(log.entry(300), { code: "signing/log-damaged" });
+    await assert.rejects(log.entry(4396), { code: "signing/log-damaged" });
+    await log.close();
   });
 
   it("gives a receipt that stands alone and refuses a changed one", async () => {

@@ -1,6 +1,6 @@
 // The audit log: entries appended in groups, durable before anybody hears of them, then covered by a signed checkpoint.
 
-import { concat, toBase64, toHex, toUtf8 } from "../../core/bytes.ts";
+import { concat, equalBytes, toBase64, toHex, toUtf8 } from "../../core/bytes.ts";
 import type { Clock } from "../../core/clock.ts";
 import { sha256Hex } from "../../core/digest.ts";
 import { exists, makeDirectories, writeAtomic, type Disk, type DiskFile } from "../../core/disk.ts";
@@ -12,15 +12,25 @@ import {
   leafOf,
   MAX_ENTRY,
   MAX_INLINE,
+  parseEntry,
   type AuditEntry,
   type Blob,
   type EntryBody,
 } from "./entry.ts";
-import { blobPath, headPath, HEAD_SLOT, readTile, SEGMENT, segmentPath } from "./files.ts";
+import {
+  blobPath,
+  damaged,
+  headPath,
+  HEAD_SLOT,
+  readEntryBytes,
+  readTile,
+  SEGMENT,
+  segmentPath,
+} from "./files.ts";
 import type { NoteKey } from "./note.ts";
 import { TileWriter } from "./publish.ts";
 import { formatReceipt } from "./receipt.ts";
-import { readTail } from "./tail.ts";
+import { readTail, type Tail } from "./tail.ts";
 import { TILE_WIDTH, TileTree } from "./tiles.ts";
 
 /** The published checkpoint and partial tiles are renewed at most this often. */
@@ -80,17 +90,18 @@ export class AuditLog {
   private constructor(
     ports: AuditLogPorts,
     tree: TileTree,
-    at: { file: DiskFile; head: DiskFile; first: number; offset: number; prev: string; bundle: Uint8Array[] },
+    at: { file: DiskFile; head: DiskFile; tail: Tail; bundle: Uint8Array[] },
   ) {
     this.#ports = ports;
     this.#tree = tree;
     this.#file = at.file;
     this.#head = at.head;
-    this.#first = at.first;
-    this.#offset = at.offset;
-    this.#prev = at.prev;
+    this.#first = at.tail.first;
+    this.#offset = at.tail.offset;
+    this.#prev = at.tail.prev;
     this.#bundle = at.bundle;
-    this.#covered = tree.size;
+    this.#checkpoint = at.tail.head?.note ?? "";
+    this.#covered = at.tail.head?.size ?? 0;
     this.#durable = { size: tree.size, root: tree.root() };
     this.#tiles = new TileWriter(ports, (error) => this.#fail(error));
   }
@@ -129,9 +140,7 @@ export class AuditLog {
     const log = new AuditLog(ports, tree, {
       file: await disk.open(segmentPath(folder, first), "write", 0o600),
       head: await disk.open(headPath(folder), "write", 0o600),
-      first,
-      offset: tail.offset,
-      prev: tail.prev,
+      tail,
       bundle: kept.slice(full),
     });
     if (dropped > 0) {
@@ -168,6 +177,19 @@ export class AuditLog {
     return new Promise((sealed, fail) => this.#queue({ body, appended: () => {}, sealed, fail }));
   }
 
+  /**
+   * An entry that was appended before, read back and checked against the tree. Errors: `signing/log-damaged` when the files hold another
+   * one by now, `schema/invalid`.
+   */
+  async entry(n: number): Promise<Appended> {
+    const { disk, folder } = this.#ports;
+    const recent = n - (this.size - this.#bundle.length);
+    const bytes = recent >= 0 ? this.#bundle[recent] : await readEntryBytes(disk, folder, n);
+    if (bytes === undefined || bytes === null) throw damaged(n, "it is missing");
+    if (!equalBytes(leafOf(bytes), await this.#tree.leaf(n))) throw damaged(n, "it was changed");
+    return { entry: parseEntry(bytes), index: n, bytes };
+  }
+
   /** A proof that stands alone: the entry, its inclusion proof, the checkpoint (C2SP tlog-proof). */
   async receipt({ bytes, index, checkpoint, size }: Omit<Sealed, "entry">): Promise<string> {
     return formatReceipt({
@@ -192,7 +214,7 @@ export class AuditLog {
   async close(): Promise<void> {
     this.#closed = true;
     for (let stage; (stage = this.#running ?? this.#sealing) !== null;) await stage;
-    if (this.#failed === null && this.size > 0) this.#publish();
+    if (this.#failed === null && this.#covered > 0) this.#publish();
     try {
       await this.#tiles.idle();
     } finally {

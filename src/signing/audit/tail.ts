@@ -2,10 +2,10 @@
 
 import { toHex } from "../../core/bytes.ts";
 import { readOrNull, type Disk } from "../../core/disk.ts";
-import type { Checkpoint } from "./checkpoint.ts";
 import { leafOf, parseEntry } from "./entry.ts";
 import {
   damaged,
+  type Head,
   leafBefore,
   MAX_SEGMENT_BYTES,
   readHead,
@@ -17,7 +17,7 @@ import type { NoteKey } from "./note.ts";
 
 export type Tail = {
   /** The newest checkpoint that was signed, if there was one. */
-  readonly head: Checkpoint | null;
+  readonly head: Head | null;
   /** Number of the last segment's first entry. */
   readonly first: number;
   /** Whole entries of the last segment, in order. */
