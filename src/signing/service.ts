@@ -8,7 +8,7 @@ import { formatInstant, HOUR } from "../core/instant.ts";
 import { isJsonObject, parseJson } from "../core/json.ts";
 import { fingerprint, type Certificate } from "../der/x509.ts";
 import type { Scheme } from "../keys/scheme.ts";
-import { quorum, subjectWord, type ApprovalSubject, type GivenApproval } from "./approval.ts";
+import { quorum, subjectWord, type GivenApproval } from "./approval.ts";
 import type { AuditLog } from "./audit/log.ts";
 import { line, type Blob, type EntryBody, type EntryOf } from "./audit/entry.ts";
 import type { CertificateConfig, LoadedConfig, SignerConfig } from "./config.ts";
@@ -18,7 +18,8 @@ import { decide, type Check, type Decision } from "./policy.ts";
 import type { Build, KeyRing, Log } from "./ports.ts";
 import type { SignOutcome } from "./protocol.ts";
 import { FairQueue } from "./queue.ts";
-import { digestWord, readKeptRequest, requestHash, type SigningRequest } from "./request.ts";
+import { readKeptRequest, requestHash, type SigningRequest } from "./request.ts";
+import { describe, resultOf, schemeFor, subjectOf } from "./wording.ts";
 
 export type LoadedCertificate = { readonly pem: string; readonly chain: readonly Certificate[] };
 /** Configuration and certificates as one value, so that a reload changes both at once. */
@@ -320,7 +321,7 @@ export class SigningService {
       const sealed = await log.seal({
         kind: "result",
         intent,
-        ...result(request, hash, asker.user),
+        ...resultOf(request, hash, asker.user),
         ...(leaf === undefined ? {} : { certificateSha256: fingerprint(leaf) }),
         ...(timestamp === undefined ? {} : { timestamp: line(timestamp) }),
         signatureSha256: sha256Hex(reply),
@@ -399,13 +400,6 @@ export class SigningService {
   }
 }
 
-/** What approvals of this request are given for. */
-export function subjectOf(request: SigningRequest, hash: string): ApprovalSubject {
-  return request.release === undefined
-    ? { kind: "request", sha256: hash }
-    : { kind: "release", root: request.release.root, size: request.release.size };
-}
-
 export function denied(): SigningError {
   return new SigningError(
     "signing/denied",
@@ -415,30 +409,4 @@ export function denied(): SigningError {
       hint: "The reason stands in the signer's audit log.",
     },
   );
-}
-
-/** The key's kind with the digest that the client asked for. */
-function schemeFor(scheme: Scheme, algorithm: "sha256" | "sha384" | "sha512"): Scheme {
-  if (scheme.startsWith("rsa-pkcs1v15-")) return `rsa-pkcs1v15-${algorithm}`;
-  return scheme;
-}
-
-function result(request: SigningRequest, hash: string, user: string) {
-  const { certificate, operation, file, digest, fileSha256 } = describe(request, hash);
-  return { request: request.id, requestHash: hash, user, certificate, operation, file, digest, fileSha256 };
-}
-
-function describe(request: SigningRequest, hash: string) {
-  return {
-    request: request.id,
-    requestHash: hash,
-    certificate: request.certificate,
-    operation:
-      request.operation.kind === "authenticode"
-        ? `authenticode/${request.operation.format}`
-        : request.operation.kind,
-    file: request.file.name,
-    digest: digestWord(request.operation),
-    fileSha256: request.file.sha256,
-  };
 }
