@@ -3,6 +3,13 @@
 import { DAY, type Instant } from "../core/instant.ts";
 
 /** At most one pair of numbers for each instant that the log can tell apart, which is a second. */
+export type CounterState = {
+  readonly total: number;
+  readonly forgotten: number;
+  readonly times: Instant[];
+  readonly upTo: number[];
+};
+
 export class Counter {
   #total = 0;
   /** How many there were up to what was dropped last. */
@@ -37,6 +44,22 @@ export class Counter {
     this.#forgotten = this.#upTo[first - 1]!;
     this.#times = this.#times.slice(first);
     this.#upTo = this.#upTo.slice(first);
+  }
+
+  state(): CounterState {
+    return {
+      total: this.#total,
+      forgotten: this.#forgotten,
+      times: this.#times.slice(),
+      upTo: this.#upTo.slice(),
+    };
+  }
+
+  static of({ total, forgotten, times, upTo }: CounterState): Counter {
+    const counter = new Counter();
+    [counter.#total, counter.#forgotten] = [total, forgotten];
+    [counter.#times, counter.#upTo] = [times.slice(), upTo.slice()];
+    return counter;
   }
 
   /** Index of the first instant after `since`. */

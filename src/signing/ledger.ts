@@ -2,23 +2,14 @@
 
 import { DAY, HOUR, MINUTE, parseInstant, type Instant } from "../core/instant.ts";
 import type { GivenApproval } from "./approval.ts";
-import type { AuditEntry, EntryOf } from "./audit/entry.ts";
+import type { AuditEntry } from "./audit/entry.ts";
 import { Counter } from "./counter.ts";
+import type { LedgerState, OpenIntent, PendingNote, UnsignedState } from "./ledger-state.ts";
+import { packed, packSigned, unpacked, unpackSigned } from "./_signed-ids.ts";
 import type { Usage } from "./policy.ts";
 
-/** A request that waits for approvals, without its document: that is read from the log when it is wanted. */
-export type PendingNote = Omit<EntryOf<"pending">, "document">;
-
 /** Numbers are of entries in the log, which hold everything that is not kept here. */
-export type RequestState =
-  | { readonly state: "pending"; readonly hash: string; readonly entry: PendingNote }
-  | { readonly state: "denied"; readonly hash: string; readonly n: number }
-  | { readonly state: "intent"; readonly hash: string; readonly n: number; readonly attempt: number }
-  | { readonly state: "failed"; readonly hash: string; readonly code: string; readonly attempt: number }
-  | { readonly state: "signed"; readonly n: number };
-
-/** An intent without result. */
-export type OpenIntent = Pick<EntryOf<"intent">, "n" | "request" | "requestHash" | "attempt" | "release">;
+export type RequestState = UnsignedState | { readonly state: "signed"; readonly n: number };
 
 /** Signed replies can be fetched again this long after the request ended. */
 const KEEP_REPLIES = 24 * HOUR;
@@ -32,10 +23,7 @@ const MARK_EVERY = 10 * MINUTE;
  * for a day, and 16 bytes a second and rule for a day.
  */
 export class Ledger implements Usage {
-  readonly #requests = new Map<
-    string,
-    { state: Exclude<RequestState, { state: "signed" }>; forget: Instant }
-  >();
+  readonly #requests = new Map<string, { state: UnsignedState; forget: Instant }>();
   /** Number of the result of each signed request, in the order of the log. */
   readonly #signed = new Map<string, number>();
   #marks: { readonly n: number; readonly time: Instant }[] = [];
@@ -46,7 +34,7 @@ export class Ledger implements Usage {
   /** Places in release lists that were signed, and for which request: as many as people approved files. */
   readonly #places = new Map<string, string>();
   readonly #intents = new Map<number, OpenIntent>();
-  #tidied: Instant = -Infinity;
+  #tidied: Instant = 0;
 
   apply(entry: AuditEntry): void {
     const time = parseInstant(entry.time);
@@ -195,6 +183,37 @@ export class Ledger implements Usage {
     }
   }
 
+  /** Everything that it knows, as plain values. */
+  state(): LedgerState {
+    return {
+      requests: [...this.#requests].map(([id, { state, forget }]) => ({ id: unpacked(id), state, forget })),
+      marks: this.#marks,
+      approvals: [...this.#approvals].map(([subject, given]) => ({ subject, given: given.slice() })),
+      used: [...this.#used].map(([word, { spki, time }]) => ({ word, spki, time })),
+      counters: [...this.#counters].map(([name, counter]) => ({ name, ...counter.state() })),
+      places: [...this.#places].map(([place, request]) => ({ place, request })),
+      intents: [...this.#intents.values()],
+      tidied: this.#tidied,
+      signed: packSigned(this.#signed),
+    };
+  }
+
+  /** A ledger that knows what another one knew. Errors: `signing/log-damaged` for bytes that are not what `state` gave. */
+  static of(state: LedgerState): Ledger {
+    const ledger = new Ledger();
+    for (const { id, state: at, forget } of state.requests)
+      ledger.#requests.set(packed(id), { state: at, forget });
+    for (const [id, n] of unpackSigned(state.signed)) ledger.#signed.set(id, n);
+    ledger.#marks = state.marks.slice();
+    for (const { subject, given } of state.approvals) ledger.#approvals.set(subject, given.slice());
+    for (const { word, ...use } of state.used) ledger.#used.set(word, use);
+    for (const { name, ...counter } of state.counters) ledger.#counters.set(name, Counter.of(counter));
+    for (const { place, request } of state.places) ledger.#places.set(place, request);
+    for (const intent of state.intents) ledger.#intents.set(intent.n, intent);
+    ledger.#tidied = state.tidied;
+    return ledger;
+  }
+
   #counter(certificate: string, rule: string): Counter {
     const name = `${certificate}/${rule}`;
     const known = this.#counters.get(name);
@@ -204,7 +223,7 @@ export class Ledger implements Usage {
     return made;
   }
 
-  #set(id: string, state: Exclude<RequestState, { state: "signed" }>, forget: Instant): void {
+  #set(id: string, state: UnsignedState, forget: Instant): void {
     const name = packed(id);
     this.#signed.delete(name);
     this.#requests.delete(name);
@@ -215,9 +234,4 @@ export class Ledger implements Usage {
 /** A copy: a part of a parsed text would keep the whole text in memory. */
 function own(text: string): string {
   return Buffer.from(text).toString();
-}
-
-/** The 16 bytes of a request's id as a string of its own, half as long as its digits. */
-function packed(id: string): string {
-  return Buffer.from(id, "hex").toString("latin1");
 }

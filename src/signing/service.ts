@@ -49,6 +49,7 @@ export class SigningService {
   constructor(ports: ServicePorts, settings: Settings) {
     this.#ports = ports;
     this.#settings = settings;
+    ports.log.follow((entry) => ports.ledger.apply(entry));
   }
 
   get config(): SignerConfig {
@@ -66,11 +67,9 @@ export class SigningService {
     await this.record({ kind: "config", config: settings.sha256, note: line(note) });
   }
 
-  /** Appends to the audit log and to what is derived from it. */
+  /** Appends to the audit log; the ledger follows it. */
   async record(body: EntryBody): Promise<number> {
-    const { entry, index } = await this.#ports.log.append(body);
-    this.#ports.ledger.apply(entry);
-    return index;
+    return (await this.#ports.log.append(body)).index;
   }
 
   /** Closes what a crash left open: the signature may exist, but it was never released. */
@@ -327,7 +326,6 @@ export class SigningService {
         signatureSha256: sha256Hex(reply),
         reply: await log.keep(reply),
       });
-      ledger.apply(sealed.entry);
       return {
         state: "signed",
         request: request.id,
@@ -363,8 +361,9 @@ export class SigningService {
   async #signedAnswer({ entry, bytes }: Logged): Promise<SignOutcome> {
     const { log, readBlob } = this.#ports;
     const { checkpoint, covered: size } = log;
-    // What a crash left without a checkpoint is covered within moments of a start.
-    if (entry.n >= size) throw new SigningError("signing/busy", "The signer just started; try again.");
+    // Nobody hears of a result before a durable checkpoint covers it, which is a matter of moments.
+    if (entry.n >= size)
+      throw new SigningError("signing/busy", "The request is just being signed; try again.");
     return {
       state: "signed",
       request: entry.request,

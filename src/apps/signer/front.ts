@@ -6,15 +6,14 @@ import { AuditLog } from "../../signing/audit/log.ts";
 import { blobPath } from "../../signing/audit/files.ts";
 import type { Blob } from "../../signing/audit/entry.ts";
 import { noteKeyFromSpki } from "../../signing/audit/note.ts";
-import { replayLog } from "../../signing/audit/replay.ts";
 import { Budgets } from "../../signing/budget.ts";
-import { openKey, parseSealedKey } from "../../signing/custody.ts";
-import { Ledger } from "../../signing/ledger.ts";
+import { openKey, parseSealedKey, purposeKey } from "../../signing/custody.ts";
+import { resumeLedger, SnapshotWriter } from "../../signing/ledger-snapshot.ts";
 import { TokenChecker } from "../../signing/oidc.ts";
 import { SigningService } from "../../signing/service.ts";
 import { FAILURE_BUDGET, REVIEW_EVERY, SigningSession, type Peer } from "../../signing/session.ts";
 import { fromUtf8 } from "../../core/bytes.ts";
-import { DAY, formatInstant, HOUR } from "../../core/instant.ts";
+import { DAY, formatInstant, HOUR, MINUTE } from "../../core/instant.ts";
 import { systemClock } from "../../io/clock.ts";
 import { systemDisk } from "../../io/disk.ts";
 import { fetchJson } from "../../io/fetch-json.ts";
@@ -77,9 +76,29 @@ const { log, dropped } = await AuditLog.open({
     gathered = clock.monotonic();
   },
 });
-const ledger = new Ledger();
-await replayLog(disk, folder.audit, log.size, (entry) => ledger.apply(entry));
+const sealKey = fromBase64(order.sealKey);
+const snapshots = {
+  disk,
+  folder: folder.audit,
+  origin: logKey.name,
+  key: purposeKey(sealKey, "ledger v1"),
+};
+const { ledger, replayed, refused } = await resumeLedger(snapshots, log);
+if (refused !== undefined) say("warn", "snapshot-refused", { what: refused });
 ledger.forget(clock.now());
+const snapshot = new SnapshotWriter(snapshots, log, ledger, log.size - replayed);
+/** A start reads some 100,000 entries a second: this many are not worth a snapshot. */
+const SNAPSHOT_EVERY = 50_000;
+const STOP_SNAPSHOT = 5000;
+async function keepSnapshot(behind: number): Promise<void> {
+  if (snapshot.behind < behind) return;
+  try {
+    await snapshot.write(() => clock.sleep(20));
+  } catch (error) {
+    // It only makes a start slower; a disk that cannot be written stops the log itself.
+    say("warn", "snapshot-failed", { what: String((error as Error).message) });
+  }
+}
 
 const readBlob = async (blob: Blob): Promise<Uint8Array> =>
   blob.inline === undefined
@@ -105,11 +124,10 @@ await service.record({
   dropped,
 });
 const abandoned = await service.recover();
-say("info", "started", { signer: serviceConfig.name, entries: log.size, dropped, abandoned });
+say("info", "started", { signer: serviceConfig.name, entries: log.size, replayed, dropped, abandoned });
 
 const tokens = new TokenChecker(fetchJson);
 const failures = new Budgets(FAILURE_BUDGET);
-const sealKey = fromBase64(order.sealKey);
 const session = (peer: Peer): SigningSession =>
   new SigningSession(
     { clock, random, service, log, ledger, keys, tokens, logKey, sealKey, say, failures },
@@ -195,6 +213,8 @@ const daily = setInterval(() => {
   ledger.forget(clock.now());
   alarms();
 }, HOUR);
+const often = setInterval(() => void keepSnapshot(SNAPSHOT_EVERY), MINUTE);
+void keepSnapshot(SNAPSHOT_EVERY);
 alarms();
 process.on("SIGHUP", () => void reload());
 
@@ -203,9 +223,11 @@ stop = () =>
   (stopping ??= (async () => {
     clearInterval(watch);
     clearInterval(daily);
+    clearInterval(often);
     await Promise.all([...dialler, ...retired].map((each) => each.stop()));
     await service.record({ kind: "stop" });
     await log.close();
+    await keepSnapshot(STOP_SNAPSHOT);
     keys.close();
     letGo();
     say("info", "stopped", { entries: log.size });

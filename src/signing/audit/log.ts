@@ -81,6 +81,7 @@ export class AuditLog {
   #durable: { readonly size: number; readonly root: Uint8Array };
   #sealing: Promise<void> | null = null;
   readonly #tiles: TileWriter;
+  #seen: (entry: AuditEntry) => void = () => {};
   #failed: unknown = null;
   #published = -Infinity;
   #checkpoint = "";
@@ -167,6 +168,11 @@ export class AuditLog {
     return { log, dropped };
   }
 
+  /** `seen` is called for each entry from now on, in order, as soon as it is durable and before anybody else hears of it. */
+  follow(seen: (entry: AuditEntry) => void): void {
+    this.#seen = seen;
+  }
+
   /** Resolves when the entry would survive a power cut. For intents. Errors: `signing/log-closed`. */
   append(body: EntryBody): Promise<Appended> {
     return new Promise((appended, fail) => this.#queue({ body, appended, sealed: () => {}, fail }));
@@ -188,6 +194,16 @@ export class AuditLog {
     if (bytes === undefined || bytes === null) throw damaged(n, "it is missing");
     if (!equalBytes(leafOf(bytes), await this.#tree.leaf(n))) throw damaged(n, "it was changed");
     return { entry: parseEntry(bytes), index: n, bytes };
+  }
+
+  /** Root hash over the first `size` entries, and leaf hash of the last of them. */
+  async prefix(size: number): Promise<{ readonly root: Uint8Array; readonly last: Uint8Array }> {
+    return { root: await this.#tree.rootAt(size), last: await this.#tree.leaf(size - 1) };
+  }
+
+  /** What is durable now: every entry of it was shown to `follow`, and none after. */
+  get durable(): { readonly size: number; readonly root: Uint8Array } {
+    return this.#durable;
   }
 
   /** A proof that stands alone: the entry, its inclusion proof, the checkpoint (C2SP tlog-proof). */
@@ -326,6 +342,7 @@ export class AuditLog {
     this.#durable = { size: this.size, root: this.#tree.root() };
     for (const { index, entries } of bundles) this.#tiles.bundle(index, entries);
     for (const tile of this.#tree.take()) this.#tiles.tile(tile);
+    for (const { entry } of done) this.#seen(entry);
     group.forEach((waiting, i) => {
       waiting.appended(done[i]!);
       this.#unsealed.push({ waiting, done: done[i]! });
