@@ -59,7 +59,7 @@ keys.use([LOG_KEY, ...Object.keys(settings.config.keys)]);
 const logPublicKey = await keys.ready(LOG_KEY);
 const logKey = noteKeyFromSpki(logOrigin(serviceConfig.name), logPublicKey.spki);
 /** The log begins at most one group in this time, in milliseconds: a disk that syncs slower than this never notices. */
-const GROUP_EVERY = 3;
+const GROUP_EVERY = 4;
 let gathered = -Infinity;
 const { log, dropped } = await AuditLog.open({
   disk,
