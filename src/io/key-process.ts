@@ -74,6 +74,8 @@ export function serveKey(
       working = false;
     };
     socket.on("error", () => {});
+    // Nobody is left to hear of what still waits.
+    socket.once("close", () => waiting.splice(0));
     socket.write(packetOf({ spki: toBase64(key.spki), scheme: key.scheme }));
     socket.on("data", (part) => {
       try {
