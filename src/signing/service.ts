@@ -44,7 +44,7 @@ export class SigningService {
   readonly #ports: ServicePorts;
   #settings: Settings;
   readonly #queues = new Map<string, FairQueue>();
-  readonly #running = new Map<string, Promise<SignOutcome>>();
+  readonly #running = new Map<string, { readonly who: string; readonly outcome: Promise<SignOutcome> }>();
 
   constructor(ports: ServicePorts, settings: Settings) {
     this.#ports = ports;
@@ -86,7 +86,7 @@ export class SigningService {
    */
   submit(request: SigningRequest, envelope: Uint8Array, asker: Asker): Promise<SignOutcome> {
     const hash = requestHash(request);
-    return this.#once(request.id, async () => {
+    return this.#once(request.id, `${asker.user} ${hash}`, async () => {
       const known = this.#ports.ledger.request(request.id);
       const signed = known?.state === "signed" ? await this.#result(known.n, request.id) : undefined;
       const other = signed?.entry.requestHash ?? (known?.state === "signed" ? undefined : known?.hash);
@@ -102,7 +102,7 @@ export class SigningService {
 
   /** The state of an earlier request of this user; signs it if its approvals have arrived. */
   status(id: string, asker: Asker): Promise<SignOutcome> {
-    return this.#once(id, async () => {
+    return this.#once(id, asker.user, async () => {
       const known = this.#ports.ledger.request(id);
       if (known?.state === "signed") {
         const signed = await this.#result(known.n, id);
@@ -125,13 +125,15 @@ export class SigningService {
     });
   }
 
-  /** Two calls for one request share one run. */
-  #once(id: string, work: () => Promise<SignOutcome>): Promise<SignOutcome> {
+  /** Equal calls of one user share one run; others with the same id come after it and are judged by what it left behind. */
+  #once(id: string, who: string, work: () => Promise<SignOutcome>): Promise<SignOutcome> {
     const running = this.#running.get(id);
-    if (running !== undefined) return running;
-    const promise = work().finally(() => this.#running.delete(id));
-    this.#running.set(id, promise);
-    return promise;
+    if (running?.who === who) return running.outcome;
+    const outcome = (running === undefined ? work() : running.outcome.then(work, work)).finally(() => {
+      if (this.#running.get(id)?.outcome === outcome) this.#running.delete(id);
+    });
+    this.#running.set(id, { who, outcome });
+    return outcome;
   }
 
   async #judge(
