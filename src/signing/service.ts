@@ -56,6 +56,11 @@ export class SigningService {
     return this.#settings.config;
   }
 
+  /** Requests that are worked on now. */
+  get running(): number {
+    return this.#running.size;
+  }
+
   get settings(): Settings {
     return this.#settings;
   }
