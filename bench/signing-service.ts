@@ -138,12 +138,13 @@ try {
         `  raw      ${raw.toFixed(0)}/s per CPU second, node:crypto, one thread`,
         `  ratio    ${((100 * rate) / raw).toFixed(0)} % of the raw rate of one core`,
         `  latency  p50 ${times[Math.floor(times.length * 0.5)]!.toFixed(1)} ms, p99 ${times[Math.floor(times.length * 0.99)]!.toFixed(1)} ms`,
+        `  a signature  ${perSignature(used, times.length)}`,
         `  CPU      signer ${used.signer.toFixed(2)} s, gateway ${used.gateway.toFixed(2)} s, client ${used.client.toFixed(2)} s for ${times.length} signatures in ${wall.toFixed(1)} s`,
       ].join("\n"),
     );
   }
   console.log(
-    `memory: signer ${memory(signer)} MiB in ${pidsOf(signer).length} processes, gateway ${memory(gateway)} MiB`,
+    `memory: signer ${memory(signer)} in ${pidsOf(signer).length} processes, gateway ${memory(gateway)}`,
   );
   console.log(upkeep("--data", "s", "audit", "verify").trim());
   await client.close();
@@ -154,6 +155,12 @@ try {
     await gone;
   }
   rmSync(folder, { recursive: true, force: true });
+}
+
+function perSignature(used: { readonly [who: string]: number }, n: number): string {
+  const each = Object.entries(used).map(([who, s]) => `${who} ${((1000 * s) / n).toFixed(3)} ms`);
+  const all = Object.values(used).reduce((sum, s) => sum + s, 0);
+  return `${each.join(", ")}; all ${((1000 * all) / n).toFixed(3)} ms`;
 }
 
 function rawRate(pem: string, duration: number): number {
@@ -213,9 +220,13 @@ function cpu(child: ChildProcess): number {
   return ticks / 100;
 }
 
-function memory(child: ChildProcess): number {
-  let kib = 0;
-  for (const pid of pidsOf(child))
-    kib += Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0);
-  return Math.round(kib / 1024);
+/** Resident, and with pages that several processes share counted once. */
+function memory(child: ChildProcess): string {
+  const mib = (field: RegExp, file: string): number => {
+    let kib = 0;
+    for (const pid of pidsOf(child))
+      kib += Number(field.exec(readFileSync(`/proc/${pid}/${file}`, "utf8"))?.[1] ?? 0);
+    return Math.round(kib / 1024);
+  };
+  return `${mib(/VmRSS:\s+(\d+)/, "status")} MiB (${mib(/^Pss:\s+(\d+)/m, "smaps_rollup")} shared out)`;
 }

@@ -19,6 +19,7 @@ import {
   type OfferedCertificate,
   type SignIn,
 } from "../signing/protocol.ts";
+import { BatchWriter } from "./batch-writer.ts";
 import { FrameDuplex, nextFrame } from "./frame-stream.ts";
 import { connectPinned, handshake, splitAddress, type Identity } from "./pinned-tls.ts";
 
@@ -72,6 +73,7 @@ export class Conversation {
   readonly #outer: TLSSocket;
   readonly #waiting = new Map<number, Waiting>();
   readonly #budget: number;
+  readonly #calls: BatchWriter;
   readonly #look: NodeJS.Timeout;
   readonly #ended: (traffic: number) => void;
   #heard = performance.now();
@@ -99,6 +101,7 @@ export class Conversation {
     this.#socket = socket;
     this.#outer = outer;
     this.#budget = given.budget;
+    this.#calls = new BatchWriter(socket);
     this.#ended = given.ended;
     this.signer = given.signer;
     this.gateway = given.gateway;
@@ -190,7 +193,7 @@ export class Conversation {
           action(value);
         };
       this.#waiting.set(seq, { resolve: settle(resolve), reject: settle(reject) });
-      this.#socket.write(encodeMessage({ seq, ...body }));
+      this.#calls.write(encodeMessage({ seq, ...body }));
     });
     return checkAnswer(body.type, answer);
   }

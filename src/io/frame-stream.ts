@@ -130,12 +130,22 @@ export class FrameDuplex extends Duplex {
 
   override _write(chunk: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
     let drained = true;
+    this.#socket.cork();
     for (let at = 0; at < chunk.length; at += MAX_PAYLOAD) {
       const payload = chunk.subarray(at, at + MAX_PAYLOAD);
       drained = this.#socket.write(encodeFrame({ type: "data", session: this.#session, payload }));
     }
+    this.#socket.uncork();
     if (drained || this.#socket.destroyed) done();
     else this.#socket.once("drain", () => done());
+  }
+
+  /** TLS hands over several records at once: as few frames as they fit. */
+  override _writev(
+    chunks: readonly { readonly chunk: Buffer }[],
+    done: (error?: Error | null) => void,
+  ): void {
+    this._write(Buffer.concat(chunks.map(({ chunk }) => chunk)), "buffer", done);
   }
 
   override _final(done: (error?: Error | null) => void): void {

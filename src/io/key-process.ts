@@ -10,6 +10,7 @@ import { isScheme, type Scheme } from "../keys/scheme.ts";
 import { SigningError } from "../signing/errors.ts";
 import { issueTicket, MAX_MESSAGE, type Ticket } from "../signing/ticket.ts";
 import type { KeyRing } from "../signing/ports.ts";
+import { BatchWriter } from "./batch-writer.ts";
 
 /** json length (4) || bytes length (4) || json || bytes */
 const HEAD = 8;
@@ -23,11 +24,13 @@ export function packetOf(json: Json, bytes: Uint8Array = new Uint8Array(0)): Uin
   return concat([head, text, bytes]);
 }
 
+export type Packet = { readonly json: Json; readonly bytes: Uint8Array };
+
 export class PacketReader {
   #buffer: Uint8Array = new Uint8Array(0);
 
   /** Errors: `signing/bad-frame`, `json/*`. */
-  *push(part: Uint8Array): Generator<{ readonly json: Json; readonly bytes: Uint8Array }> {
+  *push(part: Uint8Array): Generator<Packet> {
     this.#buffer = this.#buffer.length === 0 ? part : concat([this.#buffer, part]);
     while (this.#buffer.length >= HEAD) {
       const view = new DataView(this.#buffer.buffer, this.#buffer.byteOffset, HEAD);
@@ -38,11 +41,14 @@ export class PacketReader {
       const end = HEAD + json + bytes;
       if (this.#buffer.length < end) return;
       const packet = this.#buffer.subarray(0, end);
-      this.#buffer = this.#buffer.slice(end);
-      yield { json: parseJson(packet.subarray(HEAD, HEAD + json)), bytes: packet.subarray(HEAD + json) };
+      this.#buffer = this.#buffer.subarray(end);
+      yield { json: parseJson(packet.subarray(HEAD, HEAD + json)), bytes: packet.slice(HEAD + json) };
     }
   }
 }
+
+/** A key works this long, in milliseconds, before the answers that it has leave. */
+const TURN = 4;
 
 /** The key's side: answers each request in turn. `sign` checks the ticket before it touches the key. */
 export function serveKey(
@@ -52,33 +58,55 @@ export function serveKey(
 ): Promise<Server> {
   const server = createServer((socket) => {
     const reader = new PacketReader();
+    const answers = new BatchWriter(socket);
+    const waiting: Packet[] = [];
+    let working = false;
+    // Signing blocks this process: without turns the first of many answers would wait for the last.
+    const work = async (): Promise<void> => {
+      working = true;
+      while (waiting.length > 0) {
+        const until = performance.now() + TURN;
+        do void answer(answers, waiting.shift()!, sign);
+        while (waiting.length > 0 && performance.now() < until);
+        await new Promise((resolve) => setImmediate(resolve));
+        answers.flush();
+      }
+      working = false;
+    };
     socket.on("error", () => {});
+    // Nobody is left to hear of what still waits.
+    socket.once("close", () => waiting.splice(0));
     socket.write(packetOf({ spki: toBase64(key.spki), scheme: key.scheme }));
     socket.on("data", (part) => {
       try {
-        for (const { json, bytes } of reader.push(part)) void answer(socket, json, bytes.slice());
+        for (const packet of reader.push(part)) waiting.push(packet);
       } catch {
         socket.destroy();
+        return;
       }
+      if (!working) void work();
     });
   });
-  const answer = async (socket: Socket, json: Json, message: Uint8Array): Promise<void> => {
-    const id = isJsonObject(json) && typeof json["id"] === "number" ? json["id"] : -1;
-    try {
-      if (!isJsonObject(json)) throw new SigningError("signing/bad-ticket", "The request is malformed.");
-      const signature = await sign(json["ticket"] ?? null, message);
-      socket.write(packetOf({ id, ok: true }, signature));
-    } catch (error) {
-      const code = error instanceof UpkeepError ? error.code : "signing/key-failed";
-      socket.write(
-        packetOf({ id, ok: false, code, message: String((error as Error).message).slice(0, 500) }),
-      );
-    }
-  };
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     server.listen(path, () => resolve(server));
   });
+}
+
+async function answer(
+  answers: BatchWriter,
+  { json, bytes }: Packet,
+  sign: (ticket: Json, message: Uint8Array) => Promise<Uint8Array>,
+): Promise<void> {
+  const id = isJsonObject(json) && typeof json["id"] === "number" ? json["id"] : -1;
+  try {
+    if (!isJsonObject(json)) throw new SigningError("signing/bad-ticket", "The request is malformed.");
+    const signature = await sign(json["ticket"] ?? null, bytes);
+    answers.write(packetOf({ id, ok: true }, signature));
+  } catch (error) {
+    const code = error instanceof UpkeepError ? error.code : "signing/key-failed";
+    answers.write(packetOf({ id, ok: false, code, message: String((error as Error).message).slice(0, 500) }));
+  }
 }
 
 type Pending = { readonly resolve: (signature: Uint8Array) => void; readonly reject: (error: Error) => void };
@@ -89,6 +117,7 @@ class KeyLine {
   readonly #name: string;
   readonly #pending = new Map<number, Pending>();
   #socket: Socket | null = null;
+  #requests: BatchWriter | null = null;
   #next = 1;
   #closed = false;
   publicKey: PublicKey | null = null;
@@ -103,12 +132,12 @@ class KeyLine {
   }
 
   sign(ticket: Ticket, message: Uint8Array): Promise<Uint8Array> {
-    const socket = this.#socket;
-    if (socket === null || this.publicKey === null) return Promise.reject(this.#gone());
+    const requests = this.#requests;
+    if (requests === null || this.publicKey === null) return Promise.reject(this.#gone());
     const id = this.#next++;
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
-      socket.write(packetOf({ id, ticket }, message));
+      requests.write(packetOf({ id, ticket }, message));
     });
   }
 
@@ -127,9 +156,11 @@ class KeyLine {
     const socket = connect(this.#path);
     const reader = new PacketReader();
     this.#socket = socket;
+    this.#requests = new BatchWriter(socket);
     socket.on("error", () => {});
     socket.once("close", () => {
       this.#socket = null;
+      this.#requests = null;
       this.publicKey = null;
       for (const pending of this.#pending.values()) pending.reject(this.#gone());
       this.#pending.clear();
@@ -155,7 +186,7 @@ class KeyLine {
     }
     const pending = this.#pending.get(Number(json["id"]));
     this.#pending.delete(Number(json["id"]));
-    if (json["ok"] === true) pending?.resolve(bytes.slice());
+    if (json["ok"] === true) pending?.resolve(bytes);
     else {
       const code = json["code"] === "signing/bad-ticket" ? "signing/bad-ticket" : "signing/key-failed";
       pending?.reject(

@@ -10,6 +10,7 @@ import { encodeFrame, type Frame } from "../signing/frame.ts";
 import { encodeGreeting, readOpenForSigner, type OpenForSigner } from "../signing/greeting.ts";
 import { encodeMessage, EXPORTER_LABEL, MessageReader, parseCall } from "../signing/protocol.ts";
 import type { Peer, SigningSession } from "../signing/session.ts";
+import { BatchWriter } from "./batch-writer.ts";
 import { FrameDuplex, nextFrame } from "./frame-stream.ts";
 import type { Log } from "./log.ts";
 import { accept, connectPinned, splitAddress, type Identity } from "./pinned-tls.ts";
@@ -208,6 +209,7 @@ export class GatewayDialler {
     }, this.#ports.signInWithin ?? SIGN_IN_WITHIN);
     stranger.unref();
     const reader = new MessageReader();
+    const replies = new BatchWriter(socket);
     let running = 0;
     const goOn = (): void => {
       const open = running < IN_FLIGHT && socket.writableLength < MAX_UNREAD;
@@ -227,8 +229,11 @@ export class GatewayDialler {
             running++;
             void session.handle(call).then((reply) => {
               running--;
-              if (!socket.destroyed) socket.write(encodeMessage(reply));
-              if (session.ended) socket.end();
+              replies.write(encodeMessage(reply));
+              if (session.ended) {
+                replies.flush();
+                socket.end();
+              }
               goOn();
             });
           }

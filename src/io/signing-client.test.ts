@@ -106,6 +106,37 @@ describe("the signing service", () => {
     assert.equal(outcomes.filter((outcome) => outcome.status === "fulfilled").length, 3);
   });
 
+  it("tells the outcome of a request that is just being signed to nobody but the one who asked for it", async () => {
+    const client = rig.client();
+    const offered = await client.certificate("release");
+    const id = newId();
+    let [release, reached] = [(): void => {}, (): void => {}];
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const atKey = new Promise<void>((resolve) => (reached = resolve));
+    rig.keys.before = async () => {
+      reached();
+      await held;
+    };
+    try {
+      const made = rig.keys.made;
+      const mine = client.sign(wishFor(toUtf8("mine"), "mine.bin", id), offered);
+      await atKey;
+      const asker = { user: "bob", session: newId(), address: "192.0.2.9" };
+      const others = rig.service.status(id, asker);
+      const another = client.sign(wishFor(toUtf8("another"), "another.bin", id), offered);
+      const refused = [
+        assert.rejects(others, { code: "signing/denied" }),
+        assert.rejects(another, { code: "signing/bad-request" }),
+      ];
+      release();
+      assert.equal((await mine).state, "signed");
+      await Promise.all(refused);
+      assert.equal(rig.keys.made, made + 1);
+    } finally {
+      rig.keys.before = async () => {};
+    }
+  });
+
   it("ends live sessions of a user who is disabled", async () => {
     const client = rig.client();
     await client.certificates();

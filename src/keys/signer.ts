@@ -2,7 +2,7 @@
 
 import { sign as cryptoSign, createPublicKey, type KeyObject } from "node:crypto";
 import { KeyError } from "./errors.ts";
-import { padding, publicKeyOf, signatureInput, type PublicKey } from "./public-key.ts";
+import { publicKeyOf, signatureInput, withPadding, type PublicKey } from "./public-key.ts";
 import { SCHEMES, type Scheme } from "./scheme.ts";
 
 /** Satisfies `DsseSigner`. Most callers need `sign(message)` only. */
@@ -30,7 +30,7 @@ export function localSigner(privateKey: KeyObject, scheme: Scheme): Signer {
       }
       const input = signatureInput(wanted, message);
       return new Uint8Array(
-        cryptoSign(SCHEMES[wanted].hash ?? null, input, { key: privateKey, ...padding(wanted, true) }),
+        cryptoSign(SCHEMES[wanted].hash ?? null, input, withPadding(privateKey, wanted, true)),
       );
     },
   };

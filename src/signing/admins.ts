@@ -77,6 +77,7 @@ export class AdminLedger {
   readonly #admins = new Map<string, { readonly totp: string; step: number }>();
   readonly #failures = new Map<string, Instant[]>();
   readonly #seen = new Set<string>();
+  readonly #kept: AuditEntry[] = [];
   #accepted: string | null = null;
 
   constructor(key: Uint8Array) {
@@ -87,6 +88,7 @@ export class AdminLedger {
     if (entry.kind !== "admin" || this.#seen.has(entry.nonce)) return;
     if (!equalBytes(toUtf8(macOf(this.#key, entry)), toUtf8(entry.mac))) return;
     this.#seen.add(entry.nonce);
+    this.#kept.push(entry);
     const by = this.#admins.get(entry.by);
     if (by !== undefined && entry.step !== undefined) by.step = Math.max(by.step, entry.step);
     switch (entry.action) {
@@ -109,6 +111,11 @@ export class AdminLedger {
         return;
       }
     }
+  }
+
+  /** Every entry that counted, in order. */
+  get kept(): readonly AuditEntry[] {
+    return this.#kept;
   }
 
   get names(): readonly string[] {

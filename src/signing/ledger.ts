@@ -1,82 +1,102 @@
 // What the audit log says about now: requests in flight, approvals given, counters, things that may be used once.
 
-import { HOUR, parseInstant, type Instant } from "../core/instant.ts";
+import { DAY, HOUR, MINUTE, parseInstant, type Instant } from "../core/instant.ts";
 import type { GivenApproval } from "./approval.ts";
-import type { AuditEntry, EntryOf } from "./audit/entry.ts";
+import type { AuditEntry } from "./audit/entry.ts";
+import { Counter } from "./counter.ts";
+import type { LedgerState, OpenIntent, PendingNote, UnsignedState } from "./ledger-state.ts";
+import { packed, packSigned, unpacked, unpackSigned } from "./_signed-ids.ts";
 import type { Usage } from "./policy.ts";
 
-export type RequestState =
-  | { readonly state: "pending"; readonly hash: string; readonly entry: EntryOf<"pending"> }
-  | { readonly state: "denied"; readonly hash: string; readonly n: number }
-  | { readonly state: "intent"; readonly hash: string; readonly n: number; readonly attempt: number }
-  | { readonly state: "failed"; readonly hash: string; readonly code: string; readonly attempt: number }
-  | { readonly state: "signed"; readonly hash: string; readonly entry: EntryOf<"result"> };
+/** Numbers are of entries in the log, which hold everything that is not kept here. */
+export type RequestState = UnsignedState | { readonly state: "signed"; readonly n: number };
 
 /** Signed replies can be fetched again this long after the request ended. */
 const KEEP_REPLIES = 24 * HOUR;
+/** Longer than any one-time code and any accepted token lives (`max-age-minutes` is 15 at most). */
+const KEEP_USED = DAY;
+/** How often a note is made of which entry was the newest; what is forgotten is forgotten in such portions. */
+const MARK_EVERY = 10 * MINUTE;
 
-/** A fold over the log's entries: nothing here is kept anywhere else. */
+/**
+ * A fold over the log's entries: nothing here is kept anywhere else. What grows with the number of signatures is one number a request
+ * for a day, and 16 bytes a second and rule for a day.
+ */
 export class Ledger implements Usage {
-  readonly #requests = new Map<string, { state: RequestState; forget: Instant }>();
+  readonly #requests = new Map<string, { state: UnsignedState; forget: Instant }>();
+  /** Number of the result of each signed request, in the order of the log. */
+  readonly #signed = new Map<string, number>();
+  #marks: { readonly n: number; readonly time: Instant }[] = [];
   readonly #approvals = new Map<string, GivenApproval[]>();
-  readonly #used = new Map<string, string>();
-  readonly #times = new Map<string, number[]>();
+  readonly #used = new Map<string, { readonly spki: string; readonly time: Instant }>();
+  readonly #counters = new Map<string, Counter>();
   readonly #reserved = new Map<string, number>();
-  /** Places in release lists that were signed, and for which request. */
+  /** Places in release lists that were signed, and for which request: as many as people approved files. */
   readonly #places = new Map<string, string>();
-  readonly #intents = new Map<number, EntryOf<"intent">>();
+  readonly #intents = new Map<number, OpenIntent>();
+  #tidied: Instant = 0;
 
   apply(entry: AuditEntry): void {
     const time = parseInstant(entry.time);
+    // By the log's own time, so that reading years of it again takes no more room than a day of it.
+    if (time - this.#tidied >= HOUR) this.forget(time);
     switch (entry.kind) {
       case "session":
-        if (entry.used !== undefined) this.#used.set(entry.used, entry.spki);
+        if (entry.used !== undefined) this.#used.set(own(entry.used), { spki: own(entry.spki), time });
         return;
       case "denied":
         return this.#set(
           entry.request,
-          { state: "denied", hash: entry.requestHash, n: entry.n },
+          { state: "denied", hash: own(entry.requestHash), n: entry.n },
           time + HOUR,
         );
-      case "pending":
+      case "pending": {
+        const { document: _document, ...note } = entry;
         return this.#set(
           entry.request,
-          { state: "pending", hash: entry.requestHash, entry },
+          { state: "pending", hash: own(entry.requestHash), entry: structuredClone(note) },
           parseInstant(entry.expires),
         );
+      }
       case "approval": {
         const given = this.#approvals.get(entry.subject) ?? [];
         if (given.some((other) => other.user === entry.user && other.nonce === entry.nonce)) return;
         given.push({
-          user: entry.user,
-          nonce: entry.nonce,
+          user: own(entry.user),
+          nonce: own(entry.nonce),
           decision: entry.decision,
           expires: parseInstant(entry.expires),
         });
-        this.#approvals.set(entry.subject, given);
+        this.#approvals.set(own(entry.subject), given);
         return;
       }
       case "intent": {
-        this.#intents.set(entry.n, entry);
-        if (entry.release !== undefined) this.#places.set(entry.release, entry.request);
-        const rule = `${entry.certificate}/${entry.rule}`;
-        const times = this.#times.get(rule) ?? [];
+        const { n, request, requestHash, attempt, release } = entry;
+        this.#intents.set(n, {
+          n,
+          request,
+          requestHash,
+          attempt,
+          ...(release === undefined ? {} : { release }),
+        });
+        if (release !== undefined) this.#places.set(own(release), own(request));
         // A further attempt at the same request is not a further signature.
-        if (entry.attempt === 0) times.push(time);
-        this.#times.set(rule, times);
+        if (attempt === 0) this.#counter(entry.certificate, entry.rule).add(time);
         return this.#set(
-          entry.request,
-          { state: "intent", hash: entry.requestHash, n: entry.n, attempt: entry.attempt },
+          request,
+          { state: "intent", hash: own(requestHash), n, attempt },
           Math.max(parseInstant(entry.expires), time) + KEEP_REPLIES,
         );
       }
       case "result": {
         this.#intents.delete(entry.intent);
-        return this.#set(
-          entry.request,
-          { state: "signed", hash: entry.requestHash, entry },
-          time + KEEP_REPLIES,
-        );
+        const id = packed(entry.request);
+        this.#requests.delete(id);
+        this.#signed.delete(id);
+        this.#signed.set(id, entry.n);
+        if (time - (this.#marks.at(-1)?.time ?? -Infinity) >= MARK_EVERY)
+          this.#marks.push({ n: entry.n, time });
+        return;
       }
       case "failed":
       case "abandoned": {
@@ -87,8 +107,8 @@ export class Ledger implements Usage {
           entry.request,
           {
             state: "failed",
-            hash: intent.requestHash,
-            code: entry.kind === "failed" ? entry.code : "signing/key-failed",
+            hash: own(intent.requestHash),
+            code: entry.kind === "failed" ? own(entry.code) : "signing/key-failed",
             attempt: intent.attempt,
           },
           time + KEEP_REPLIES,
@@ -100,10 +120,12 @@ export class Ledger implements Usage {
   }
 
   request(id: string): RequestState | undefined {
-    return this.#requests.get(id)?.state;
+    const name = packed(id);
+    const n = this.#signed.get(name);
+    return n === undefined ? this.#requests.get(name)?.state : { state: "signed", n };
   }
 
-  pending(now: Instant): readonly EntryOf<"pending">[] {
+  pending(now: Instant): readonly PendingNote[] {
     return [...this.#requests.values()].flatMap(({ state }) =>
       state.state === "pending" && parseInstant(state.entry.expires) > now ? [state.entry] : [],
     );
@@ -120,24 +142,16 @@ export class Ledger implements Usage {
 
   /** The key that used this token or code first, if it was used. */
   usedBy(word: string): string | undefined {
-    return this.#used.get(word);
+    return this.#used.get(word)?.spki;
   }
 
-  /** Intents without result. */
-  openIntents(): readonly EntryOf<"intent">[] {
+  openIntents(): readonly OpenIntent[] {
     return [...this.#intents.values()];
   }
 
   count(certificate: string, rule: string, since: Instant): number {
     const name = `${certificate}/${rule}`;
-    const times = this.#times.get(name) ?? [];
-    let low = 0;
-    for (let high = times.length; low < high;) {
-      const middle = (low + high) >> 1;
-      if (times[middle]! > since) high = middle;
-      else low = middle + 1;
-    }
-    return times.length - low + (this.#reserved.get(name) ?? 0);
+    return (this.#counters.get(name)?.since(since) ?? 0) + (this.#reserved.get(name) ?? 0);
   }
 
   /** Counts a signature that was allowed but has no intent yet, so that parallel requests can't pass one limit together. */
@@ -153,14 +167,71 @@ export class Ledger implements Usage {
 
   /** Drops what can't matter any more. */
   forget(now: Instant): void {
+    this.#tidied = now;
     for (const [id, { forget }] of this.#requests) if (forget < now) this.#requests.delete(id);
     for (const [subject, given] of this.#approvals) {
       if (given.every((approval) => approval.expires + KEEP_REPLIES < now)) this.#approvals.delete(subject);
     }
+    for (const [word, { time }] of this.#used) if (time + KEEP_USED < now) this.#used.delete(word);
+    for (const counter of this.#counters.values()) counter.forget(now);
+    const old = this.#marks.findLast(({ time }) => time + KEEP_REPLIES < now);
+    if (old === undefined) return;
+    this.#marks = this.#marks.filter(({ n }) => n >= old.n);
+    for (const [id, n] of this.#signed) {
+      if (n >= old.n) break;
+      this.#signed.delete(id);
+    }
   }
 
-  #set(id: string, state: RequestState, forget: Instant): void {
-    this.#requests.delete(id);
-    this.#requests.set(id, { state, forget });
+  /** Everything that it knows, as plain values. */
+  state(): LedgerState {
+    return {
+      requests: [...this.#requests].map(([id, { state, forget }]) => ({ id: unpacked(id), state, forget })),
+      marks: this.#marks,
+      approvals: [...this.#approvals].map(([subject, given]) => ({ subject, given: given.slice() })),
+      used: [...this.#used].map(([word, { spki, time }]) => ({ word, spki, time })),
+      counters: [...this.#counters].map(([name, counter]) => ({ name, ...counter.state() })),
+      places: [...this.#places].map(([place, request]) => ({ place, request })),
+      intents: [...this.#intents.values()],
+      tidied: this.#tidied,
+      signed: packSigned(this.#signed),
+    };
   }
+
+  /** A ledger that knows what another one knew. Errors: `signing/log-damaged` for bytes that are not what `state` gave. */
+  static of(state: LedgerState): Ledger {
+    const ledger = new Ledger();
+    for (const { id, state: at, forget } of state.requests)
+      ledger.#requests.set(packed(id), { state: at, forget });
+    for (const [id, n] of unpackSigned(state.signed)) ledger.#signed.set(id, n);
+    ledger.#marks = state.marks.slice();
+    for (const { subject, given } of state.approvals) ledger.#approvals.set(subject, given.slice());
+    for (const { word, ...use } of state.used) ledger.#used.set(word, use);
+    for (const { name, ...counter } of state.counters) ledger.#counters.set(name, Counter.of(counter));
+    for (const { place, request } of state.places) ledger.#places.set(place, request);
+    for (const intent of state.intents) ledger.#intents.set(intent.n, intent);
+    ledger.#tidied = state.tidied;
+    return ledger;
+  }
+
+  #counter(certificate: string, rule: string): Counter {
+    const name = `${certificate}/${rule}`;
+    const known = this.#counters.get(name);
+    if (known !== undefined) return known;
+    const made = new Counter();
+    this.#counters.set(own(name), made);
+    return made;
+  }
+
+  #set(id: string, state: UnsignedState, forget: Instant): void {
+    const name = packed(id);
+    this.#signed.delete(name);
+    this.#requests.delete(name);
+    this.#requests.set(name, { state, forget });
+  }
+}
+
+/** A copy: a part of a parsed text would keep the whole text in memory. */
+function own(text: string): string {
+  return Buffer.from(text).toString();
 }

@@ -3,9 +3,9 @@
 import type { Clock } from "../core/clock.ts";
 import { SigningError } from "./errors.ts";
 
+/** `start` begins the work and calls `over` once, when it ended; `fail` ends it at once, whatever the work still does. */
 type Job = {
-  readonly user: string;
-  readonly run: () => Promise<void>;
+  readonly start: (over: () => void) => void;
   readonly fail: (error: Error) => void;
 };
 
@@ -19,7 +19,9 @@ export class FairQueue {
   /** Users in turn; each holds its own jobs in order. */
   readonly #users = new Map<string, Job[]>();
   #queued = 0;
-  #running = 0;
+  /** Jobs that run and when each is late; all have the same time, so the first is the next to be late. */
+  readonly #running = new Map<Job, number>();
+  #watch: AbortController | null = null;
 
   /** `stuck` is called when a job overran `timeout` ms: the key's process is to be replaced. */
   constructor(given: {
@@ -39,7 +41,7 @@ export class FairQueue {
   }
 
   get length(): number {
-    return this.#queued + this.#running;
+    return this.#queued + this.#running.size;
   }
 
   /** Errors: `signing/busy` when the queue is full, `signing/key-failed` when the key did not answer in time. */
@@ -59,7 +61,17 @@ export class FairQueue {
       );
     }
     return new Promise<T>((resolve, reject) => {
-      own.push({ user, fail: reject, run: () => this.#timed(work).then(resolve, reject) });
+      let done = (): void => {};
+      own.push({
+        start: (over) => {
+          done = over;
+          work().then(resolve, reject).finally(over);
+        },
+        fail: (error) => {
+          reject(error);
+          done();
+        },
+      });
       this.#users.set(user, own);
       this.#queued++;
       this.#next();
@@ -67,42 +79,50 @@ export class FairQueue {
   }
 
   #next(): void {
-    while (this.#running < this.#parallel) {
+    while (this.#running.size < this.#parallel) {
       const turn = this.#users.entries().next().value;
-      if (turn === undefined) return;
+      if (turn === undefined) break;
       const [user, jobs] = turn;
       const job = jobs.shift()!;
       // To the end of the line: the next turn is another user's.
       this.#users.delete(user);
       if (jobs.length > 0) this.#users.set(user, jobs);
       this.#queued--;
-      this.#running++;
-      void job.run().finally(() => {
-        this.#running--;
-        this.#next();
+      this.#running.set(job, this.#clock.monotonic() + this.#timeout);
+      job.start(() => {
+        if (this.#running.delete(job)) this.#next();
       });
+    }
+    if (this.#running.size === 0) {
+      this.#watch?.abort();
+      this.#watch = null;
+    } else if (this.#watch === null) {
+      this.#watch = new AbortController();
+      void this.#watchOver(this.#watch.signal);
     }
   }
 
-  async #timed<T>(work: () => Promise<T>): Promise<T> {
-    const stop = new AbortController();
-    const late = this.#clock.sleep(this.#timeout, stop.signal).then(
-      () => {
-        this.#stuck();
-        throw new SigningError(
-          "signing/key-failed",
-          `The key ${this.#name} did not answer in time; its process is replaced.`,
-          {
-            key: this.#name,
-          },
+  /** One timer for all jobs that run: a timer for each would cost as much as a small signature. */
+  async #watchOver(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const [first] = this.#running.values();
+      try {
+        await this.#clock.sleep(Math.max(1, first! - this.#clock.monotonic()), signal);
+      } catch {
+        return;
+      }
+      const now = this.#clock.monotonic();
+      const late = [...this.#running].filter(([, deadline]) => deadline <= now).map(([job]) => job);
+      if (late.length > 0 && !signal.aborted) this.#stuck();
+      for (const job of late) {
+        job.fail(
+          new SigningError(
+            "signing/key-failed",
+            `The key ${this.#name} did not answer in time; its process is replaced.`,
+            { key: this.#name },
+          ),
         );
-      },
-      () => new Promise<never>(() => {}),
-    );
-    try {
-      return await Promise.race([work(), late]);
-    } finally {
-      stop.abort();
+      }
     }
   }
 }

@@ -8,7 +8,7 @@ import { formatInstant, HOUR } from "../core/instant.ts";
 import { isJsonObject, parseJson } from "../core/json.ts";
 import { fingerprint, type Certificate } from "../der/x509.ts";
 import type { Scheme } from "../keys/scheme.ts";
-import { quorum, subjectWord, type ApprovalSubject, type GivenApproval } from "./approval.ts";
+import { quorum, subjectWord, type GivenApproval } from "./approval.ts";
 import type { AuditLog } from "./audit/log.ts";
 import { line, type Blob, type EntryBody, type EntryOf } from "./audit/entry.ts";
 import type { CertificateConfig, LoadedConfig, SignerConfig } from "./config.ts";
@@ -19,7 +19,8 @@ import type { Build, KeyRing, Log } from "./ports.ts";
 import type { SignOutcome } from "./protocol.ts";
 import { FairQueue } from "./queue.ts";
 import { TableUploads } from "./tables.ts";
-import { digestWord, readKeptRequest, requestHash, type SigningRequest } from "./request.ts";
+import { readKeptRequest, requestHash, type SigningRequest } from "./request.ts";
+import { describe, resultOf, schemeFor, subjectOf } from "./wording.ts";
 
 export type LoadedCertificate = { readonly pem: string; readonly chain: readonly Certificate[] };
 /** Configuration and certificates as one value, so that a reload changes both at once. */
@@ -52,11 +53,13 @@ export type ServicePorts = {
 /** Who asks, from where. */
 export type Asker = { readonly user: string; readonly session: string; readonly address: string };
 
+type Logged = { readonly entry: EntryOf<"result">; readonly bytes: Uint8Array };
+
 export class SigningService {
   readonly #ports: ServicePorts;
   #settings: Settings;
   readonly #queues = new Map<string, FairQueue>();
-  readonly #running = new Map<string, Promise<SignOutcome>>();
+  readonly #running = new Map<string, { readonly who: string; readonly outcome: Promise<SignOutcome> }>();
   readonly #tables: TableUploads;
   /** Failures after which a signature may have left its process: nobody vouches that there is none. */
   readonly #doubtful = new WeakSet<Error>();
@@ -65,10 +68,16 @@ export class SigningService {
     this.#ports = ports;
     this.#settings = settings;
     this.#tables = new TableUploads(ports.clock);
+    ports.log.follow((entry) => ports.ledger.apply(entry));
   }
 
   get config(): SignerConfig {
     return this.#settings.config;
+  }
+
+  /** Requests that are worked on now. */
+  get running(): number {
+    return this.#running.size;
   }
 
   get settings(): Settings {
@@ -82,11 +91,9 @@ export class SigningService {
     await this.record({ kind: "config", config: settings.sha256, note: line(note) });
   }
 
-  /** Appends to the audit log and to what is derived from it. */
+  /** Appends to the audit log; the ledger follows it. */
   async record(body: EntryBody): Promise<number> {
-    const { entry, index } = await this.#ports.log.append(body);
-    this.#ports.ledger.apply(entry);
-    return index;
+    return (await this.#ports.log.append(body)).index;
   }
 
   /** Closes what a crash left open: the signature may exist, but it was never released. */
@@ -103,20 +110,21 @@ export class SigningService {
    */
   submit(request: SigningRequest, envelope: Uint8Array, asker: Asker): Promise<SignOutcome> {
     const hash = requestHash(request);
-    return this.#once(request.id, async () => {
+    return this.#once(request.id, `${asker.user} ${hash}`, async () => {
       let released = false;
       const sealing = (): void => void (released = true);
       try {
         const known = this.#ports.ledger.request(request.id);
-        if (known !== undefined && known.hash !== hash) {
+        // What cannot be read back may have been signed.
+        if (known?.state === "signed") sealing();
+        const signed = known?.state === "signed" ? await this.#result(known.n, request.id) : undefined;
+        const other = signed?.entry.requestHash ?? (known?.state === "signed" ? undefined : known?.hash);
+        if (other !== undefined && other !== hash) {
           throw new SigningError("signing/bad-request", "The request's id was used for another request.", {
             request: request.id,
           });
         }
-        if (known?.state === "signed") {
-          sealing();
-          return await this.#signedAnswer(known.entry);
-        }
+        if (signed !== undefined) return await this.#signedAnswer(signed);
         return await this.#judge(request, hash, asker, () => this.#ports.log.keep(envelope), sealing);
       } catch (error) {
         if (released && error instanceof Error) this.#doubtful.add(error);
@@ -135,18 +143,18 @@ export class SigningService {
 
   /** The state of an earlier request of this user; signs it if its approvals have arrived. */
   status(id: string, asker: Asker): Promise<SignOutcome> {
-    return this.#once(id, async () => {
+    return this.#once(id, asker.user, async () => {
       const known = this.#ports.ledger.request(id);
-      if (known?.state === "signed" && known.entry.user === asker.user)
-        return this.#signedAnswer(known.entry);
+      if (known?.state === "signed") {
+        const signed = await this.#result(known.n, id);
+        if (signed.entry.user === asker.user) return this.#signedAnswer(signed);
+      }
       if (known?.state === "pending" && known.entry.user === asker.user) {
-        const request = await this.#kept(known.entry.document);
-        return this.#judge(
-          request,
-          known.hash,
-          { ...asker, address: known.entry.address },
-          async () => known.entry.document,
-        );
+        const { n, address } = known.entry;
+        const { entry } = await this.#ports.log.entry(n);
+        if (entry.kind !== "pending" || entry.request !== id) throw new Error(`entry ${n} is another one`);
+        const request = await this.#kept(entry.document);
+        return this.#judge(request, known.hash, { ...asker, address }, async () => entry.document);
       }
       if (known?.state === "failed") {
         throw new SigningError("signing/key-failed", `The request failed (${known.code}); send it again.`, {
@@ -163,13 +171,15 @@ export class SigningService {
     return this.#tables.push(user, id, offset, part);
   }
 
-  /** Two calls for one request share one run. */
-  #once(id: string, work: () => Promise<SignOutcome>): Promise<SignOutcome> {
+  /** Equal calls of one user share one run; others with the same id come after it and are judged by what it left behind. */
+  #once(id: string, who: string, work: () => Promise<SignOutcome>): Promise<SignOutcome> {
     const running = this.#running.get(id);
-    if (running !== undefined) return running;
-    const promise = work().finally(() => this.#running.delete(id));
-    this.#running.set(id, promise);
-    return promise;
+    if (running?.who === who) return running.outcome;
+    const outcome = (running === undefined ? work() : running.outcome.then(work, work)).finally(() => {
+      if (this.#running.get(id)?.outcome === outcome) this.#running.delete(id);
+    });
+    this.#running.set(id, { who, outcome });
+    return outcome;
   }
 
   async #judge(
@@ -368,13 +378,12 @@ export class SigningService {
       const sealed = await log.seal({
         kind: "result",
         intent,
-        ...result(request, hash, asker.user),
+        ...resultOf(request, hash, asker.user),
         ...(leaf === undefined ? {} : { certificateSha256: fingerprint(leaf) }),
         ...(timestamp === undefined ? {} : { timestamp: line(timestamp) }),
         signatureSha256: sha256Hex(reply),
         reply: await log.keep(reply),
       });
-      ledger.apply(sealed.entry);
       this.#tables.forget(asker.user, request.id);
       return {
         state: "signed",
@@ -401,13 +410,24 @@ export class SigningService {
     }
   }
 
-  async #signedAnswer(entry: EntryOf<"result">): Promise<SignOutcome> {
+  /** The result of a request that was signed before, as the log holds it. */
+  async #result(n: number, request: string): Promise<Logged> {
+    const { entry, bytes } = await this.#ports.log.entry(n);
+    if (entry.kind !== "result" || entry.request !== request) throw new Error(`entry ${n} is another one`);
+    return { entry, bytes };
+  }
+
+  async #signedAnswer({ entry, bytes }: Logged): Promise<SignOutcome> {
     const { log, readBlob } = this.#ports;
+    const { checkpoint, covered: size } = log;
+    // Nobody hears of a result before a durable checkpoint covers it, which is a matter of moments.
+    if (entry.n >= size)
+      throw new SigningError("signing/busy", "The request is just being signed; try again.");
     return {
       state: "signed",
       request: entry.request,
       reply: toBase64(await readBlob(entry.reply)),
-      receipt: await log.receipt({ entry, index: entry.n, checkpoint: log.checkpoint, size: log.covered }),
+      receipt: await log.receipt({ bytes, index: entry.n, checkpoint, size }),
     };
   }
 
@@ -438,13 +458,6 @@ export class SigningService {
   }
 }
 
-/** What approvals of this request are given for. */
-export function subjectOf(request: SigningRequest, hash: string): ApprovalSubject {
-  return request.release === undefined
-    ? { kind: "request", sha256: hash }
-    : { kind: "release", root: request.release.root, size: request.release.size };
-}
-
 export function denied(): SigningError {
   return new SigningError(
     "signing/denied",
@@ -454,30 +467,4 @@ export function denied(): SigningError {
       hint: "The reason stands in the signer's audit log.",
     },
   );
-}
-
-/** The key's kind with the digest that the client asked for. */
-function schemeFor(scheme: Scheme, algorithm: "sha256" | "sha384" | "sha512"): Scheme {
-  if (scheme.startsWith("rsa-pkcs1v15-")) return `rsa-pkcs1v15-${algorithm}`;
-  return scheme;
-}
-
-function result(request: SigningRequest, hash: string, user: string) {
-  const { certificate, operation, file, digest, fileSha256 } = describe(request, hash);
-  return { request: request.id, requestHash: hash, user, certificate, operation, file, digest, fileSha256 };
-}
-
-function describe(request: SigningRequest, hash: string) {
-  return {
-    request: request.id,
-    requestHash: hash,
-    certificate: request.certificate,
-    operation:
-      request.operation.kind === "authenticode"
-        ? `authenticode/${request.operation.format}`
-        : request.operation.kind,
-    file: request.file.name,
-    digest: digestWord(request.operation),
-    fileSha256: request.file.sha256,
-  };
 }

@@ -9,7 +9,7 @@ import { crashMatrix } from "../../testing/crash-matrix.ts";
 import { MemoryDisk } from "../../testing/memory-disk.ts";
 import { ScriptedClock } from "../../testing/scripted-clock.ts";
 import { encodeEntry, type AuditEntry, type EntryBody } from "./entry.ts";
-import { readSegment, splitLines } from "./files.ts";
+import { readHead, readSegment, splitLines } from "./files.ts";
 import { AuditLog } from "./log.ts";
 import { noteKeyFromSpki } from "./note.ts";
 import { verifyLog } from "./verify.ts";
@@ -42,21 +42,36 @@ async function filled(count: number): Promise<MemoryDisk> {
 
 async function cut(count: number, stride: number): Promise<number> {
   let acknowledged: AuditEntry[] = [];
+  let covered = 0;
   return crashMatrix(
     await filled(count),
     async (disk) => {
       acknowledged = [];
+      covered = 0;
       const { log } = await open(disk);
+      const append = async (n: number): Promise<void> => {
+        acknowledged.push((await log.append(body(n))).entry);
+      };
+      const seal = async (n: number): Promise<void> => {
+        const { entry, size } = await log.seal(body(n));
+        acknowledged.push(entry);
+        covered = Math.max(covered, size);
+      };
       for (let i = 0; i < 3; i++) {
-        acknowledged.push((await log.append(body(1000 + i))).entry);
-        acknowledged.push((await log.seal(body(2000 + i))).entry);
+        await append(1000 + i);
+        await seal(2000 + i);
       }
-      const group = await Promise.all([log.seal(body(3000)), log.seal(body(3001)), log.append(body(3002))]);
-      acknowledged.push(...group.map(({ entry }) => entry));
+      // Entries that are written while the checkpoint over earlier ones is signed and synced.
+      await Promise.all([
+        seal(3000),
+        seal(3001),
+        append(3002).then(() => Promise.all([seal(3003), append(3004)])),
+      ]);
       await log.close();
     },
     async ({ disk, point, state }) => {
       const at = `after a cut before operation ${point}, state ${state}`;
+      assert.ok(((await readHead(disk, folder, key))?.size ?? 0) >= covered, `the checkpoint is lost ${at}`);
       const { log } = await open(disk);
       const next = await log.seal(body(9999));
       await log.close();

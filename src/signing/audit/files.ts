@@ -1,12 +1,12 @@
 // The files of the audit log: where they are, how each is read, what a damaged one is called.
 
-import { toHex } from "../../core/bytes.ts";
+import { fromUtf8, toHex } from "../../core/bytes.ts";
 import { makeDirectories, readOrNull, type Disk } from "../../core/disk.ts";
 import { SigningError } from "../errors.ts";
 import { openCheckpoint, type Checkpoint } from "./checkpoint.ts";
 import { leafOf, MAX_ENTRY, NO_ENTRY } from "./entry.ts";
 import type { NoteKey } from "./note.ts";
-import { tilePath, TILE_WIDTH, TileTree } from "./tiles.ts";
+import { bundledEntry, tilePath, TILE_WIDTH, TileTree } from "./tiles.ts";
 
 /** Entries per file of `entries/`: 16 bundles of the tile layout. */
 export const SEGMENT = 4096;
@@ -43,17 +43,21 @@ export function splitLines(bytes: Uint8Array): {
   }
 }
 
+/** A checkpoint with the signed note that says it. */
+export type Head = Checkpoint & { readonly note: string };
+
 /** The newest checkpoint of the two slots of `head`, or null if there never was one. Errors: `signing/log-damaged`. */
-export async function readHead(disk: Disk, folder: string, key: NoteKey): Promise<Checkpoint | null> {
+export async function readHead(disk: Disk, folder: string, key: NoteKey): Promise<Head | null> {
   const bytes = await readOrNull(disk, headPath(folder), 2 * HEAD_SLOT);
   if (bytes === null) return null;
-  const found: Checkpoint[] = [];
+  const found: Head[] = [];
   let damaged: unknown;
   for (const slot of [bytes.subarray(0, HEAD_SLOT), bytes.subarray(HEAD_SLOT)]) {
     const end = slot.indexOf(0);
     if (end === 0 || slot.length === 0) continue;
     try {
-      found.push(openCheckpoint(slot.subarray(0, end < 0 ? slot.length : end), key));
+      const note = slot.subarray(0, end < 0 ? slot.length : end);
+      found.push({ ...openCheckpoint(note, key), note: fromUtf8(note) });
     } catch (cause) {
       damaged = cause;
     }
@@ -112,6 +116,16 @@ export async function readTile(
   const tile = tree.take()[0];
   if (tile === undefined) throw damaged(index * TILE_WIDTH ** (level + 1), "entries of its tile are missing");
   return tile.hashes;
+}
+
+/** The bytes of one entry, unchecked: from its bundle, or from its segment while the bundle is not written yet. */
+export async function readEntryBytes(disk: Disk, folder: string, n: number): Promise<Uint8Array | null> {
+  const path = tilePath("entries", Math.floor(n / TILE_WIDTH));
+  const bundle = await readOrNull(disk, `${folder}/tiles/${path}`, TILE_WIDTH * (MAX_ENTRY + 2));
+  const found = bundle === null ? null : bundledEntry(bundle, n % TILE_WIDTH);
+  if (found !== null) return found;
+  const first = Math.floor(n / SEGMENT) * SEGMENT;
+  return splitLines(await readSegment(disk, folder, first)).lines[n - first] ?? null;
 }
 
 /** Tiles are derived data: atomic by rename, durable when the system gets to it. */

@@ -6,16 +6,17 @@ import { cp, mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { toUtf8 } from "../../core/bytes.ts";
+import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
 import { systemDisk } from "../../io/disk.ts";
 import { ScriptedClock } from "../../testing/scripted-clock.ts";
-import { openCheckpoint } from "./checkpoint.ts";
-import type { EntryBody } from "./entry.ts";
+import { openCheckpoint, parseCheckpointText } from "./checkpoint.ts";
+import { encodeEntry, type EntryBody } from "./entry.ts";
 import { AuditLog } from "./log.ts";
-import { headPath, segmentPath } from "./files.ts";
+import { headPath, segmentPath, splitLines } from "./files.ts";
 import { noteKeyFromSpki } from "./note.ts";
 import { receiptOfSignature, verifyReceipt } from "./receipt.ts";
+import { tilePath } from "./tiles.ts";
 import { verifyLog } from "./verify.ts";
 
 const { privateKey, publicKey } = generateKeyPairSync("ed25519");
@@ -104,10 +105,32 @@ describe("the audit log", () => {
     const sealed = await log.seal(result("sha256:aa"));
     const { entry } = verifyReceipt(toUtf8(await log.receipt(sealed)), key);
     assert.equal(entry.n, 4396);
-    const early = await log.receipt({ ...sealed, entry: { ...sealed.entry }, index: sealed.index });
+    const early = await log.receipt({ ...sealed });
     assert.ok(early.startsWith("c2sp.org/tlog-proof@v1\nextra "));
     await log.close();
     assert.deepEqual((await verifyLog(systemDisk, folder, key)).faults, []);
+  });
+
+  it("reads entries back from memory, from bundles and from segments, and refuses changed ones", async () => {
+    const folder = await logOf(4096 + 300, 2);
+    const { log } = await open(folder);
+    const read = async (n: number): Promise<string> => {
+      const { entry, bytes } = await log.entry(n);
+      assert.deepEqual(bytes, encodeEntry(entry));
+      return entry.kind === "session-end" ? entry.session : "";
+    };
+    const session = (n: number): string => String(n).padStart(32, "0");
+    for (const n of [0, 255, 256, 4095, 4096, 4352, 4395]) assert.equal(await read(n), session(n));
+    const bundle = join(folder, "tiles", tilePath("entries", 1));
+    const whole = await readFile(bundle);
+    await rm(bundle);
+    assert.equal(await read(300), session(300));
+    await writeFile(bundle, whole.subarray(0, 1000));
+    assert.equal(await read(300), session(300));
+    await writeFile(bundle, whole.toString("latin1").replaceAll("closed", "opened"), "latin1");
+    await assert.rejects(log.entry(300), { code: "signing/log-damaged" });
+    await assert.rejects(log.entry(4396), { code: "signing/log-damaged" });
+    await log.close();
   });
 
   it("gives a receipt that stands alone and refuses a changed one", async () => {
@@ -163,6 +186,55 @@ describe("the audit log", () => {
       );
       await rm(copy, { recursive: true });
     }
+  });
+
+  it("makes entries durable while a checkpoint is signed, and covers only what was written", async () => {
+    const folder = join(root, `log-${serial++}`);
+    const sizes: number[] = [];
+    let [release, begin] = [(): void => {}, (): void => {}];
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const begun = new Promise<void>((resolve) => (begin = resolve));
+    const slow = ports(folder);
+    const { log } = await AuditLog.open({
+      ...slow,
+      sign: async (message) => {
+        const { size } = parseCheckpointText(fromUtf8(message));
+        const written = splitLines(await readFile(segmentPath(folder, 0))).lines.length;
+        assert.ok(written >= size);
+        sizes.push(size);
+        begin();
+        await held;
+        return slow.sign(message);
+      },
+    });
+    let answered = 0;
+    const first = log.seal(ending(0)).finally(() => answered++);
+    await begun;
+    await log.append(ending(1));
+    const second = log.seal(ending(2)).finally(() => answered++);
+    await log.append(ending(3));
+    assert.deepEqual([sizes, answered], [[1], 0]);
+    release();
+    assert.equal((await first).size, 1);
+    assert.equal((await second).size, 4);
+    assert.deepEqual(sizes, [1, 4]);
+    await log.close();
+    assert.deepEqual((await verifyLog(systemDisk, folder, key)).faults, []);
+  });
+
+  it("answers nobody with success once a write failed behind the one who waits", async () => {
+    const folder = await logOf(2);
+    let signed = 0;
+    const failing = ports(folder);
+    const { log } = await AuditLog.open({
+      ...failing,
+      sign: (message) => (++signed > 1 ? Promise.reject(new Error("token gone")) : failing.sign(message)),
+    });
+    assert.equal((await log.seal(ending(2))).index, 2);
+    const second = log.seal(ending(4));
+    await assert.rejects(second, /token gone/);
+    await assert.rejects(log.append(ending(5)), { code: "signing/log-closed" });
+    await log.close();
   });
 
   it("is closed for good by the first write that fails", async () => {

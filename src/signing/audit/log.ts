@@ -1,17 +1,9 @@
-// The audit log: entries appended in groups, durable before anybody hears of them, a signed checkpoint after each group.
+// The audit log: entries appended in groups, durable before anybody hears of them, then covered by a signed checkpoint.
 
-import { concat, toBase64, toHex, toUtf8 } from "../../core/bytes.ts";
+import { concat, equalBytes, toBase64, toHex, toUtf8 } from "../../core/bytes.ts";
 import type { Clock } from "../../core/clock.ts";
 import { sha256Hex } from "../../core/digest.ts";
-import {
-  exists,
-  makeDirectories,
-  readOrNull,
-  removeTree,
-  writeAtomic,
-  type Disk,
-  type DiskFile,
-} from "../../core/disk.ts";
+import { exists, makeDirectories, writeAtomic, type Disk, type DiskFile } from "../../core/disk.ts";
 import { formatInstant, SECOND } from "../../core/instant.ts";
 import { SigningError } from "../errors.ts";
 import { signCheckpoint } from "./checkpoint.ts";
@@ -30,19 +22,16 @@ import {
   damaged,
   headPath,
   HEAD_SLOT,
-  leafBefore,
-  MAX_SEGMENT_BYTES,
-  readHead,
+  readEntryBytes,
   readTile,
   SEGMENT,
   segmentPath,
-  segmentsOf,
-  splitLines,
-  storeTile,
 } from "./files.ts";
 import type { NoteKey } from "./note.ts";
+import { TileWriter } from "./publish.ts";
 import { formatReceipt } from "./receipt.ts";
-import { entryBundle, tilePath, TILE_WIDTH, TileTree } from "./tiles.ts";
+import { readTail, type Tail } from "./tail.ts";
+import { TILE_WIDTH, TileTree } from "./tiles.ts";
 
 /** The published checkpoint and partial tiles are renewed at most this often. */
 const PUBLISH_EVERY = SECOND;
@@ -55,9 +44,12 @@ export type AuditLogPorts = {
   readonly key: NoteKey;
   /** Signs with the log key. */
   readonly sign: (message: Uint8Array) => Promise<Uint8Array>;
+  /** Called before each group is taken: a moment's wait makes a busy log write fewer and larger groups. */
+  readonly gather?: () => Promise<void>;
 };
 
-export type Appended = { readonly entry: AuditEntry; readonly index: number };
+/** `bytes` is the entry's one spelling. */
+export type Appended = { readonly entry: AuditEntry; readonly index: number; readonly bytes: Uint8Array };
 /** An entry that a checkpoint covers. */
 export type Sealed = Appended & { readonly checkpoint: string; readonly size: number };
 
@@ -68,7 +60,10 @@ type Waiting = {
   readonly fail: (error: unknown) => void;
 };
 
-/** The append-only log. One writer per folder. */
+/**
+ * The append-only log. One writer per folder. Two stages work at a time: while the checkpoint over one group is signed and
+ * synced, the entries of the next are written and synced. A checkpoint covers durable entries only.
+ */
 export class AuditLog {
   readonly #ports: AuditLogPorts;
   readonly #tree: TileTree;
@@ -81,6 +76,12 @@ export class AuditLog {
   #slot = 0;
   #waiting: Waiting[] = [];
   #running: Promise<void> | null = null;
+  /** Durable entries whose checkpoint is still to come. */
+  #unsealed: { readonly waiting: Waiting; readonly done: Appended }[] = [];
+  #durable: { readonly size: number; readonly root: Uint8Array };
+  #sealing: Promise<void> | null = null;
+  readonly #tiles: TileWriter;
+  readonly #followers: ((entry: AuditEntry) => void)[] = [];
   #failed: unknown = null;
   #published = -Infinity;
   #checkpoint = "";
@@ -90,17 +91,20 @@ export class AuditLog {
   private constructor(
     ports: AuditLogPorts,
     tree: TileTree,
-    at: { file: DiskFile; head: DiskFile; first: number; offset: number; prev: string; bundle: Uint8Array[] },
+    at: { file: DiskFile; head: DiskFile; tail: Tail; bundle: Uint8Array[] },
   ) {
     this.#ports = ports;
     this.#tree = tree;
     this.#file = at.file;
     this.#head = at.head;
-    this.#first = at.first;
-    this.#offset = at.offset;
-    this.#prev = at.prev;
+    this.#first = at.tail.first;
+    this.#offset = at.tail.offset;
+    this.#prev = at.tail.prev;
     this.#bundle = at.bundle;
-    this.#covered = tree.size;
+    this.#checkpoint = at.tail.head?.note ?? "";
+    this.#covered = at.tail.head?.size ?? 0;
+    this.#durable = { size: tree.size, root: tree.root() };
+    this.#tiles = new TileWriter(ports, (error) => this.#fail(error));
   }
 
   get size(): number {
@@ -126,57 +130,22 @@ export class AuditLog {
     const { disk, folder, key } = ports;
     await makeDirectories(disk, `${folder}/entries`, 0o700);
     await makeDirectories(disk, `${folder}/blobs`, 0o700);
-    const head = await readHead(disk, folder, key);
-    const firsts = await segmentsOf(disk, folder);
-    const first = firsts.at(-1) ?? 0;
-    const bytes =
-      (await readOrNull(disk, segmentPath(folder, first), MAX_SEGMENT_BYTES)) ?? new Uint8Array(0);
-    const acknowledged = head?.size ?? 0;
-
-    let prev = await leafBefore(disk, folder, first);
-    const leaves: Uint8Array[] = [];
-    const kept: Uint8Array[] = [];
-    let offset = 0;
-    for (const bytesOfLine of splitLines(bytes).lines) {
-      const n = first + kept.length;
-      try {
-        const entry = parseEntry(bytesOfLine);
-        if (entry.n !== n || entry.prev !== prev) throw damaged(n, "it does not follow its predecessor");
-      } catch (cause) {
-        if (n < acknowledged)
-          throw damaged(n, "it was changed, moved or removed after it was acknowledged", cause);
-        break;
-      }
-      const leaf = leafOf(bytesOfLine);
-      prev = toHex(leaf);
-      leaves.push(leaf);
-      kept.push(bytesOfLine.slice());
-      offset += bytesOfLine.length + 1;
-    }
-    const size = first + kept.length;
-    if (size < acknowledged) {
-      throw damaged(
-        size,
-        `the log was acknowledged up to ${acknowledged} entries but holds ${size}: it was truncated`,
-      );
-    }
-    const dropped = bytes.length - offset;
+    const tail = await readTail(disk, folder, key);
+    const { head, first, kept, dropped } = tail;
 
     const tree = new TileTree((level, index) => readTile(disk, folder, level, index));
     const full = Math.floor(kept.length / TILE_WIDTH) * TILE_WIDTH;
     // Full tiles of this segment are derived again: a crash may have come before they were written.
     if (first > 0) await tree.restore(first, []);
-    for (const leaf of leaves) tree.push(leaf);
+    for (const bytes of kept) tree.push(leafOf(bytes));
     const log = new AuditLog(ports, tree, {
       file: await disk.open(segmentPath(folder, first), "write", 0o600),
       head: await disk.open(headPath(folder), "write", 0o600),
-      first,
-      offset,
-      prev,
+      tail,
       bundle: kept.slice(full),
     });
     if (dropped > 0) {
-      await log.#file.truncate(offset);
+      await log.#file.truncate(tail.offset);
       await log.#file.sync();
     }
     await disk.syncDirectory(`${folder}/entries`);
@@ -192,10 +161,16 @@ export class AuditLog {
       }
     }
     for (let i = 0; i + TILE_WIDTH <= kept.length; i += TILE_WIDTH) {
-      await log.#storeBundle((first + i) / TILE_WIDTH, kept.slice(i, i + TILE_WIDTH));
+      log.#tiles.bundle((first + i) / TILE_WIDTH, kept.slice(i, i + TILE_WIDTH));
     }
-    await log.#storeFullTiles();
+    for (const tile of tree.take()) log.#tiles.tile(tile);
+    await log.#tiles.idle();
     return { log, dropped };
+  }
+
+  /** `seen` is called for each entry from now on, in order, as soon as it is durable and before anybody else hears of it. */
+  follow(seen: (entry: AuditEntry) => void): void {
+    this.#followers.push(seen);
   }
 
   /** Resolves when the entry would survive a power cut. For intents. Errors: `signing/log-closed`. */
@@ -208,10 +183,33 @@ export class AuditLog {
     return new Promise((sealed, fail) => this.#queue({ body, appended: () => {}, sealed, fail }));
   }
 
+  /**
+   * An entry that was appended before, read back and checked against the tree. Errors: `signing/log-damaged` when the files hold another
+   * one by now, `schema/invalid`.
+   */
+  async entry(n: number): Promise<Appended> {
+    const { disk, folder } = this.#ports;
+    const recent = n - (this.size - this.#bundle.length);
+    const bytes = recent >= 0 ? this.#bundle[recent] : await readEntryBytes(disk, folder, n);
+    if (bytes === undefined || bytes === null) throw damaged(n, "it is missing");
+    if (!equalBytes(leafOf(bytes), await this.#tree.leaf(n))) throw damaged(n, "it was changed");
+    return { entry: parseEntry(bytes), index: n, bytes };
+  }
+
+  /** Root hash over the first `size` entries, and leaf hash of the last of them. */
+  async prefix(size: number): Promise<{ readonly root: Uint8Array; readonly last: Uint8Array }> {
+    return { root: await this.#tree.rootAt(size), last: await this.#tree.leaf(size - 1) };
+  }
+
+  /** What is durable now: every entry of it was shown to `follow`, and none after. */
+  get durable(): { readonly size: number; readonly root: Uint8Array } {
+    return this.#durable;
+  }
+
   /** A proof that stands alone: the entry, its inclusion proof, the checkpoint (C2SP tlog-proof). */
-  async receipt({ entry, index, checkpoint, size }: Sealed): Promise<string> {
+  async receipt({ bytes, index, checkpoint, size }: Omit<Sealed, "entry">): Promise<string> {
     return formatReceipt({
-      entry: encodeEntry(entry),
+      entry: bytes,
       index,
       proof: await this.#tree.inclusion(index, size),
       checkpoint,
@@ -228,13 +226,17 @@ export class AuditLog {
     return blob;
   }
 
-  /** Waits for what was appended, publishes, and refuses everything after. */
+  /** Waits for what was appended, publishes, and refuses everything after. Rejects if something could not be published. */
   async close(): Promise<void> {
     this.#closed = true;
-    while (this.#running !== null) await this.#running;
-    if (this.#failed === null && this.size > 0) await this.#publish();
-    await this.#file.close();
-    await this.#head.close();
+    for (let stage; (stage = this.#running ?? this.#sealing) !== null;) await stage;
+    if (this.#failed === null && this.#covered > 0) this.#publish();
+    try {
+      await this.#tiles.idle();
+    } finally {
+      await this.#file.close();
+      await this.#head.close();
+    }
   }
 
   #queue(waiting: Waiting): void {
@@ -253,27 +255,59 @@ export class AuditLog {
     this.#running ??= this.#run();
   }
 
+  /** First stage: groups of entries become durable. */
   async #run(): Promise<void> {
     await Promise.resolve();
     // Everything that arrives while one group is being synced forms the next group.
     while (this.#waiting.length > 0) {
+      await this.#ports.gather?.();
       const group = this.#waiting.splice(0, SEGMENT);
       try {
+        await this.#tiles.room();
+        if (this.#failed !== null) throw this.#failed as Error;
         await this.#commit(group);
+        this.#sealing ??= this.#sealAll();
       } catch (error) {
-        // A log that failed once is not written again: what is on disk is decided at the next start.
-        this.#failed = error;
-        for (const waiting of [...group, ...this.#waiting.splice(0)]) waiting.fail(error);
+        for (const waiting of group) waiting.fail(error);
+        this.#fail(error);
       }
     }
     // In the same breath as the last look at the queue, so that nothing can slip in between.
     this.#running = null;
   }
 
+  /** Second stage: a checkpoint over everything that is durable by now, until there is nothing left to cover. */
+  async #sealAll(): Promise<void> {
+    await Promise.resolve();
+    while (this.#covered < this.#durable.size && this.#failed === null) {
+      const group = this.#unsealed.splice(0);
+      try {
+        await this.#seal(this.#durable);
+        for (const { waiting, done } of group) {
+          waiting.sealed({ ...done, checkpoint: this.#checkpoint, size: this.#covered });
+        }
+        if (this.#ports.clock.monotonic() - this.#published >= PUBLISH_EVERY) this.#publish();
+      } catch (error) {
+        for (const { waiting } of group) waiting.fail(error);
+        this.#fail(error);
+      }
+    }
+    if (this.#failed !== null) this.#fail(this.#failed);
+    this.#sealing = null;
+  }
+
+  /** A log that failed once is not written again: what is on disk is decided at the next start. */
+  #fail(error: unknown): void {
+    this.#failed ??= error;
+    for (const waiting of this.#waiting.splice(0)) waiting.fail(error);
+    for (const { waiting } of this.#unsealed.splice(0)) waiting.fail(error);
+  }
+
   async #commit(group: readonly Waiting[]): Promise<void> {
     const time = formatInstant(this.#ports.clock.now());
-    let rest = [...group];
+    let rest = group;
     const done: Appended[] = [];
+    const bundles: { readonly index: number; readonly entries: readonly Uint8Array[] }[] = [];
     while (rest.length > 0) {
       if (this.size - this.#first === SEGMENT) await this.#nextSegment();
       const part = rest.slice(0, this.#first + SEGMENT - this.size);
@@ -293,9 +327,9 @@ export class AuditLog {
         this.#tree.push(leaf);
         this.#bundle.push(bytes);
         lines.push(bytes, NEWLINE);
-        done.push({ entry, index: entry.n });
+        done.push({ entry, index: entry.n, bytes });
         if (this.#bundle.length === TILE_WIDTH) {
-          await this.#storeBundle(this.size / TILE_WIDTH - 1, this.#bundle);
+          bundles.push({ index: this.size / TILE_WIDTH - 1, entries: this.#bundle });
           this.#bundle = [];
         }
       }
@@ -304,20 +338,21 @@ export class AuditLog {
       this.#offset += bytes.length;
       await this.#file.sync();
     }
-    group.forEach((waiting, i) => waiting.appended(done[i]!));
-    await this.#storeFullTiles();
-    await this.#seal();
-    group.forEach((waiting, i) =>
-      waiting.sealed({ ...done[i]!, checkpoint: this.#checkpoint, size: this.#covered }),
-    );
-    if (this.#ports.clock.monotonic() - this.#published >= PUBLISH_EVERY) await this.#publish();
+    // The tree holds what is on disk now and nothing more: only this stage pushes to it.
+    this.#durable = { size: this.size, root: this.#tree.root() };
+    for (const { index, entries } of bundles) this.#tiles.bundle(index, entries);
+    for (const tile of this.#tree.take()) this.#tiles.tile(tile);
+    for (const { entry } of done) for (const seen of this.#followers) seen(entry);
+    group.forEach((waiting, i) => {
+      waiting.appended(done[i]!);
+      this.#unsealed.push({ waiting, done: done[i]! });
+    });
   }
 
   /** Two slots written in turn: a torn write leaves the other one. */
-  async #seal(): Promise<void> {
+  async #seal({ size, root }: { readonly size: number; readonly root: Uint8Array }): Promise<void> {
     const { key, sign } = this.#ports;
-    const checkpoint = { origin: key.name, size: this.size, root: this.#tree.root() };
-    const note = await signCheckpoint(checkpoint, key, sign);
+    const note = await signCheckpoint({ origin: key.name, size, root }, key, sign);
     const bytes = toUtf8(note);
     if (bytes.length >= HEAD_SLOT)
       throw new SigningError("signing/log-closed", "The checkpoint does not fit its slot.");
@@ -325,7 +360,7 @@ export class AuditLog {
     await this.#head.sync();
     this.#slot = 1 - this.#slot;
     this.#checkpoint = note;
-    this.#covered = checkpoint.size;
+    this.#covered = size;
   }
 
   async #nextSegment(): Promise<void> {
@@ -337,35 +372,16 @@ export class AuditLog {
     await disk.syncDirectory(`${folder}/entries`);
   }
 
-  async #storeBundle(index: number, entries: readonly Uint8Array[]): Promise<void> {
-    await storeTile(this.#ports, tilePath("entries", index), entryBundle(entries));
-    // tlog-tiles "Partial Tiles": a partial one may go once the full one is there.
-    await removeTree(this.#ports.disk, `${this.#ports.folder}/tiles/${tilePath("entries", index)}.p`);
-  }
-
-  async #storeFullTiles(): Promise<void> {
-    for (const { level, index, hashes } of this.#tree.take()) {
-      await storeTile(this.#ports, tilePath(level, index), hashes);
-      await removeTree(this.#ports.disk, `${this.#ports.folder}/tiles/${tilePath(level, index)}.p`);
-    }
-  }
-
-  /** tlog-tiles "Partial Tiles": partial tiles exist for every checkpoint that is published. */
-  async #publish(): Promise<void> {
+  /** The tree may be ahead of the checkpoint by a group. If that group filled a tile, the next checkpoint is published instead. */
+  #publish(): void {
+    const index = Math.floor(this.#covered / TILE_WIDTH);
+    if (index !== Math.floor(this.size / TILE_WIDTH)) return;
     this.#published = this.#ports.clock.monotonic();
-    const { disk, folder } = this.#ports;
-    for (const { level, index, width, hashes } of this.#tree.partial()) {
-      await storeTile(this.#ports, tilePath(level, index, width), hashes);
-    }
-    if (this.#bundle.length > 0) {
-      const index = Math.floor(this.size / TILE_WIDTH);
-      await storeTile(
-        this.#ports,
-        tilePath("entries", index, this.#bundle.length),
-        entryBundle(this.#bundle),
-      );
-    }
-    await writeAtomic(disk, `${folder}/tiles/checkpoint`, toUtf8(this.#checkpoint), 0o600);
+    this.#tiles.publish({
+      checkpoint: this.#checkpoint,
+      tiles: this.#tree.partial(this.#covered),
+      bundle: { index, entries: this.#bundle.slice(0, this.#covered % TILE_WIDTH) },
+    });
   }
 }
 

@@ -55,7 +55,7 @@ export type VerifiedReceipt = {
 /** The entry, once it is proven to be in the log of `key`. Errors: `signing/bad-proof`, `signing/bad-note`. */
 export function verifyReceipt(bytes: Uint8Array, key: NoteKey): VerifiedReceipt {
   const receipt = parseReceipt(bytes);
-  const checkpoint = openCheckpoint(toUtf8(receipt.checkpoint), key);
+  const checkpoint = openedOnce(receipt.checkpoint, key);
   if (
     !verifyInclusion(leafOf(receipt.entry), receipt.index, checkpoint.size, receipt.proof, checkpoint.root)
   ) {
@@ -64,6 +64,17 @@ export function verifyReceipt(bytes: Uint8Array, key: NoteKey): VerifiedReceipt 
   const entry = parseEntry(receipt.entry);
   if (entry.n !== receipt.index) throw bad("the entry's own number is another one");
   return { entry, index: receipt.index, checkpoint };
+}
+
+const opened = new WeakMap<NoteKey, { readonly note: string; readonly checkpoint: Checkpoint }>();
+
+/** Receipts of signatures that were made together end in the very same checkpoint: its signature is checked once for each key. */
+function openedOnce(note: string, key: NoteKey): Checkpoint {
+  const last = opened.get(key);
+  if (last?.note === note) return last.checkpoint;
+  const checkpoint = openCheckpoint(toUtf8(note), key);
+  opened.set(key, { note, checkpoint });
+  return checkpoint;
 }
 
 /**

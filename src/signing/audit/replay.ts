@@ -3,19 +3,21 @@
 import { fromUtf8, toHex } from "../../core/bytes.ts";
 import type { Disk } from "../../core/disk.ts";
 import { leafOf, NO_ENTRY, type AuditEntry } from "./entry.ts";
-import { damaged, readSegment, segmentsOf, splitLines } from "./files.ts";
+import { damaged, readSegment, SEGMENT, segmentsOf, splitLines } from "./files.ts";
 
-/** Calls `seen` for each of the first `size` entries. Errors: `signing/log-damaged`. */
+/** Calls `seen` for each of the first `size` entries, or for those from `from` on. Errors: `signing/log-damaged`. */
 export async function replayLog(
   disk: Disk,
   folder: string,
   size: number,
   seen: (entry: AuditEntry) => void,
+  from: { readonly n: number; readonly prev: string } = { n: 0, prev: NO_ENTRY },
 ): Promise<void> {
-  let [n, prev] = [0, NO_ENTRY];
+  let { n, prev } = from;
   for (const first of await segmentsOf(disk, folder)) {
+    if (first + SEGMENT <= n) continue;
     const { lines } = splitLines(await readSegment(disk, folder, first));
-    for (const bytes of lines) {
+    for (const bytes of lines.slice(Math.max(0, n - first))) {
       if (n >= size) return;
       // The log wrote these lines in canonical form and opened them against its signed head; the full check is `audit verify`.
       const entry = JSON.parse(fromUtf8(bytes)) as AuditEntry;

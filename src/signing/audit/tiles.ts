@@ -26,6 +26,18 @@ export function entryBundle(entries: readonly Uint8Array[]): Uint8Array {
   return concat(entries.flatMap((entry) => [Uint8Array.of(entry.length >> 8, entry.length & 0xff), entry]));
 }
 
+/** The entry at `at` of a bundle, or null if the bundle is not one or ends before it. */
+export function bundledEntry(bundle: Uint8Array, at: number): Uint8Array | null {
+  let start = 0;
+  for (let i = 0; start + 2 <= bundle.length; i++) {
+    const end = start + 2 + ((bundle[start]! << 8) | bundle[start + 1]!);
+    if (end > bundle.length) return null;
+    if (i === at) return bundle.subarray(start + 2, end);
+    start = end;
+  }
+  return null;
+}
+
 /** One tile with every subtree hash inside it: `#levels[0]` are its hashes, `#levels[8]` its root. */
 class Tile {
   readonly #levels: readonly Uint8Array[] = Array.from(
@@ -102,19 +114,15 @@ export class TileTree {
     return this.#full.splice(0);
   }
 
-  /** The partial tiles of the present size, for publishing. */
-  partial(): readonly (FullTile & { readonly width: number })[] {
+  /** The partial tiles of a size in the last tile, for publishing. */
+  partial(size = this.#size): readonly (FullTile & { readonly width: number })[] {
     const tiles: (FullTile & { width: number })[] = [];
-    for (let level = 0; TILE_WIDTH ** level <= this.#size; level++) {
-      const hashes = Math.floor(this.#size / TILE_WIDTH ** level);
+    for (let level = 0; TILE_WIDTH ** level <= size; level++) {
+      const hashes = Math.floor(size / TILE_WIDTH ** level);
       const width = hashes % TILE_WIDTH;
+      const index = Math.floor(hashes / TILE_WIDTH);
       if (width === 0) continue;
-      tiles.push({
-        level,
-        index: Math.floor(hashes / TILE_WIDTH),
-        width,
-        hashes: this.#edge[level]!.hashes(width),
-      });
+      tiles.push({ level, index, width, hashes: this.#edge[level]!.hashes(width) });
     }
     return tiles;
   }
@@ -150,6 +158,12 @@ export class TileTree {
       root = root === null ? hash : merkleNode(hash, root);
     }
     return root!;
+  }
+
+  /** The hash of one entry. */
+  async leaf(index: number): Promise<Uint8Array> {
+    await this.#load([index], this.#size);
+    return this.#subtree(0, index);
   }
 
   async inclusion(index: number, size = this.#size): Promise<readonly Uint8Array[]> {
