@@ -6,13 +6,15 @@ import { formatInstant, type Instant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { nameSchema, z } from "../core/schema.ts";
 import { applyAssignment, type Device } from "./apply-assignment.ts";
-import { askWhatToRun, readWhatWasBrought, type Instructions, type Wish } from "./check.ts";
+import { patrol, repairAll, tellDamage, verifyAll, type Care, type SlotFinding } from "./care.ts";
+import { askWhatToRun, readRepository, readWhatWasBrought, type Instructions, type Wish } from "./check.ts";
 import { reportOf } from "./attempt-report.ts";
 import { openComponent, type Component } from "./component.ts";
 import { AgentError, codeOf, retryAfterOf, sentenceOf } from "./errors.ts";
 import { openOutbox, type Outbox } from "./outbox.ts";
 import type { DeviceIdentity, Notice, Repository, UpdateServer, World } from "./ports.ts";
 import { CRASH_LOOP } from "../process/restart.ts";
+import type { Source } from "./repair-component.ts";
 import { componentSettings, type Settings } from "./settings.ts";
 import { componentStatus, type CheckStatus, type ComponentStatus, type Status } from "./status.ts";
 import {
@@ -54,6 +56,7 @@ export class Agent {
   readonly outbox: Outbox;
   readonly #components = new Map<string, Component>();
   readonly #refusals: Refusals = new Map();
+  readonly #repairs: Refusals = new Map();
   /** The running change, which later callers join or wait for. */
   #turn: Promise<unknown> = Promise.resolve();
   #check: { readonly byHand: boolean; readonly result: Promise<CheckResult> } | null = null;
@@ -82,6 +85,14 @@ export class Agent {
 
   /** Opens every component that is on disk and finishes what an earlier run left. What cannot be finished is told and tried again at each check. */
   async start(): Promise<void> {
+    await this.openAll();
+    await this.#exclusive(() => this.#recoverAll(false));
+    await this.#collectDownloads();
+    await this.writeStatus();
+  }
+
+  /** Opens every component that is on disk, and starts nothing. Errors: `agent/self-check-failed`, `disk/*`. */
+  async openAll(): Promise<void> {
     const { world, folder } = this.parts;
     await this.#checkSelf();
     await makeDirectories(world.disk, `${folder}/components`);
@@ -92,9 +103,6 @@ export class Agent {
         await this.#open(name);
       });
     }
-    await this.#exclusive(() => this.#recoverAll(false));
-    await this.#collectDownloads();
-    await this.writeStatus();
   }
 
   /** Who checks others begins with itself. An agent whose own image is not as it was published starts nothing. */
@@ -144,6 +152,31 @@ export class Agent {
         wish,
       );
     return this.#exclusive(() => this.#runCheck("operator", read));
+  }
+
+  /** Reads back every byte of what is installed, now; damage that nobody knew of is told, and repaired by the next check. Errors: `disk/*`. */
+  async verify(): Promise<readonly SlotFinding[]> {
+    const findings = await verifyAll(this.components);
+    await tellDamage(this.#care(false));
+    await this.writeStatus();
+    return findings;
+  }
+
+  /** What of the daily check is due, in the background and slowly. */
+  patrol(): Promise<void> {
+    return patrol(this.components, this.stopped);
+  }
+
+  /** True once after damage was found: a check should follow at once. */
+  takeNews(): boolean {
+    return this.components.map((component) => component.guard.takeNews()).includes(true);
+  }
+
+  /** True while something cannot run because it is damaged and could not be replaced: checks come sooner then. */
+  async isCrippled(): Promise<boolean> {
+    for (const component of this.components)
+      if (component.guard.damage !== null && !(await component.isUp())) return true;
+    return false;
   }
 
   /** Starts again what ended by itself, with growing pauses; tells people when that happens again and again. */
@@ -226,7 +259,7 @@ export class Agent {
     const byHand = trigger === "operator";
     this.#doing = "checking";
     world.log({ level: "info", event: "check", trigger });
-    const components: ComponentResult[] = [];
+    let components: ComponentResult[] = [];
     let failure: CheckResult["failure"] = null;
     let instructions: Instructions | null = null;
     let retryAfter: number | null = null;
@@ -255,6 +288,12 @@ export class Agent {
           : failure.message;
       await this.#alarm(`check ${failure.code}`, failure.code, told, null);
     }
+    const repaired = await repairAll(this.#care(byHand), () => this.#source(instructions));
+    components = [
+      ...components.filter((one) => !repaired.some((r) => r.product === one.product)),
+      ...repaired,
+    ];
+    await tellDamage(this.#care(byHand));
     await this.#flush();
     for (const result of components) this.#results.set(result.product, result);
     this.#lastCheck = {
@@ -272,6 +311,28 @@ export class Agent {
       interval: instructions?.interval ?? null,
       seq: instructions?.seq ?? null,
       retryAfter,
+    };
+  }
+
+  /** What a repair may rest on: what this check read already, else the repository alone; no server has a say in it. */
+  async #source(instructions: Instructions | null): Promise<Source> {
+    if (instructions !== null) return instructions;
+    const { world, repository } = this.parts;
+    try {
+      return await readRepository({ world, repository, signal: this.stopped });
+    } catch (error) {
+      if (error instanceof UpkeepError) return { missing: error };
+      throw error;
+    }
+  }
+
+  #care(byHand: boolean): Care {
+    return {
+      components: this.components,
+      update: (component) => this.#update(component, byHand),
+      guarded: (product, action) => this.#guarded(product, action),
+      alarm: (key, code, reason, product) => this.#alarm(key, code, reason, product),
+      clear: (prefix) => this.outbox.clear(prefix),
     };
   }
 
@@ -344,6 +405,7 @@ export class Agent {
     return {
       component,
       refusals: this.#refusals,
+      repairs: this.#repairs,
       byHand,
       downloads: `${this.parts.folder}/download`,
       signal: this.stopped,
