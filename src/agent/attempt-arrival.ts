@@ -106,8 +106,10 @@ export async function checkBytes(arrival: Arrival): Promise<void> {
 
 /** Wall 2, independent of TUF's targets keys. Errors: `agent/no-verifier`, `agent/wrong-bytes` (of a signature beside it), `artifact/*`, `repository/role-missing` without roots. */
 export async function checkPublisher(arrival: Arrival): Promise<void> {
+  const unpinned = arrival.plan !== null && arrival.plan.manifest.publisher === undefined;
+  if (unpinned || (await staged(arrival))) return;
   const { publisher } = planOf(arrival).manifest;
-  if (publisher === undefined || (await staged(arrival))) return;
+  if (publisher === undefined) return;
   const { verifyPublisher } = arrival.component.world;
   // Failing closed: a pin that nobody can check is a pin that does not hold.
   if (verifyPublisher === null) {

@@ -296,6 +296,7 @@ export class Component {
   /** Nothing runs, and nothing is started until the slot was replaced or found whole. */
   async #putDown(): Promise<null> {
     await this.#stop();
+    this.guard.callForRepair();
     return null;
   }
 

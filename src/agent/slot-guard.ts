@@ -54,11 +54,16 @@ export class SlotGuard {
     return damageOf(journal.events, rightful);
   }
 
-  /** True once after damage was found that nobody knew of. */
+  /** True once after damage was found that nobody knew of, or stopped what could still run. */
   takeNews(): boolean {
     const news = this.#news;
     this.#news = false;
     return news;
+  }
+
+  /** What was damaged before does not run any more: its repair has waited long enough. */
+  callForRepair(): void {
+    this.#news = true;
   }
 
   /** The one gate of every start. Reads what the policy of this device says. Errors: `slot/damaged`, `disk/*`. */

@@ -63,7 +63,7 @@ export async function readRecordAt(
   const found = sha256Hex(bytes);
   // Whoever changed a file and the record with it is noticed by what the component's state remembers of the record.
   if (digest !== null && found !== digest)
-    throw new SlotError("slot/damaged", `The record of the slot ${path} is not the one that was written.`, {
+    throw new SlotError("slot/damaged", `The slot ${path} is damaged: its record is not the one that was written.`, {
       path,
       entry: RECORD_NAME,
       expected: digest,
@@ -75,7 +75,7 @@ export async function readRecordAt(
     if (!(cause instanceof UpkeepError)) throw cause;
     throw new SlotError(
       "slot/damaged",
-      `The record of the slot ${path} cannot be read.`,
+      `The slot ${path} is damaged: its record cannot be read.`,
       { path, entry: RECORD_NAME },
       { cause },
     );
