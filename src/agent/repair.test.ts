@@ -295,8 +295,7 @@ describe("a rollback", () => {
     const old = await slotOf(world);
     await offer(world, "1.2.0", "sick");
     world.atPoint = async (name) => {
-      if (name === "before probation:start-and-watch-new")
-        world.disk.tamper(`${old}/bin/service`, evil);
+      if (name === "before probation:start-and-watch-new") world.disk.tamper(`${old}/bin/service`, evil);
     };
     const result = only(await agent.check("schedule"));
     assert.equal(result.result, "repaired", result.reason);
@@ -331,7 +330,9 @@ describe("damage in what runs", () => {
     clock.setWall(clock.now() + DAY);
     await clock.advance(5 * MINUTE);
     assert.match((await agent.status()).components[0]?.damage ?? "", /has other bytes/);
-    assert.ok(world.fleet.reports.some((report) => report.kind === "alarm" && report.code === "slot/damaged"));
+    assert.ok(
+      world.fleet.reports.some((report) => report.kind === "alarm" && report.code === "slot/damaged"),
+    );
     assert.deepEqual(world.processes.running, [program], "it was not stopped");
     assert.match((await agent.status()).components[0]?.why ?? "", /is ready/);
     world.processes.kill(program);

@@ -63,12 +63,16 @@ export async function readRecordAt(
   const found = sha256Hex(bytes);
   // Whoever changed a file and the record with it is noticed by what the component's state remembers of the record.
   if (digest !== null && found !== digest)
-    throw new SlotError("slot/damaged", `The slot ${path} is damaged: its record is not the one that was written.`, {
-      path,
-      entry: RECORD_NAME,
-      expected: digest,
-      found,
-    });
+    throw new SlotError(
+      "slot/damaged",
+      `The slot ${path} is damaged: its record is not the one that was written.`,
+      {
+        path,
+        entry: RECORD_NAME,
+        expected: digest,
+        found,
+      },
+    );
   try {
     return checkSchema(recordSchema, parseJson(bytes), "slot record");
   } catch (cause) {
