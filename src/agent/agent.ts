@@ -156,6 +156,7 @@ export class Agent {
 
   /** Reads back every byte of what is installed, now; damage that nobody knew of is told, and repaired by the next check. Errors: `disk/*`. */
   async verify(): Promise<readonly SlotFinding[]> {
+    for (const component of this.components) await component.noticeRunning();
     const findings = await verifyAll(this.components);
     await tellDamage(this.#care(false));
     await this.writeStatus();

@@ -238,6 +238,11 @@ export class Component {
     }
   }
 
+  /** Takes note of a process that an earlier agent left running, whatever slot it is from. */
+  async noticeRunning(): Promise<void> {
+    this.supervised ??= await findProcess(this.processRoom);
+  }
+
   /** True while a process of the component runs, as far as this agent knows. */
   async isUp(): Promise<boolean> {
     return this.supervised !== null && (await isAlive(this.supervised));

@@ -91,9 +91,22 @@ async function putBack(update: Update, source: Source): Promise<ComponentResult>
   if (component.openAttempt === null && result.result !== "waiting") {
     const lately = known !== undefined && now < known.again + DAY;
     const times = lately ? known.times + 1 : 1;
-    repairs.set(product, { key: "repair", times, again: world.clock.now() + retryOfRefused(times) });
+    repairs.set(product, {
+      key: "repair",
+      times,
+      again: world.clock.now() + pauseAfter(result.result === "repaired", times),
+    });
   }
   return result;
+}
+
+/** Repairs that worked and follow each other without a pause within a day. */
+const FREE_REPAIRS = 3;
+
+/** A slot that is damaged again and again, by its own program or a failing disk, is not fetched again and again without end. */
+function pauseAfter(worked: boolean, times: number): number {
+  if (!worked) return retryOfRefused(times);
+  return times <= FREE_REPAIRS ? 0 : retryOfRefused(times - FREE_REPAIRS);
 }
 
 /** The very bytes that were installed, as the repository lists and the product's keys sign them today. Errors: `agent/wrong-release`, `repository/*`, `release/*`, `dsse/*`. */

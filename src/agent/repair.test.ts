@@ -250,6 +250,27 @@ describe("a slot that was damaged while the agent was down", () => {
     );
   });
 
+  it("is not fetched without end when it is damaged again and again", async () => {
+    const { world } = await device();
+    let agent = await world.open();
+    await agent.start();
+    const results: string[] = [];
+    for (let i = 0; i < 8; i++) {
+      world.disk.tamper(`${await slotOf(world)}/bin/service`, evil);
+      world.processes.kill(world.processes.running[0]!);
+      await agent.tend();
+      (world.clock as EagerClock).setWall(world.clock.now() + 2000);
+      await world.clock.sleep(2000);
+      await agent.tend();
+      const result = only(await agent.check("schedule")).result;
+      results.push(result);
+      if (result !== "repaired") break;
+    }
+    assert.deepEqual(results, ["repaired", "repaired", "repaired", "repaired", "rolled-back"]);
+    assert.deepEqual(world.running, ["1.0.0"]);
+    assert.ok((await world.disk.list(`${SHOP}/slots`)).length <= 2);
+  });
+
   it("is started again when somebody put its bytes back", async () => {
     const { world } = await device();
     let good: Uint8Array = new Uint8Array();

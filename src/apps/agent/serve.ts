@@ -21,6 +21,7 @@ const requestSchema = z.discriminatedUnion("do", [
     channel: nameSchema,
   }),
   z.strictObject({ do: z.literal("status") }),
+  z.strictObject({ do: z.literal("verify") }),
   z.strictObject({ do: z.literal("roll-back"), product: nameSchema }),
 ]);
 
@@ -46,7 +47,7 @@ export async function serveAgent(options: WiringOptions, signal: AbortSignal): P
   }
 }
 
-/** What may be asked over the socket is what the owner may do anyway: check, look, go back. */
+/** What may be asked over the socket is what the owner may do anyway: check, look, read back, go back. */
 async function obey({ agent, broughtTo }: Wired, request: Json): Promise<Json> {
   const asked = checkSchema(requestSchema, request, "request to the agent");
   switch (asked.do) {
@@ -56,6 +57,8 @@ async function obey({ agent, broughtTo }: Wired, request: Json): Promise<Json> {
       return (await agent.install(await broughtTo(asked.from), asked)) as unknown as Json;
     case "status":
       return (await agent.status()) as unknown as Json;
+    case "verify":
+      return (await agent.verify()) as unknown as Json;
     case "roll-back":
       return (await agent.rollBack(asked.product)) as unknown as Json;
   }
@@ -84,16 +87,22 @@ export async function rollBackOnce(
   return withAgent(options, signal, (agent) => agent.rollBack(product));
 }
 
+/** Reads back what is installed without a running agent: nothing is started, stopped or repaired by it. */
+export async function verifyOnce(options: WiringOptions): Promise<Awaited<ReturnType<Agent["verify"]>>> {
+  return withWired(options, async ({ agent }) => {
+    await agent.openAll();
+    const findings = await agent.verify();
+    await agent.leave();
+    return findings;
+  });
+}
+
 async function withAgent<T>(
   options: WiringOptions,
   signal: AbortSignal | undefined,
   action: (agent: Agent, broughtTo: Wired["broughtTo"]) => Promise<T>,
 ): Promise<T> {
-  const { folder } = options;
-  await makeDirectories(systemDisk, folder, 0o750);
-  const unlock = await lockAgent(folder, systemClock);
-  try {
-    const { agent, broughtTo, close } = await wireAgent(options);
+  return withWired(options, async ({ agent, broughtTo }) => {
     const interrupt = (): void => agent.interrupt();
     signal?.addEventListener("abort", interrupt, { once: true });
     if (signal?.aborted === true) interrupt();
@@ -103,7 +112,21 @@ async function withAgent<T>(
     } finally {
       signal?.removeEventListener("abort", interrupt);
       await agent.leave();
-      close();
+    }
+  });
+}
+
+/** Under the folder's lock. Errors: `agent/locked`, those of `wireAgent` and of the action. */
+async function withWired<T>(options: WiringOptions, action: (wired: Wired) => Promise<T>): Promise<T> {
+  const { folder } = options;
+  await makeDirectories(systemDisk, folder, 0o750);
+  const unlock = await lockAgent(folder, systemClock);
+  try {
+    const wired = await wireAgent(options);
+    try {
+      return await action(wired);
+    } finally {
+      wired.close();
     }
   } finally {
     await unlock();

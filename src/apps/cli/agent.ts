@@ -62,6 +62,14 @@ export const agentNoun: NounSpec = {
       run: async (call) => (await import("./run-agent.ts")).agentStatus(call),
     },
     {
+      name: "check",
+      about: "read back every byte of what is installed",
+      details:
+        "Compares each installed version with the record that was made when it was verified: content, modes, links, nothing missing or\nadded. Also those that are kept to go back to. Ends with 6 if one is damaged; a running agent then repairs it, without one the next\n`upkeep agent update` does. What runs is not stopped by a check.",
+      examples: ["upkeep agent check", "upkeep agent check --json"],
+      run: async (call) => (await import("./run-agent.ts")).agentCheck(call),
+    },
+    {
       name: "rollback",
       about: "go back to the last version that was good on this device",
       details:
