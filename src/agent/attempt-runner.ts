@@ -296,8 +296,10 @@ class Runner {
 
   async #startAndWatchNew(): Promise<void> {
     const component = this.#component;
-    const { to, attempt } = this.#attempt.begin;
+    const { to, attempt, damage } = this.#attempt.begin;
     const run = await component.runOf(to);
+    // A job that did its work is not done twice because its file rotted.
+    if (damage === "repair" && !isService(run)) return;
     const boot = await component.world.processes.boot();
     const note = (): Promise<void> =>
       component.note({ event: "starting", attempt, number: this.#attempt.starts + 1, boot });

@@ -5,6 +5,7 @@ import { describe, it } from "node:test";
 import { fromUtf8, toUtf8 } from "../core/bytes.ts";
 import { writeAtomic } from "../core/disk.ts";
 import { DAY, HOUR, MINUTE } from "../core/instant.ts";
+import type { ReleaseManifest } from "../release/manifest.ts";
 import type { AttemptReport } from "../report/report.ts";
 import { AgentWorld, EagerClock, FOLDER } from "../testing/agent-world.ts";
 import type { MemoryDisk } from "../testing/memory-disk.ts";
@@ -31,6 +32,19 @@ async function device(clock = new EagerClock()): Promise<{ world: AgentWorld; ag
 async function offer(world: AgentWorld, version: string, behaviour = "well"): Promise<void> {
   await world.fleet.publish("shop", version, behaviour);
   await world.fleet.promote("shop", version);
+}
+
+async function installedAs(
+  behaviour: string,
+  changes: Partial<ReleaseManifest>,
+): Promise<{ world: AgentWorld; agent: Agent }> {
+  const world = new AgentWorld();
+  await world.fleet.publish("shop", "1.0.0", behaviour, changes);
+  await world.fleet.promote("shop", "1.0.0");
+  const agent = await world.open();
+  await agent.start();
+  assert.equal(only(await agent.check("start")).result, "updated");
+  return { world, agent };
 }
 
 async function slotOf(world: AgentWorld): Promise<string> {
@@ -307,6 +321,52 @@ describe("a slot that was damaged while the agent was down", () => {
     world.processes.mood = null;
     assert.equal(only(await agent.check("schedule")).result, "current");
     assert.deepEqual((await agent.status()).components[0]?.skipped, []);
+  });
+});
+
+describe("the running agent", () => {
+  it("does not wait for its first check with what it could not start", async () => {
+    const clock = new ScriptedClock();
+    const world = new AgentWorld(clock);
+    world.settings = { startSpread: 3600 };
+    await offer(world, "1.0.0");
+    const first = await world.open();
+    await first.start();
+    const installing = first.check("start");
+    await clock.advance(MINUTE);
+    await installing;
+    const agent = await harmed(world, HARMS["a changed byte"]!);
+    const stop = new AbortController();
+    const done = runAgent(agent, stop.signal);
+    await clock.advance(20_000);
+    assert.deepEqual(world.running, ["1.0.0"]);
+    assert.equal(attempts(world).at(-1)?.step, "repaired");
+    stop.abort(new Error("the test is over"));
+    await clock.advance(MINUTE);
+    await done;
+  });
+});
+
+describe("what is no service", () => {
+  it("a job is put back and not run again", async () => {
+    const { world, agent } = await installedAs("well job", {
+      health: {
+        kind: "exit-code",
+        startSeconds: 5,
+        intervalSeconds: 1,
+        timeoutSeconds: 1,
+        successes: 1,
+        failures: 1,
+        probationSeconds: 0,
+      },
+    });
+    const runs = world.processes.started.length;
+    world.disk.tamper(`${await slotOf(world)}/bin/service`, evil);
+    await agent.verify();
+    assert.equal(await world.disk.readLink(`${SHOP}/current`).then((link) => link.includes("-r")), false);
+    assert.equal(only(await agent.check("schedule")).result, "repaired");
+    assert.equal(world.processes.started.length, runs);
+    assert.match(await slotOf(world), /-r1$/);
   });
 });
 
