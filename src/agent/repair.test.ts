@@ -266,7 +266,7 @@ describe("a slot that was damaged while the agent was down", () => {
 
   it("is not fetched without end when it is damaged again and again", async () => {
     const { world } = await device();
-    let agent = await world.open();
+    const agent = await world.open();
     await agent.start();
     const results: string[] = [];
     for (let i = 0; i < 8; i++) {
