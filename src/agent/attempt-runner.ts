@@ -1,11 +1,11 @@
 // Carries out the effects of the state table for one attempt, and writes every step down before anything relies on it.
 
 import { exists } from "../core/disk.ts";
-import { DAY, formatInstant, parseInstant, SECOND } from "../core/instant.ts";
+import { formatInstant, parseInstant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { readCurrent, switchCurrent } from "../slot/install.ts";
 import type { End, Step } from "../slot/journal-event.ts";
-import { linkTarget, slotPath, type SlotId } from "../slot/layout.ts";
+import { linkTarget, slotPath } from "../slot/layout.ts";
 import { restoreSnapshot, takeSnapshot } from "../slot/snapshot.ts";
 import { applyEnd } from "../slot/state.ts";
 import { damageOf, hasReplaced, type Attempt } from "../slot/attempt.ts";
@@ -29,11 +29,10 @@ import {
   type Arrival,
   type Plan,
 } from "./attempt-arrival.ts";
+import { startAndWatchNew, startOld, turnOf } from "./attempt-start.ts";
 import type { Component } from "./component.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
-import { isService, rulesOf, type RunSpec } from "./run-spec.ts";
-import { isDamage } from "./slot-guard.ts";
-import { probe, watch } from "./watch.ts";
+import { probe } from "./watch.ts";
 
 export type RunnerContext = {
   readonly component: Component;
@@ -48,9 +47,6 @@ export type RunnerContext = {
   /** Tells what is going on. */
   readonly tell: (state: AttemptState, bytes: number) => void;
 };
-
-/** A healthy program may go on with its work for so long while the replacement of its damaged slot is ready. */
-export const REPAIR_GRACE = DAY;
 
 /** Why the attempt left its path, if it did. */
 export type Trouble = { readonly code: string; readonly reason: string };
@@ -196,7 +192,7 @@ class Runner {
       case "switch-forward":
         return this.#switchForward();
       case "start-and-watch-new":
-        return this.#startAndWatchNew();
+        return startAndWatchNew(component, attempt, this.#wellBefore, this.#context.signal);
       case "note-rolling-back": {
         if (attempt.rollingBack !== null) return;
         const { code, reason } = this.#trouble ?? {
@@ -222,7 +218,7 @@ class Runner {
         return world.disk.syncDirectory(layout.folder);
       }
       case "start-and-watch-old":
-        return this.#startOld();
+        return startOld(component, attempt, this.#context.signal);
       case "note-end":
         return attempt.end === null ? this.#noteEnd(state as End) : undefined;
       case "remember":
@@ -294,64 +290,6 @@ class Runner {
     else await world.disk.syncDirectory(layout.folder);
   }
 
-  async #startAndWatchNew(): Promise<void> {
-    const component = this.#component;
-    const { to, attempt, damage } = this.#attempt.begin;
-    const run = await component.runOf(to);
-    // A job that did its work is not done twice because its file rotted.
-    if (damage === "repair" && !isService(run)) return;
-    const boot = await component.world.processes.boot();
-    const note = (): Promise<void> =>
-      component.note({ event: "starting", attempt, number: this.#attempt.starts + 1, boot });
-    // A service that survived its agent is watched on; a job cannot tell its exit code to a stranger and is run again.
-    if (!(isService(run) && (await component.adopt(to, run)))) {
-      await note();
-      await component.start(to, run);
-    }
-    const rules = rulesOf(run, this.#wellBefore);
-    component.probationEnds =
-      component.world.clock.now() + (rules.startSeconds + rules.probationSeconds) * SECOND;
-    const verdict = await watch(component, to, run, rules, note, this.#context.signal);
-    if (verdict.kind === "failed") throw new RolledBack(verdict.code, verdict.reason);
-  }
-
-  async #startOld(): Promise<void> {
-    const component = this.#component;
-    const { from } = this.#attempt.begin;
-    if (from === null) return;
-    const run = await this.#startIfWhole(from);
-    if (run === null) return;
-    // Only to report the truth: going back is finished whatever it shows, and its keeper goes on trying.
-    const rules = { ...rulesOf(run, false), probationSeconds: 0 };
-    const restart = async (): Promise<void> => {};
-    const verdict = await watch(component, from, run, rules, restart, this.#context.signal);
-    if (verdict.kind === "failed") {
-      component.world.log({
-        level: "error",
-        event: "old-version-sick",
-        product: component.product,
-        version: from.version,
-        code: verdict.code,
-        message: verdict.reason,
-      });
-    }
-  }
-
-  /** Null if there is nothing to start, or nothing that may be started: then the attempt ends all the same, and a repair follows. */
-  async #startIfWhole(id: SlotId): Promise<RunSpec | null> {
-    const component = this.#component;
-    try {
-      const run = await component.runOf(id);
-      if (!isService(run)) return null;
-      if (!(await component.adopt(id, run))) await component.start(id, run);
-      return run;
-    } catch (error) {
-      if (!isDamage(error)) throw error;
-      if (component.guard.damage === null) await component.guard.readAll(id).catch(onlyDamage);
-      return null;
-    }
-  }
-
   async #withLog(code: string, reason: string): Promise<string> {
     if (!code.startsWith("process/")) return reason;
     const tail = sentenceOf(await this.#component.world.logs.tail(this.#component.layout.log, 600)).trim();
@@ -404,32 +342,6 @@ class Runner {
     await this.#component.collect();
   }
 }
-
-function onlyDamage(error: unknown): void {
-  if (!isDamage(error)) throw error;
-}
-
-/** Why a repair that is ready waits with the switch; null if it does not. */
-export async function turnOf(
-  component: Component,
-  { begin }: Attempt,
-  byHand: boolean,
-): Promise<AgentError | null> {
-  if (begin.damage !== "repair" || byHand || !(await component.isUp())) return null;
-  const from = parseInstant(begin.at);
-  const now = component.world.clock.now();
-  // By wall time, which goes on over restarts; a clock that was set back ends the wait.
-  if (now < from || now >= from + REPAIR_GRACE) return null;
-  const until = formatInstant(from + REPAIR_GRACE);
-  return new AgentError(
-    "agent/repair-waits",
-    `The replacement of the damaged ${begin.to.version} is ready. It takes its place when the program ends, when somebody runs \`upkeep agent update\`, or at ${until}.`,
-    { product: component.product, until },
-  );
-}
-
-/** Carries the verdict of probation through the table. */
-class RolledBack extends UpkeepError {}
 
 const ORDER: readonly Step[] = ["chosen", "downloading", "verifying", "staging", "activating", "probation"];
 function later(a: Step, b: Step): Step {

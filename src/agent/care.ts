@@ -17,6 +17,8 @@ export interface Care {
   /** Raised once per key until cleared. */
   alarm(key: string, code: string, reason: string, product: string): Promise<void>;
   clear(prefix: string): Promise<void>;
+  /** Sends what waits for the server, if it can be reached. */
+  flush(): Promise<void>;
 }
 
 /** Repairs what needs it; `source` is asked for only then. Errors: those of `source` that nobody foresaw. */
@@ -28,7 +30,10 @@ export async function repairAll(care: Care, source: () => Promise<Source>): Prom
       const update = care.update(component);
       if (!needsRepair(update) || update.signal.aborted) return;
       // Told before anything is tried, which may take long.
-      await tellDamage(care);
+      if (found === null) {
+        await tellDamage(care);
+        await care.flush();
+      }
       found ??= await source();
       const result = await repairComponent(update, found);
       if (result === null) return;

@@ -13,30 +13,13 @@ import {
 import { describeExit } from "../process/health.ts";
 import { afterEnd, type RestartState } from "../process/restart.ts";
 import { hasReplaced, lastAttempt, type Attempt } from "../slot/attempt.ts";
-import { SlotError } from "../slot/errors.ts";
-import { collectGarbage, makeComponent, readCurrent, slotIsWhole } from "../slot/install.ts";
+import { collectGarbage, readCurrent, slotIsWhole } from "../slot/install.ts";
 import type { JournalEvent } from "../slot/journal-event.ts";
-import { openJournal, type Journal } from "../slot/journal.ts";
-import {
-  layoutOf,
-  linkTarget,
-  sameSlot,
-  slotName,
-  slotPath,
-  type Layout,
-  type SlotId,
-} from "../slot/layout.ts";
+import { type Journal } from "../slot/journal.ts";
+import { linkTarget, sameSlot, slotName, slotPath, type Layout, type SlotId } from "../slot/layout.ts";
 import { readRecordAt } from "../slot/record.ts";
 import { recover, rightfulSlot, type LinkPlace, type Recovery } from "../slot/recover.ts";
-import {
-  EMPTY_STATE,
-  loadState,
-  namedSlots,
-  recordOf,
-  saveState,
-  type ComponentState,
-} from "../slot/state.ts";
-import { sentenceOf } from "./errors.ts";
+import { namedSlots, recordOf, saveState, type ComponentState } from "../slot/state.ts";
 import type { World } from "./ports.ts";
 import { isService, launchOf, type Place, type RunSpec } from "./run-spec.ts";
 import type { ComponentSettings } from "./settings.ts";
@@ -364,43 +347,4 @@ export async function isAlive(found: Supervised): Promise<boolean> {
   const pending = Symbol("pending");
   const first = await Promise.race([found.process.exited, Promise.resolve(pending)]);
   return first === pending;
-}
-
-/**
- * Opens the component's folder, making it if needed. A journal that cannot be read is put aside: the state and the pointer
- * say enough to go on with what was good. A state of which both copies are damaged blocks updates, since its floor is lost.
- * Errors: `disk/*`.
- */
-export async function openComponent(
-  world: World,
-  folder: string,
-  product: string,
-  settings: ComponentSettings,
-): Promise<Component> {
-  const { disk } = world;
-  const layout = layoutOf(folder);
-  await makeComponent(disk, layout);
-  let damage: UpkeepError | null = null;
-  const journal = await openJournal(disk, layout.journal).catch(async (error: unknown) => {
-    if (!(error instanceof SlotError)) throw error;
-    damage = error;
-    world.log({ level: "error", event: "journal-damaged", product, message: sentenceOf(error) });
-    await disk.rename(layout.journal, `${layout.journal}.damaged`);
-    return openJournal(disk, layout.journal);
-  });
-  let blocked: UpkeepError | null = null;
-  const state = await loadState(disk, layout).catch((error: unknown) => {
-    if (!(error instanceof SlotError)) throw error;
-    blocked = error;
-    return EMPTY_STATE;
-  });
-  const component = new Component(world, product, layout, settings, journal, state);
-  component.blocked = blocked;
-  component.damage = damage;
-  if (state.committed === null && component.attempt === null) {
-    // The memory is gone but not the pointer: what it names was running, and goes on running.
-    const id = await component.currentId();
-    if (id !== null) await component.adoptCommitted(id);
-  }
-  return component;
 }

@@ -10,7 +10,7 @@ import type { Plan } from "./attempt-arrival.ts";
 import { loadRelease } from "./check.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
 import { outcomeOf } from "./attempt-table.ts";
-import { turnOf } from "./attempt-runner.ts";
+import { turnOf } from "./attempt-start.ts";
 import { retryOfRefused } from "./policy.ts";
 import type { Releases } from "./ports.ts";
 import {
