@@ -37,6 +37,7 @@ describe("an agent with mirrors", { timeout: 120_000 }, () => {
     assert.equal(ran.status, 0, `${ran.stdout}${ran.stderr}`);
     await site.until("1.0.0");
     assert.deepEqual(notices(), []);
+    assert.equal(site.attempts().at(-1)?.["source"], "mirror");
   });
 
   it("takes from the server what the mirrors do not have or have damaged, and names them", async () => {
@@ -46,6 +47,7 @@ describe("an agent with mirrors", { timeout: 120_000 }, () => {
     assert.equal(ran.status, 0, `${ran.stdout}${ran.stderr}`);
     await site.until("1.1.0");
     assert.deepEqual(notices(), ["repository/mirror-stale", "repository/mirror-failed"]);
+    assert.equal(site.attempts().at(-1)?.["source"], "origin");
     assert.match(site.upkeep(site.device, "agent", "status").stdout, /Notice: The mirror \/nowhere\/at\/all/);
   });
 
