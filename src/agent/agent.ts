@@ -120,6 +120,17 @@ export class Agent {
     return result;
   }
 
+  /**
+   * The check of an operator who wants what failed here to be tried once more: the skip lists are forgotten first, and that is logged.
+   * What comes of it is reported as any attempt; floors and recalls hold as ever. Errors: `disk/*`.
+   */
+  async retrySkipped(): Promise<CheckResult> {
+    await this.#exclusive(async () => {
+      for (const component of this.components) await component.forgetSkips();
+    });
+    return this.check("operator");
+  }
+
   /** The same check with a copy of the repository that the owner brought instead of the server: same trust, same rules, same reports. */
   install(brought: Repository, wish: Wish): Promise<CheckResult> {
     const read = (): Promise<Instructions> =>

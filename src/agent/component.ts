@@ -19,7 +19,7 @@ import { type Journal } from "../slot/journal.ts";
 import { linkTarget, sameSlot, slotName, slotPath, type Layout, type SlotId } from "../slot/layout.ts";
 import { readRecordAt } from "../slot/record.ts";
 import { recover, rightfulSlot, type LinkPlace, type Recovery } from "../slot/recover.ts";
-import { namedSlots, recordOf, saveState, type ComponentState } from "../slot/state.ts";
+import { namedSlots, recordOf, saveState, withoutSkips, type ComponentState } from "../slot/state.ts";
 import type { World } from "./ports.ts";
 import { isService, launchOf, type Place, type RunSpec } from "./run-spec.ts";
 import type { ComponentSettings } from "./settings.ts";
@@ -102,6 +102,14 @@ export class Component {
 
   async remember(state: ComponentState): Promise<void> {
     if (state !== this.#state) this.#state = await saveState(this.world.disk, this.layout, state);
+  }
+
+  /** What failed here may be tried once more. Nothing of a component whose memory was lost. */
+  async forgetSkips(): Promise<void> {
+    const skipped = this.#state.skip.map(({ version, code }) => `${version} (${code})`);
+    if (skipped.length === 0 || this.blocked !== null) return;
+    this.world.log({ level: "warn", event: "skip-list-forgotten", product: this.product, skipped });
+    await this.remember(withoutSkips(this.#state));
   }
 
   /** What recovery has to do, from the facts of this moment. */

@@ -182,6 +182,11 @@ export function skipOf(state: ComponentState, id: SlotId): SkipEntry | undefined
   return state.skip.find((entry) => sameBytes(entry, id));
 }
 
+/** Without the skip list: what failed here may be tried once more, because somebody says so. The floor is not touched. */
+export function withoutSkips(state: ComponentState): ComponentState {
+  return state.skip.length === 0 ? state : { ...state, skip: [] };
+}
+
 export function belowFloor(state: ComponentState, version: string): boolean {
   return state.floor !== null && compareVersions(parseVersion(version), parseVersion(state.floor)) < 0;
 }

@@ -13,7 +13,7 @@ import { systemDisk } from "../../io/disk.ts";
 import { wireAgent, type Wired, type WiringOptions } from "./wiring.ts";
 
 const requestSchema = z.discriminatedUnion("do", [
-  z.strictObject({ do: z.literal("check") }),
+  z.strictObject({ do: z.literal("check"), retrySkipped: z.exactOptional(z.boolean()) }),
   z.strictObject({
     do: z.literal("install"),
     from: z.string().check(z.minLength(1), z.maxLength(2048)),
@@ -52,7 +52,9 @@ async function obey({ agent, broughtTo }: Wired, request: Json): Promise<Json> {
   const asked = checkSchema(requestSchema, request, "request to the agent");
   switch (asked.do) {
     case "check":
-      return (await agent.check("operator")) as unknown as Json;
+      return (await (asked.retrySkipped === true
+        ? agent.retrySkipped()
+        : agent.check("operator"))) as unknown as Json;
     case "install":
       return (await agent.install(await broughtTo(asked.from), asked)) as unknown as Json;
     case "status":
@@ -65,8 +67,14 @@ async function obey({ agent, broughtTo }: Wired, request: Json): Promise<Json> {
 }
 
 /** One check without a running agent: the same path under the same lock. Components keep running when it is over. */
-export async function checkOnce(options: WiringOptions, signal?: AbortSignal): Promise<CheckResult> {
-  return withAgent(options, signal, (agent) => agent.check("operator"));
+export async function checkOnce(
+  options: WiringOptions,
+  signal?: AbortSignal,
+  retrySkipped = false,
+): Promise<CheckResult> {
+  return withAgent(options, signal, (agent) =>
+    retrySkipped ? agent.retrySkipped() : agent.check("operator"),
+  );
 }
 
 /** The same with a copy of the repository at `from` instead of the server. */

@@ -34,7 +34,7 @@ export const agentNoun: NounSpec = {
       name: "update",
       about: "check now, exactly as the schedule would",
       details:
-        "Asks the running agent, or does the same check itself when none runs. Ends with 0 when every component is as it should be,\n3 when something was refused, 5 when server or repository could not be reached, 1 when an update failed or was taken back.\nWith --from, a copy of the repository takes the server's place, as `repo bundle` or `repo export` makes it: everything is verified\nas always, and reports wait until the server can be reached.",
+        "Asks the running agent, or does the same check itself when none runs. Ends with 0 when every component is as it should be,\n3 when something was refused, 5 when server or repository could not be reached, 1 when an update failed or was taken back.\nWith --from, a copy of the repository takes the server's place, as `repo bundle` or `repo export` makes it: everything is verified\nas always, and reports wait until the server can be reached. A version that failed here, or was left by hand, is skipped until a newer one\ncomes; --retry-skipped forgets that once.",
       options: [
         {
           flags: "--from <path>",
@@ -46,10 +46,12 @@ export const agentNoun: NounSpec = {
           repeat: true,
         },
         { flags: "--channel <name>", about: "with --from: the channel to follow (stable)" },
+        { flags: "--retry-skipped", about: "try again what failed on this device before" },
       ],
       examples: [
         "upkeep agent update",
         "upkeep agent update --json",
+        "upkeep agent update --retry-skipped",
         "upkeep agent update --from /mnt/stick/upkeep.bundle",
         "upkeep agent update --from /mnt/stick/upkeep --product shop",
       ],

@@ -62,15 +62,18 @@ async function checkNow(call: Call): Promise<CheckResult> {
   const { context } = call;
   if (call.list("product").length > 0 || call.text("channel") !== undefined)
     throw usage("--product and --channel go with --from; online, the server's assignment says what to run.");
-  return (await ask(call, { do: "check" }, async () => {
+  const retry = call.flag("retry-skipped");
+  return (await ask(call, { do: "check", ...(retry ? { retrySkipped: true } : {}) }, async () => {
     const { checkOnce } = await import("../agent/serve.ts");
     const options = { folder: context.data, log: quietLogOf(call), environment: context.world.env };
-    return checkOnce(options, context.signal);
+    return checkOnce(options, context.signal, retry);
   })) as unknown as CheckResult;
 }
 
 async function installNow(call: Call): Promise<CheckResult> {
   const { context } = call;
+  if (call.flag("retry-skipped"))
+    throw usage("--retry-skipped goes with a check of the server, not with --from.");
   const from = resolve(call.needed("from"));
   const products = call.list("product");
   const wish = {
