@@ -7,7 +7,7 @@ import type { TrustedKeys } from "../release/trusted-keys.ts";
 import { nextCopy, type SlotId } from "../slot/layout.ts";
 import { belowFloor } from "../slot/state.ts";
 import type { Plan } from "./attempt-arrival.ts";
-import { loadRelease } from "./check.ts";
+import { loadChannel, loadRelease } from "./check.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
 import { outcomeOf } from "./attempt-table.ts";
 import { turnOf } from "./attempt-start.ts";
@@ -120,6 +120,7 @@ async function planFor(
   const { version, sha256 } = installed;
   const candidate = await loadRelease(source.releases, source.trusted, product, version);
   const { manifest } = candidate;
+  await refuseRecalled(source, product, version, manifest.channel);
   // The one case in which an equal version is installed: it must be the same bytes, and never go below the floor.
   const same = manifest.artifacts.filter((one) => one.sha256 === sha256);
   const artifact = bestFit(same, world.platform);
@@ -142,6 +143,27 @@ async function planFor(
       damage: "repair",
     },
   };
+}
+
+/** What its publisher took back is not put back: then the last good version is the way out. Errors: `agent/refused`, those of `loadChannel`. */
+async function refuseRecalled(
+  source: Extract<Source, { releases: unknown }>,
+  product: string,
+  version: string,
+  channel: string,
+): Promise<void> {
+  try {
+    const { recalled } = await loadChannel(source, product, channel);
+    const found = recalled.find((one) => one.version === version);
+    if (found === undefined) return;
+    throw new AgentError("agent/refused", `${product} ${version} was recalled: ${found.reason}`, {
+      product,
+      version,
+    });
+  } catch (error) {
+    // A channel that the repository does not list recalls nothing; one that cannot be had or believed is no pass.
+    if (!(error instanceof UpkeepError && error.code === "repository/role-missing")) throw error;
+  }
 }
 
 /** A damaged program that still runs is left alone; damaged data serves nobody. */

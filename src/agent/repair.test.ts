@@ -247,6 +247,39 @@ describe("a slot that was damaged while the agent was down", () => {
     assert.ok(!world.processes.texts.some((text) => text.includes("other")));
   });
 
+  it("is not replaced by what its publisher recalled: the last good version is the way out", async () => {
+    const { world } = await device();
+    const agent = await harmed(world, HARMS["a changed byte"]!);
+    world.fleet.serverDown = true;
+    await world.fleet.promote("shop", "1.0.0", [
+      { version: "1.1.0", reason: "loses orders", since: "2026-11-21T04:00:00Z" },
+    ]);
+    await agent.start();
+    assert.equal(only(await agent.check("start")).result, "rolled-back");
+    assert.deepEqual(world.running, ["1.0.0"]);
+  });
+
+  it("does not matter to a pointer to a slot that somebody brought: that is not started either", async () => {
+    const { world } = await device();
+    const agent = await harmed(world, async (disk, slot) => {
+      const brought = `${SHOP}/slots/9.9.9-${"e".repeat(32)}`;
+      await disk.makeDirectory(brought);
+      await disk.makeDirectory(`${brought}/bin`);
+      const record = fromUtf8(await disk.read(`${slot}/.upkeep-slot.json`, 10_000));
+      const forged = record
+        .replace(/"id":\{[^}]*\}/, `"id":{"version":"9.9.9","sha256":"${"e".repeat(64)}"}`)
+        .replace(/"files":.*$/, `"files":[{"path":"bin","kind":"directory"}]}`);
+      await writeAtomic(disk, `${brought}/.upkeep-slot.json`, toUtf8(forged), 0o444);
+      await disk.removeFile(`${SHOP}/current`);
+      await disk.link(`${SHOP}/current`, brought.slice(SHOP.length + 1));
+    });
+    await agent.start();
+    assert.deepEqual(world.running, ["1.1.0"], "what was committed runs");
+    assert.ok(!world.processes.started.some((program) => program.includes("9.9.9")));
+    assert.equal(only(await agent.check("start")).result, "current");
+    assert.ok(!(await world.disk.list(`${SHOP}/slots`)).some((name) => name.startsWith("9.9.9")));
+  });
+
   it("is not replaced by what a mirror changed, and is when the mirror is right again", async () => {
     const { world } = await device();
     await offer(world, "1.2.0");
