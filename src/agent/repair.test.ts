@@ -92,9 +92,12 @@ function attempts(world: AgentWorld): AttemptReport[] {
 }
 
 /** Scripted time goes on until it has come to this; what computes beside it may need more turns on a busy machine. */
-async function until(clock: ScriptedClock, come: () => boolean): Promise<void> {
-  for (let i = 0; i < 600 && !come(); i++) await clock.advance(1000);
-  assert.ok(come(), "it did not come to this");
+async function until(clock: ScriptedClock, come: () => boolean | Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 600; i++) {
+    if (await come()) return;
+    await clock.advance(1000);
+  }
+  assert.fail("it did not come to this");
 }
 
 async function ended(clock: ScriptedClock, work: Promise<unknown>): Promise<void> {
@@ -463,7 +466,8 @@ describe("damage in what runs", () => {
     await clock.advance(MINUTE);
     assert.match((await agent.status()).components[0]?.damage ?? "", /has other bytes/);
     assert.deepEqual(world.processes.running, [program], "it was not stopped");
-    assert.match((await agent.status()).components[0]?.why ?? "", /is ready/);
+    await until(clock, async () => (await agent.status()).components[0]!.why.includes("is ready"));
+    assert.deepEqual(world.processes.running, [program], "nor after its replacement was ready");
     world.processes.kill(program);
     await until(clock, () => attempts(world).length === 2);
     assert.deepEqual(world.running, ["1.0.0"]);
