@@ -6,7 +6,7 @@ import { sha256Schema, versionSchema, z } from "../core/schema.ts";
 export const slotIdSchema = z.strictObject({
   version: versionSchema,
   sha256: sha256Schema,
-  /** The how-manieth replacement of a damaged slot with the same bytes this is: it has a place of its own. Absent in the first. */
+  /** Counts the replacements of damaged slots with the same bytes, each in a place of its own. Absent in the first slot. */
   copy: z.exactOptional(z.number().check(z.int(), z.minimum(1), z.maximum(1_000_000))),
 });
 export type SlotId = z.infer<typeof slotIdSchema>;
