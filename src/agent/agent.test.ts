@@ -129,6 +129,34 @@ describe("the agent's story", () => {
     assert.equal(only(await agent.check("schedule")).result, "updated");
   });
 
+  it("tries what failed once more when somebody says so, and says so in its log; nothing older gets in by it", async () => {
+    const { world, agent } = await installed();
+    await offer(world, "1.1.0");
+    world.processes.mood = "sick";
+    assert.equal(only(await agent.check("schedule")).result, "rolled-back");
+    world.processes.mood = null;
+    assert.equal(only(await agent.check("operator")).result, "held", "asking alone does not do it");
+    assert.equal(only(await agent.retrySkipped()).result, "updated");
+    assert.deepEqual(world.running, ["1.1.0"]);
+    assert.ok(world.lines.some(({ event }) => event === "skip-list-forgotten"));
+    assert.deepEqual((await agent.status()).components[0]?.skipped, []);
+    assert.deepEqual(
+      attempts(world.fleet.reports).map(({ to, outcome }) => [to, outcome]),
+      [
+        ["1.0.0", "success"],
+        ["1.1.0", "rolled-back"],
+        ["1.1.0", "success"],
+      ],
+    );
+    await offer(world, "1.2.0", "sick");
+    await agent.check("schedule");
+    assert.equal(only(await agent.retrySkipped()).result, "rolled-back", "still sick, and skipped again");
+    assert.equal((await agent.status()).components[0]?.skipped.length, 1);
+    await offer(world, "0.9.0");
+    assert.equal(only(await agent.retrySkipped()).code, "release/older");
+    assert.deepEqual(world.running, ["1.1.0"]);
+  });
+
   it("goes back when the running version is recalled, but never below the floor", async () => {
     const { world, agent } = await installed();
     await offer(world, "1.1.0");

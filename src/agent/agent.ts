@@ -1,18 +1,23 @@
 // The agent of one device: joins check, components, reports and status, with one lock over everything that changes something.
 
-import { makeDirectories, removeTree, writeAtomic } from "../core/disk.ts";
+import { makeDirectories, writeAtomic } from "../core/disk.ts";
 import { toUtf8 } from "../core/bytes.ts";
 import { formatInstant, type Instant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { nameSchema, z } from "../core/schema.ts";
 import { applyAssignment, type Device } from "./apply-assignment.ts";
-import { askWhatToRun, readWhatWasBrought, type Instructions, type Wish } from "./check.ts";
+import { patrol, repairAll, tellDamage, verifyAll, type Care, type SlotFinding } from "./care.ts";
+import { askWhatToRun, readRepository, readWhatWasBrought, type Instructions, type Wish } from "./check.ts";
 import { reportOf } from "./attempt-report.ts";
-import { openComponent, type Component } from "./component.ts";
+import type { Component } from "./component.ts";
 import { AgentError, codeOf, retryAfterOf, sentenceOf } from "./errors.ts";
+import { checkSelf, collectDownloads } from "./start.ts";
+import { openComponent } from "./open-component.ts";
 import { openOutbox, type Outbox } from "./outbox.ts";
+import { Teller } from "./teller.ts";
 import type { DeviceIdentity, Notice, Repository, UpdateServer, World } from "./ports.ts";
 import { CRASH_LOOP } from "../process/restart.ts";
+import type { Source } from "./repair-component.ts";
 import { componentSettings, type Settings } from "./settings.ts";
 import { componentStatus, type CheckStatus, type ComponentStatus, type Status } from "./status.ts";
 import {
@@ -52,15 +57,16 @@ const BOUND_LOGS_EVERY = 30;
 export class Agent {
   readonly parts: AgentParts;
   readonly outbox: Outbox;
+  readonly #teller: Teller;
   readonly #components = new Map<string, Component>();
   readonly #refusals: Refusals = new Map();
+  readonly #repairs: Refusals = new Map();
   /** The running change, which later callers join or wait for. */
   #turn: Promise<unknown> = Promise.resolve();
   #check: { readonly byHand: boolean; readonly result: Promise<CheckResult> } | null = null;
   readonly #results = new Map<string, ComponentResult>();
   readonly #progress = new Map<string, ComponentStatus["attempt"]>();
   #lastCheck: CheckStatus | null = null;
-  #notices: readonly Notice[] = [];
   #doing: Status["doing"] = "starting";
   #waiting: { readonly why: string; readonly until: Instant } | null = null;
   wakeUps: Status["wakeUps"] = "disconnected";
@@ -70,6 +76,7 @@ export class Agent {
   constructor(parts: AgentParts, outbox: Outbox) {
     this.parts = parts;
     this.outbox = outbox;
+    this.#teller = new Teller(parts.world, parts.server, outbox, this.stopped);
   }
 
   get components(): readonly Component[] {
@@ -82,44 +89,22 @@ export class Agent {
 
   /** Opens every component that is on disk and finishes what an earlier run left. What cannot be finished is told and tried again at each check. */
   async start(): Promise<void> {
+    await this.openAll();
+    await this.#exclusive(() => this.#recoverAll(false));
+    await collectDownloads(this.parts.world, this.parts.folder, this.components);
+    await this.writeStatus();
+  }
+
+  /** Opens every component that is on disk, and starts nothing. Errors: `agent/self-check-failed`, `disk/*`. */
+  async openAll(): Promise<void> {
     const { world, folder } = this.parts;
-    await this.#checkSelf();
+    await checkSelf(world);
     await makeDirectories(world.disk, `${folder}/components`);
     await makeDirectories(world.disk, `${folder}/download`);
     for (const name of await world.disk.list(`${folder}/components`)) {
       if (!z.safeParse(nameSchema, name).success) continue;
       await this.#guarded(name, async () => {
         await this.#open(name);
-      });
-    }
-    await this.#exclusive(() => this.#recoverAll(false));
-    await this.#collectDownloads();
-    await this.writeStatus();
-  }
-
-  /** Who checks others begins with itself. An agent whose own image is not as it was published starts nothing. */
-  async #checkSelf(): Promise<void> {
-    const { selfCheck } = this.parts.world;
-    try {
-      await selfCheck?.();
-    } catch (cause) {
-      throw new AgentError(
-        "agent/self-check-failed",
-        "The agent's own program is not as it was published: either somebody changed it, or the disk is failing. It does nothing.",
-        {},
-        { cause, hint: "Install the agent anew from a trusted place." },
-      );
-    }
-  }
-
-  /** Removes downloads that no attempt of any component is about. */
-  async #collectDownloads(): Promise<void> {
-    const { world, folder } = this.parts;
-    const wanted = new Set(this.components.map((component) => component.attempt?.begin.to.sha256));
-    for (const name of await world.disk.list(`${folder}/download`)) {
-      if (wanted.has(name.slice(0, 64))) continue;
-      await removeTree(world.disk, `${folder}/download/${name}`).catch((error: unknown) => {
-        world.log({ level: "warn", event: "download-stays", name, message: sentenceOf(error) });
       });
     }
   }
@@ -135,6 +120,17 @@ export class Agent {
     return result;
   }
 
+  /**
+   * The check of an operator who wants what failed here to be tried once more: the skip lists are forgotten first, and that is logged.
+   * What comes of it is reported as any attempt; floors and recalls hold as ever. Errors: `disk/*`.
+   */
+  async retrySkipped(): Promise<CheckResult> {
+    await this.#exclusive(async () => {
+      for (const component of this.components) await component.forgetSkips();
+    });
+    return this.check("operator");
+  }
+
   /** The same check with a copy of the repository that the owner brought instead of the server: same trust, same rules, same reports. */
   install(brought: Repository, wish: Wish): Promise<CheckResult> {
     const read = (): Promise<Instructions> =>
@@ -146,6 +142,32 @@ export class Agent {
     return this.#exclusive(() => this.#runCheck("operator", read));
   }
 
+  /** Reads back every byte of what is installed, now; damage that nobody knew of is told, and repaired by the next check. Errors: `disk/*`. */
+  async verify(): Promise<readonly SlotFinding[]> {
+    for (const component of this.components) await component.noticeRunning();
+    const findings = await verifyAll(this.components);
+    await tellDamage(this.#care(false));
+    await this.writeStatus();
+    return findings;
+  }
+
+  /** What of the daily check is due, in the background and slowly. */
+  patrol(): Promise<void> {
+    return patrol(this.components, this.stopped);
+  }
+
+  /** True once after damage was found: a check should follow at once. */
+  takeNews(): boolean {
+    return this.components.map((component) => component.guard.takeNews()).includes(true);
+  }
+
+  /** True while something cannot run because it is damaged and could not be replaced: checks come sooner then. */
+  async isCrippled(): Promise<boolean> {
+    for (const component of this.components)
+      if (component.guard.damage !== null && !(await component.isUp())) return true;
+    return false;
+  }
+
   /** Starts again what ended by itself, with growing pauses; tells people when that happens again and again. */
   async tend(): Promise<void> {
     this.#tended++;
@@ -154,7 +176,7 @@ export class Agent {
         const ends = await component.restartIfEnded();
         if (this.#tended % BOUND_LOGS_EVERY === 0) await component.boundLog();
         if (ends === CRASH_LOOP)
-          await this.#alarm(
+          await this.#teller.alarm(
             `crash-loop ${component.product}`,
             "process/crash-loop",
             `${component.product} ended ${ends} times in a row; it is started again with growing pauses.`,
@@ -175,7 +197,7 @@ export class Agent {
       await this.#recover(component, true);
       const result = await goBack(this.#update(component, true));
       this.#results.set(product, result);
-      await this.#flush();
+      await this.#teller.flush();
       await this.writeStatus();
       return result;
     });
@@ -203,30 +225,13 @@ export class Agent {
     await this.writeStatus();
   }
 
-  /** Sends what waits, if the server can be reached. */
-  async #flush(): Promise<void> {
-    const { server, world } = this.parts;
-    try {
-      await this.outbox.send((envelopes) => server.sendReports(envelopes, this.stopped));
-    } catch (error) {
-      if (!(error instanceof UpkeepError)) throw error;
-      world.log({
-        level: "warn",
-        event: "reports-wait",
-        waiting: this.outbox.waiting,
-        code: error.code,
-        message: sentenceOf(error),
-      });
-    }
-  }
-
   async #runCheck(trigger: Trigger, brought?: () => Promise<Instructions>): Promise<CheckResult> {
     const { world } = this.parts;
     const at = formatInstant(world.clock.now());
     const byHand = trigger === "operator";
     this.#doing = "checking";
     world.log({ level: "info", event: "check", trigger });
-    const components: ComponentResult[] = [];
+    let components: ComponentResult[] = [];
     let failure: CheckResult["failure"] = null;
     let instructions: Instructions | null = null;
     let retryAfter: number | null = null;
@@ -253,9 +258,15 @@ export class Agent {
         failure.code === "repository/expired"
           ? `The repository is frozen. ${failure.message}`
           : failure.message;
-      await this.#alarm(`check ${failure.code}`, failure.code, told, null);
+      await this.#teller.alarm(`check ${failure.code}`, failure.code, told, null);
     }
-    await this.#flush();
+    const repaired = await repairAll(this.#care(byHand), () => this.#source(instructions));
+    components = [
+      ...components.filter((one) => !repaired.some((r) => r.product === one.product)),
+      ...repaired,
+    ];
+    await tellDamage(this.#care(byHand));
+    await this.#teller.flush();
     for (const result of components) this.#results.set(result.product, result);
     this.#lastCheck = {
       at,
@@ -275,28 +286,36 @@ export class Agent {
     };
   }
 
+  /** What a repair may rest on: what this check read already, else the repository alone; no server has a say in it. */
+  async #source(instructions: Instructions | null): Promise<Source> {
+    if (instructions !== null) return instructions;
+    const { world, repository } = this.parts;
+    try {
+      return await readRepository({ world, repository, signal: this.stopped });
+    } catch (error) {
+      if (error instanceof UpkeepError) return { missing: error };
+      throw error;
+    }
+  }
+
+  #care(byHand: boolean): Care {
+    return {
+      components: this.components,
+      update: (component) => this.#update(component, byHand),
+      guarded: (product, action) => this.#guarded(product, action),
+      alarm: (key, code, reason, product) => this.#teller.alarm(key, code, reason, product),
+      clear: (prefix) => this.outbox.clear(prefix),
+      flush: () => this.#teller.flush(),
+    };
+  }
+
   async #ask(): Promise<Instructions> {
     const { world, identity, repository, server } = this.parts;
     const running = [];
     for (const component of this.components)
       running.push({ product: component.product, version: await component.running() });
-    const notice = (notices: readonly Notice[]) => this.#notice(notices);
+    const notice = (notices: readonly Notice[]) => this.#teller.notice(notices);
     return askWhatToRun({ world, identity, repository, server, notice, signal: this.stopped }, running);
-  }
-
-  /** What does not stop a check is shown in the status as long as it lasts, and told once. */
-  async #notice(notices: readonly Notice[]): Promise<void> {
-    const { world } = this.parts;
-    const keyOf = ({ code, about }: Notice): string => `notice ${code} ${about}`;
-    const known = new Set(this.#notices.map(keyOf));
-    for (const one of notices) {
-      if (known.has(keyOf(one))) continue;
-      world.log({ level: "warn", event: "notice", code: one.code, about: one.about, message: one.message });
-    }
-    this.#notices = notices;
-    const alarms = notices.filter(({ alarm }) => alarm);
-    await this.outbox.clear("notice ", alarms.map(keyOf));
-    for (const one of alarms) await this.#alarm(keyOf(one), one.code, one.message, null);
   }
 
   async #open(product: string): Promise<Component> {
@@ -311,7 +330,12 @@ export class Agent {
     );
     this.#components.set(product, component);
     if (component.damage !== null)
-      await this.#alarm(`damage ${product}`, component.damage.code, sentenceOf(component.damage), product);
+      await this.#teller.alarm(
+        `damage ${product}`,
+        component.damage.code,
+        sentenceOf(component.damage),
+        product,
+      );
     return component;
   }
 
@@ -321,7 +345,7 @@ export class Agent {
       find: (product) => this.#components.get(product),
       open: (product) => this.#open(product),
       update: (component) => this.#update(component, byHand),
-      alarm: (key, code, reason, product) => this.#alarm(key, code, reason, product),
+      alarm: (key, code, reason, product) => this.#teller.alarm(key, code, reason, product),
       clear: (prefix) => this.outbox.clear(prefix),
       log: this.parts.world.log,
     };
@@ -344,6 +368,7 @@ export class Agent {
     return {
       component,
       refusals: this.#refusals,
+      repairs: this.#repairs,
       byHand,
       downloads: `${this.parts.folder}/download`,
       signal: this.stopped,
@@ -359,23 +384,6 @@ export class Agent {
         if (before?.state !== state) void this.writeStatus();
       },
     };
-  }
-
-  async #alarm(key: string, code: string, reason: string, product: string | null): Promise<void> {
-    if (/^agent\/stopping$/.test(code)) return;
-    try {
-      await this.outbox.alarm(key, (fields, since) => ({
-        ...fields,
-        kind: "alarm",
-        code,
-        since,
-        reason: reason.slice(0, 1000),
-        ...(product === null ? {} : { product }),
-      }));
-    } catch (error) {
-      if (!(error instanceof UpkeepError)) throw error;
-      this.parts.world.log({ level: "error", event: "alarm-lost", code, message: sentenceOf(error) });
-    }
   }
 
   /** Trouble with one component is told and does not stop the others. */
@@ -401,7 +409,7 @@ export class Agent {
         reason: message,
         until: null,
       });
-      await this.#alarm(`trouble ${product} ${code}`, code, message, product);
+      await this.#teller.alarm(`trouble ${product} ${code}`, code, message, product);
     }
   }
 
@@ -437,7 +445,7 @@ export class Agent {
       why: waits?.why ?? null,
       until: waits === null ? null : formatInstant(waits.until),
       lastCheck: this.#lastCheck,
-      notices: this.#notices,
+      notices: this.#teller.notices,
       wakeUps: this.wakeUps,
       reportsWaiting: this.outbox.waiting,
       components,

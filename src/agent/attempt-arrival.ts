@@ -5,8 +5,9 @@ import { RunningDigests, sha256Hex } from "../core/digest.ts";
 import { artifactFileName, type Artifact, type ReleaseManifest } from "../release/manifest.ts";
 import { PUBLISHER_ROOTS_LIMIT, PUBLISHER_ROOTS_TARGET } from "../release/target-names.ts";
 import type { Attempt } from "../slot/attempt.ts";
-import { slotIsWhole, stage } from "../slot/install.ts";
+import { stage } from "../slot/install.ts";
 import { readFile } from "../slot/read-file.ts";
+import { recordDigest } from "../slot/record.ts";
 import type { AttemptState } from "./attempt-table.ts";
 import type { Component } from "./component.ts";
 import { AgentError } from "./errors.ts";
@@ -40,8 +41,8 @@ export function partOf(downloads: string, attempt: Attempt): string {
 }
 
 /** A slot that has its name was verified before it got it. */
-export function isStaged({ world, layout }: Component, attempt: Attempt): Promise<boolean> {
-  return slotIsWhole(world.disk, layout, attempt.begin.to);
+export function isStaged(component: Component, attempt: Attempt): Promise<boolean> {
+  return component.isWhole(attempt.begin.to);
 }
 
 function staged({ component, attempt }: Arrival): Promise<boolean> {
@@ -105,8 +106,10 @@ export async function checkBytes(arrival: Arrival): Promise<void> {
 
 /** Wall 2, independent of TUF's targets keys. Errors: `agent/no-verifier`, `agent/wrong-bytes` (of a signature beside it), `artifact/*`, `repository/role-missing` without roots. */
 export async function checkPublisher(arrival: Arrival): Promise<void> {
+  const unpinned = arrival.plan !== null && arrival.plan.manifest.publisher === undefined;
+  if (unpinned || (await staged(arrival))) return;
   const { publisher } = planOf(arrival).manifest;
-  if (publisher === undefined || (await staged(arrival))) return;
+  if (publisher === undefined) return;
   const { verifyPublisher } = arrival.component.world;
   // Failing closed: a pin that nobody can check is a pin that does not hold.
   if (verifyPublisher === null) {
@@ -146,16 +149,19 @@ async function fetchSignature(
   );
 }
 
-/** Makes the slot. Errors: `slot/*`, `disk/*`. */
-export async function stageArtifact(arrival: Arrival): Promise<void> {
+/** Makes the slot, and returns the SHA-256 of its record. Errors: `slot/*`, `disk/*`. */
+export async function stageArtifact(arrival: Arrival): Promise<string> {
   const { world, layout, product } = arrival.component;
-  if (await staged(arrival)) return world.disk.syncDirectory(layout.slots);
+  if (await staged(arrival)) {
+    await world.disk.syncDirectory(layout.slots);
+    return recordDigest(world.disk, layout, arrival.attempt.begin.to);
+  }
   const { artifact, manifest } = planOf(arrival);
   const { to, manifestSha256 } = arrival.attempt.begin;
   const program = manifest.entryPoint?.command[0] ?? null;
   const probed = manifest.health?.kind === "command" ? manifest.health.command[0]! : null;
   const name = artifactFileName(artifact);
-  await stage(
+  return stage(
     world.disk,
     layout,
     {

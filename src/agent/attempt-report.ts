@@ -1,5 +1,6 @@
 // The one terminal report of an attempt, made from its journal.
 
+import { REPAIRED } from "../report/outcomes.ts";
 import type { AttemptReport, Report } from "../report/report.ts";
 import type { Attempt } from "../slot/attempt.ts";
 import { AgentError } from "./errors.ts";
@@ -27,7 +28,8 @@ export function reportOf(product: string, attempt: Attempt, fetched: number, fie
     to: begin.to.version,
     outcome: OUTCOMES[end.end],
     ...(end.code === null ? {} : { code: end.code }),
-    step: end.step,
+    // A word that older servers read as any other step.
+    step: begin.damage === "repair" && end.end === "committed" ? REPAIRED : end.step,
     started: begin.at,
     duration: end.duration,
     bytes: verified?.bytes ?? fetched,

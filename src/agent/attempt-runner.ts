@@ -1,14 +1,14 @@
 // Carries out the effects of the state table for one attempt, and writes every step down before anything relies on it.
 
 import { exists } from "../core/disk.ts";
-import { formatInstant, parseInstant, SECOND } from "../core/instant.ts";
+import { formatInstant, parseInstant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { readCurrent, switchCurrent } from "../slot/install.ts";
 import type { End, Step } from "../slot/journal-event.ts";
 import { linkTarget, slotPath } from "../slot/layout.ts";
 import { restoreSnapshot, takeSnapshot } from "../slot/snapshot.ts";
 import { applyEnd } from "../slot/state.ts";
-import type { Attempt } from "../slot/attempt.ts";
+import { damageOf, hasReplaced, type Attempt } from "../slot/attempt.ts";
 import { SlotError } from "../slot/errors.ts";
 import {
   EFFECTS,
@@ -29,10 +29,10 @@ import {
   type Arrival,
   type Plan,
 } from "./attempt-arrival.ts";
+import { startAndWatchNew, startOld, turnOf } from "./attempt-start.ts";
 import type { Component } from "./component.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
-import { isService, rulesOf } from "./run-spec.ts";
-import { probe, watch } from "./watch.ts";
+import { probe } from "./watch.ts";
 
 export type RunnerContext = {
   readonly component: Component;
@@ -40,6 +40,8 @@ export type RunnerContext = {
   /** Where artifacts lie until they are staged. */
   readonly downloads: string;
   readonly signal: AbortSignal;
+  /** An operator asked: nothing is waited for that an operator may decide. */
+  readonly byHand: boolean;
   /** Puts the report of the ended attempt into the outbox. */
   readonly report: (attempt: Attempt, bytesFetched: number) => Promise<void>;
   /** Tells what is going on. */
@@ -69,6 +71,7 @@ class Runner {
   #reached: Step = "chosen";
   #fetched = 0;
   #wellBefore = false;
+  #record: string | null = null;
 
   constructor(context: RunnerContext, trouble: Trouble | null) {
     this.#context = context;
@@ -105,7 +108,7 @@ class Runner {
       if (step !== null) this.#reached = step;
       const outcome = await this.#enter(state);
       if (outcome === "stopping") return { state: "waiting", trouble: this.#trouble };
-      const next = transition(state, outcome);
+      const next = transition(state, outcome, this.#attempt.begin.damage === "repair");
       if (next === "stuck") {
         throw new AgentError(
           "agent/interrupted",
@@ -170,9 +173,14 @@ class Runner {
         if (attempt.verified !== null) return;
         return component.note({ event: "verified", ...id, bytes: this.#fetched, source: this.#source });
       case "stage":
-        return stageArtifact(this.#arrival);
-      case "note-staged":
-        return attempt.staged ? undefined : component.note({ event: "staged", ...id });
+        this.#record = await stageArtifact(this.#arrival);
+        return;
+      case "note-staged": {
+        const record = this.#record === null ? {} : { record: this.#record };
+        return attempt.staged ? undefined : component.note({ event: "staged", ...id, ...record });
+      }
+      case "await-turn":
+        return this.#awaitTurn();
       case "look-at-old":
         return this.#lookAtOld();
       case "note-activating":
@@ -184,7 +192,7 @@ class Runner {
       case "switch-forward":
         return this.#switchForward();
       case "start-and-watch-new":
-        return this.#startAndWatchNew();
+        return startAndWatchNew(component, attempt, this.#wellBefore, this.#context.signal);
       case "note-rolling-back": {
         if (attempt.rollingBack !== null) return;
         const { code, reason } = this.#trouble ?? {
@@ -210,11 +218,14 @@ class Runner {
         return world.disk.syncDirectory(layout.folder);
       }
       case "start-and-watch-old":
-        return this.#startOld();
+        return startOld(component, attempt, this.#context.signal);
       case "note-end":
         return attempt.end === null ? this.#noteEnd(state as End) : undefined;
       case "remember":
-        if (attempt.end !== null) await component.remember(applyEnd(component.state, begin, attempt.end));
+        if (attempt.end !== null) {
+          const facts = { replaced: hasReplaced(attempt), record: attempt.record };
+          await component.remember(applyEnd(component.state, begin, attempt.end, facts));
+        }
         return;
       case "report":
         if (attempt.reported) return;
@@ -232,10 +243,17 @@ class Runner {
     return { component, attempt: this.#attempt, plan, downloads, signal, tell };
   }
 
+  /** The documented rule: damage is told at once, and a healthy program is not stopped for it before it had a day to end by itself. */
+  async #awaitTurn(): Promise<void> {
+    const wait = await turnOf(this.#component, this.#attempt, this.#context.byHand);
+    if (wait !== null) throw wait;
+  }
+
   /** Remembers whether the old version could be seen well: only then is a lasting "unknown" held against the new one. */
   async #lookAtOld(): Promise<void> {
     const { from } = this.#attempt.begin;
-    if (from === null || this.#component.supervised === null) return;
+    // Of a damaged slot not even the probe is run.
+    if (from === null || this.#component.supervised === null || this.#component.guard.damage !== null) return;
     const run = await this.#component.runOf(from);
     this.#wellBefore = (await probe(this.#component, from, run)).kind === "well";
   }
@@ -244,6 +262,8 @@ class Runner {
     const { world, layout, settings } = this.#component;
     const { begin, snapshot } = this.#attempt;
     const there = (await readCurrent(world.disk, layout)) === linkTarget(begin.to);
+    // The same version again changes no data, and there is nothing to go back to.
+    if (begin.damage === "repair") return;
     if (begin.from === null || snapshot !== null || there || settings.snapshotBytes === 0) return;
     if (!(await exists(world.disk, layout.data)) || (await world.disk.list(layout.data)).length === 0) return;
     const bytes = await takeSnapshot(world.disk, layout, begin.attempt, settings.snapshotBytes);
@@ -268,48 +288,6 @@ class Runner {
     if ((await readCurrent(world.disk, layout)) !== linkTarget(to))
       await switchCurrent(world.disk, layout, to);
     else await world.disk.syncDirectory(layout.folder);
-  }
-
-  async #startAndWatchNew(): Promise<void> {
-    const component = this.#component;
-    const { to, attempt } = this.#attempt.begin;
-    const run = await component.runOf(to);
-    const boot = await component.world.processes.boot();
-    const note = (): Promise<void> =>
-      component.note({ event: "starting", attempt, number: this.#attempt.starts + 1, boot });
-    // A service that survived its agent is watched on; a job cannot tell its exit code to a stranger and is run again.
-    if (!(isService(run) && (await component.adopt(to, run)))) {
-      await note();
-      await component.start(to, run);
-    }
-    const rules = rulesOf(run, this.#wellBefore);
-    component.probationEnds =
-      component.world.clock.now() + (rules.startSeconds + rules.probationSeconds) * SECOND;
-    const verdict = await watch(component, to, run, rules, note, this.#context.signal);
-    if (verdict.kind === "failed") throw new RolledBack(verdict.code, verdict.reason);
-  }
-
-  async #startOld(): Promise<void> {
-    const component = this.#component;
-    const { from } = this.#attempt.begin;
-    if (from === null) return;
-    const run = await component.runOf(from);
-    if (!isService(run)) return;
-    if (!(await component.adopt(from, run))) await component.start(from, run);
-    // Only to report the truth: going back is finished whatever it shows, and its keeper goes on trying.
-    const rules = { ...rulesOf(run, false), probationSeconds: 0 };
-    const restart = async (): Promise<void> => {};
-    const verdict = await watch(component, from, run, rules, restart, this.#context.signal);
-    if (verdict.kind === "failed") {
-      component.world.log({
-        level: "error",
-        event: "old-version-sick",
-        product: component.product,
-        version: from.version,
-        code: verdict.code,
-        message: verdict.reason,
-      });
-    }
   }
 
   async #withLog(code: string, reason: string): Promise<string> {
@@ -340,24 +318,30 @@ class Runner {
       code:
         why?.code ??
         (end === "superseded" ? "agent/superseded" : end === "committed" ? null : "agent/unforeseen"),
-      reason: why?.reason ?? null,
+      reason: why?.reason ?? this.#damageTold(end),
       at: formatInstant(now),
       duration: Math.round(Math.max(duration, 0)),
       running: end === "committed" ? begin.to.version : await component.running(),
     });
   }
 
+  /** Why the same version was installed again, or an older one that was good. */
+  #damageTold(end: End): string | null {
+    const { begin } = this.#attempt;
+    if (end !== "committed" || begin.damage === undefined || begin.from === null) return null;
+    const what = damageOf(this.#component.journal.events, begin.from)?.what ?? "The slot was damaged.";
+    return `${what} ${begin.damage === "repair" ? "The same release was installed again." : "The last good version took its place."}`;
+  }
+
   async #collect(state: AttemptState): Promise<void> {
     const { disk } = this.#component.world;
     // What failed for now is kept, so that the next attempt goes on with it.
     const part = partOf(this.#context.downloads, this.#attempt);
-    if (state !== "failed" && (await exists(disk, part))) await disk.removeFile(part);
+    const wanted = state === "failed" && !hasReplaced(this.#attempt);
+    if (!wanted && (await exists(disk, part))) await disk.removeFile(part);
     await this.#component.collect();
   }
 }
-
-/** Carries the verdict of probation through the table. */
-class RolledBack extends UpkeepError {}
 
 const ORDER: readonly Step[] = ["chosen", "downloading", "verifying", "staging", "activating", "probation"];
 function later(a: Step, b: Step): Step {

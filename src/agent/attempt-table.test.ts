@@ -60,6 +60,15 @@ describe("the state table of an attempt", () => {
     }
   });
 
+  it("goes back from a repair before its switch, and keeps its slot after it", () => {
+    for (const outcome of ["refused", "transient", "failed"] as const) {
+      assert.equal(transition("activating", outcome, true), "rolling-back");
+      assert.equal(transition("probation", outcome, true), "failed");
+    }
+    assert.equal(transition("probation", "ok", true), "committed");
+    assert.equal(transition("staging", "transient", true), "waiting");
+  });
+
   it("notes every end before it reports it", () => {
     for (const state of ["committed", "rolled-back", "refused", "failed", "superseded"] as const)
       assert.deepEqual(EFFECTS[state], ["note-end", "remember", "report", "collect"]);
@@ -73,6 +82,7 @@ describe("a code", () => {
     ["mirror/too-long", "refused"],
     ["disk/full", "transient"],
     ["agent/no-space", "transient"],
+    ["agent/repair-waits", "transient"],
     ["agent/wrong-bytes", "refused"],
     ["agent/no-verifier", "refused"],
     ["repository/expired", "transient"],

@@ -32,6 +32,7 @@ export type Effect =
   | "note-verified"
   | "stage"
   | "note-staged"
+  | "await-turn"
   | "look-at-old"
   | "note-activating"
   | "stop"
@@ -53,7 +54,7 @@ const END: readonly Effect[] = ["note-end", "remember", "report", "collect"];
 export const EFFECTS: { readonly [S in AttemptState]: readonly Effect[] } = {
   downloading: ["reserve-space", "fetch"],
   verifying: ["check-bytes", "check-publisher", "note-verified"],
-  staging: ["stage", "note-staged"],
+  staging: ["stage", "note-staged", "await-turn"],
   activating: ["look-at-old", "note-activating", "stop", "snapshot", "switch-forward"],
   probation: ["start-and-watch-new"],
   committed: END,
@@ -89,6 +90,11 @@ const TABLE: { readonly [S in Exclude<AttemptState, "waiting" | "done">]: Row } 
   superseded: row("done", "stuck", "stuck", "stuck"),
 };
 
+/** A repair has nothing to go back to once it has switched: the slot it replaces is damaged. Its own stays, well or not. */
+const REPAIR: { readonly [S in keyof typeof TABLE]?: Row } = {
+  probation: row("committed", "failed", "failed", "failed"),
+};
+
 function row(
   ok: AttemptState,
   refused: AttemptState | "stuck",
@@ -102,13 +108,14 @@ function row(
 export function transition(
   state: Exclude<AttemptState, "waiting" | "done">,
   outcome: Outcome,
+  repair = false,
 ): AttemptState | "stuck" {
-  return TABLE[state][outcome];
+  return ((repair ? REPAIR[state] : undefined) ?? TABLE[state])[outcome];
 }
 
 /** Codes by which the world was in the way. Everything else that arrives before activation is a refusal or a failure. */
 const TRANSIENT =
-  /^(?:mirror\/(?:unreachable|slow|too-short|aborted|not-found|refused|bad-answer)|disk\/(?:full|io|read-only)|agent\/(?:no-space|stopping)|server\/.*|repository\/(?:expired|locked))$/;
+  /^(?:mirror\/(?:unreachable|slow|too-short|aborted|not-found|refused|bad-answer)|disk\/(?:full|io|read-only)|agent\/(?:no-space|stopping|repair-waits)|server\/.*|repository\/(?:expired|locked))$/;
 const REFUSALS =
   /^(?:mirror\/(?:wrong-content|too-long)|repository\/.*|slot\/(?:bad-archive|unsafe-entry|too-large|wrong-bytes|entry-missing)|agent\/(?:wrong-bytes|no-verifier|wrong-release|refused)|artifact\/.*|der\/.*|dsse\/.*|release\/.*|schema\/.*|json\/.*)$/;
 

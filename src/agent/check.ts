@@ -93,8 +93,7 @@ export async function readWhatWasBrought(
   installed: readonly string[],
   wish: Wish,
 ): Promise<Instructions> {
-  const releases = await repository.refresh(world.clock.now(), signal);
-  const trusted = parseTrustedKeys(await releases.document(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
+  const { releases, trusted } = await readRepository({ world, repository, signal });
   const components: AssignedComponent[] = [];
   for (const product of wish.products ?? installed) {
     try {
@@ -107,6 +106,17 @@ export async function readWhatWasBrought(
     }
   }
   return { releases, trusted, components, complete: false, interval: null, seq: null };
+}
+
+/** Step 1 and 2 alone, for who needs to know what exists and not what should run. Errors: those of `askWhatToRun` but the server's. */
+export async function readRepository({
+  world,
+  repository,
+  signal,
+}: Pick<Asking, "world" | "repository" | "signal">): Promise<Pick<Instructions, "releases" | "trusted">> {
+  const releases = await repository.refresh(world.clock.now(), signal);
+  const trusted = parseTrustedKeys(await releases.document(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
+  return { releases, trusted };
 }
 
 export type AssignedRelease = Extract<AssignedComponent, { release: unknown }>;

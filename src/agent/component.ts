@@ -1,7 +1,6 @@
 // One component on this device: its folder, its journal, its process. The lowest layer that knows what a release is.
 
-import { statOrNull } from "../core/disk.ts";
-import type { UpkeepError } from "../core/errors.ts";
+import { UpkeepError } from "../core/errors.ts";
 import { formatInstant, type Instant } from "../core/instant.ts";
 import {
   findProcess,
@@ -13,19 +12,18 @@ import {
 } from "../process/component-process.ts";
 import { describeExit } from "../process/health.ts";
 import { afterEnd, type RestartState } from "../process/restart.ts";
-import { lastAttempt, type Attempt } from "../slot/attempt.ts";
-import { SlotError } from "../slot/errors.ts";
-import { collectGarbage, makeComponent, readCurrent, slotIsWhole } from "../slot/install.ts";
+import { hasReplaced, lastAttempt, type Attempt } from "../slot/attempt.ts";
+import { collectGarbage, readCurrent, slotIsWhole } from "../slot/install.ts";
 import type { JournalEvent } from "../slot/journal-event.ts";
-import { openJournal, type Journal } from "../slot/journal.ts";
-import { layoutOf, linkTarget, slotName, slotPath, type Layout, type SlotId } from "../slot/layout.ts";
-import { readRecord, readRecordAt, type SlotRecord } from "../slot/record.ts";
+import { type Journal } from "../slot/journal.ts";
+import { linkTarget, sameSlot, slotName, slotPath, type Layout, type SlotId } from "../slot/layout.ts";
+import { readRecordAt } from "../slot/record.ts";
 import { recover, rightfulSlot, type LinkPlace, type Recovery } from "../slot/recover.ts";
-import { EMPTY_STATE, loadState, namedSlots, saveState, type ComponentState } from "../slot/state.ts";
-import { sentenceOf } from "./errors.ts";
+import { namedSlots, recordOf, saveState, withoutSkips, type ComponentState } from "../slot/state.ts";
 import type { World } from "./ports.ts";
-import { isService, launchOf, parseRun, type Place, type RunSpec } from "./run-spec.ts";
+import { isService, launchOf, type Place, type RunSpec } from "./run-spec.ts";
 import type { ComponentSettings } from "./settings.ts";
+import { isDamage, SlotGuard } from "./slot-guard.ts";
 
 /** Starts of a new version without a healthy end in between, over restarts of the agent. */
 export const MAX_STARTS = 5;
@@ -37,6 +35,7 @@ export class Component {
   readonly layout: Layout;
   settings: ComponentSettings;
   readonly journal: Journal;
+  readonly guard: SlotGuard;
   #state: ComponentState;
   /** What runs now, as far as this agent knows. */
   supervised: Supervised | null = null;
@@ -68,6 +67,7 @@ export class Component {
     this.settings = settings;
     this.journal = journal;
     this.#state = state;
+    this.guard = new SlotGuard(this);
   }
 
   get state(): ComponentState {
@@ -104,12 +104,20 @@ export class Component {
     if (state !== this.#state) this.#state = await saveState(this.world.disk, this.layout, state);
   }
 
+  /** What failed here may be tried once more. Nothing of a component whose memory was lost. */
+  async forgetSkips(): Promise<void> {
+    const skipped = this.#state.skip.map(({ version, code }) => `${version} (${code})`);
+    if (skipped.length === 0 || this.blocked !== null) return;
+    this.world.log({ level: "warn", event: "skip-list-forgotten", product: this.product, skipped });
+    await this.remember(withoutSkips(this.#state));
+  }
+
   /** What recovery has to do, from the facts of this moment. */
   async diagnose(): Promise<Recovery> {
     const attempt = this.attempt;
     // Reading a whole slot is dear; only an attempt that is being activated wants to know.
     const activating = attempt !== null && attempt.activating && attempt.end === null;
-    const toSlot = activating && (await slotIsWhole(this.world.disk, this.layout, attempt.begin.to));
+    const toSlot = activating && (await this.isWhole(attempt.begin.to));
     return recover({ attempt, link: await this.#linkPlace(attempt), toSlot, maxStarts: MAX_STARTS });
   }
 
@@ -126,17 +134,41 @@ export class Component {
     return rightfulSlot(this.attempt, this.#state.committed);
   }
 
-  /** The slot that `current` names, whatever the journal says; null if it names none that can be read. */
-  async currentRecord(): Promise<SlotRecord | null> {
-    const { disk } = this.world;
-    const link = await readCurrent(disk, this.layout);
+  /** The slot that `current` names, by what is remembered; of one that nobody remembers, by its own record. Null if it names none. */
+  async currentId(): Promise<SlotId | null> {
+    const link = await readCurrent(this.world.disk, this.layout);
     if (link === null || !/^slots\/[^/]+$/.test(link)) return null;
-    const path = `${this.layout.folder}/${link}`;
-    return (await statOrNull(disk, path)) === null ? null : readRecordAt(disk, path);
+    const begin = this.attempt?.begin;
+    const known = [begin?.to ?? null, begin?.from ?? null, ...namedSlots(this.#state)];
+    return known.find((id) => id !== null && linkTarget(id) === link) ?? this.#strayId(link);
   }
 
-  async runOf(id: SlotId): Promise<RunSpec> {
-    return parseRun((await readRecord(this.world.disk, this.layout, id)).run);
+  async #strayId(link: string): Promise<SlotId | null> {
+    try {
+      const { id } = await readRecordAt(this.world.disk, `${this.layout.folder}/${link}`);
+      return linkTarget(id) === link ? id : null;
+    } catch (error) {
+      if (error instanceof UpkeepError) return null;
+      throw error;
+    }
+  }
+
+  /** SHA-256 of the slot's record as it was made, null if that is not known. */
+  digestOf(id: SlotId): string | null {
+    const { attempt } = this;
+    return attempt !== null && attempt.record !== null && sameSlot(attempt.begin.to, id)
+      ? attempt.record
+      : recordOf(this.#state, id);
+  }
+
+  /** True if every byte of the slot is as it was recorded. Errors: `disk/*`. */
+  isWhole(id: SlotId): Promise<boolean> {
+    return slotIsWhole(this.world.disk, this.layout, id, this.digestOf(id));
+  }
+
+  /** Errors: `slot/damaged`, `disk/*`. */
+  runOf(id: SlotId): Promise<RunSpec> {
+    return this.guard.runOf(id);
   }
 
   place(id: SlotId): Place {
@@ -155,12 +187,16 @@ export class Component {
     return true;
   }
 
-  /** Stops whatever of the component runs, then starts the slot's entry point if it has one. Errors: `process/*`. */
+  /**
+   * Stops whatever of the component runs, then starts the slot's entry point if it has one. A damaged slot is not started, and what runs
+   * is not stopped for it. Errors: `slot/damaged`, `process/*`.
+   */
   start(id: SlotId, run: RunSpec): Promise<void> {
     return this.#inTurn(() => this.#start(id, run));
   }
 
   async #start(id: SlotId, run: RunSpec): Promise<void> {
+    if (run.entryPoint !== undefined) await this.guard.beforeStart(id);
     await this.#stop();
     if (run.entryPoint === undefined) return;
     const { spec, digest } = this.#launch(id, run, run.entryPoint);
@@ -169,12 +205,38 @@ export class Component {
     this.#restart = { ...this.#restart, startedAt: this.world.clock.monotonic(), dueAt: null };
   }
 
-  /** What `current` names runs if it is a service, and nothing else does; used when no attempt is being watched. */
+  /**
+   * What `current` names runs if it is a service, and nothing else does; used when no attempt is being watched. What runs from a slot that
+   * was damaged since goes on; what does not run is not started from one.
+   */
   async keepRunning(): Promise<void> {
-    const record = await this.currentRecord();
-    const run = record === null ? null : parseRun(record.run);
-    if (record === null || run === null || !isService(run)) return this.stop();
-    if (!(await this.adopt(record.id, run))) await this.start(record.id, run);
+    const id = await this.currentId();
+    if (id === null) return this.stop();
+    try {
+      const run = await this.runOf(id);
+      if (!isService(run)) return await this.stop();
+      if (!(await this.adopt(id, run))) await this.start(id, run);
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      // A record that cannot be read has not been told of yet.
+      if (this.guard.damage === null)
+        await this.guard.readAll(id).catch((again: unknown) => {
+          if (!isDamage(again)) throw again;
+        });
+      const found = this.supervised ?? (await findProcess(this.processRoom));
+      if (found === null || found.slot !== slotName(id) || !(await isAlive(found))) return this.stop();
+      this.supervised = found;
+    }
+  }
+
+  /** Takes note of a process that an earlier agent left running, whatever slot it is from. */
+  async noticeRunning(): Promise<void> {
+    this.supervised ??= await findProcess(this.processRoom);
+  }
+
+  /** True while a process of the component runs, as far as this agent knows. */
+  async isUp(): Promise<boolean> {
+    return this.supervised !== null && (await isAlive(this.supervised));
   }
 
   #launch(id: SlotId, run: RunSpec, entryPoint: NonNullable<RunSpec["entryPoint"]>) {
@@ -203,13 +265,14 @@ export class Component {
       if (this.owned) return null;
       if (dueAt !== null) {
         if (now < dueAt) return null;
-        const record = await this.currentRecord();
-        const run = record === null ? null : parseRun(record.run);
         this.#restart = { ...this.#restart, dueAt: null };
-        if (record === null || run === null || !isService(run)) return null;
         try {
-          await this.#start(record.id, run);
+          const id = await this.currentId();
+          const run = id === null ? null : await this.runOf(id);
+          if (id !== null && run !== null && isService(run)) await this.#start(id, run);
         } catch (error) {
+          // A damaged slot is not tried again: it is replaced.
+          if (isDamage(error)) return this.#putDown();
           const { waitMs, next } = afterEnd(this.#restart, now);
           this.#restart = { ...next, dueAt: now + waitMs };
           throw error;
@@ -224,6 +287,13 @@ export class Component {
       this.world.log({ level: "warn", event: "component-ended", product, how: exit, again: waitMs });
       return next.failures;
     });
+  }
+
+  /** Nothing runs, and nothing is started until the slot was replaced or found whole. */
+  async #putDown(): Promise<null> {
+    await this.#stop();
+    this.guard.callForRepair();
+    return null;
   }
 
   #inTurn<T>(action: () => Promise<T>): Promise<T> {
@@ -241,11 +311,18 @@ export class Component {
 
   /** What really runs: the version of the live process; for data and jobs the version that `current` names. */
   async running(): Promise<string | null> {
-    const record = await this.currentRecord();
-    if (record === null) return null;
-    if (!isService(parseRun(record.run))) return record.id.version;
-    if (this.supervised === null || !(await isAlive(this.supervised))) return null;
-    return this.supervised.slot === slotName(record.id) ? record.id.version : null;
+    const id = await this.currentId();
+    if (id === null) return null;
+    if (this.supervised !== null && this.supervised.slot === slotName(id) && (await isAlive(this.supervised)))
+      return id.version;
+    try {
+      if (isService(await this.runOf(id))) return null;
+    } catch (error) {
+      if (isDamage(error)) return null;
+      throw error;
+    }
+    const { damage } = this.guard;
+    return damage !== null && sameSlot(damage.slot, id) ? null : id.version;
   }
 
   /** Removes what neither link, journal, process nor state names, gathered now. */
@@ -254,13 +331,15 @@ export class Component {
     const attempt = this.attempt;
     const snapshots = new Set<string>();
     if (attempt !== null) {
-      if (attempt.begin.from !== null) keep.add(slotName(attempt.begin.from));
+      // What a repair replaced is of no use to anybody.
+      const lost = hasReplaced(attempt) && attempt.begin.damage !== undefined;
+      if (attempt.begin.from !== null && !lost) keep.add(slotName(attempt.begin.from));
       // Of an attempt that ended without success nothing is kept but what the state names.
-      if (attempt.end === null || attempt.end.end === "committed") keep.add(slotName(attempt.begin.to));
+      if (attempt.end === null || hasReplaced(attempt)) keep.add(slotName(attempt.begin.to));
       if (attempt.end === null) snapshots.add(attempt.begin.attempt);
     }
-    const record = await this.currentRecord();
-    if (record !== null) keep.add(slotName(record.id));
+    const link = await readCurrent(this.world.disk, this.layout);
+    if (link !== null && link.startsWith("slots/")) keep.add(link.slice("slots/".length));
     for (const slot of [this.supervised?.slot, await recordedSlot(this.processRoom)])
       if (slot !== undefined && slot !== null) keep.add(slot);
     await collectGarbage(this.world.disk, this.layout, { slots: keep, snapshots });
@@ -276,43 +355,4 @@ export async function isAlive(found: Supervised): Promise<boolean> {
   const pending = Symbol("pending");
   const first = await Promise.race([found.process.exited, Promise.resolve(pending)]);
   return first === pending;
-}
-
-/**
- * Opens the component's folder, making it if needed. A journal that cannot be read is put aside: the state and the pointer
- * say enough to go on with what was good. A state of which both copies are damaged blocks updates, since its floor is lost.
- * Errors: `disk/*`.
- */
-export async function openComponent(
-  world: World,
-  folder: string,
-  product: string,
-  settings: ComponentSettings,
-): Promise<Component> {
-  const { disk } = world;
-  const layout = layoutOf(folder);
-  await makeComponent(disk, layout);
-  let damage: UpkeepError | null = null;
-  const journal = await openJournal(disk, layout.journal).catch(async (error: unknown) => {
-    if (!(error instanceof SlotError)) throw error;
-    damage = error;
-    world.log({ level: "error", event: "journal-damaged", product, message: sentenceOf(error) });
-    await disk.rename(layout.journal, `${layout.journal}.damaged`);
-    return openJournal(disk, layout.journal);
-  });
-  let blocked: UpkeepError | null = null;
-  const state = await loadState(disk, layout).catch((error: unknown) => {
-    if (!(error instanceof SlotError)) throw error;
-    blocked = error;
-    return EMPTY_STATE;
-  });
-  const component = new Component(world, product, layout, settings, journal, state);
-  component.blocked = blocked;
-  component.damage = damage;
-  if (state.committed === null && component.attempt === null) {
-    // The memory is gone but not the pointer: what it names was running, and goes on running.
-    const record = await component.currentRecord();
-    if (record !== null) await component.adoptCommitted(record.id);
-  }
-  return component;
 }

@@ -23,6 +23,7 @@ export type AgentErrorCode =
   | "agent/dependency-circle"
   | "agent/outbox-full"
   | "agent/self-check-failed"
+  | "agent/repair-waits"
   | "agent/rolled-back-by-hand";
 export class AgentError extends UpkeepError<AgentErrorCode> {}
 

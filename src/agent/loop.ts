@@ -19,6 +19,8 @@ import { DEFAULT_INTERVAL, DEFAULT_START_SPREAD } from "./settings.ts";
 import { waitSentence } from "./status.ts";
 
 const TEND_EVERY = 1000;
+/** How often it is looked whether a daily check of what is installed is due. */
+const PATROL_EVERY = 60_000;
 
 /** Runs until `signal` aborts, then stops the agent in good order. Errors: `disk/*` at the start. */
 export async function runAgent(agent: Agent, signal: AbortSignal): Promise<void> {
@@ -30,7 +32,8 @@ export async function runAgent(agent: Agent, signal: AbortSignal): Promise<void>
     Promise.all([
       schedule(agent, bell, wakes, signal),
       listen(agent, bell, wakes, signal),
-      tend(agent, signal),
+      tend(agent, bell, signal),
+      patrol(agent, signal),
     ]),
   );
   await Promise.race([all, aborted(signal)]);
@@ -55,7 +58,8 @@ async function schedule(
     if (signal.aborted) return;
     const result: CheckResult = await agent.check(rung ? "wake-up" : trigger);
     trigger = "schedule";
-    failures = result.failure === null ? 0 : failures + 1;
+    const well = result.failure === null && !(await agent.isCrippled());
+    failures = well ? 0 : failures + 1;
     interval = settings.interval ?? result.interval ?? interval;
     if (result.seq !== null) wakes.seq = Math.max(wakes.seq, result.seq);
     last = result;
@@ -80,8 +84,9 @@ async function wait(
       : {
           at: last.at,
           result: "failed" as const,
-          code: last.failure?.code ?? null,
-          message: last.failure?.message ?? null,
+          // Without a failure of its own, a check comes sooner for one reason only.
+          code: last.failure?.code ?? "slot/damaged",
+          message: last.failure?.message ?? "What is installed is damaged and could not be replaced yet.",
         };
   agent.setWaiting(waitSentence(next.reason, waiting.untilWall, lastCheck), waiting.untilWall);
   for (;;) {
@@ -127,10 +132,19 @@ async function listen(agent: Agent, bell: Bell, wakes: { seq: number }, signal: 
   }
 }
 
-async function tend(agent: Agent, signal: AbortSignal): Promise<void> {
+async function tend(agent: Agent, bell: Bell, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
+    // Damage is told and repaired by a check, which does not wait for its time then.
+    if (agent.takeNews()) bell.ring();
     await agent.parts.world.clock.sleep(TEND_EVERY, signal).catch(() => undefined);
     if (!signal.aborted) await agent.tend();
+  }
+}
+
+async function patrol(agent: Agent, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await agent.parts.world.clock.sleep(PATROL_EVERY, signal).catch(() => undefined);
+    if (!signal.aborted) await agent.patrol();
   }
 }
 

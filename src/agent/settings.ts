@@ -28,6 +28,8 @@ export const settingsSchema = z.strictObject({
   ),
   /** Allows `http://` among the mirrors: whoever is on the way sees what this device fetches. */
   untrustedHttp: z.exactOptional(z.boolean()),
+  /** What is read before a component is started: every byte, or only of files that changed since they were read last. */
+  verify: z.exactOptional(z.enum(["always", "changed"])),
   components: z.exactOptional(
     z.record(
       nameSchema,
@@ -55,6 +57,7 @@ export type ComponentSettings = {
   readonly env: Readonly<Record<string, string>>;
   readonly stopMs: number;
   readonly snapshotBytes: number;
+  readonly verify: NonNullable<Settings["verify"]>;
 };
 
 export const DEFAULT_INTERVAL = 300;
@@ -83,5 +86,7 @@ export function componentSettings(settings: Settings, product: string): Componen
     env: own?.env ?? {},
     stopMs: (own?.stopSeconds ?? 10) * SECOND,
     snapshotBytes: own?.snapshotBytes ?? 1024 ** 3,
+    // A bit that rots changes no time of its file: only reading finds it.
+    verify: settings.verify ?? "always",
   };
 }

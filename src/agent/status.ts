@@ -20,6 +20,8 @@ export type ComponentStatus = {
     readonly bytes: number;
     readonly length: number;
   } | null;
+  /** What is wrong with the installed files, in a sentence; null if nothing is known to be. */
+  readonly damage: string | null;
   /** Why it is as it is. Always a sentence. */
   readonly why: string;
   /** When that changes by itself, if it is known. */
@@ -70,6 +72,7 @@ export async function componentStatus(
     floor: state.floor,
     pid: running === null ? null : (supervised?.process.identity.pid ?? null),
     attempt,
+    damage: component.guard.damage?.what ?? null,
     why: attempt === null ? idle : attemptSentence(attempt),
     until: until === null ? null : formatInstant(until),
     code: result?.code ?? null,

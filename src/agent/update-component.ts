@@ -7,8 +7,8 @@ import type { ChannelPointer } from "../release/channel.ts";
 import type { Artifact } from "../release/manifest.ts";
 import { choose, describeObstacle, type Candidate, type Choice } from "../release/select.ts";
 import { recentRecords, type Attempt } from "../slot/attempt.ts";
-import { slotIsWhole, switchCurrent } from "../slot/install.ts";
-import { sameSlot, type SlotId } from "../slot/layout.ts";
+import { switchCurrent } from "../slot/install.ts";
+import { sameBytes, slotName, type SlotId } from "../slot/layout.ts";
 import { readRecord } from "../slot/record.ts";
 import { belowFloor, skipOf } from "../slot/state.ts";
 import type { Plan } from "./attempt-arrival.ts";
@@ -21,7 +21,15 @@ import type { Releases } from "./ports.ts";
 
 export type ComponentResult = {
   readonly product: string;
-  readonly result: "current" | "updated" | "rolled-back" | "refused" | "failed" | "held" | "waiting";
+  readonly result:
+    | "current"
+    | "updated"
+    | "repaired"
+    | "rolled-back"
+    | "refused"
+    | "failed"
+    | "held"
+    | "waiting";
   readonly from: string | null;
   readonly to: string | null;
   readonly running: string | null;
@@ -34,11 +42,10 @@ export type ComponentResult = {
 /** What was refused lately, so that the same is not tried at every check. In memory only: a restart asks once more. */
 export type Refusals = Map<string, { readonly key: string; readonly times: number; readonly again: Instant }>;
 
-export type Update = Omit<RunnerContext, "component" | "plan"> & {
-  readonly component: Component;
+export type Update = Omit<RunnerContext, "plan"> & {
   readonly refusals: Refusals;
-  /** An operator asked: refused releases are tried at once. */
-  readonly byHand: boolean;
+  /** Repairs that were tried lately. */
+  readonly repairs: Refusals;
 };
 
 /** Goes on from wherever the last run was stopped. Returns how an attempt ended by it, or null if there was nothing to end. */
@@ -53,9 +60,8 @@ export async function recoverComponent(update: Update): Promise<ComponentResult 
       if (found.relink) {
         world.log({ level: "warn", event: "pointer-repaired", product: component.product });
         await component.stop();
-        const rightful = component.rightful;
-        const whole = rightful === null || (await slotIsWhole(world.disk, layout, rightful));
-        if (whole) await switchCurrent(world.disk, layout, rightful);
+        // Also to a slot that is damaged: it is not started, and what nobody decided to run is not run in its place.
+        await switchCurrent(world.disk, layout, component.rightful);
       }
       await component.keepRunning();
       if (attempt !== null && attempt.end !== null && !attempt.reported)
@@ -71,10 +77,16 @@ export async function recoverComponent(update: Update): Promise<ComponentResult 
       return finish(update, "rolling-back", { code: found.code, reason: found.reason });
     case "finish-roll-back":
       return finish(update, "rolling-back", null);
+    case "give-up": {
+      const result = await finish(update, "failed", { code: found.code, reason: found.reason });
+      await component.keepRunning();
+      return result;
+    }
   }
 }
 
-async function finish(
+/** Runs the open attempt from `state`. Whatever comes of it, what `current` names runs afterwards if it may. */
+export async function finish(
   update: Update,
   state: AttemptState,
   trouble: Trouble | null,
@@ -119,6 +131,10 @@ async function resultOf(component: Component, attempt: Attempt, run: RunResult):
   const reason = end.reason ?? "";
   switch (end.end) {
     case "committed":
+      // The installed version was damaged and could not be had: the one before it is a way out and no update.
+      if (begin.damage === "fall-back")
+        return { ...common, result: "rolled-back", code: "slot/damaged", reason };
+      if (begin.damage === "repair") return { ...common, result: "repaired", code: null, reason };
       return {
         ...common,
         result: "updated",
@@ -165,7 +181,13 @@ export async function updateComponent(
   });
   const open = component.openAttempt;
   if (choice.kind === "step") return { step: choice.step };
-  if (open !== null && !(choice.kind === "install" && sameAim(open, choice.artifact, offer.candidate))) {
+  // A repair waits for nothing but a better version.
+  const repair = open?.begin.damage === "repair" && choice.kind !== "install";
+  if (
+    open !== null &&
+    !repair &&
+    !(choice.kind === "install" && sameAim(open, choice.artifact, offer.candidate))
+  ) {
     await finish(update, "superseded", null);
   }
   if (choice.kind === "current") {
@@ -238,16 +260,17 @@ async function install(update: Update, offer: Offer, artifact: Artifact): Promis
   return result;
 }
 
-type Intent = {
+export type Intent = {
   readonly to: SlotId;
   readonly length: number;
   readonly manifestSha256: string;
   readonly floor: string | null;
   readonly manual: boolean;
+  readonly damage?: NonNullable<Attempt["begin"]["damage"]>;
 };
 
 /** Step 3: the intent, and the room for all that the journal will have to say about it. */
-async function begin(component: Component, intent: Intent): Promise<void> {
+export async function begin(component: Component, intent: Intent): Promise<void> {
   const { world, journal } = component;
   await journal.reserve(recentRecords);
   const attempt = toHex(world.random.bytes(16));
@@ -281,16 +304,13 @@ async function refused(update: Update, to: string, code: string, reason: string)
  */
 export async function goBack(update: Update): Promise<ComponentResult> {
   const { component } = update;
-  const { state, world, layout, product } = component;
+  const { state, product } = component;
   if (state.committed === null)
     throw new AgentError("agent/not-installed", `${product} is not installed on this device.`, { product });
   if (component.openAttempt !== null) await finish(update, "superseded", null);
-  for (const id of state.good.toReversed()) {
-    if (sameSlot(id, state.committed) || belowFloor(state, id.version)) continue;
-    if (!(await slotIsWhole(world.disk, layout, id))) continue;
-    const record = await readRecord(world.disk, layout, id);
-    const { manifestSha256, artifactLength: length } = record;
-    await begin(component, { to: id, length, manifestSha256, floor: null, manual: true });
+  const intent = await lastGood(component);
+  if (intent !== null) {
+    await begin(component, { ...intent, manual: true });
     return finish(update, "activating", null);
   }
   throw new AgentError(
@@ -298,4 +318,32 @@ export async function goBack(update: Update): Promise<ComponentResult> {
     `No earlier version of ${product} that was good here and is not below the floor is kept on this device.`,
     { product, committed: state.committed.version, floor: state.floor },
   );
+}
+
+/**
+ * The newest version that was good here, is not below the floor, has not failed since, and is whole to the last byte now: a damaged one is
+ * passed over. Null if there is none. Errors: `disk/*`.
+ */
+export async function lastGood(component: Component): Promise<Intent | null> {
+  const { state, world, layout, product } = component;
+  for (const id of state.good.toReversed()) {
+    if (state.committed !== null && sameBytes(id, state.committed)) continue;
+    if (belowFloor(state, id.version) || skipOf(state, id) !== undefined) continue;
+    if (!(await component.isWhole(id))) {
+      const slot = slotName(id);
+      world.log({
+        level: "error",
+        event: "slot-damaged",
+        product,
+        slot,
+        code: "slot/damaged",
+        message: "It is not gone back to.",
+      });
+      continue;
+    }
+    const record = await readRecord(world.disk, layout, id, component.digestOf(id));
+    const { manifestSha256, artifactLength: length } = record;
+    return { to: id, length, manifestSha256, floor: null, manual: false };
+  }
+  return null;
 }

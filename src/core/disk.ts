@@ -24,6 +24,10 @@ export type FileStat = {
   /** Permission bits, as in 0o755. */
   readonly mode: number;
   readonly mtimeMs: number;
+  /** When content, mode or names of it were changed last, as the system has it: nobody sets this time by hand. */
+  readonly changedMs: number;
+  /** Device, inode, modification and change time: another text means that the file may be another. */
+  readonly stamp: string;
 };
 
 /** An open file. Positions are explicit; there is no cursor. */

@@ -3,7 +3,8 @@
 import { formatInstant, parseInstant, type Instant } from "../core/instant.ts";
 import { compareVersions, parseVersion } from "../core/version.ts";
 import type { OpenedReport, Report } from "../report/report.ts";
-import { chainFit } from "../report/report.ts";
+import { REPAIRED } from "../report/outcomes.ts";
+import { chainFit, resultOf } from "../report/report.ts";
 import { raiseAlarm } from "./alarms.ts";
 import type { Device, DeviceComponent, StoredReport } from "./records.ts";
 import type { FleetRecords } from "./store.ts";
@@ -151,7 +152,7 @@ function storedForm(report: Report, payloadSha256: string, envelope: string, now
     product: attempt?.product ?? alarm?.product ?? null,
     from: attempt?.from ?? null,
     to: attempt?.to ?? null,
-    outcome: attempt?.outcome ?? null,
+    outcome: attempt === null ? null : resultOf(attempt),
     code: attempt?.code ?? alarm?.code ?? null,
     step: attempt?.step ?? null,
     reason: attempt?.reason ?? alarm?.reason ?? null,
@@ -160,11 +161,17 @@ function storedForm(report: Report, payloadSha256: string, envelope: string, now
   };
 }
 
+function attemptWords({ from, to, outcome }: StoredReport): string {
+  if (from !== to) return `${from ?? "nothing"} → ${to}: ${outcome}`;
+  // The same version again: what was installed had been damaged.
+  return outcome === REPAIRED ? `${to}: ${REPAIRED}` : `${to}: repair: ${outcome}`;
+}
+
 /** One line for people. */
 export function reportLine(report: StoredReport): string {
   const what =
     report.kind === "attempt"
-      ? `${report.product} ${report.from ?? "nothing"} → ${report.to}: ${report.outcome}${report.code === null ? "" : ` (${report.code} at ${report.step})`}`
+      ? `${report.product} ${attemptWords(report)}${report.code === null ? "" : ` (${report.code} at ${report.step})`}`
       : report.kind === "alarm"
         ? `alarm ${report.code}`
         : report.kind;

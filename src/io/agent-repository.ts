@@ -13,12 +13,15 @@ import type { MetadataStore } from "../repository/store.ts";
 
 const TIMESTAMP_LIMIT = 64 * 1024;
 
-/** `source` is how reports call the place that the bytes come from. */
+/** How reports call a place that bytes came from, by its name as a source. */
+export type SourceWord = (name: string | null) => Exclude<Downloaded["source"], "none">;
+
+/** `wordFor` says how reports call the place that the last of the bytes came from; null is what an earlier run had fetched. */
 export function agentRepository(
   client: TufClient,
   store: MetadataStore,
   disk: Disk,
-  source: Downloaded["source"] = "origin",
+  wordFor: SourceWord = () => "origin",
 ): Repository {
   return {
     refresh: async (_now, signal): Promise<Releases> => {
@@ -28,10 +31,7 @@ export function agentRepository(
         timestampSha256: timestamp === null ? null : sha256Hex(timestamp),
         notices: noticesOf(refreshed),
         document: (target, limit) => client.readTarget(target, limit, signal),
-        download: async (artifact, part, options) => {
-          const { bytes, source: from } = await download(client, disk, artifact, part, options);
-          return { bytes, source: from === "none" ? from : source };
-        },
+        download: (artifact, part, options) => download(client, disk, artifact, part, options, wordFor),
       };
     },
   };
@@ -73,6 +73,7 @@ async function download(
   artifact: Artifact,
   part: string,
   options: DownloadOptions,
+  wordFor: SourceWord,
 ): Promise<Downloaded> {
   const info = await client.target(artifact.target, options.signal);
   // Two signed statements about the same bytes: they must agree before anything is fetched.
@@ -97,15 +98,17 @@ async function download(
   }
   const before = (await statOrNull(disk, `${part}.part`))?.size ?? 0;
   let fresh = 0;
+  let last: string | null = null;
   await client.fetchTarget(info, part, {
     disk,
     signal: options.signal,
     onProgress: ({ received, source }) => {
       if (source !== null) fresh = Math.max(fresh, received - Math.min(before, received));
+      last = source ?? last;
       options.progress(received);
     },
   });
-  return { bytes: fresh, source: "origin" };
+  return { bytes: fresh, source: wordFor(last) };
 }
 
 async function isWhole(disk: Disk, path: string, artifact: Artifact): Promise<boolean> {

@@ -1,6 +1,6 @@
 // The real disk behind the Disk port.
 
-import { constants } from "node:fs";
+import { constants, type BigIntStats } from "node:fs";
 import {
   chmod,
   lstat,
@@ -49,7 +49,7 @@ const FLAGS = {
 } as const;
 
 export const systemDisk: Disk = {
-  stat: (path) => at(path, async () => describe(await lstat(path))),
+  stat: (path) => at(path, async () => describe(await lstat(path, { bigint: true }))),
   list: (path) => at(path, async () => (await readdir(path)).sort()),
   read: (path, limit) =>
     at(path, async () => {
@@ -118,7 +118,7 @@ function fileOf(path: string, handle: FileHandle): DiskFile {
   };
 }
 
-function describe(stat: Awaited<ReturnType<typeof lstat>>): FileStat {
+function describe(stat: BigIntStats): FileStat {
   const kind = stat.isFile()
     ? "file"
     : stat.isDirectory()
@@ -126,7 +126,15 @@ function describe(stat: Awaited<ReturnType<typeof lstat>>): FileStat {
       : stat.isSymbolicLink()
         ? "link"
         : "other";
-  return { kind, size: Number(stat.size), mode: Number(stat.mode) & 0o7777, mtimeMs: Number(stat.mtimeMs) };
+  return {
+    kind,
+    size: Number(stat.size),
+    mode: Number(stat.mode) & 0o7777,
+    // With its fraction, as before: more than milliseconds tell two writes apart.
+    mtimeMs: Number(stat.mtimeNs) / 1e6,
+    changedMs: Number(stat.ctimeNs) / 1e6,
+    stamp: `${stat.dev}:${stat.ino}:${stat.mtimeNs}:${stat.ctimeNs}`,
+  };
 }
 
 async function at<T>(path: string, action: () => Promise<T>): Promise<T> {

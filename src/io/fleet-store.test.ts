@@ -12,7 +12,7 @@ import { DAY, HOUR, parseInstant } from "../core/instant.ts";
 import { checkChain } from "../fleet/audit.ts";
 import { adoptNextKey, addToken, enrol, renew, revoke, type Applicant } from "../fleet/enrol.ts";
 import { noteTimestamp, watchFreshness } from "../fleet/freshness.ts";
-import { takeReport } from "../fleet/intake.ts";
+import { reportLine, takeReport } from "../fleet/intake.ts";
 import type { FleetStore } from "../fleet/store.ts";
 import { wake } from "../fleet/wake.ts";
 import { newToken } from "../identity/token.ts";
@@ -182,6 +182,47 @@ function inventory(device: string, sequence: number, previous: string | null, ru
     components: [{ product: "shop", running, manifestSha256: null, committed: running, floor: null }],
   };
 }
+
+describe("a report of a repair", () => {
+  it("is listed as one, keeps what runs, and raises nothing of its own", async () => {
+    const store = await openFleetStore(fresh());
+    const device = await withDevice(store);
+    const first = await tell(store, inventory(device, 1, null, "1.1.0"));
+    const report: Report = {
+      kind: "attempt",
+      id: "7".repeat(32),
+      device,
+      sequence: 2,
+      previous: first.payloadSha256,
+      issued: "2026-11-21T04:00:00Z",
+      boot: "b".repeat(32),
+      attempt: "8".repeat(32),
+      product: "shop",
+      from: "1.1.0",
+      to: "1.1.0",
+      outcome: "success",
+      step: "repaired",
+      started: "2026-11-21T04:00:00Z",
+      duration: 1,
+      bytes: 1,
+      source: "origin",
+      running: "1.1.0",
+      reason: "bin/shop had other bytes.",
+    };
+    assert.equal((await tell(store, report)).intake, "accepted");
+    const [listed] = await store.transaction((r) => r.reports({ device, outcome: "repaired", limit: 10 }));
+    assert.match(reportLine(listed!), /#2 shop 1\.1\.0: repaired$/);
+    const failed = { ...listed!, outcome: "refused", code: "mirror/wrong-content", step: "downloading" };
+    assert.match(
+      reportLine(failed),
+      /shop 1\.1\.0: repair: refused \(mirror\/wrong-content at downloading\)$/,
+    );
+    assert.deepEqual(await store.transaction((r) => r.alarms(10)), []);
+    const [component] = await store.transaction((r) => r.components(device));
+    assert.deepEqual([component?.running, component?.committed], ["1.1.0", "1.1.0"]);
+    await store.close();
+  });
+});
 
 describe("a report", () => {
   it("counts once however often it arrives (replay), and says what runs", async () => {

@@ -6,7 +6,15 @@ import { describe, it } from "node:test";
 import { toUtf8 } from "../core/bytes.ts";
 import { signEnvelope } from "../core/dsse.ts";
 import { localSigner } from "../keys/signer.ts";
-import { chainFit, openReport, signReport, type AttemptReport, type InventoryReport } from "./report.ts";
+import {
+  chainFit,
+  openReport,
+  signReport,
+  type AttemptReport,
+  type InventoryReport,
+  isRepair,
+  resultOf,
+} from "./report.ts";
 
 const key = localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519");
 const device = "0a0b0c0d-0000-4000-8000-000000000001";
@@ -98,6 +106,33 @@ describe("a report", () => {
       const envelope = await signEnvelope("report", toUtf8(JSON.stringify(wrong)), [key]);
       assert.throws(() => openReport(envelope, expected), { code: "schema/invalid" });
     }
+  });
+});
+
+describe("the report of a repair", () => {
+  const repaired = { ...success, from: "1.1.0", step: "repaired" };
+
+  it("has the form of any success, so that older servers take it, and is told apart from an update", async () => {
+    const { envelope } = await signReport(repaired, key);
+    assert.deepEqual(openReport(envelope, expected).report, repaired);
+    assert.equal(resultOf(repaired), "repaired");
+    assert.equal(isRepair(repaired), true);
+  });
+
+  it("that did not work says nothing about the release either", () => {
+    const failed = {
+      ...repaired,
+      outcome: "refused",
+      code: "mirror/wrong-content",
+      step: "downloading",
+    } as const;
+    assert.deepEqual([resultOf(failed), isRepair(failed)], ["refused", true]);
+  });
+
+  it("cannot be claimed by an update", () => {
+    assert.equal(resultOf({ ...success, step: "repaired" }), "success");
+    assert.equal(isRepair(success), false);
+    assert.equal(isRepair({ ...success, from: null }), false);
   });
 });
 

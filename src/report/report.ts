@@ -7,7 +7,7 @@ import { instantSchema, nameSchema, sha256Schema, versionSchema, z } from "../co
 import { codeSchema, deviceIdSchema, readMessage, repeated, textSchema } from "../message/common.ts";
 import { REPORT_LIMIT } from "../message/reports.ts";
 import { ReportError } from "./errors.ts";
-import { OUTCOMES } from "./outcomes.ts";
+import { OUTCOMES, REPAIRED, type Outcome } from "./outcomes.ts";
 
 const count = z.number().check(z.int(), z.minimum(0), z.maximum(Number.MAX_SAFE_INTEGER));
 /** Ids that a device draws: 16 random bytes. */
@@ -88,6 +88,20 @@ export type Report = z.infer<typeof reportSchema>;
 export type AttemptReport = z.infer<typeof attemptSchema>;
 export type InventoryReport = z.infer<typeof inventorySchema>;
 export type AlarmReport = z.infer<typeof alarmSchema>;
+/**
+ * How the attempt went, for people and for rules about rollouts: a repair is told apart from an update by its two equal versions,
+ * which no update has. That keeps to the form of version 1, in which steps may grow and outcomes may not.
+ */
+export function resultOf(report: AttemptReport): Outcome | typeof REPAIRED {
+  const repaired = report.outcome === "success" && report.step === REPAIRED && isRepair(report);
+  return repaired ? REPAIRED : report.outcome;
+}
+
+/** True for an attempt at putting back what was installed already: it says nothing about how good the release is. */
+export function isRepair(report: Pick<AttemptReport, "from" | "to">): boolean {
+  return report.from === report.to;
+}
+
 export type ReportKind = Report["kind"];
 
 /** A report as it stands in an outbox: the envelope to send, and what the next report will name as its `previous`. */

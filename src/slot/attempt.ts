@@ -1,13 +1,16 @@
 // One attempt as its journal tells it: how far it is, and what the next step may rely on.
 
-import type { BeginEvent, EndEvent, JournalEvent, Step } from "./journal-event.ts";
+import type { BeginEvent, EndEvent, JournalEvent, SlotCheckEvent, Step } from "./journal-event.ts";
 import type { JournalRecord } from "./journal.ts";
+import { sameSlot, type SlotId } from "./layout.ts";
 
 export type Attempt = {
   readonly begin: BeginEvent;
   readonly step: Step;
   readonly verified: { readonly bytes: number; readonly source: VerifiedSource } | null;
   readonly staged: boolean;
+  /** SHA-256 of the record of the slot that was staged, null if it is not known. */
+  readonly record: string | null;
   readonly activating: boolean;
   /** Bytes of the data snapshot, null if none was taken. */
   readonly snapshot: number | null;
@@ -25,7 +28,7 @@ export function attemptsOf(events: readonly JournalEvent[]): readonly Attempt[] 
   const out: Attempt[] = [];
   for (const event of events) {
     if (event.event === "begin") out.push(begun(event));
-    else {
+    else if (event.event !== "slot-check") {
       const last = out.at(-1);
       if (last !== undefined && last.begin.attempt === event.attempt)
         out[out.length - 1] = advance(last, event);
@@ -38,12 +41,38 @@ export function lastAttempt(events: readonly JournalEvent[]): Attempt | null {
   return attemptsOf(events).at(-1) ?? null;
 }
 
+/** What the last check of the slot found wrong, null if nothing: a slot that was put there since is another matter. */
+export function damageOf(events: readonly JournalEvent[], slot: SlotId): SlotCheckEvent | null {
+  const made = new Set<string>();
+  for (const event of events.toReversed()) {
+    if (event.event === "slot-check" && sameSlot(event.slot, slot))
+      return event.found === "damaged" ? event : null;
+    // Staged anew under the same name: what was found before is over.
+    if (event.event === "staged") made.add(event.attempt);
+    if (event.event === "begin" && sameSlot(event.to, slot) && made.has(event.attempt)) return null;
+  }
+  return null;
+}
+
+/**
+ * True once the attempt's new slot has taken the place of the old one for good. A repair whose program did not come through its
+ * probation has, too: its bytes are those that were good here, and the slot it replaced is never started again.
+ */
+export function hasReplaced({ begin, activating, rollingBack, end }: Attempt): boolean {
+  if (end === null) return false;
+  return (
+    end.end === "committed" ||
+    (begin.damage === "repair" && end.end === "failed" && activating && rollingBack === null)
+  );
+}
+
 function begun(begin: BeginEvent): Attempt {
   return {
     begin,
     step: "chosen",
     verified: null,
     staged: false,
+    record: null,
     activating: false,
     snapshot: null,
     starts: 0,
@@ -54,12 +83,12 @@ function begun(begin: BeginEvent): Attempt {
   };
 }
 
-function advance(attempt: Attempt, event: Exclude<JournalEvent, BeginEvent>): Attempt {
+function advance(attempt: Attempt, event: Exclude<JournalEvent, BeginEvent | SlotCheckEvent>): Attempt {
   switch (event.event) {
     case "verified":
       return { ...attempt, step: "verifying", verified: { bytes: event.bytes, source: event.source } };
     case "staged":
-      return { ...attempt, step: "staging", staged: true };
+      return { ...attempt, step: "staging", staged: true, record: event.record ?? null };
     case "activating":
       return { ...attempt, step: "activating", activating: true };
     case "snapshot":

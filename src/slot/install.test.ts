@@ -78,7 +78,7 @@ describe("staging", () => {
   it("never leaves a slot with a final name that is not whole, wherever it is cut", async () => {
     await crashMatrix(
       await fresh(),
-      (disk) => stage(disk, layout, input(), noZip),
+      async (disk) => void (await stage(disk, layout, input(), noZip)),
       async ({ disk }) => {
         if (await exists(disk, path)) assert.equal(await slotIsWhole(disk, layout, id), true);
         await stage(disk, layout, input(), noZip);

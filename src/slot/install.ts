@@ -1,14 +1,16 @@
 // The steps that change a component's folder: stage a slot, switch the pointer, take slots away. Each is durable when it returns, and may be repeated.
 
 import { createHash } from "node:crypto";
-import { DiskError, exists, makeDirectories, removeTree, statOrNull, type Disk } from "../core/disk.ts";
+import { sha256Hex } from "../core/digest.ts";
+import { exists, makeDirectories, removeTree, statOrNull, type Disk } from "../core/disk.ts";
 import { UpkeepError } from "../core/errors.ts";
 import type { Json } from "../core/json.ts";
 import type { UnpackLimits } from "./entry-path.ts";
 import { SlotError } from "./errors.ts";
 import { linkTarget, slotName, slotPath, TEMPORARY, type Layout, type SlotId } from "./layout.ts";
 import { readFile } from "./read-file.ts";
-import { checkSlot, readRecord, RECORD_NAME, writeRecord, type SlotRecord } from "./record.ts";
+import { checkInstalled, checkSlot } from "./check-slot.ts";
+import { RECORD_NAME, recordDigest, writeRecord, type SlotRecord } from "./record.ts";
 import { entriesOf, unpack, type UnpackFormat, type ZipReader } from "./unpack.ts";
 
 export async function makeComponent(disk: Disk, layout: Layout): Promise<void> {
@@ -33,16 +35,17 @@ export type StageInput = {
 
 /**
  * Makes the slot: unpacks beside it, reads everything back, then gives it its name. What an earlier try left is used if it is whole.
+ * Returns the SHA-256 of its record.
  * Errors: `slot/*`, `disk/*`.
  */
-export async function stage(disk: Disk, layout: Layout, input: StageInput, zip: ZipReader): Promise<void> {
+export async function stage(disk: Disk, layout: Layout, input: StageInput, zip: ZipReader): Promise<string> {
   const path = slotPath(layout, input.id);
   const beside = `${layout.slots}/${TEMPORARY}${slotName(input.id)}`;
   await removeTree(disk, beside);
   if (await slotIsWhole(disk, layout, input.id)) {
     // Found, not made: its name may not be durable yet.
     await disk.syncDirectory(layout.slots);
-    return;
+    return recordDigest(disk, layout, input.id);
   }
   await removeSlot(disk, layout, slotName(input.id));
   await disk.makeDirectory(beside);
@@ -75,9 +78,10 @@ export async function stage(disk: Disk, layout: Layout, input: StageInput, zip: 
     run: input.run,
     files: [...files],
   };
+  const bytes = writeRecord(record);
   const file = await disk.open(`${beside}/${RECORD_NAME}`, "create", 0o444);
   try {
-    await file.write(0, writeRecord(record));
+    await file.write(0, bytes);
     await file.sync();
   } finally {
     await file.close();
@@ -87,19 +91,21 @@ export async function stage(disk: Disk, layout: Layout, input: StageInput, zip: 
   await checkSlot(disk, beside, files);
   await disk.rename(beside, path);
   await disk.syncDirectory(layout.slots);
+  return sha256Hex(bytes);
 }
 
-/** True if the slot has its name and every byte of its record. Errors of the disk itself are thrown. */
-export async function slotIsWhole(disk: Disk, layout: Layout, id: SlotId): Promise<boolean> {
-  if (!(await exists(disk, slotPath(layout, id)))) return false;
+/** True if the slot has its name and every byte of its record, which has `digest` if that is known. Errors of the disk itself are thrown. */
+export async function slotIsWhole(
+  disk: Disk,
+  layout: Layout,
+  id: SlotId,
+  digest: string | null = null,
+): Promise<boolean> {
   try {
-    const record = await readRecord(disk, layout, id);
-    if (record.id.sha256 !== id.sha256 || record.id.version !== id.version) return false;
-    await checkSlot(disk, slotPath(layout, id), record.files);
+    await checkInstalled(disk, layout, id, digest);
     return true;
   } catch (error) {
-    if (error instanceof SlotError || (error instanceof DiskError && error.code === "disk/missing"))
-      return false;
+    if (error instanceof SlotError) return false;
     throw error;
   }
 }

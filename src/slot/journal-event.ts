@@ -42,6 +42,8 @@ export const journalEventSchema = z.discriminatedUnion("event", [
     floor: z.nullable(versionSchema),
     /** Whether an operator asked for an older version that was good here before. */
     manual: z.boolean(),
+    /** What a damaged slot had to do with it: `repair` puts the same bytes into a fresh slot, `fall-back` goes to the last good version. */
+    damage: z.exactOptional(z.enum(["repair", "fall-back"])),
   }),
   /** The artifact is whole on disk and every check passed. */
   z.strictObject({
@@ -51,7 +53,12 @@ export const journalEventSchema = z.discriminatedUnion("event", [
     source: z.enum(["origin", "mirror", "peer", "bundle", "none"]),
   }),
   /** The slot is whole, read back and durable under its final name. */
-  z.strictObject({ event: z.literal("staged"), attempt }),
+  z.strictObject({
+    event: z.literal("staged"),
+    attempt,
+    /** SHA-256 of the slot's record, by which a changed record is noticed. Absent in what older agents wrote. */
+    record: z.exactOptional(sha256Schema),
+  }),
   /** From here on `current` may change. */
   z.strictObject({ event: z.literal("activating"), attempt }),
   /** The component's data was copied; `bytes` of it. Absent when there was none, or nothing ran before. */
@@ -84,7 +91,17 @@ export const journalEventSchema = z.discriminatedUnion("event", [
   }),
   /** The report of the end lies in the outbox. */
   z.strictObject({ event: z.literal("reported"), attempt }),
+  /** A check of an installed slot came to another result than the one before; belongs to no attempt. */
+  z.strictObject({
+    event: z.literal("slot-check"),
+    slot: slotIdSchema,
+    found: z.enum(["damaged", "whole"]),
+    /** What is wrong, in a sentence; null if nothing is. */
+    what: z.nullable(text),
+    at: instantSchema,
+  }),
 ]);
 export type JournalEvent = z.infer<typeof journalEventSchema>;
 export type BeginEvent = Extract<JournalEvent, { event: "begin" }>;
 export type EndEvent = Extract<JournalEvent, { event: "end" }>;
+export type SlotCheckEvent = Extract<JournalEvent, { event: "slot-check" }>;

@@ -99,6 +99,8 @@ export class Journal {
   #records: JournalRecord[];
   #end: number;
   #size: number;
+  /** One change at a time: an attempt and a check of what is installed may both have something to say. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(disk: Disk, path: string, parsed: ParsedJournal, size: number) {
     this.#disk = disk;
@@ -117,7 +119,11 @@ export class Journal {
   }
 
   /** Durable when it returns. Errors: `slot/journal-full`, `disk/*`. */
-  async append(event: JournalEvent): Promise<void> {
+  append(event: JournalEvent): Promise<void> {
+    return this.#inTurn(() => this.#append(event));
+  }
+
+  async #append(event: JournalEvent): Promise<void> {
     const record = { sequence: (this.#records.at(-1)?.sequence ?? 0) + 1, event };
     const bytes = formatRecord(record);
     if (this.#end + bytes.length > JOURNAL_LIMIT) {
@@ -141,7 +147,17 @@ export class Journal {
    * Makes sure that a whole attempt fits into space that the file already has; called where failing is harmless.
    * `keep` says which records a long journal may not lose. Errors: `disk/*`.
    */
-  async reserve(keep: (records: readonly JournalRecord[]) => readonly JournalRecord[]): Promise<void> {
+  reserve(keep: (records: readonly JournalRecord[]) => readonly JournalRecord[]): Promise<void> {
+    return this.#inTurn(() => this.#reserve(keep));
+  }
+
+  #inTurn<T>(action: () => Promise<T>): Promise<T> {
+    const run = this.#turn.then(action, action);
+    this.#turn = run.catch(() => undefined);
+    return run;
+  }
+
+  async #reserve(keep: (records: readonly JournalRecord[]) => readonly JournalRecord[]): Promise<void> {
     if (this.#end > COMPACT_AT) {
       const records = keep(this.#records);
       const body = concat(records.map(formatRecord));

@@ -3,16 +3,36 @@
 import { sha256Schema, versionSchema, z } from "../core/schema.ts";
 
 /** Which bytes a slot holds: the version and the SHA-256 of the artifact it was made from. */
-export const slotIdSchema = z.strictObject({ version: versionSchema, sha256: sha256Schema });
+export const slotIdSchema = z.strictObject({
+  version: versionSchema,
+  sha256: sha256Schema,
+  /** Counts the replacements of damaged slots with the same bytes, each in a place of its own. Absent in the first slot. */
+  copy: z.exactOptional(z.number().check(z.int(), z.minimum(1), z.maximum(1_000_000))),
+});
 export type SlotId = z.infer<typeof slotIdSchema>;
 
 /** 32 hex digits keep names short; the journal and the slot's record hold the whole digest. */
 export function slotName(id: SlotId): string {
-  return `${id.version}-${id.sha256.slice(0, 32)}`;
+  const copy = id.copy === undefined ? "" : `-r${id.copy}`;
+  return `${id.version}-${id.sha256.slice(0, 32)}${copy}`;
 }
 
+/** The same place on this disk. */
 export function sameSlot(a: SlotId | null, b: SlotId | null): boolean {
-  return a === b || (a !== null && b !== null && a.version === b.version && a.sha256 === b.sha256);
+  return a === b || (a !== null && b !== null && sameBytes(a, b) && a.copy === b.copy);
+}
+
+/** The same version of the same artifact, in whichever place. */
+export function sameBytes(
+  a: Pick<SlotId, "version" | "sha256">,
+  b: Pick<SlotId, "version" | "sha256">,
+): boolean {
+  return a.version === b.version && a.sha256 === b.sha256;
+}
+
+/** The place for the replacement of a damaged slot: never that of the damaged one. */
+export function nextCopy(id: SlotId): SlotId {
+  return { ...id, copy: (id.copy ?? 0) + 1 };
 }
 
 /** All paths of one component; `folder` is `components/<product>`. */
@@ -26,6 +46,7 @@ export type Layout = {
   readonly data: string;
   readonly snapshots: string;
   readonly process: string;
+  readonly checked: string;
   readonly log: string;
 };
 
@@ -40,6 +61,7 @@ export function layoutOf(folder: string): Layout {
     data: `${folder}/data`,
     snapshots: `${folder}/snapshots`,
     process: `${folder}/process.json`,
+    checked: `${folder}/checked.json`,
     log: `${folder}/output.log`,
   };
 }

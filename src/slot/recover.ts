@@ -1,6 +1,6 @@
 // After a start: facts in, what to do out. The whole of crash recovery as one table without side effects.
 
-import type { Attempt } from "./attempt.ts";
+import { hasReplaced, type Attempt } from "./attempt.ts";
 import type { SlotId } from "./layout.ts";
 
 /** Where `current` points, seen from the last attempt. */
@@ -21,6 +21,7 @@ export type RecoveryFacts = {
  * - `start`: the switch is done; start the new version once more and watch it.
  * - `roll-back`: decide to go back, with this code and reason.
  * - `finish-roll-back`: going back was decided; do all of it (again).
+ * - `give-up`: end a repair as failed; its slot stays, for the one it replaced is damaged.
  * `relink` says that `current` must first be set to the old version, because it points where no step can have put it.
  */
 export type Recovery =
@@ -29,13 +30,14 @@ export type Recovery =
   | { readonly do: "activate" }
   | { readonly do: "start" }
   | { readonly do: "roll-back"; readonly code: string; readonly reason: string }
-  | { readonly do: "finish-roll-back" };
+  | { readonly do: "finish-roll-back" }
+  | { readonly do: "give-up"; readonly code: string; readonly reason: string };
 
 type Phase = "none" | "open" | "activating" | "rolling-back" | "committed" | "ended";
 
 export function phaseOf(attempt: Attempt | null): Phase {
   if (attempt === null) return "none";
-  if (attempt.end !== null) return attempt.end.end === "committed" ? "committed" : "ended";
+  if (attempt.end !== null) return hasReplaced(attempt) ? "committed" : "ended";
   if (attempt.rollingBack !== null) return "rolling-back";
   return attempt.activating ? "activating" : "open";
 }
@@ -50,8 +52,9 @@ const forward: Row = ({ toSlot }) => (toSlot ? { do: "activate" } : lost);
 const startAgain: Row = ({ attempt, maxStarts, toSlot }) => {
   if (!toSlot) return lost;
   if (attempt!.starts < maxStarts) return { do: "start" };
+  const repair = attempt!.begin.damage === "repair";
   return {
-    do: "roll-back",
+    do: repair ? "give-up" : "roll-back",
     code: "process/crash-loop",
     reason: `The new version was started ${attempt!.starts} times and never came through its probation.`,
   };
@@ -73,7 +76,11 @@ const lost: Recovery = {
    activating      switch again       start again        go back
    rolling-back    go on              go on              go on
    committed       set it, run        run                set it, run
-   ended           run                set it, run        set it, run          */
+   ended           run                set it, run        set it, run
+
+   A repair goes the same ways: its old and its new slot hold the same version in two places, so that every row tells them apart.
+   "Run", "wait" and "go back" never start a damaged slot (agent/slot-guard.ts): they leave it pointed at and stopped. In "start
+   again" a repair gives up instead of going back, and one that failed after its switch is in the row "committed": its slot stays. */
 const TABLE: { readonly [P in Phase]: { readonly [L in LinkPlace]: Row } } = {
   none: { from: run, to: run, other: runRelinked },
   open: { from: wait, to: waitRelinked, other: waitRelinked },
@@ -90,6 +97,6 @@ export function recover(facts: RecoveryFacts): Recovery {
 /** What `current` must hold when no attempt is open: the end of the last attempt decides, else what the state remembers. */
 export function rightfulSlot(attempt: Attempt | null, committed: SlotId | null): SlotId | null {
   if (attempt === null) return committed;
-  if (attempt.end?.end === "committed") return attempt.begin.to;
+  if (hasReplaced(attempt)) return attempt.begin.to;
   return attempt.begin.from;
 }

@@ -11,6 +11,7 @@ import {
   belowFloor,
   EMPTY_STATE,
   loadState,
+  recordOf,
   saveState,
   skipOf,
   type ComponentState,
@@ -54,6 +55,54 @@ async function saved(): Promise<MemoryDisk> {
 }
 
 describe("the state of a component", () => {
+  it("after a repair names the replacement, keeps the floor, and forgets the damaged slot", () => {
+    const to = { ...slot("1.0.0"), copy: 1 };
+    const one = { from: slot("1.0.0"), to, damage: "repair" } as const;
+    const facts = { replaced: true, record: "d".repeat(64) };
+    const before = { ...STATE, good: [slot("0.9.0", "e")] };
+    const after = applyEnd(before, begin(one), end(), facts);
+    assert.deepEqual(
+      [after.committed, after.good, after.floor, after.skip],
+      [to, [slot("0.9.0", "e")], "0.9.0", []],
+    );
+    assert.equal(recordOf(after, to), facts.record);
+    assert.equal(recordOf(after, slot("1.0.0")), null);
+    const kept = applyEnd(before, begin(one), end({ end: "failed" }), facts);
+    assert.deepEqual(kept.committed, to, "a replacement that is not well stays");
+    const back = applyEnd(before, begin(one), end({ end: "rolled-back", code: "disk/io" }));
+    assert.deepEqual([back.committed, back.skip], [STATE.committed, []], "and is tried again");
+  });
+
+  it("after a way out of damage keeps the floor, skips nothing, and does not keep what was damaged", () => {
+    const two = { ...STATE, committed: slot("1.1.0", "b"), good: [slot("1.0.0")] };
+    const after = applyEnd(
+      two,
+      begin({ from: slot("1.1.0", "b"), to: slot("1.0.0"), damage: "fall-back" }),
+      end(),
+    );
+    assert.deepEqual(
+      [after.committed, after.good, after.floor, after.skip],
+      [slot("1.0.0"), [], "0.9.0", []],
+    );
+  });
+
+  it("remembers the records of the slots that it names, and of no others", () => {
+    const record = (letter: string) => ({ replaced: true, record: letter.repeat(64) });
+    let state = STATE;
+    for (const [i, letter] of [..."abcdef"].entries()) {
+      const to = slot(`1.${i + 1}.0`, letter);
+      state = applyEnd({ ...state, applied: null }, begin({ to }), end(), record(letter));
+    }
+    assert.deepEqual(
+      state.records?.map(({ slot, sha256 }) => [slot.version, sha256[0]]),
+      [
+        ["1.4.0", "d"],
+        ["1.5.0", "e"],
+        ["1.6.0", "f"],
+      ],
+    );
+  });
+
   it("survives the loss or damage of either copy", async () => {
     for (const path of [layout.state, layout.stateCopy]) {
       for (const harm of ["lost", "damaged"]) {

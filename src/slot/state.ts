@@ -10,7 +10,7 @@ import { compareVersions, parseVersion } from "../core/version.ts";
 import { SlotError } from "./errors.ts";
 import type { BeginEvent, EndEvent } from "./journal-event.ts";
 import { attemptIdSchema } from "./journal-event.ts";
-import { sameSlot, slotIdSchema, type Layout, type SlotId } from "./layout.ts";
+import { sameBytes, sameSlot, slotIdSchema, type Layout, type SlotId } from "./layout.ts";
 
 const skipSchema = z.strictObject({
   sha256: sha256Schema,
@@ -31,6 +31,8 @@ const stateSchema = z.strictObject({
   good: z.array(slotIdSchema),
   floor: z.nullable(versionSchema),
   skip: z.array(skipSchema),
+  /** SHA-256 of the records of the slots above, by which a changed record is noticed. Absent in what older agents wrote. */
+  records: z.exactOptional(z.array(z.strictObject({ slot: slotIdSchema, sha256: sha256Schema }))),
 });
 export type ComponentState = z.infer<typeof stateSchema>;
 
@@ -97,30 +99,51 @@ function parse(bytes: Uint8Array): ComponentState | null {
   }
 }
 
+/** What of an ended attempt its begin and end do not say. */
+export type EndFacts = {
+  /** Whether the new slot took the place of the old one for good (`hasReplaced`). */
+  readonly replaced: boolean;
+  /** SHA-256 of the record of the new slot, null if it is not known. */
+  readonly record: string | null;
+};
+
 /** The state after an attempt ended; the same however often it is applied. */
-export function applyEnd(state: ComponentState, begin: BeginEvent, end: EndEvent): ComponentState {
+export function applyEnd(
+  state: ComponentState,
+  begin: BeginEvent,
+  end: EndEvent,
+  facts: EndFacts = { replaced: end.end === "committed", record: null },
+): ComponentState {
   if (state.applied === end.attempt) return state;
   const applied = { ...state, applied: end.attempt };
-  if (end.end === "committed") {
+  if (facts.replaced) {
     const last = state.committed;
-    const former = last === null || goesBack(last, begin.to) ? [] : [last];
+    // A damaged slot is nothing to go back to.
+    const lost = begin.damage !== undefined;
+    const former = last === null || lost || goesBack(last, begin.to) ? [] : [last];
     const others = [...state.good, ...former].filter(
-      (id, i, all) => !sameSlot(id, begin.to) && all.findIndex((other) => sameSlot(other, id)) === i,
+      (id, i, all) => !sameBytes(id, begin.to) && all.findIndex((other) => sameBytes(other, id)) === i,
     );
+    const good = others.slice(-KEEP_GOOD);
     return {
       ...applied,
       committed: begin.to,
-      good: others.slice(-KEEP_GOOD),
+      good,
+      records: recordsAfter(state, [...good, begin.to], begin.to, facts.record),
       floor: higher(state.floor, begin.floor),
       // What was proven good is no longer to be skipped; what an operator went back from is, until something newer comes.
       skip: withSkip(
-        state.skip.filter((entry) => !sameSlot(entry, begin.to)),
-        begin.manual && last !== null ? { ...last, code: "agent/rolled-back-by-hand", at: end.at } : null,
+        state.skip.filter((entry) => !sameBytes(entry, begin.to)),
+        begin.manual && last !== null
+          ? { version: last.version, sha256: last.sha256, code: "agent/rolled-back-by-hand", at: end.at }
+          : null,
       ),
     };
   }
-  if (end.end === "rolled-back") {
-    const entry = { ...begin.to, code: end.code ?? "process/failed", at: end.at };
+  // What was good here and could not be put back is not the release's fault: it is tried again.
+  if (end.end === "rolled-back" && begin.damage !== "repair") {
+    const { version, sha256 } = begin.to;
+    const entry = { version, sha256, code: end.code ?? "process/failed", at: end.at };
     return { ...applied, skip: withSkip(state.skip, entry) };
   }
   return applied;
@@ -128,7 +151,26 @@ export function applyEnd(state: ComponentState, begin: BeginEvent, end: EndEvent
 
 function withSkip(skip: readonly SkipEntry[], entry: SkipEntry | null): SkipEntry[] {
   if (entry === null) return [...skip];
-  return [...skip.filter((other) => !sameSlot(other, entry)), entry].slice(-MAX_SKIPS);
+  return [...skip.filter((other) => !sameBytes(other, entry)), entry].slice(-MAX_SKIPS);
+}
+
+type Remembered = NonNullable<ComponentState["records"]>;
+
+function recordsAfter(
+  state: ComponentState,
+  kept: readonly SlotId[],
+  to: SlotId,
+  record: string | null,
+): Remembered {
+  const known = (state.records ?? []).filter(
+    ({ slot }) => kept.some((id) => sameSlot(id, slot)) && (record === null || !sameSlot(slot, to)),
+  );
+  return record === null ? known : [...known, { slot: to, sha256: record }];
+}
+
+/** SHA-256 of the slot's record as it was made, null if an older agent made it. */
+export function recordOf(state: ComponentState, id: SlotId): string | null {
+  return state.records?.find(({ slot }) => sameSlot(slot, id))?.sha256 ?? null;
 }
 
 /** Whoever went back from a version, by recall or by hand, does not keep it as one to go back to. */
@@ -137,7 +179,12 @@ function goesBack(from: SlotId, to: SlotId): boolean {
 }
 
 export function skipOf(state: ComponentState, id: SlotId): SkipEntry | undefined {
-  return state.skip.find((entry) => sameSlot(entry, id));
+  return state.skip.find((entry) => sameBytes(entry, id));
+}
+
+/** Without the skip list: what failed here may be tried once more, because somebody says so. The floor is not touched. */
+export function withoutSkips(state: ComponentState): ComponentState {
+  return state.skip.length === 0 ? state : { ...state, skip: [] };
 }
 
 export function belowFloor(state: ComponentState, version: string): boolean {

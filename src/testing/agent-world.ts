@@ -114,7 +114,7 @@ export class AgentWorld {
   /** What runs, by the version in its slot's name. */
   get running(): readonly string[] {
     return this.processes.running.map(
-      (program) => /\/slots\/([^/]+)-[0-9a-f]{32}\//.exec(program)?.[1] ?? program,
+      (program) => /\/slots\/([^/]+)-[0-9a-f]{32}(?:-r\d+)?\//.exec(program)?.[1] ?? program,
     );
   }
 }

@@ -32,6 +32,33 @@ export function testDisk(
     });
   };
 
+  on("gives another stamp to what was changed, and the same to what was only read", async (disk, folder) => {
+    const path = `${folder}/stamped`;
+    const stampAfter = async (change: () => Promise<void>): Promise<string> => {
+      // Times of files are coarse: two changes in one tick of the system look like one.
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      await change();
+      return (await disk.stat(path)).stamp;
+    };
+    const write = (content: string) => async (): Promise<void> => {
+      const file = await disk.open(path, "write");
+      await file.write(0, toUtf8(content));
+      await file.close();
+    };
+    const stamps = [
+      await stampAfter(write("hello")),
+      await stampAfter(write("jello")),
+      await stampAfter(() => disk.chmod(path, 0o444)),
+      await stampAfter(async () => {
+        await disk.removeFile(path);
+        await write("jello")();
+      }),
+    ];
+    assert.equal(new Set(stamps).size, stamps.length, stamps.join());
+    assert.equal(await stampAfter(async () => void (await disk.read(path, 10))), stamps.at(-1));
+    assert.equal(await stampAfter(async () => void (await disk.list(folder))), stamps.at(-1));
+  });
+
   on("reads what was written, at any position", async (disk, folder) => {
     const file = await disk.open(`${folder}/a`, "create");
     await file.write(0, toUtf8("hello"));

@@ -57,6 +57,9 @@ export class MemoryDisk implements Disk {
   #used = 0;
   #count = 0;
   #halted = false;
+  /** What stands for inode and times: no copy of the disk has those of the original. */
+  readonly #stamps = new WeakMap<Node, { readonly inode: number; readonly changes: number }>();
+  #inodes = 0;
   capacity: number;
   /** Cuts power before the changing operation of this number takes effect. */
   crashAt: number | null = null;
@@ -115,6 +118,8 @@ export class MemoryDisk implements Disk {
       size: node.kind === "file" ? node.content.length : 0,
       mode: node.kind === "link" ? 0o777 : node.mode,
       mtimeMs: 0,
+      changedMs: 0,
+      stamp: this.#stampOf(node),
     };
   }
 
@@ -223,6 +228,7 @@ export class MemoryDisk implements Disk {
     const node = this.#find(path);
     if (node.kind === "link") throw fail("disk/wrong-kind", path);
     node.mode = mode;
+    this.#touch(node);
   }
 
   async syncDirectory(path: string): Promise<void> {
@@ -254,9 +260,10 @@ export class MemoryDisk implements Disk {
     return Math.max(0, this.capacity - this.#used);
   }
 
-  /** Edits a file behind the program's back, durably: bit rot, or somebody else. */
-  tamper(path: string, edit: (bytes: Uint8Array) => Uint8Array): void {
+  /** Edits a file behind the program's back, durably: somebody else, or (`unseen`: no time of the file changes) bit rot. */
+  tamper(path: string, edit: (bytes: Uint8Array) => Uint8Array, how: "seen" | "unseen" = "seen"): void {
     const file = this.#file(path);
+    if (how === "seen") this.#touch(file);
     file.content = edit(file.content.slice());
     file.durable = file.content.slice();
     file.writes = [];
@@ -282,6 +289,7 @@ export class MemoryDisk implements Disk {
             : bytes.subarray(0, Math.max(0, bytes.length - (growth - room)));
         this.#used += Math.max(0, position + fits.length - file.content.length);
         file.content = writeInto(file.content, position, fits);
+        this.#touch(file);
         file.writes.push({ position, bytes: fits.slice() });
         if (fits.length < bytes.length) throw fail("disk/full", path);
       },
@@ -293,6 +301,7 @@ export class MemoryDisk implements Disk {
         content.set(file.content.subarray(0, length));
         file.content = content;
         file.writes.push({ length });
+        this.#touch(file);
       },
       sync: async () => {
         this.#enter("sync", path);
@@ -337,6 +346,17 @@ export class MemoryDisk implements Disk {
       else directory.entries.set(name, node);
     }
     this.#pending.push({ edits, after });
+  }
+
+  #stampOf(node: Node): string {
+    const found = this.#stamps.get(node) ?? { inode: ++this.#inodes, changes: 0 };
+    this.#stamps.set(node, found);
+    return `0:${found.inode}:${found.changes}:${found.changes}`;
+  }
+
+  #touch(node: Node): void {
+    const { inode, changes } = this.#stamps.get(node) ?? { inode: ++this.#inodes, changes: 0 };
+    this.#stamps.set(node, { inode, changes: changes + 1 });
   }
 
   #release(node: Node | undefined): void {

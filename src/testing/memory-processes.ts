@@ -35,6 +35,10 @@ export class MemoryProcesses implements ProcessHost, Probes {
   #next = 100;
   /** Every program that was ever started here, in order. */
   readonly started: string[] = [];
+  /** What was really executed: the texts of those programs, and of probes. */
+  readonly texts: string[] = [];
+  /** The world around the programs: `sick` makes every one of them answer 500. */
+  mood: "sick" | null = null;
 
   constructor(disk: Disk, boot = "b".repeat(32)) {
     this.#disk = disk;
@@ -58,6 +62,7 @@ export class MemoryProcesses implements ProcessHost, Probes {
   async spawn(spec: SpawnSpec): Promise<RunningProcess> {
     const text = fromUtf8(await this.#disk.read(spec.program, 1_000_000));
     this.started.push(spec.program);
+    this.texts.push(text);
     if (text.includes("migrate")) await this.#migrate(spec);
     const identity = { pid: this.#next, startTime: String(this.#next), boot: this.#boot, token: spec.token };
     this.#next++;
@@ -80,12 +85,13 @@ export class MemoryProcesses implements ProcessHost, Probes {
     const entry = this.#entries.find(({ ended, spec }) => !ended && spec.env["PORT"] === String(port));
     if (entry === undefined || entry.text.includes("deaf"))
       return { kind: "refused", what: "refused the connection" };
-    if (entry.text.includes("sick")) return { kind: "status", status: 500 };
+    if (entry.text.includes("sick") || this.mood === "sick") return { kind: "status", status: 500 };
     return { kind: "status", status: entry.text.includes("busy") ? 429 : 200 };
   }
 
   async command(spec: Omit<SpawnSpec, "log" | "token">): Promise<CommandAnswer> {
     const text = fromUtf8(await this.#disk.read(spec.program, 1_000_000));
+    this.texts.push(text);
     return { kind: "exit", exit: { code: text.includes("sick") ? 1 : 0, signal: null }, output: "" };
   }
 

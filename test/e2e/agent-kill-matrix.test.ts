@@ -10,6 +10,7 @@ import { AgentWorld, FOLDER } from "../../src/testing/agent-world.ts";
 import { isPowerCut } from "../../src/testing/crash-matrix.ts";
 import type { MemoryDisk } from "../../src/testing/memory-disk.ts";
 import type { Agent } from "../../src/agent/agent.ts";
+import type { FleetOfOne } from "../../src/testing/fleet-of-one.ts";
 
 const SHOP = `${FOLDER}/components/shop`;
 
@@ -22,8 +23,14 @@ type Scenario = {
   /** After one more check. */
   readonly runs: string | null;
   readonly data: string;
-  /** The one terminal report about `to`. */
-  readonly report: { readonly to: string; readonly outcome: AttemptReport["outcome"] };
+  /** The one terminal report about `to`, and `from` if that tells it from others; null if the cut decides which ones there are. */
+  readonly report: {
+    readonly from?: string;
+    readonly to: string;
+    readonly outcome: AttemptReport["outcome"];
+  } | null;
+  /** Also cut while the agent starts, which is when damage is found. */
+  readonly fromStart?: boolean;
 };
 
 const check = (agent: Agent): Promise<unknown> => agent.check("schedule");
@@ -72,7 +79,63 @@ const SCENARIOS: { readonly [name: string]: Scenario } = {
     data: "kept",
     report: { to: "1.1.0", outcome: "rolled-back" },
   },
+  "a repair of a damaged slot": {
+    prepare: async (world) => {
+      await install(world);
+      await damage(world);
+    },
+    action: check,
+    mayRun: [null, "1.0.0"],
+    runs: "1.0.0",
+    data: "kept",
+    report: { from: "1.0.0", to: "1.0.0", outcome: "success" },
+    fromStart: true,
+  },
+  "a repair of what runs, because an operator asks": {
+    prepare: install,
+    action: async (agent) => {
+      const disk = agent.parts.world.disk as MemoryDisk;
+      const slot = await disk.readLink(`${SHOP}/current`);
+      disk.tamper(`${SHOP}/${slot}/bin/service`, evil);
+      await agent.verify();
+      await agent.check("operator");
+    },
+    mayRun: [null, "1.0.0"],
+    runs: "1.0.0",
+    data: "kept",
+    // What survived its agent goes on, and its repair may wait.
+    report: null,
+  },
+  "a way back from a damaged slot that cannot be fetched": {
+    prepare: async (world) => {
+      await install(world);
+      await offer(world, "1.1.0", "well");
+      const agent = await world.open();
+      await agent.start();
+      await agent.check("start");
+      await damage(world);
+    },
+    action: async (agent) => {
+      (agent.parts.repository as FleetOfOne).repositoryDown = true;
+      await agent.check("schedule");
+    },
+    mayRun: [null, "1.0.0"],
+    runs: "1.1.0",
+    data: "kept",
+    report: null,
+    fromStart: true,
+  },
 };
+
+const EVIL = "well EVIL";
+const evil = (bytes: Uint8Array): Uint8Array => toUtf8(EVIL.padEnd(bytes.length, "!"));
+
+/** The machine is off, and somebody changes the program without changing its length. */
+async function damage(world: AgentWorld): Promise<void> {
+  world.restart(world.disk.clone(), "power-cut");
+  const slot = await world.disk.readLink(`${SHOP}/current`);
+  world.disk.tamper(`${SHOP}/${slot}/bin/service`, evil);
+}
 
 /** A world as it was before the action; every case begins from a copy of it. */
 async function begin(scenario: Scenario): Promise<{ world: AgentWorld; start: MemoryDisk }> {
@@ -90,10 +153,11 @@ async function cut(
 ): Promise<MemoryDisk | null> {
   world.restart(start.clone(), "power-cut");
   const disk = world.disk;
-  const agent = await world.open();
-  await agent.start();
-  disk.crashAt = disk.operations + point;
   try {
+    if (scenario.fromStart === true) disk.crashAt = disk.operations + point;
+    const agent = await world.open();
+    await agent.start();
+    if (scenario.fromStart !== true) disk.crashAt = disk.operations + point;
     await scenario.action(agent);
     await agent.writeStatus();
   } catch (error) {
@@ -116,23 +180,31 @@ async function assertSafe(world: AgentWorld, scenario: Scenario, where: string):
     assert.ok(link?.startsWith(`slots/${now[0]}-`), `${where}: ${link} is current but ${now[0]} runs`);
   // Then the next check, with no human in between.
   world.fleet.serverDown = false;
+  world.fleet.repositoryDown = false;
   const result = await agent.check("schedule");
   assert.equal(result.failure, null, `${where}: ${result.failure?.message}`);
   assert.deepEqual(world.running, scenario.runs === null ? [] : [scenario.runs], where);
   if (scenario.data !== "")
     assert.equal(fromUtf8(await world.disk.read(`${SHOP}/data/db`, 100)), scenario.data, where);
-  const terminal = world.fleet.reports.filter((r) => r.kind === "attempt" && r.to === scenario.report.to);
-  assert.deepEqual(
-    terminal.map((r) => r.kind === "attempt" && r.outcome),
-    [scenario.report.outcome],
-    `${where}: exactly one terminal report`,
-  );
+  const ends = world.fleet.reports.filter((r) => r.kind === "attempt");
+  assert.equal(new Set(ends.map((r) => r.attempt)).size, ends.length, `${where}: one report per attempt`);
+  const { report } = scenario;
+  if (report !== null) {
+    const terminal = ends.filter((r) => r.to === report.to && (report.from ?? r.from) === r.from);
+    assert.deepEqual(
+      terminal.map((r) => r.outcome),
+      [report.outcome],
+      `${where}: exactly one terminal report`,
+    );
+  }
+  assert.ok(!world.processes.texts.some((text) => text.includes(EVIL)), `${where}: a changed program ran`);
   assert.equal(agent.outbox.waiting, 0, where);
   const slots = await world.disk.list(`${SHOP}/slots`);
   assert.ok(
     slots.every((name) => !name.startsWith(".tmp-")),
     `${where}: half-made slots stay: ${slots.join()}`,
   );
+  assert.ok(slots.length <= 2, `${where}: slots pile up: ${slots.join()}`);
   // And the one after that.
   await offer(world, "2.0.0", "well");
   const next = await agent.check("schedule");
@@ -155,6 +227,7 @@ async function withFleet(world: AgentWorld, action: () => Promise<void>): Promis
   for (const [name, assigned] of before.assigned) fleet.assigned.set(name, assigned);
   fleet.reports.splice(0, fleet.reports.length, ...before.reports);
   fleet.serverDown = false;
+  fleet.repositoryDown = false;
 }
 
 const STATES = 4;

@@ -202,6 +202,16 @@ describe("the running agent", () => {
     await assertOne(`1.${minor}.0`);
   });
 
+  it("skips what it went back from by hand until it is told to try it again", async () => {
+    site.ok(site.upkeep(site.device, "agent", "rollback", "shop"));
+    await site.until(`1.${minor - 1}.0`);
+    assert.match(site.update().stdout, /"result":"held"/);
+    const again = site.ok(site.upkeep(site.device, "agent", "update", "--retry-skipped", "--json"));
+    assert.match(again.stdout, /"result":"updated"/);
+    await assertOne(`1.${minor}.0`);
+    assert.match(site.agentLog, /agent\/skip-list-forgotten/);
+  });
+
   it("goes back by hand, and forward with the next release", async () => {
     const ran = site.upkeep(site.device, "agent", "rollback", "shop", "--json");
     assert.equal(ran.status, 0, ran.stderr);

@@ -13,7 +13,7 @@ import { systemDisk } from "../../io/disk.ts";
 import { wireAgent, type Wired, type WiringOptions } from "./wiring.ts";
 
 const requestSchema = z.discriminatedUnion("do", [
-  z.strictObject({ do: z.literal("check") }),
+  z.strictObject({ do: z.literal("check"), retrySkipped: z.exactOptional(z.boolean()) }),
   z.strictObject({
     do: z.literal("install"),
     from: z.string().check(z.minLength(1), z.maxLength(2048)),
@@ -21,6 +21,7 @@ const requestSchema = z.discriminatedUnion("do", [
     channel: nameSchema,
   }),
   z.strictObject({ do: z.literal("status") }),
+  z.strictObject({ do: z.literal("verify") }),
   z.strictObject({ do: z.literal("roll-back"), product: nameSchema }),
 ]);
 
@@ -46,24 +47,34 @@ export async function serveAgent(options: WiringOptions, signal: AbortSignal): P
   }
 }
 
-/** What may be asked over the socket is what the owner may do anyway: check, look, go back. */
+/** What may be asked over the socket is what the owner may do anyway: check, look, read back, go back. */
 async function obey({ agent, broughtTo }: Wired, request: Json): Promise<Json> {
   const asked = checkSchema(requestSchema, request, "request to the agent");
   switch (asked.do) {
     case "check":
-      return (await agent.check("operator")) as unknown as Json;
+      return (await (asked.retrySkipped === true
+        ? agent.retrySkipped()
+        : agent.check("operator"))) as unknown as Json;
     case "install":
       return (await agent.install(await broughtTo(asked.from), asked)) as unknown as Json;
     case "status":
       return (await agent.status()) as unknown as Json;
+    case "verify":
+      return (await agent.verify()) as unknown as Json;
     case "roll-back":
       return (await agent.rollBack(asked.product)) as unknown as Json;
   }
 }
 
 /** One check without a running agent: the same path under the same lock. Components keep running when it is over. */
-export async function checkOnce(options: WiringOptions, signal?: AbortSignal): Promise<CheckResult> {
-  return withAgent(options, signal, (agent) => agent.check("operator"));
+export async function checkOnce(
+  options: WiringOptions,
+  signal?: AbortSignal,
+  retrySkipped = false,
+): Promise<CheckResult> {
+  return withAgent(options, signal, (agent) =>
+    retrySkipped ? agent.retrySkipped() : agent.check("operator"),
+  );
 }
 
 /** The same with a copy of the repository at `from` instead of the server. */
@@ -84,16 +95,22 @@ export async function rollBackOnce(
   return withAgent(options, signal, (agent) => agent.rollBack(product));
 }
 
+/** Reads back what is installed without a running agent: nothing is started, stopped or repaired by it. */
+export async function verifyOnce(options: WiringOptions): Promise<Awaited<ReturnType<Agent["verify"]>>> {
+  return withWired(options, async ({ agent }) => {
+    await agent.openAll();
+    const findings = await agent.verify();
+    await agent.leave();
+    return findings;
+  });
+}
+
 async function withAgent<T>(
   options: WiringOptions,
   signal: AbortSignal | undefined,
   action: (agent: Agent, broughtTo: Wired["broughtTo"]) => Promise<T>,
 ): Promise<T> {
-  const { folder } = options;
-  await makeDirectories(systemDisk, folder, 0o750);
-  const unlock = await lockAgent(folder, systemClock);
-  try {
-    const { agent, broughtTo, close } = await wireAgent(options);
+  return withWired(options, async ({ agent, broughtTo }) => {
     const interrupt = (): void => agent.interrupt();
     signal?.addEventListener("abort", interrupt, { once: true });
     if (signal?.aborted === true) interrupt();
@@ -103,7 +120,21 @@ async function withAgent<T>(
     } finally {
       signal?.removeEventListener("abort", interrupt);
       await agent.leave();
-      close();
+    }
+  });
+}
+
+/** Under the folder's lock. Errors: `agent/locked`, those of `wireAgent` and of the action. */
+async function withWired<T>(options: WiringOptions, action: (wired: Wired) => Promise<T>): Promise<T> {
+  const { folder } = options;
+  await makeDirectories(systemDisk, folder, 0o750);
+  const unlock = await lockAgent(folder, systemClock);
+  try {
+    const wired = await wireAgent(options);
+    try {
+      return await action(wired);
+    } finally {
+      wired.close();
     }
   } finally {
     await unlock();

@@ -9,7 +9,7 @@ import { fromUtf8 } from "../../core/bytes.ts";
 import { readOrNull } from "../../core/disk.ts";
 import { UpkeepError, type Facts } from "../../core/errors.ts";
 import { parseJsonText } from "../../core/json.ts";
-import { agentRepository } from "../../io/agent-repository.ts";
+import { agentRepository, type SourceWord } from "../../io/agent-repository.ts";
 import { broughtSource } from "../../io/bundle-source.ts";
 import { systemClock } from "../../io/clock.ts";
 import { loadIdentity } from "../../io/device-identity.ts";
@@ -87,11 +87,13 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
       trustedRoot: identity.root,
     });
   const mirrors = [below(source, "repository"), ...copies.map((copy) => copy.source)].map(mirrorAt);
+  const own = mirrors[0]!.targets.name;
+  const wordFor: SourceWord = (name) => (name === null || name === own ? "origin" : "mirror");
   const agent = await openAgent({
     world,
     folder,
     identity: { device: record.device, key: identity.reportKey },
-    repository: agentRepository(client(mirrors), store, systemDisk),
+    repository: agentRepository(client(mirrors), store, systemDisk, wordFor),
     server: connection,
     settings,
     pid: process.pid,
@@ -100,7 +102,7 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     agent,
     broughtTo: async (path) => {
       const copy = mirrorAt(await broughtSource(systemDisk, path));
-      return agentRepository(client([copy]), store, systemDisk, "bundle");
+      return agentRepository(client([copy]), store, systemDisk, () => "bundle");
     },
     close: () => {
       for (const copy of copies) copy.close();

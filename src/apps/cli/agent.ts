@@ -34,7 +34,7 @@ export const agentNoun: NounSpec = {
       name: "update",
       about: "check now, exactly as the schedule would",
       details:
-        "Asks the running agent, or does the same check itself when none runs. Ends with 0 when every component is as it should be,\n3 when something was refused, 5 when server or repository could not be reached, 1 when an update failed or was taken back.\nWith --from, a copy of the repository takes the server's place, as `repo bundle` or `repo export` makes it: everything is verified\nas always, and reports wait until the server can be reached.",
+        "Asks the running agent, or does the same check itself when none runs. Ends with 0 when every component is as it should be,\n3 when something was refused, 5 when server or repository could not be reached, 1 when an update failed or was taken back.\nWith --from, a copy of the repository takes the server's place, as `repo bundle` or `repo export` makes it: everything is verified\nas always, and reports wait until the server can be reached. A version that failed here, or was left by hand, is skipped until a newer one\ncomes; --retry-skipped forgets that once.",
       options: [
         {
           flags: "--from <path>",
@@ -46,10 +46,12 @@ export const agentNoun: NounSpec = {
           repeat: true,
         },
         { flags: "--channel <name>", about: "with --from: the channel to follow (stable)" },
+        { flags: "--retry-skipped", about: "try again what failed on this device before" },
       ],
       examples: [
         "upkeep agent update",
         "upkeep agent update --json",
+        "upkeep agent update --retry-skipped",
         "upkeep agent update --from /mnt/stick/upkeep.bundle",
         "upkeep agent update --from /mnt/stick/upkeep --product shop",
       ],
@@ -60,6 +62,14 @@ export const agentNoun: NounSpec = {
       about: "show what runs, what is happening, why nothing is, and until when",
       examples: ["upkeep agent status", "upkeep agent status --json"],
       run: async (call) => (await import("./run-agent.ts")).agentStatus(call),
+    },
+    {
+      name: "check",
+      about: "read back every byte of what is installed",
+      details:
+        "Compares each installed version with the record that was made when it was verified: content, modes, links, nothing missing or\nadded. Also those that are kept to go back to. Ends with 6 if one is damaged; a running agent then repairs it, without one the next\n`upkeep agent update` does. What runs is not stopped by a check.",
+      examples: ["upkeep agent check", "upkeep agent check --json"],
+      run: async (call) => (await import("./run-agent.ts")).agentCheck(call),
     },
     {
       name: "rollback",

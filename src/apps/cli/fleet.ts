@@ -2,7 +2,7 @@
 
 import { LIVENESS } from "../../fleet/liveness.ts";
 import { HOLD_REASONS } from "../../message/hold-reasons.ts";
-import { OUTCOMES } from "../../report/outcomes.ts";
+import { RESULTS } from "../../report/outcomes.ts";
 import type { NounSpec } from "./command.ts";
 
 const run = () => import("./run-fleet.ts");
@@ -165,7 +165,7 @@ export const reportNoun: NounSpec = {
       options: [
         { flags: "--device <id>", about: "of this device" },
         { flags: "--product <product>", about: "on this product" },
-        { flags: "--outcome <outcome>", about: "with this outcome", choices: OUTCOMES },
+        { flags: "--outcome <outcome>", about: "with this outcome", choices: RESULTS },
         limit,
       ],
       examples: ["upkeep report list", "upkeep report list --outcome rolled-back --product shop"],

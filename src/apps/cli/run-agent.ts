@@ -3,6 +3,7 @@
 import { hostname } from "node:os";
 import { resolve } from "node:path";
 import type { CheckResult } from "../../agent/agent.ts";
+import type { SlotFinding } from "../../agent/care.ts";
 import { withoutAgent, type Status } from "../../agent/status.ts";
 import type { ComponentResult } from "../../agent/update-component.ts";
 import { collect, fromUtf8 } from "../../core/bytes.ts";
@@ -61,15 +62,18 @@ async function checkNow(call: Call): Promise<CheckResult> {
   const { context } = call;
   if (call.list("product").length > 0 || call.text("channel") !== undefined)
     throw usage("--product and --channel go with --from; online, the server's assignment says what to run.");
-  return (await ask(call, { do: "check" }, async () => {
+  const retry = call.flag("retry-skipped");
+  return (await ask(call, { do: "check", ...(retry ? { retrySkipped: true } : {}) }, async () => {
     const { checkOnce } = await import("../agent/serve.ts");
     const options = { folder: context.data, log: quietLogOf(call), environment: context.world.env };
-    return checkOnce(options, context.signal);
+    return checkOnce(options, context.signal, retry);
   })) as unknown as CheckResult;
 }
 
 async function installNow(call: Call): Promise<CheckResult> {
   const { context } = call;
+  if (call.flag("retry-skipped"))
+    throw usage("--retry-skipped goes with a check of the server, not with --from.");
   const from = resolve(call.needed("from"));
   const products = call.list("product");
   const wish = {
@@ -87,6 +91,26 @@ async function installNow(call: Call): Promise<CheckResult> {
   if (result.failure === null && result.components.length === 0)
     throw usage(`${from} holds nothing for what is installed here; --product names what else to install.`);
   return result;
+}
+
+export async function agentCheck(call: Call): Promise<Result> {
+  const { context } = call;
+  const findings = (await ask(call, { do: "verify" }, async () => {
+    const { verifyOnce } = await import("../agent/serve.ts");
+    return verifyOnce({ folder: context.data, log: quietLogOf(call), environment: context.world.env });
+  })) as unknown as readonly SlotFinding[];
+  const lines = findings.map(({ product, version, current, whole, what, files, bytes }) => {
+    const which = current ? "" : " (kept to go back to)";
+    return whole
+      ? `${product} ${version}${which}: whole, ${files} entries, ${bytes} bytes read.`
+      : `${product} ${version}${which}: damaged. ${what}`;
+  });
+  const whole = findings.every((finding) => finding.whole);
+  return {
+    text: lines.length === 0 ? "Nothing is installed here." : lines.join("\n"),
+    json: { whole, code: whole ? null : "slot/damaged", slots: findings as unknown as Json },
+    exit: whole ? EXIT.ok : EXIT["verify-failed"],
+  };
 }
 
 export async function agentRollback(call: Call): Promise<Result> {
@@ -197,7 +221,7 @@ function codeOfCheck(result: CheckResult): string | null {
 }
 
 function troubled(result: CheckResult): ComponentResult | undefined {
-  return result.components.find(({ result }) => !["current", "updated", "held"].includes(result));
+  return result.components.find(({ result }) => !["current", "updated", "repaired", "held"].includes(result));
 }
 
 function exitOfCheck(result: CheckResult): number {
@@ -250,6 +274,8 @@ function statusText(status: Status, live: boolean): string {
     for (const component of status.components) {
       const until = component.until === null ? "" : ` Until ${component.until}.`;
       lines.push(`${component.product}: ${component.why}${until}`);
+      // An older agent may have left a status without it.
+      if (typeof component.damage === "string") lines.push(`${component.product}: ${component.damage}`);
     }
   }
   return lines.join("\n");

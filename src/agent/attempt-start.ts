@@ -1,0 +1,105 @@
+// The part of an attempt that starts programs: the new version on its probation, or the old one on the way back.
+
+import { DAY, formatInstant, parseInstant, SECOND } from "../core/instant.ts";
+import { UpkeepError } from "../core/errors.ts";
+import type { Attempt } from "../slot/attempt.ts";
+import type { SlotId } from "../slot/layout.ts";
+import type { Component } from "./component.ts";
+import { AgentError } from "./errors.ts";
+import { isService, rulesOf, type RunSpec } from "./run-spec.ts";
+import { isDamage } from "./slot-guard.ts";
+import { watch } from "./watch.ts";
+
+/** A healthy program may go on with its work for so long while the replacement of its damaged slot is ready. */
+export const REPAIR_GRACE = DAY;
+
+/** Carries the verdict of probation through the table. */
+class RolledBack extends UpkeepError {}
+
+/** Why a repair that is ready waits with the switch; null if it does not. */
+export async function turnOf(
+  component: Component,
+  { begin }: Attempt,
+  byHand: boolean,
+): Promise<AgentError | null> {
+  if (begin.damage !== "repair" || byHand || !(await component.isUp())) return null;
+  const from = parseInstant(begin.at);
+  const now = component.world.clock.now();
+  // By wall time, which goes on over restarts; a clock that was set back ends the wait.
+  if (now < from || now >= from + REPAIR_GRACE) return null;
+  const until = formatInstant(from + REPAIR_GRACE);
+  return new AgentError(
+    "agent/repair-waits",
+    `The replacement of the damaged ${begin.to.version} is ready. It takes its place when the program ends, when somebody runs \`upkeep agent update\`, or at ${until}.`,
+    { product: component.product, until },
+  );
+}
+
+/**
+ * Starts the new version and watches it until there is a verdict. `wellBefore`: the old one could be seen well.
+ * Errors: `process/*` with the verdict, `slot/damaged`, the signal's reason.
+ */
+export async function startAndWatchNew(
+  component: Component,
+  { begin }: Attempt,
+  wellBefore: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const { to, attempt, damage } = begin;
+  const run = await component.runOf(to);
+  // A job that did its work is not done twice because its file rotted.
+  if (damage === "repair" && !isService(run)) return;
+  const boot = await component.world.processes.boot();
+  const note = (): Promise<void> =>
+    component.note({ event: "starting", attempt, number: (component.attempt?.starts ?? 0) + 1, boot });
+  // A service that survived its agent is watched on; a job cannot tell its exit code to a stranger and is run again.
+  if (!(isService(run) && (await component.adopt(to, run)))) {
+    await note();
+    await component.start(to, run);
+  }
+  const rules = rulesOf(run, wellBefore);
+  component.probationEnds =
+    component.world.clock.now() + (rules.startSeconds + rules.probationSeconds) * SECOND;
+  const verdict = await watch(component, to, run, rules, note, signal);
+  if (verdict.kind === "failed") throw new RolledBack(verdict.code, verdict.reason);
+}
+
+/** Starts the version before, if its slot is whole. Errors: `process/*`, `disk/*`, the signal's reason. */
+export async function startOld(component: Component, { begin }: Attempt, signal: AbortSignal): Promise<void> {
+  const { from } = begin;
+  if (from === null) return;
+  const run = await startIfWhole(component, from);
+  if (run === null) return;
+  // Only to report the truth: going back is finished whatever it shows, and its keeper goes on trying.
+  const rules = { ...rulesOf(run, false), probationSeconds: 0 };
+  const restart = async (): Promise<void> => {};
+  const verdict = await watch(component, from, run, rules, restart, signal);
+  if (verdict.kind === "failed") {
+    component.world.log({
+      level: "error",
+      event: "old-version-sick",
+      product: component.product,
+      version: from.version,
+      code: verdict.code,
+      message: verdict.reason,
+    });
+  }
+}
+
+/** Null if there is nothing to start, or nothing that may be started: then the attempt ends all the same, and a repair follows. */
+async function startIfWhole(component: Component, id: SlotId): Promise<RunSpec | null> {
+  try {
+    const run = await component.runOf(id);
+    if (!isService(run)) return null;
+    if (!(await component.adopt(id, run))) await component.start(id, run);
+    return run;
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    if (component.guard.damage === null) await component.guard.readAll(id).catch(onlyDamage);
+    return null;
+  }
+}
+
+function onlyDamage(error: unknown): void {
+  if (!isDamage(error)) throw error;
+}
