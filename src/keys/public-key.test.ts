@@ -32,6 +32,21 @@ const pem = (key: KeyObject): string => String(key.export({ type: "spki", format
 const message = toUtf8("what was signed");
 
 describe("every signature scheme", () => {
+  for (const scheme of ["rsassa-pss-sha256", "rsa-pkcs1v15-sha256"] as const)
+    it(`${scheme} has one spelling: a leading zero cannot be cut off`, async () => {
+      const signer = localSigner(pair(scheme).privateKey, scheme);
+      // One signature in 256 begins with a zero; PSS makes another one each time, PKCS #1 another one for each message.
+      for (let i = 0; i < 6000; i++) {
+        const text = toUtf8(`message ${i}`);
+        const signature = await signer.sign(text);
+        if (signature[0] !== 0) continue;
+        assert.ok(signer.publicKey.verify(text, signature));
+        assert.ok(!signer.publicKey.verify(text, signature.subarray(1)));
+        return;
+      }
+      assert.fail("no signature began with a zero");
+    });
+
   for (const scheme of Object.keys(SCHEMES) as Scheme[]) {
     it(`${scheme} verifies its own signatures through the TUF form, and nothing else`, async () => {
       const signer = localSigner(pair(scheme).privateKey, scheme);

@@ -109,6 +109,8 @@ export function verifyWith(
   signature: Uint8Array,
 ): boolean {
   const info = SCHEMES[scheme];
+  // RFC 8017 8.1.2 and 8.2.2, step 1: as long as the modulus. OpenSSL forgives PSS a leading zero that was cut off: one signature, two spellings.
+  if (info.node === "rsa" && signature.length !== modulusBytes(object)) return false;
   try {
     return cryptoVerify(
       info.hash ?? null,
@@ -119,6 +121,14 @@ export function verifyWith(
   } catch {
     return false;
   }
+}
+
+const moduli = new WeakMap<KeyObject, number>();
+
+function modulusBytes(object: KeyObject): number {
+  const known = moduli.get(object) ?? Math.ceil((object.asymmetricKeyDetails?.modulusLength ?? 0) / 8);
+  moduli.set(object, known);
+  return known;
 }
 
 /** The bytes that are really signed. TAP 21: ML-DSA signs "tuf" || 0x01 || SHA-512(message), pure, empty context. */
