@@ -64,7 +64,7 @@ describe("approvals", () => {
       name: wish.file.name,
       digest: `sha256:${sha256Hex(fromBase64(wish.operation.message))}`,
     }));
-    const leaves = listed.map(listLeaf);
+    const leaves = listed.map((file) => listLeaf(file));
     const subtree = (level: number, index: number) =>
       merkleRoot(leaves.slice(index * 2 ** level, (index + 1) * 2 ** level));
     const member = (index: number) => ({

@@ -102,7 +102,14 @@ const pendingSchema = z.strictObject({
   expires: lineSchema,
   needed: lengthSchema,
   have: lengthSchema,
-  release: z.optional(z.strictObject({ root: z.string(), size: lengthSchema, index: lengthSchema })),
+  release: z.optional(
+    z.strictObject({
+      root: z.string(),
+      size: lengthSchema,
+      index: lengthSchema,
+      nonce: z.optional(z.string()),
+    }),
+  ),
 });
 export type PendingRequest = z.infer<typeof pendingSchema>;
 

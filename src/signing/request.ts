@@ -95,6 +95,8 @@ const membershipSchema = z.strictObject({
   size: z.number().check(z.int(), z.minimum(1), z.maximum(100_000)),
   index: lengthSchema,
   proof: z.array(sha256Schema).check(z.maxLength(20)),
+  /** Makes the list one of its own: the same files in a later call are another list, which wants approvals of its own. */
+  nonce: z.optional(idSchema),
 });
 export type Membership = z.infer<typeof membershipSchema>;
 
@@ -164,12 +166,13 @@ export function listedFileOf(request: SigningRequest): ListedFile {
   };
 }
 
-export function listLeaf(file: ListedFile): Uint8Array {
-  return merkleLeaf(canonicalJson(file as unknown as Json));
+/** `nonce` is the list's. */
+export function listLeaf(file: ListedFile, nonce?: string): Uint8Array {
+  return merkleLeaf(canonicalJson({ ...file, ...(nonce === undefined ? {} : { nonce }) } as unknown as Json));
 }
 
-export function listRoot(files: readonly ListedFile[]): string {
-  return toHex(merkleRoot(files.map(listLeaf)));
+export function listRoot(files: readonly ListedFile[], nonce?: string): string {
+  return toHex(merkleRoot(files.map((file) => listLeaf(file, nonce))));
 }
 
 export function signRequest(request: SigningRequest, signer: DsseSigner): Promise<Uint8Array> {
@@ -280,8 +283,8 @@ function checkPurpose(operation: Operation): void {
   }
 }
 
-function checkMembership(request: SigningRequest, { root, size, index, proof }: Membership): void {
-  const leaf = listLeaf(listedFileOf(request));
+function checkMembership(request: SigningRequest, { root, size, index, proof, nonce }: Membership): void {
+  const leaf = listLeaf(listedFileOf(request), nonce);
   const path = proof.map((hash) => new Uint8Array(Buffer.from(hash, "hex")));
   if (!verifyInclusion(leaf, index, size, path, new Uint8Array(Buffer.from(root, "hex")))) {
     throw bad("the file is not in the list whose root it names");

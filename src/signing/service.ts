@@ -20,7 +20,7 @@ import type { SignOutcome } from "./protocol.ts";
 import { FairQueue } from "./queue.ts";
 import { TableUploads } from "./tables.ts";
 import { readKeptRequest, requestHash, type SigningRequest } from "./request.ts";
-import { describe, resultOf, schemeFor, subjectOf } from "./wording.ts";
+import { describe, placeWord, resultOf, schemeFor, subjectOf } from "./wording.ts";
 
 export type LoadedCertificate = { readonly pem: string; readonly chain: readonly Certificate[] };
 /** Configuration and certificates as one value, so that a reload changes both at once. */
@@ -231,7 +231,8 @@ export class SigningService {
         document: await document(),
         counted: release,
         sealing,
-        ...(place === undefined ? {} : { place }),
+        // An approval covers its place once; where none is needed there is nothing to use up.
+        ...(place === undefined || decision.outcome !== "ask" ? {} : { place }),
       });
     } finally {
       release();
@@ -278,9 +279,7 @@ export class SigningService {
         needed: decision.needed,
         expires,
         document: await document(),
-        ...(request.release === undefined
-          ? {}
-          : { release: `${request.release.root}:${request.release.size}:${request.release.index}` }),
+        ...(request.release === undefined ? {} : { release: placeWord(request.release) }),
       });
     }
     return { state: "pending", request: request.id, needed: decision.needed, have, expires };

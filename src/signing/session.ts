@@ -341,7 +341,7 @@ export class SigningSession {
     for (const entry of ledger.pending(clock.now())) {
       const rule = service.config.certificates[entry.certificate]?.policy[entry.rule];
       if (entry.user !== this.#user && rule?.approvers.includes(this.#user) !== true) continue;
-      const [root, size, index] = entry.release?.split(":") ?? [];
+      const [root, size, index, nonce] = entry.release?.split(":") ?? [];
       const subject = root === undefined ? `request:${entry.requestHash}` : `release:${root}:${size ?? ""}`;
       const have = new Set(
         ledger
@@ -362,7 +362,16 @@ export class SigningSession {
         expires: entry.expires,
         needed: entry.needed,
         have,
-        ...(root === undefined ? {} : { release: { root, size: Number(size), index: Number(index) } }),
+        ...(root === undefined
+          ? {}
+          : {
+              release: {
+                root,
+                size: Number(size),
+                index: Number(index),
+                ...(nonce === undefined ? {} : { nonce }),
+              },
+            }),
       });
     }
     return shown;

@@ -2,7 +2,7 @@
 
 import type { ApprovalSubject } from "./approval.ts";
 import type { Scheme } from "../keys/scheme.ts";
-import { digestWord, type SigningRequest } from "./request.ts";
+import { digestWord, type Membership, type SigningRequest } from "./request.ts";
 
 /** What approvals of this request are given for. */
 export function subjectOf(request: SigningRequest, hash: string): ApprovalSubject {
@@ -46,4 +46,9 @@ function description(request: SigningRequest, hash: string) {
     digest: digestWord(request.operation),
     fileSha256: request.file.sha256,
   };
+}
+
+/** A place in a release's file list as the audit log keeps it: `root:size:index`, with the list's nonce if it has one. */
+export function placeWord({ root, size, index, nonce }: Membership): string {
+  return [root, size, index, ...(nonce === undefined ? [] : [nonce])].join(":");
 }

@@ -126,6 +126,7 @@ async function signAll(
   const places = await releaseOf(
     wanted.map(({ path, plan }) => ({ path, plan })),
     offered.scheme,
+    call.context.random,
   );
   call.context.note(
     `asked ${offered.name} to sign ${wanted.length} file(s); if approvals are needed: upkeep service approve ${places[0]!.root}`,

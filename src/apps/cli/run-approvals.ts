@@ -108,9 +108,11 @@ function checkWholeRelease(
   subject: { readonly root: string; readonly size: number },
 ): void {
   const places = new Map<number, ListedFile>();
+  let nonce: string | undefined;
   for (const r of requests) {
     if (r.release?.root !== subject.root || r.release.size !== subject.size) continue;
     const operation = r.operation.split("/")[0] as ListedFile["operation"];
+    nonce = r.release.nonce;
     places.set(r.release.index, { certificate: r.certificate, operation, name: r.file, digest: r.digest });
   }
   const listed = Array.from({ length: subject.size }, (_, i) => places.get(i));
@@ -120,7 +122,7 @@ function checkWholeRelease(
       `Only ${places.size} of the release's ${subject.size} files have arrived; approve when all are there.`,
     );
   }
-  if (listRoot(listed as ListedFile[]) !== subject.root) {
+  if (listRoot(listed as ListedFile[], nonce) !== subject.root) {
     throw new SigningError(
       "signing/refused",
       "The files that were shown are not those under the release's root: do not approve it.",

@@ -31,7 +31,7 @@ export async function dryServiceSign(call: Call, files: readonly string[]): Prom
   const scheme = "rsa-pkcs1v15-sha256";
   const plan = planOf(call, { name: certificate, scheme }, false);
   const listed = files.map((file) => ({ path: resolve(file), plan }));
-  const release = call.flag("one-release") ? await releaseOf(listed, scheme) : null;
+  const release = call.flag("one-release") ? await releaseOf(listed, scheme, call.context.random) : null;
   const id = call.text("request-id");
   return forEachFile(call, files, (file) =>
     withFileSource(resolve(file), async (source) => {

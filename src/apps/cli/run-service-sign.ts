@@ -72,6 +72,7 @@ async function placesOf(
   const places = await releaseOf(
     listed.map((file) => ({ path: resolve(file), plan })),
     scheme,
+    call.context.random,
   );
   return new Map(listed.map((file, i) => [file, places[i]!]));
 }

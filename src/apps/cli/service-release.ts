@@ -3,16 +3,18 @@
 import { basename } from "node:path";
 import { toHex } from "../../core/bytes.ts";
 import { merkleRoot } from "../../core/digest.ts";
+import type { Random } from "../../core/random.ts";
 import { withFileSource } from "../../io/file-source.ts";
 import { inclusionProof } from "../../signing/audit/proof.ts";
 import { digestWord, listLeaf, listRoot, type ListedFile, type Membership } from "../../signing/request.ts";
 import { kindOf, wantedFor } from "./service-operation.ts";
 import type { Plan } from "./service-plan.ts";
 
-/** `scheme` is that of the key. Errors: those of reading the files. */
+/** `scheme` is that of the key; each list is one of its own, by its nonce. Errors: those of reading the files. */
 export async function releaseOf(
   files: readonly { readonly path: string; readonly plan: Plan }[],
   scheme: string,
+  random: Random,
 ): Promise<readonly Membership[]> {
   const listed: ListedFile[] = [];
   for (const { path, plan } of files) {
@@ -26,14 +28,16 @@ export async function releaseOf(
       digest: digestWord(operation),
     });
   }
-  const leaves = listed.map(listLeaf);
+  const nonce = toHex(random.bytes(16));
+  const leaves = listed.map((file) => listLeaf(file, nonce));
   const subtree = (level: number, index: number): Uint8Array =>
     merkleRoot(leaves.slice(index * 2 ** level, (index + 1) * 2 ** level));
-  const root = listRoot(listed);
+  const root = listRoot(listed, nonce);
   return listed.map((_, index) => ({
     root,
     size: listed.length,
     index,
     proof: inclusionProof(subtree, index, listed.length).map(toHex),
+    nonce,
   }));
 }

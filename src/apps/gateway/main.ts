@@ -4,6 +4,7 @@ import { fromUtf8 } from "../../core/bytes.ts";
 import { systemClock } from "../../io/clock.ts";
 import { systemDisk } from "../../io/disk.ts";
 import { leaveNothingInCoreFiles } from "../../io/hardening.ts";
+import { reportCrashes } from "../../io/crash.ts";
 import { jsonLog } from "../../io/log.ts";
 import { LogFile } from "../../io/log-file.ts";
 import { identityFromPem } from "../../io/pinned-tls.ts";
@@ -30,6 +31,7 @@ export async function runGateway(given: {
   let config = await read();
   const logFile = new LogFile(config.service);
   const say = levelled(jsonLog(systemClock, logFile.write), () => config.service["log-level"]);
+  reportCrashes({ program: "gateway", clock: systemClock, say, folder: `${given.folder}/crashes` });
   const relay = await startRelay(config, identity, { clock: systemClock, random: systemRandom, say });
   const { metrics: endpoint } = config.listen;
   const page =

@@ -23,6 +23,7 @@ import { systemDisk } from "../../io/disk.ts";
 import { fetchJson } from "../../io/fetch-json.ts";
 import { leaveNothingInCoreFiles } from "../../io/hardening.ts";
 import { KeyProcesses } from "../../io/key-process.ts";
+import { reportCrashes } from "../../io/crash.ts";
 import { jsonLog } from "../../io/log.ts";
 import { identityOf } from "../../io/pinned-tls.ts";
 import { systemRandom } from "../../io/random.ts";
@@ -52,6 +53,7 @@ const order = await readOrder("front", () => void stop().finally(() => process.e
 const folder = signerFolder(order.data);
 let settings = await loadSettings(disk, folder);
 const say = levelled(jsonLog(clock), () => settings.config.service["log-level"]);
+reportCrashes({ program: "signer front", clock, say, folder: `${folder.root}/crashes` });
 const { service: serviceConfig } = settings.config;
 
 const identityFile = parseSealedKey(await disk.read(folder.key(IDENTITY_KEY), 64 * 1024));

@@ -13,6 +13,7 @@ import { systemRandom } from "../../io/random.ts";
 import { findNoNewPrivileges, findSandbox, type Sandbox } from "../../io/sandbox.ts";
 import { relayLines } from "../../io/child-output.ts";
 import { LogFile } from "../../io/log-file.ts";
+import { reportCrashes } from "../../io/crash.ts";
 import { jsonLog, type Log } from "../../io/log.ts";
 import { systemClock } from "../../io/clock.ts";
 import { needsNetwork, type KeyConfig, type SignerConfig } from "../../signing/config.ts";
@@ -59,6 +60,7 @@ export async function runSigner(given: {
   given.unlock.passphrase?.fill(0);
   const logFile = new LogFile(settings.config.service);
   const say = levelled(jsonLog(systemClock, logFile.write), () => settings.config.service["log-level"]);
+  reportCrashes({ program: "signer", clock: systemClock, say, folder: `${folder.root}/crashes` });
   const confined = confinement(settings.config.service.sandbox, say);
   const sockets = await mkdtemp(join(process.env["RUNTIME_DIRECTORY"] ?? tmpdir(), "upkeep-signer-"));
   const ticketKey = toBase64(systemRandom.bytes(32));

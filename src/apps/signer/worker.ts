@@ -3,8 +3,10 @@
 import { fromBase64, fromUtf8 } from "../../core/bytes.ts";
 import type { Instant } from "../../core/instant.ts";
 import { systemClock } from "../../io/clock.ts";
+import { reportCrashes } from "../../io/crash.ts";
 import { openCustody } from "../../io/custody.ts";
 import { leaveNothingInCoreFiles } from "../../io/hardening.ts";
+import { jsonLog } from "../../io/log.ts";
 import { serveKey } from "../../io/key-process.ts";
 import { parseCheckpointText } from "../../signing/audit/checkpoint.ts";
 import type { KeyConfig } from "../../signing/config.ts";
@@ -16,6 +18,7 @@ import { readOrder } from "./order.ts";
 
 leaveNothingInCoreFiles();
 const order = await readOrder("key", () => process.exit(0));
+reportCrashes({ program: `signer key ${order.name}`, clock: systemClock, say: jsonLog(systemClock) });
 const config = order.config as unknown as KeyConfig;
 const sealed = parseSealedKey(await systemDisk.read(order.sealed, 64 * 1024));
 const wrapping = fromBase64(order.wrapping);
