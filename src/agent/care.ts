@@ -73,6 +73,8 @@ export type SlotFinding = {
   readonly what: string | null;
   readonly files: number | null;
   readonly bytes: number | null;
+  /** Entries that belong to no release; they are put aside when it starts again. */
+  readonly added: readonly string[];
 };
 
 /** Reads back every byte of every installed slot, also of those that are kept to go back to. Errors: `disk/*`. */
@@ -89,11 +91,11 @@ export async function verifyAll(components: readonly Component[]): Promise<reado
 async function verifySlot(component: Component, id: SlotId, current: boolean): Promise<SlotFinding> {
   const common = { product: component.product, version: id.version, slot: slotName(id), current };
   try {
-    const { files, bytes } = await component.guard.readAll(id);
-    return { ...common, whole: true, what: null, files, bytes };
+    const { files, bytes, added } = await component.guard.readAll(id);
+    return { ...common, whole: true, what: null, files, bytes, added };
   } catch (error) {
     if (!isDamage(error)) throw error;
-    return { ...common, whole: false, what: sentenceOf(error), files: null, bytes: null };
+    return { ...common, whole: false, what: sentenceOf(error), files: null, bytes: null, added: [] };
   }
 }
 

@@ -1,6 +1,7 @@
 // A byte changes in what is installed: it is noticed before it runs, told, and put back, or what was good before takes its place.
 
 import assert from "node:assert/strict";
+import { RECORD_NAME } from "../slot/record.ts";
 import { describe, it } from "node:test";
 import { fromUtf8, toUtf8 } from "../core/bytes.ts";
 import { writeAtomic } from "../core/disk.ts";
@@ -58,7 +59,6 @@ type Harm = (disk: MemoryDisk, slot: string) => Promise<void> | void;
 const HARMS: { readonly [name: string]: Harm } = {
   "a changed byte": (disk, slot) => disk.tamper(`${slot}/bin/service`, evil),
   "a rotten bit, which changes no time": (disk, slot) => disk.tamper(`${slot}/bin/service`, evil, "unseen"),
-  "an added file": (disk, slot) => writeAtomic(disk, `${slot}/bin/plugin`, toUtf8("x"), 0o444),
   "a removed file": (disk, slot) => disk.removeFile(`${slot}/bin/service`),
   "a file that anybody may write": (disk, slot) => disk.chmod(`${slot}/bin/service`, 0o757),
   "a setuid bit": (disk, slot) => disk.chmod(`${slot}/bin/service`, 0o4555),
@@ -170,6 +170,35 @@ describe("a slot that was damaged while the agent was down", () => {
     assert.equal(result.failure?.code, "mirror/unreachable");
     assert.equal(only(result).result, "repaired");
     assert.deepEqual(world.running, ["1.1.0"]);
+  });
+
+  it("that only holds more than it should is cleaned: what was added is not there when the program starts", async () => {
+    const { world } = await device();
+    const agent = await harmed(world, async (disk, slot) => {
+      await writeAtomic(disk, `${slot}/bin/plugin`, toUtf8("x"), 0o755);
+      await disk.makeDirectory(`${slot}/cache`);
+      await writeAtomic(disk, `${slot}/cache/old`, toUtf8("y"));
+    });
+    const before = attempts(world).length;
+    world.fleet.serverDown = true;
+    await agent.start();
+    assert.deepEqual(world.running, ["1.1.0"], "no download is needed for it");
+    const slots = await world.disk.list(`${SHOP}/slots`);
+    const slot = slots.find((name) => name.startsWith("1.1.0"))!;
+    assert.deepEqual(
+      (await world.disk.list(`${SHOP}/slots/${slot}`)).toSorted(),
+      [RECORD_NAME, "bin"].toSorted(),
+    );
+    assert.deepEqual(await world.disk.list(`${SHOP}/slots/${slot}/bin`), ["service"]);
+    assert.deepEqual(
+      (await world.disk.list(`${SHOP}/aside`)).toSorted(),
+      ["0", "1"],
+      "it is kept to look at",
+    );
+    const line = world.lines.find(({ event }) => event === "slot-cleaned");
+    assert.deepEqual([line?.["count"], line?.["product"]], [2, "shop"]);
+    assert.equal((await agent.status()).components[0]?.damage ?? null, null);
+    assert.equal(attempts(world).length, before);
   });
 
   it("is mended by a newer release, if there is one", async () => {

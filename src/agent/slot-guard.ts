@@ -1,6 +1,6 @@
 // Stands before every start of a component and looks after what is installed: a slot that is not as it was recorded is told of, and never started.
 
-import { DiskError } from "../core/disk.ts";
+import { DiskError, makeDirectories, removeTree } from "../core/disk.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { DAY, formatInstant, type Instant } from "../core/instant.ts";
 import { damageOf, recentRecords } from "../slot/attempt.ts";
@@ -33,6 +33,8 @@ export interface Guarded {
 export const CHECK_EVERY = DAY;
 /** A background check rests this long after each part of 256 KiB: at most about 12 MB a second. */
 const REST = 20;
+/** Added entries that a log line names. */
+const SHOWN = 20;
 
 export class SlotGuard {
   readonly #of: Guarded;
@@ -41,6 +43,7 @@ export class SlotGuard {
   /** When every byte of which slot was read last. */
   #read: { readonly slot: SlotId; readonly at: Instant } | null = null;
   #news = false;
+  #toldAdded = "";
 
   constructor(of: Guarded) {
     this.#of = of;
@@ -71,12 +74,14 @@ export class SlotGuard {
     const { world, layout, settings } = this.#of;
     const last = settings.verify === "changed" ? await loadChecked(world.disk, layout, id) : null;
     if (last === null) {
-      await this.readAll(id);
+      const { added } = await this.readAll(id);
+      if (added.length > 0) await this.#putAside(id, added);
       return;
     }
     const checked = await this.#judge(id, () =>
       checkInstalled(world.disk, layout, id, this.#of.digestOf(id), { known: last.stamps }),
     );
+    if (checked.added.length > 0) await this.#putAside(id, checked.added);
     this.#read ??= { slot: id, at: last.at };
     if (checked.bytes > 0) await this.#keep(id, checked, last.at);
   }
@@ -90,6 +95,7 @@ export class SlotGuard {
       checkInstalled(world.disk, layout, id, this.#of.digestOf(id), pace),
     );
     this.#read = { slot: id, at };
+    if (slowly !== null) this.#tellAdded(id, checked.added);
     if (settings.verify === "changed") await this.#keep(id, checked, at);
     return checked;
   }
@@ -115,6 +121,55 @@ export class SlotGuard {
     } catch (error) {
       throw this.#asDamage(id, error);
     }
+  }
+
+  /**
+   * Nothing that belongs to no release is there when a program starts: a cache that it wrote itself, or a plugin of an intruder. It costs no
+   * download and no version; what was found is kept until the next time. Errors: `slot/damaged` if it cannot be moved, `disk/*`.
+   */
+  async #putAside(id: SlotId, added: readonly string[]): Promise<void> {
+    const { world, product, layout } = this.#of;
+    const { disk } = world;
+    const slot = slotPath(layout, id);
+    await removeTree(disk, layout.aside);
+    await makeDirectories(disk, layout.aside, 0o700);
+    for (const [i, entry] of added.entries()) {
+      try {
+        await disk.rename(`${slot}/${entry}`, `${layout.aside}/${i}`);
+      } catch (cause) {
+        if (!(cause instanceof DiskError)) throw cause;
+        const what = `The slot ${slot} holds ${JSON.stringify(entry.slice(0, 200))}, which belongs to no release and cannot be moved away.`;
+        const error = new SlotError("slot/damaged", what, { path: slot, entry }, { cause });
+        await this.#found(id, error);
+        throw error;
+      }
+    }
+    world.log({
+      level: "warn",
+      event: "slot-cleaned",
+      product,
+      slot: slotName(id),
+      entries: added.slice(0, SHOWN).map((entry) => entry.slice(0, 200)),
+      count: added.length,
+      kept: layout.aside,
+    });
+  }
+
+  /** A running program may write beside itself; that is told once, and put aside when it starts again. */
+  #tellAdded(id: SlotId, added: readonly string[]): void {
+    const { world, product } = this.#of;
+    const all = added.join("\n");
+    if (all === this.#toldAdded) return;
+    this.#toldAdded = all;
+    if (added.length === 0) return;
+    world.log({
+      level: "warn",
+      event: "slot-added",
+      product,
+      slot: slotName(id),
+      entries: added.slice(0, SHOWN).map((entry) => entry.slice(0, 200)),
+      count: added.length,
+    });
   }
 
   async #judge<T extends Checked>(id: SlotId, check: () => Promise<T>): Promise<T> {

@@ -12,6 +12,8 @@ export type Stamps = ReadonlyMap<string, string>;
 export type SlotCheck = {
   /** Files with these stamps are not read again. Absent: every byte is read. */
   readonly known?: Stamps;
+  /** Anything added is damage: of a slot that was just made. Else it is told, and has to be put aside before a start. */
+  readonly exact?: boolean;
   /** Called between parts, for a check that leaves room for others. */
   readonly pace?: () => Promise<void>;
 };
@@ -24,6 +26,8 @@ export type Checked = {
   readonly files: number;
   /** Bytes read; fewer than the slot has if stamps were believed. */
   readonly bytes: number;
+  /** Entries that the record does not know, the topmost of each; a program may have made them while it ran. */
+  readonly added: readonly string[];
 };
 
 /** A file may be read by all and executed, and never written; special bits have no business here. */
@@ -54,7 +58,7 @@ export async function checkInstalled(
 }
 
 /**
- * Compares a folder with the list of what it must hold: nothing missing, changed or added, no other kind, link or mode.
+ * Compares a folder with the list of what it must hold: nothing missing or changed, no other kind, link or mode, and what was added.
  * Errors: `slot/damaged`, `disk/*`.
  */
 export async function checkSlot(
@@ -82,10 +86,13 @@ export async function checkSlot(
     changedMs = Math.max(changedMs, stat.changedMs);
   }
   const known = new Set(files.map((file) => file.path));
-  for await (const name of walk(disk, path, "")) {
-    if (name !== RECORD_NAME && !known.has(name)) throw damaged(path, name, "was added");
+  const added: string[] = [];
+  for await (const name of walk(disk, path, "", (inner) => known.has(inner))) {
+    if (name === RECORD_NAME || known.has(name)) continue;
+    if (check.exact === true) throw damaged(path, name, "was added");
+    added.push(name);
   }
-  return { stamps, changedMs, files: files.length, bytes };
+  return { stamps, changedMs, files: files.length, bytes, added };
 }
 
 const PART = 256 * 1024;
@@ -142,11 +149,18 @@ async function at<T>(path: string, entry: string, action: () => Promise<T>): Pro
   }
 }
 
-async function* walk(disk: Disk, path: string, prefix: string): AsyncGenerator<string> {
+/** Every entry below; of folders that are not `known` only their own names. */
+async function* walk(
+  disk: Disk,
+  path: string,
+  prefix: string,
+  known: (inner: string) => boolean,
+): AsyncGenerator<string> {
   for (const name of await disk.list(prefix === "" ? path : `${path}/${prefix}`)) {
     const inner = prefix === "" ? name : `${prefix}/${name}`;
     yield inner;
-    if ((await disk.stat(`${path}/${inner}`)).kind === "directory") yield* walk(disk, path, inner);
+    if (known(inner) && (await disk.stat(`${path}/${inner}`)).kind === "directory")
+      yield* walk(disk, path, inner, known);
   }
 }
 

@@ -88,7 +88,7 @@ export async function stage(disk: Disk, layout: Layout, input: StageInput, zip: 
   }
   await disk.syncDirectory(beside);
   // Wall against a disk that does not keep what it was given, and against whoever changed it meanwhile.
-  await checkSlot(disk, beside, files);
+  await checkSlot(disk, beside, files, { exact: true });
   await disk.rename(beside, path);
   await disk.syncDirectory(layout.slots);
   return sha256Hex(bytes);

@@ -48,6 +48,8 @@ export type Layout = {
   readonly process: string;
   readonly checked: string;
   readonly log: string;
+  /** What was found in a slot and belongs to no release; of the last time only. */
+  readonly aside: string;
 };
 
 export function layoutOf(folder: string): Layout {
@@ -63,6 +65,7 @@ export function layoutOf(folder: string): Layout {
     process: `${folder}/process.json`,
     checked: `${folder}/checked.json`,
     log: `${folder}/output.log`,
+    aside: `${folder}/aside`,
   };
 }
 

@@ -44,7 +44,6 @@ const HARMS: { readonly [name: string]: () => void } = {
       return bytes;
     }),
   "a changed program": () => edit(join(slot(), "bin/shop"), (bytes) => intruder(bytes.toString())),
-  "an added file": () => writeFileSync(join(slot(), "bin/more.js"), "x"),
   "a removed file": () => rmSync(join(slot(), "bin/shop")),
   "a changed mode": () => chmodSync(join(slot(), "bin/shop"), 0o777),
   "a link put in its place": () => {
@@ -111,6 +110,17 @@ describe("what was changed while the agent was down", () => {
       assert.equal(check.status, 0, check.stdout);
     });
   }
+
+  it("is not needed for what was added: that is put aside before the start", async () => {
+    await site.stopAgent();
+    const reports = site.attempts().length;
+    writeFileSync(join(slot(), "bin/more.js"), "x");
+    site.startAgent();
+    await site.until("1.1.0");
+    assert.equal(existsSync(join(slot(), "bin/more.js")), false);
+    assert.equal(readFileSync(join(shop, "aside/0"), "utf8"), "x");
+    assert.equal(site.attempts().length, reports);
+  });
 
   it("is shown to the operator of the fleet", () => {
     const list = site.ok(site.upkeep(site.operator, "report", "list", "--outcome", "repaired")).stdout;

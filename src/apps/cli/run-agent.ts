@@ -99,10 +99,17 @@ export async function agentCheck(call: Call): Promise<Result> {
     const { verifyOnce } = await import("../agent/serve.ts");
     return verifyOnce({ folder: context.data, log: quietLogOf(call), environment: context.world.env });
   })) as unknown as readonly SlotFinding[];
-  const lines = findings.map(({ product, version, current, whole, what, files, bytes }) => {
+  const lines = findings.map(({ product, version, current, whole, what, files, bytes, added }) => {
+    const more =
+      added.length === 0
+        ? ""
+        : ` ${added.length} ${added.length === 1 ? "entry belongs" : "entries belong"} to no release (${added
+            .slice(0, 5)
+            .map((entry) => JSON.stringify(entry))
+            .join(", ")}); the next start puts that aside.`;
     const which = current ? "" : " (kept to go back to)";
     return whole
-      ? `${product} ${version}${which}: whole, ${files} entries, ${bytes} bytes read.`
+      ? `${product} ${version}${which}: whole, ${files} entries, ${bytes} bytes read.${more}`
       : `${product} ${version}${which}: damaged. ${what}`;
   });
   const whole = findings.every((finding) => finding.whole);
