@@ -29,17 +29,8 @@ export function localSigner(privateKey: KeyObject, scheme: Scheme): Signer {
         });
       }
       const input = signatureInput(wanted, message);
-      const key = withPadding(privateKey, wanted, true);
-      const hash = SCHEMES[wanted].hash ?? null;
-      // RSA takes hundreds of times as long as the others: beside the event loop several go at a time.
       return new Uint8Array(
-        SCHEMES[wanted].node === "rsa"
-          ? await new Promise<Buffer>((resolve, reject) =>
-              cryptoSign(hash, input, key, (error, signature) =>
-                error === null ? resolve(signature) : reject(error),
-              ),
-            )
-          : cryptoSign(hash, input, key),
+        cryptoSign(SCHEMES[wanted].hash ?? null, input, withPadding(privateKey, wanted, true)),
       );
     },
   };
