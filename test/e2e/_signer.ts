@@ -4,14 +4,13 @@ import assert from "node:assert/strict";
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePort, PASSPHRASE, type Env, type Ran } from "./_programs.ts";
+
+export { PASSPHRASE, type Ran } from "./_programs.ts";
 
 const main = new URL("../../src/apps/cli/main.ts", import.meta.url).pathname;
-export const PASSPHRASE = "correct horse battery staple";
-type Env = { readonly [name: string]: string };
-export type Ran = { readonly code: number; readonly stdout: string; readonly stderr: string };
 export type Running = { readonly child: ChildProcess; readonly stderr: () => string };
 
 export class SignerBench {
@@ -177,12 +176,4 @@ export function childrenOf(pid: number): readonly number[] {
     .split(" ")
     .filter((text) => text !== "")
     .map(Number);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -1,21 +1,18 @@
 // A signing service as real programs for whole-program tests: gateway, signer, a registered build machine, one certificate under a root.
 
-import assert from "node:assert/strict";
-import { execFile, spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { execFile, spawnSync, type ChildProcess } from "node:child_process";
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { certificatePem } from "../../src/der/x509.ts";
 import { publisherPki, type Pki } from "../../src/testing/publisher-pki.ts";
+import { freePort, PASSPHRASE, Programs, type Env, type Ran } from "./_programs.ts";
 
-const main = join(new URL("../..", import.meta.url).pathname, "src/apps/cli/main.ts");
-const UNLOCK = { UPKEEP_UNLOCK: "correct horse battery staple" };
+const UNLOCK = { UPKEEP_UNLOCK: PASSPHRASE };
 
-export type Ran = { readonly code: number; readonly stdout: string; readonly stderr: string };
+export type { Ran } from "./_programs.ts";
 export type Line = { readonly [member: string]: unknown };
-type Env = { readonly [name: string]: string };
 
 /** Skips a test by the name of what is not installed. */
 export const needs = (...commands: readonly string[]): { skip?: string } => {
@@ -27,7 +24,7 @@ export class SigningWorld {
   readonly folder: string = mkdtempSync(join(tmpdir(), "upkeep-signing-e2e-"));
   readonly service: string = join(this.folder, "service.json");
   readonly identity: string = join(this.folder, "build.pem");
-  readonly #running = new Set<ChildProcess>();
+  readonly #programs = new Programs(this.folder, { UPKEEP_SERVICE: this.service });
   #gateway = { address: "", spki: "" };
   pki!: Pki;
   signer!: ChildProcess;
@@ -59,13 +56,13 @@ export class SigningWorld {
     const allowed = operations.flatMap((operation) => ["--operation", operation]);
     await world.admin("policy", "set", "release", "--user", "build", ...allowed);
     await world.describe();
-    await world.#run(["--data", "gateway", "gateway", "run"]);
+    await world.#programs.start(["--data", "gateway", "gateway", "run"]);
     await world.startSigner();
     return world;
   }
 
   async startSigner(): Promise<void> {
-    this.signer = await this.#run(["--data", "signer", "signer", "run"], UNLOCK);
+    this.signer = await this.#programs.start(["--data", "signer", "signer", "run"], UNLOCK);
   }
 
   /** Writes the service's description as it is now. */
@@ -105,62 +102,21 @@ export class SigningWorld {
   }
 
   upkeep(args: readonly string[], env: Env = {}): Promise<Ran> {
-    return new Promise((resolve) => {
-      execFile(
-        process.execPath,
-        [main, ...args],
-        {
-          cwd: this.folder,
-          env: { PATH: process.env["PATH"] ?? "", HOME: this.folder, UPKEEP_SERVICE: this.service, ...env },
-          timeout: 90_000,
-          maxBuffer: 64 * 1024 * 1024,
-        },
-        (error, stdout, stderr) =>
-          resolve({ code: error === null ? 0 : Number(error.code ?? 99), stdout, stderr }),
-      );
-    });
+    return this.#programs.run(args, env);
   }
 
-  async ok(args: readonly string[], env: Env = {}): Promise<string> {
-    const ran = await this.upkeep(args, env);
-    assert.equal(ran.code, 0, `${args.join(" ")}\n${ran.stdout}${ran.stderr}`);
-    return ran.stdout;
+  ok(args: readonly string[], env: Env = {}): Promise<string> {
+    return this.#programs.ok(args, env);
   }
 
   async close(): Promise<void> {
-    for (const child of this.#running) {
-      const gone = new Promise((resolve) => child.once("exit", resolve));
-      child.kill("SIGKILL");
-      await gone;
-    }
+    await this.#programs.stopAll();
     await rm(this.folder, { recursive: true, force: true });
   }
 
-  /** Starts a long-running command and waits until it says that it is ready. */
-  #run(args: readonly string[], env: Env = {}): Promise<ChildProcess> {
-    const child = spawn(process.execPath, [main, "--json", ...args], {
-      cwd: this.folder,
-      env: { PATH: process.env["PATH"] ?? "", HOME: this.folder, ...env },
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    this.#running.add(child);
-    child.once("exit", () => this.#running.delete(child));
-    return new Promise((resolve, reject) => {
-      let said = "";
-      child.stderr.on("data", (part: Buffer) => (said += part.toString()));
-      child.stdout.on("data", (part: Buffer) => {
-        if (part.toString().includes('"ready":true')) resolve(child);
-      });
-      child.once("exit", (code) => reject(new Error(`${args.join(" ")} ended with ${code}: ${said}`)));
-      setTimeout(() => reject(new Error(`${args.join(" ")} was not ready: ${said}`)), 30_000).unref();
-    });
-  }
-
   /** Ends the signer as its operator does. */
-  async stopSigner(): Promise<void> {
-    const gone = new Promise((resolve) => this.signer.once("exit", resolve));
-    this.signer.kill("SIGTERM");
-    await gone;
+  stopSigner(): Promise<void> {
+    return this.#programs.stop(this.signer);
   }
 }
 
@@ -169,12 +125,4 @@ export function linesOf(stdout: string): readonly Line[] {
     .split("\n")
     .filter((line) => line.startsWith("{"))
     .map((line) => JSON.parse(line) as Line);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

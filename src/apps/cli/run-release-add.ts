@@ -1,16 +1,13 @@
 // What `release add` does: reads the wishes, packs, and hands over to the repository room.
 
 import { basename, resolve } from "node:path";
-import { parse as parseToml } from "smol-toml";
 import { DETACHED_SUFFIX, readDetached } from "../../artifact/detached/detached.ts";
-import { fromUtf8, toHex, toUtf8 } from "../../core/bytes.ts";
+import { toHex, toUtf8 } from "../../core/bytes.ts";
 import { exists, type Disk } from "../../core/disk.ts";
-import type { Json } from "../../core/json.ts";
-import { checkSchema, z } from "../../core/schema.ts";
 import { compareVersions, parseVersion } from "../../core/version.ts";
 import { packArtifact, sizeOf, type PackedArtifact } from "../../io/artifact-packer.ts";
 import { KeyError } from "../../keys/errors.ts";
-import { releaseSchema, SIGNATURE_LIMIT, type Health, type ReleaseManifest } from "../../release/manifest.ts";
+import { SIGNATURE_LIMIT, type ReleaseManifest } from "../../release/manifest.ts";
 import { contradiction, programPlatform } from "../../release/program-header.ts";
 import { formatSelector, parseSelector, type Selector } from "../../release/platform.ts";
 import type { NamedKey, RoleSetup } from "../../repository/new-repository.ts";
@@ -18,28 +15,17 @@ import { productRole } from "../../release/target-names.ts";
 import { addRelease, promote, type NewArtifact } from "../../repository/release-publisher.ts";
 import { listReleases } from "../../repository/release-reader.ts";
 import type { Call, Result } from "./command.ts";
-import { CliError, usage } from "./errors.ts";
+import { usage } from "./errors.ts";
 import { EXIT } from "./exit-codes.ts";
 import { conclude } from "./ceremony.ts";
 import { readPublicKey } from "./run-repo-init.ts";
 import { operatorOf, type Operator } from "./operator.ts";
 import { attestationsOf, describeAttestations } from "./release-attestations.ts";
+import { notesOf, optional, parseDependency, settingsOf, type ReleaseSettings } from "./release-settings.ts";
 import { signedSources, type Sources } from "./release-signing.ts";
 import { size } from "./style.ts";
 
 const PIECE_SIZE = 1 << 20;
-const TIMINGS = {
-  startSeconds: 30,
-  intervalSeconds: 5,
-  timeoutSeconds: 10,
-  successes: 2,
-  failures: 3,
-  probationSeconds: 60,
-} as const;
-
-type Settings = Pick<ReleaseManifest, "entryPoint" | "health" | "publisher"> &
-  Partial<Pick<ReleaseManifest, "dependencies">>;
-
 export async function releaseAdd(call: Call): Promise<Result> {
   const { context } = call;
   const operator = operatorOf(call);
@@ -121,7 +107,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
 async function checkPublisher(
   call: Call,
   operator: Operator,
-  pin: Settings["publisher"],
+  pin: ReleaseSettings["publisher"],
   product: string,
   version: string,
   packed: readonly Packed[],
@@ -230,7 +216,7 @@ type Packed = {
 };
 
 /** A release that no device could start is noticed here, not on the devices. */
-function checkPrograms(settings: Settings, packed: readonly Packed[]): void {
+function checkPrograms(settings: ReleaseSettings, packed: readonly Packed[]): void {
   const { entryPoint, health } = settings;
   const programs = [entryPoint?.command[0], health?.kind === "command" ? health.command[0] : undefined];
   for (const program of programs) {
@@ -252,114 +238,6 @@ function checkPrograms(settings: Settings, packed: readonly Packed[]): void {
       );
     }
   }
-}
-
-/** Wishes of the command line before those of the file, before what the earlier release had. */
-async function settingsOf(
-  call: Call,
-  product: string,
-  artifacts: readonly NewArtifact[],
-  earlier: ReleaseManifest | null,
-): Promise<Settings> {
-  const config = await configOf(call);
-  const inherited: string[] = [];
-  const pick = <T>(what: string, given: T | undefined, before: T | undefined): T | undefined => {
-    if (given !== undefined) return given;
-    if (before !== undefined) inherited.push(what);
-    return before;
-  };
-  const publisher = pick("publisher", config.publisher, earlier?.publisher);
-  if (call.flag("data-only")) {
-    if (call.text("run") !== undefined) throw usage("--data-only and --run contradict each other.");
-    return { ...optional("publisher", publisher), ...optional("dependencies", config.dependencies) };
-  }
-  const env = Object.fromEntries(call.list("env").map(parseEnv));
-  const run = call.text("run");
-  const onlyFiles = artifacts.every((artifact) => artifact.format === "file");
-  let entryPoint = pick(
-    "entry point",
-    run === undefined ? config.entryPoint : { command: words(run) },
-    earlier?.entryPoint ?? (onlyFiles ? { command: [product] } : undefined),
-  );
-  if (entryPoint === undefined) {
-    throw usage(
-      "What is started is not known: the release has no entry point.",
-      'Give --run "bin/program arguments", or --data-only when nothing is started.',
-    );
-  }
-  if (Object.keys(env).length > 0) entryPoint = { ...entryPoint, env: { ...entryPoint.env, ...env } };
-  const spec = call.text("health");
-  const health = pick(
-    "health probe",
-    spec === undefined ? config.health : parseHealth(spec),
-    earlier?.health,
-  ) ?? {
-    kind: "running",
-    ...TIMINGS,
-  };
-  const probation = call.whole("probation", 0, 604_800);
-  const grace = call.whole("start-grace", 0, 3600);
-  if (inherited.length > 0 && earlier !== null)
-    call.context.note(`as in ${product} ${earlier.version}: ${inherited.join(", ")}`);
-  return {
-    entryPoint,
-    health: {
-      ...health,
-      ...optional("probationSeconds", probation),
-      ...optional("startSeconds", grace),
-    },
-    ...optional("publisher", publisher),
-    ...optional("dependencies", config.dependencies),
-  };
-}
-
-/** `http:/health`, `http:8080/health`, `command:bin/check --fast`, `exit-code`, `running`. */
-export function parseHealth(text: string): Health {
-  const http = /^http:(\d{1,5})?(\/.*)$/.exec(text);
-  if (http !== null) {
-    const port = http[1] === undefined ? { env: "PORT" } : Number(http[1]);
-    return { kind: "http", path: http[2]!, port, ...TIMINGS };
-  }
-  if (text.startsWith("command:")) return { kind: "command", command: words(text.slice(8)), ...TIMINGS };
-  if (text === "exit-code" || text === "running") return { kind: text, ...TIMINGS };
-  throw usage(
-    `"${text.slice(0, 60)}" is not a health probe.`,
-    "One of: http:/path, http:PORT/path, command:PROGRAM ARGS, exit-code, running.",
-  );
-}
-
-const configSchema = z.strictObject({
-  entryPoint: z.exactOptional(releaseSchema.shape.entryPoint),
-  health: z.exactOptional(z.looseObject({ kind: z.string() })),
-  publisher: z.exactOptional(releaseSchema.shape.publisher),
-  dependencies: z.exactOptional(releaseSchema.shape.dependencies),
-});
-
-async function configOf(call: Call): Promise<Settings> {
-  const path = call.text("config");
-  if (path === undefined) return {};
-  const text = fromUtf8(await call.context.disk.read(resolve(path), 1 << 20));
-  let value: unknown;
-  try {
-    value = parseToml(text);
-  } catch (cause) {
-    throw new CliError("cli/usage", `${path} is not valid TOML.`, { path }, { cause });
-  }
-  const config = checkSchema(configSchema, value as Json, `release settings in ${path}`);
-  const { health, ...rest } = config;
-  const { entryPoint, publisher, dependencies } = rest;
-  return {
-    ...optional("entryPoint", entryPoint),
-    ...optional("publisher", publisher),
-    ...optional("dependencies", dependencies),
-    // Timings that are not written down are the usual ones; the manifest's own schema judges the result.
-    ...(health === undefined ? {} : { health: { ...TIMINGS, ...health } as unknown as Health }),
-  };
-}
-
-async function notesOf(call: Call): Promise<string | undefined> {
-  const path = call.text("notes-file");
-  return path === undefined ? undefined : fromUtf8(await call.context.disk.read(resolve(path), 16384));
 }
 
 async function highestEarlier(
@@ -410,25 +288,4 @@ async function storedSetup(operator: Operator): Promise<RoleSetup | null> {
     if (error instanceof KeyError && error.code === "key/not-found") return null;
     throw error;
   }
-}
-
-function parseDependency(text: string): ReleaseManifest["dependencies"][number] {
-  const at = text.indexOf("@");
-  if (at <= 0)
-    throw usage(`"${text.slice(0, 60)}" is not a dependency.`, "Write for example db@>=1.2.0 or db@*.");
-  return { product: text.slice(0, at), range: text.slice(at + 1) };
-}
-
-function parseEnv(text: string): readonly [string, string] {
-  const at = text.indexOf("=");
-  if (at <= 0) throw usage(`"${text.slice(0, 60)}" is not NAME=VALUE.`);
-  return [text.slice(0, at), text.slice(at + 1)];
-}
-
-function words(text: string): string[] {
-  return text.split(" ").filter((word) => word !== "");
-}
-
-function optional<K extends string, V>(name: K, value: V | undefined): { readonly [P in K]?: V } {
-  return (value === undefined ? {} : { [name]: value }) as { readonly [P in K]?: V };
 }
