@@ -54,8 +54,14 @@ export function noticesOf(refreshed: RefreshResult): readonly Notice[] {
     notices.push({ code: "repository/expires-soon", about: role, message, alarm: true });
   }
   for (const mirror of mirrors) {
+    // TUF 5.4.3.1: a timestamp that is older than the one we have. It was signed once, so the mirror is behind, from the second check on too.
+    const behind =
+      mirror.failures.length > 0 && mirror.failures.every((code) => code === "repository/rollback");
     const failure = mirror.failures[0] ?? (mirror.timestamp === null ? "mirror/not-found" : undefined);
-    if (failure !== undefined) {
+    if (behind) {
+      const message = `The mirror ${mirror.name} is behind: its timestamp is older than the one this device has.`;
+      notices.push({ code: "repository/mirror-stale", about: mirror.name, message, alarm: false });
+    } else if (failure !== undefined) {
       const message = `The mirror ${mirror.name} failed (${failure}); another was good.`;
       notices.push({ code: "repository/mirror-failed", about: mirror.name, message, alarm: true });
     } else if (mirror.timestamp! < timestamp) {

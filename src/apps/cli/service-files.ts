@@ -139,7 +139,9 @@ async function firstOutcome(job: Job, wish: SignWish): ReturnType<SigningClient[
   if (job.resume !== undefined) return client.status(job.resume.request, job.resume.signer, wish, offered);
   // Called again while the first call's request waits: that one goes on, so that nobody is asked twice.
   const left = job.id === undefined && job.release === undefined ? await leftBehind(call, path) : null;
-  if (left !== null && isSamePending(left, plan, wish.file.sha256)) {
+  const only = call.text("signer");
+  const here = left !== null && (only === undefined || only === left.resume.signer);
+  if (here && isSamePending(left, plan, wish.file.sha256)) {
     try {
       return await client.status(left.resume.request, left.resume.signer, wish, offered);
     } catch (error) {
