@@ -5,16 +5,26 @@ import { concat } from "../core/bytes.ts";
 
 export class BatchWriter {
   readonly #stream: Writable;
+  readonly #flushed: () => void;
+  #waiting = 0;
   #parts: Uint8Array[] = [];
   #due: NodeJS.Immediate | null = null;
 
-  constructor(stream: Writable) {
+  /** `flushed` is called when what waited was handed to the stream. */
+  constructor(stream: Writable, flushed: () => void = () => {}) {
     this.#stream = stream;
+    this.#flushed = flushed;
+  }
+
+  /** Bytes that the stream was not given yet: whoever counts what a stream holds back counts these too. */
+  get waiting(): number {
+    return this.#waiting;
   }
 
   /** Written before the event loop turns again; dropped if the stream is gone by then. */
   write(bytes: Uint8Array): void {
     this.#parts.push(bytes);
+    this.#waiting += bytes.length;
     this.#due ??= setImmediate(() => this.flush());
   }
 
@@ -25,6 +35,8 @@ export class BatchWriter {
     const parts = this.#parts;
     if (parts.length === 0) return;
     this.#parts = [];
+    this.#waiting = 0;
     if (this.#stream.writable) this.#stream.write(parts.length === 1 ? parts[0]! : concat(parts));
+    this.#flushed();
   }
 }

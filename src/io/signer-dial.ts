@@ -209,10 +209,11 @@ export class GatewayDialler {
     }, this.#ports.signInWithin ?? SIGN_IN_WITHIN);
     stranger.unref();
     const reader = new MessageReader();
-    const replies = new BatchWriter(socket);
+    const replies = new BatchWriter(socket, () => goOn());
     let running = 0;
     const goOn = (): void => {
-      const open = running < IN_FLIGHT && socket.writableLength < MAX_UNREAD;
+      const unread = socket.writableLength + replies.waiting;
+      const open = running < IN_FLIGHT && unread < MAX_UNREAD;
       if (open && socket.isPaused()) socket.resume();
       else if (!open && !socket.isPaused()) socket.pause();
     };
