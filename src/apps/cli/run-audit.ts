@@ -16,13 +16,13 @@ import {
 import { TileTree } from "../../signing/audit/tiles.ts";
 import { newestNote } from "../../signing/audit/newest-note.ts";
 import { verifyLog } from "../../signing/audit/verify.ts";
-import { MAX_DESCRIPTION, parseDescription } from "../../signing/description.ts";
 import { SigningError } from "../../signing/errors.ts";
 import { loadSettings, LOG_KEY, logOrigin, signerFolder } from "../signer/settings.ts";
 import type { Call, Result } from "./command.ts";
 import { CliError, usage } from "./errors.ts";
 import { digestsOfFile } from "./file-digests.ts";
 import { EXIT } from "./exit-codes.ts";
+import { readDescription } from "./service-inputs.ts";
 
 type Where = { readonly folder: string; readonly key: NoteKey };
 
@@ -178,7 +178,7 @@ async function receiptKey(call: Call, receipt: Uint8Array): Promise<NoteKey> {
   if (given !== undefined) return parseNoteKey(given);
   const service = call.text("service") ?? context.world.env["UPKEEP_SERVICE"];
   if (service === undefined) return (await where(call)).key;
-  const { signers } = parseDescription(await context.disk.read(resolve(service), MAX_DESCRIPTION));
+  const { signers } = await readDescription(context.disk, resolve(service));
   const text = fromUtf8(receipt);
   const keys = signers.map((signer) => parseNoteKey(signer.log));
   // The name in the receipt only chooses among keys that are trusted anyway.
