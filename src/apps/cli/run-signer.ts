@@ -160,9 +160,6 @@ export async function signerRun(call: Call): Promise<Result> {
   const folder = signerFolder(context.data);
   const settings = await loadSettings(context.disk, folder);
   const unlock = await unlocking(call, await readUnlock(context.disk, folder));
-  // Children and their children must not inherit it, nor /proc show it any longer.
-  delete process.env["UPKEEP_UNLOCK"];
-  delete process.env["UPKEEP_SHARE"];
   const { runSigner } = await import("../signer/main.ts");
   await runSigner({
     data: context.data,
