@@ -19,6 +19,8 @@ export type World = {
   readonly stdin: NodeJS.ReadStream;
   readonly env: { readonly [name: string]: string | undefined };
   readonly home: string;
+  /** Called once when a program that runs all the time serves. */
+  readonly ready?: () => void;
 };
 
 export type Globals = {
