@@ -65,6 +65,7 @@ const WORDS: { readonly [code: number]: string } = {
   2: "the file is not there",
   5: "access is denied; run it as administrator",
   87: "a parameter is wrong",
+  124: "this version does not know it",
   1053: "the service did not answer in time",
   1055: "the service database is locked",
   1056: "it runs already",
@@ -96,6 +97,7 @@ export function layouts(koffi: Koffi) {
     entry: koffi.struct({ name: "str16", main: "void *" }),
     text: koffi.struct({ text: "str16" }),
     number: koffi.struct({ number: "uint32" }),
+    attributes: koffi.struct({ length: "uint32", descriptor: "void *", inherit: "uint32" }),
     action,
     failure: koffi.struct({
       reset: "uint32",
@@ -143,8 +145,8 @@ async function loadAdvapi() {
       },
     );
   /** The call answers 0 when it failed. */
-  const sure = (declaration: string, what: string): Given => {
-    const call = library.func(declaration) as unknown as Given;
+  const sure = (declaration: string, what: string, from = library): Given => {
+    const call = from.func(declaration) as unknown as Given;
     return (...given) => {
       const answer = call(...given);
       if (answer === 0 || answer === null || answer === 0n || answer === false)
@@ -217,6 +219,7 @@ async function loadAdvapi() {
       "this process's user",
     ),
     sidText: sure("int ConvertSidToStringSidW(void *sid, void *text)", "a SID"),
+    createFolder: sure("int CreateDirectoryW(str16 path, void *attributes)", "a new folder", kernel),
     free: kernel.func("void *LocalFree(void *memory)") as unknown as Given,
     closeKernelHandle: kernel.func("int CloseHandle(void *handle)") as unknown as Given,
     thisProcess: kernel.func("void *GetCurrentProcess()") as unknown as () => bigint,

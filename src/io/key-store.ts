@@ -2,7 +2,7 @@
 
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { toHex } from "../core/bytes.ts";
-import { makeDirectories, statOrNull, type Disk } from "../core/disk.ts";
+import { makeDirectories, parentOf, statOrNull, type Disk } from "../core/disk.ts";
 import type { Instant } from "../core/instant.ts";
 import type { Random } from "../core/random.ts";
 import { nameSchema, z } from "../core/schema.ts";
@@ -169,5 +169,5 @@ async function writeNew(disk: Disk, path: string, bytes: Uint8Array): Promise<vo
     await file.close();
   }
   await disk.rename(beside, path);
-  await disk.syncDirectory(path.slice(0, path.lastIndexOf("/")));
+  await disk.syncDirectory(parentOf(path));
 }

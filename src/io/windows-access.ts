@@ -1,11 +1,12 @@
-// Access lists of files on Windows: reads who may use one, and gives a service's folder to that service.
+// Access lists of files on Windows: reads who may use one, and makes a service's folder to that service.
 
-import { lstatSync, mkdirSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { ProcessError } from "../process/errors.ts";
 import {
   accessOf,
   folderSecurity,
   isPrivate,
+  ownSecurity,
   strangersInFolder,
   type Access,
 } from "../process/windows-access.ts";
@@ -28,45 +29,114 @@ export async function isPrivateFile(path: string): Promise<boolean> {
 }
 
 /**
- * Makes the folder, or takes the one that is there, and gives it and all in it to the service, which exists.
- * Errors: `disk/*`, `process/service-refused`; `process/service-exposed` if afterwards others may still use it.
+ * Makes the folder and gives it to the service, which exists. A folder that is there is taken only if nobody else could have put anything in it:
+ * everybody may make folders in C:\\ProgramData.
+ * Errors: `process/service-refused`; `process/service-exposed` if others could use it before, or still may.
  */
 export async function makeServiceFolder(path: string, service: string): Promise<void> {
   const api = await advapi();
-  // A link would have its target given away.
-  mkdirSync(path, { recursive: true });
-  if (!lstatSync(path).isDirectory())
-    throw new ProcessError("process/service-exposed", `${path} is no folder of its own.`, { path });
-  const [descriptor, dacl, owner] = [new BigUint64Array(1), new BigUint64Array(1), new BigUint64Array(1)];
-  const flags = new Uint32Array(2);
-  api.parseSecurity(folderSecurity(service), WIN.SDDL_REVISION_1, descriptor, null);
+  const strangersNow = (known: readonly string[]): readonly string[] => {
+    const access = accessOf(securityText(api, path));
+    if (access === null) return ["everybody"];
+    return strangersInFolder(access, service).filter((sid) => !known.includes(sid));
+  };
+  const exposed = (what: string, strangers: readonly string[], hint: string): ProcessError =>
+    new ProcessError(
+      "process/service-exposed",
+      `${what} ${path}: ${strangers.join(", ")}.`,
+      { path, strangers },
+      { hint },
+    );
+  const there = lstatSync(path, { throwIfNoEntry: false });
+  if (there === undefined) {
+    // With its access list from the first instant.
+    withDescriptor(api, folderSecurity(service), (descriptor) =>
+      api.createFolder(
+        native(path),
+        api.koffi.as({ length: 24, descriptor, inherit: 0 }, api.koffi.pointer(api.types.attributes)),
+      ),
+    );
+  } else {
+    // A link would have its target given away.
+    if (!there.isDirectory()) throw exposed("No folder is at", ["a link or file"], "Move it away.");
+    const before = strangersNow([ownSid(api)]);
+    if (before.length > 0)
+      throw exposed(
+        "Others could put files into",
+        before,
+        "Look at what is in it, move it away, and install again.",
+      );
+    setSecurity(api, path, folderSecurity(service));
+  }
+  const strangers = strangersNow([]);
+  if (strangers.length > 0)
+    throw exposed("Others may still use", strangers, "The volume must be one with access lists (NTFS).");
+}
+
+/** Whether it is private afterwards: as it lies there if its folder keeps others out, else by an access list of its own. */
+export async function keepPrivate(path: string, kind: "file" | "folder"): Promise<boolean> {
+  if (await isPrivateFile(path)) return true;
   try {
-    api.daclOf(descriptor[0], flags.subarray(0, 1), dacl, flags.subarray(1));
-    api.ownerOf(descriptor[0], owner, flags.subarray(1));
+    const api = await advapi();
+    setSecurity(api, path, ownSecurity(ownSid(api), kind));
+  } catch (error) {
+    if (error instanceof ProcessError) return false;
+    throw error;
+  }
+  return isPrivateFile(path);
+}
+
+/** The owner is set if the text names one. Errors: `process/service-refused`. */
+function setSecurity(api: Advapi, path: string, sddl: string): void {
+  withDescriptor(api, sddl, (descriptor) => {
+    const [dacl, owner, flags] = [new BigUint64Array(1), new BigUint64Array(1), new Uint32Array(2)];
+    api.daclOf(descriptor, flags.subarray(0, 1), dacl, flags.subarray(1));
+    api.ownerOf(descriptor, owner, flags.subarray(1));
     const what =
-      WIN.OWNER_SECURITY_INFORMATION |
+      (sddl.startsWith("O:") ? WIN.OWNER_SECURITY_INFORMATION : 0) |
       WIN.DACL_SECURITY_INFORMATION |
       WIN.PROTECTED_DACL_SECURITY_INFORMATION;
-    const code = api.setNamedSecurity(path, WIN.SE_FILE_OBJECT, what >>> 0, owner[0], null, dacl[0], null);
-    if (code !== 0) throw api.refused(`to give ${path} to ${service}`, code);
+    const code = api.setNamedSecurity(
+      native(path),
+      WIN.SE_FILE_OBJECT,
+      what >>> 0,
+      owner[0],
+      null,
+      dacl[0],
+      null,
+    );
+    if (code !== 0) throw api.refused(`a new access list of ${path}`, code);
+  });
+}
+
+function withDescriptor(api: Advapi, sddl: string, act: (descriptor: bigint) => void): void {
+  const descriptor = new BigUint64Array(1);
+  api.parseSecurity(sddl, WIN.SDDL_REVISION_1, descriptor, null);
+  try {
+    act(descriptor[0]!);
   } finally {
     api.free(descriptor[0]);
   }
-  const access = accessOf(securityText(api, path));
-  const strangers = access === null ? ["everybody"] : strangersInFolder(access, service);
-  if (strangers.length > 0)
-    throw new ProcessError(
-      "process/service-exposed",
-      `Others may still use ${path}: ${strangers.join(", ")}.`,
-      { path, strangers },
-      { hint: "The volume must be NTFS, and the folder new or the service's own." },
-    );
+}
+
+/** What the calls take that do not read `/`. */
+function native(path: string): string {
+  return path.replaceAll("/", "\\");
 }
 
 function securityText(api: Advapi, path: string): string {
   const [descriptor, text] = [new BigUint64Array(1), new BigUint64Array(1)];
   const what = WIN.OWNER_SECURITY_INFORMATION | WIN.DACL_SECURITY_INFORMATION;
-  const code = api.getNamedSecurity(path, WIN.SE_FILE_OBJECT, what, null, null, null, null, descriptor);
+  const code = api.getNamedSecurity(
+    native(path),
+    WIN.SE_FILE_OBJECT,
+    what,
+    null,
+    null,
+    null,
+    null,
+    descriptor,
+  );
   if (code !== 0) throw api.refused(`to say who may use ${path}`, code);
   try {
     api.formatSecurity(descriptor[0], WIN.SDDL_REVISION_1, what, text, null);

@@ -117,7 +117,14 @@ function configure(api: Advapi, service: Handle, definition: ServiceDefinition):
       api.configure(service, level, api.koffi.as(value, api.koffi.pointer(api.types[type])));
       made.push(what);
     } catch (error) {
-      if (must || !(error instanceof ProcessError)) throw error;
+      if (!(error instanceof ProcessError)) throw error;
+      if (must)
+        throw new ProcessError(
+          "process/service-refused",
+          `Windows does not take the setting "${what}" of ${definition.name}, so the service was not made.`,
+          { service: definition.name, setting: what, ...error.facts },
+          { cause: error },
+        );
       refused.push(what);
     }
   }

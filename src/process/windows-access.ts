@@ -20,6 +20,12 @@ export function folderSecurity(service: string): string {
   return `O:BAD:PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;0x1301bf;;;${serviceSid(service)})`;
 }
 
+/** For what only `self` shall use, apart from system and administrators. */
+export function ownSecurity(self: string, kind: "file" | "folder"): string {
+  const further = kind === "folder" ? "OICI" : "";
+  return `D:P${["SY", "BA", self].map((who) => `(A;${further};FA;;;${who})`).join("")}`;
+}
+
 /** Null when there is no access list (which lets everybody in), no owner, or something that is not understood: nobody may take it for private. */
 export function accessOf(sddl: string): Access | null {
   const match = /^O:([A-Z]{2}|S-[\d-]+)(?:G:(?:[A-Z]{2}|S-[\d-]+))?D:([A-Z_]*)((?:\([^()]*\))*)$/.exec(sddl);

@@ -1,5 +1,6 @@
 // A command of `upkeep` as a Windows service: what it writes goes to a bounded file, what the manager asks becomes its signals.
 
+import { mkdirSync } from "node:fs";
 import { LogFile } from "../../io/log-file.ts";
 import { jsonLog } from "../../io/log.ts";
 import { windowsServiceManager } from "../../io/windows-service-manager.ts";
@@ -28,6 +29,9 @@ export async function runAsService(given: {
   for (const name of ["stdout", "stderr"] as const)
     process[name].write = (text: string | Uint8Array) =>
       stream.write(typeof text === "string" ? text : Buffer.from(text).toString("utf8"));
+  // The folder of sockets and the control file lie where only the service may look, not in a folder for everybody's temporary files.
+  process.env["RUNTIME_DIRECTORY"] = `${given.folder}\\run`;
+  mkdirSync(process.env["RUNTIME_DIRECTORY"], { recursive: true });
   const exit = await hostService({
     name: given.name,
     manager: await windowsServiceManager(),
