@@ -78,7 +78,14 @@ export async function keepPrivate(path: string, kind: "file" | "folder"): Promis
   if (await isPrivateFile(path)) return true;
   try {
     const api = await advapi();
-    setSecurity(api, path, ownSecurity(ownSid(api), kind));
+    // It is new and holds nothing yet: nothing has to be passed on.
+    withDescriptor(api, ownSecurity(ownSid(api), kind), (descriptor) =>
+      api.setFileSecurity(
+        native(path),
+        (WIN.DACL_SECURITY_INFORMATION | WIN.PROTECTED_DACL_SECURITY_INFORMATION) >>> 0,
+        descriptor,
+      ),
+    );
   } catch (error) {
     if (error instanceof ProcessError) return false;
     throw error;
@@ -86,7 +93,7 @@ export async function keepPrivate(path: string, kind: "file" | "folder"): Promis
   return isPrivateFile(path);
 }
 
-/** The owner is set if the text names one. Errors: `process/service-refused`. */
+/** Of a folder with all in it that inherits; the owner is set if the text names one. Errors: `process/service-refused`. */
 function setSecurity(api: Advapi, path: string, sddl: string): void {
   withDescriptor(api, sddl, (descriptor) => {
     const [dacl, owner, flags] = [new BigUint64Array(1), new BigUint64Array(1), new Uint32Array(2)];

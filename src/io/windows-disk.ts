@@ -32,6 +32,7 @@ export function withAccessLists(disk: Disk): Disk {
         return file;
       } catch (error) {
         await file.close();
+        if (how === "create") await disk.removeFile(path);
         throw error;
       }
     },
