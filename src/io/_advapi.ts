@@ -203,7 +203,10 @@ async function loadAdvapi() {
       "int GetSecurityDescriptorOwner(void *descriptor, void *owner, void *defaulted)",
       "an owner",
     ),
-    setFileSecurity: sure("int SetFileSecurityW(str16 path, uint32 what, void *descriptor)", "an access list"),
+    setFileSecurity: sure(
+      "int SetFileSecurityW(str16 path, uint32 what, void *descriptor)",
+      "an access list",
+    ),
     /** Answer an error number, not a boolean. */
     setNamedSecurity: library.func(
       "uint32 SetNamedSecurityInfoW(str16 name, uint32 type, uint32 what, void *owner, void *group, void *dacl, void *sacl)",

@@ -4,8 +4,17 @@ import { SERVICE_PROGRAMS, serviceName, serviceSid } from "./service-definition.
 
 const SYSTEM = "S-1-5-18";
 const ADMINISTRATORS = "S-1-5-32-544";
-/** Short names of SIDs that matter here ([MS-DTYP] 2.5.1.1); any other short name is a stranger under that name. */
-const ALIASES: { readonly [alias: string]: string } = { SY: SYSTEM, BA: ADMINISTRATORS };
+/**
+ * Short names of SIDs that matter here ([MS-DTYP] 2.5.1.1); any other short name is a stranger under that name.
+ * LA is the built-in administrator, who cannot leave the group.
+ */
+const ALIASES: { readonly [alias: string]: string } = {
+  SY: SYSTEM,
+  BA: ADMINISTRATORS,
+  LA: ADMINISTRATORS,
+  LS: "S-1-5-19",
+  NS: "S-1-5-20",
+};
 /** CREATOR OWNER and OWNER RIGHTS: whoever owns the thing. */
 const THE_OWNER = new Set(["CO", "OW", "S-1-3-0", "S-1-3-4"]);
 

@@ -17,6 +17,7 @@ import type { Call } from "./command.ts";
 import type { Context } from "./context.ts";
 import { CliError, usage } from "./errors.ts";
 import { readSecretFile } from "./secret.ts";
+import { privateHint } from "../../io/platform.ts";
 
 const POLL = 2000;
 
@@ -118,7 +119,7 @@ async function ownFile(call: Call, path: string): Promise<Uint8Array> {
       "cli/no-secret",
       `${path} may be read by others, so it is not used.`,
       { path },
-      { hint: `chmod 600 ${path}` },
+      { hint: privateHint(path) },
     );
   }
   return disk.read(path, 64 * 1024);
