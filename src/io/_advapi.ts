@@ -66,6 +66,7 @@ const WORDS: { readonly [code: number]: string } = {
   5: "access is denied; run it as administrator",
   87: "a parameter is wrong",
   124: "this version does not know it",
+  1052: "it does not take that at this moment; it starts or stops",
   1053: "the service did not answer in time",
   1055: "the service database is locked",
   1056: "it runs already",

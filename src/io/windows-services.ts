@@ -148,7 +148,14 @@ export async function startService(name: string, clock: Clock, patience: number)
 
 /** Resolves when it has stopped; one that does not run is left alone. */
 export async function stopService(name: string, clock: Clock, patience: number): Promise<ServiceCondition> {
-  if ((await serviceCondition(name)).state === "stopped") return serviceCondition(name);
+  const until = clock.monotonic() + patience;
+  let condition = await serviceCondition(name);
+  // One that is starting takes no control.
+  while (condition.state === "starting" && clock.monotonic() < until) {
+    await clock.sleep(LOOK_EVERY);
+    condition = await serviceCondition(name);
+  }
+  if (condition.state === "stopped") return condition;
   await withService(
     name,
     WIN.SERVICE_STOP,

@@ -53,7 +53,7 @@ export async function runSigner(given: {
   readonly signal: AbortSignal;
   readonly ready: (facts: { readonly entries: number }) => void;
 }): Promise<void> {
-  leaveNothingInCoreFiles();
+  const noCores = leaveNothingInCoreFiles();
   const { signal } = given;
   const folder = signerFolder(given.data);
   let settings = await loadSettings(systemDisk, folder);
@@ -63,6 +63,10 @@ export async function runSigner(given: {
   const logFile = new LogFile(settings.config.service);
   const say = levelled(jsonLog(systemClock, logFile.write), () => settings.config.service["log-level"]);
   reportCrashes({ program: "signer", clock: systemClock, say, folder: `${folder.root}/crashes` });
+  if (!noCores)
+    say("warn", "core-files", {
+      what: "a crash dump of this system may hold secrets: switch them off for this program",
+    });
   const confined = confinement(settings.config.service.sandbox, say);
   const sockets = await mkdtemp(join(process.env["RUNTIME_DIRECTORY"] ?? tmpdir(), "upkeep-signer-"));
   const ticketKey = toBase64(systemRandom.bytes(32));
