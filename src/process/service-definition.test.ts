@@ -103,6 +103,7 @@ describe("the definition of a Windows service", () => {
       "C:\\a:stream",
       "C:\\a*",
       "C:\\a\u0000",
+      `C:\\${"a".repeat(5000)}?`,
     ])
       assert.ok(!isWindowsPath(path), path);
   });

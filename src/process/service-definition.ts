@@ -86,7 +86,7 @@ function quoted(word: string): string {
 /** On a drive, without streams, wildcards and dots that lead elsewhere. */
 export function isWindowsPath(path: string): boolean {
   return (
-    /^[A-Za-z]:[\\/](?:[^<>:"/\\|?*\p{Cc}]+[\\/]?)*$/u.test(path) &&
+    /^[A-Za-z]:[\\/](?:[^<>:"/\\|?*\p{Cc}]+[\\/])*[^<>:"/\\|?*\p{Cc}]*$/u.test(path) &&
     !path.split(/[\\/]/).some((part) => part === "." || part === "..")
   );
 }
