@@ -53,6 +53,7 @@ describe("upkeep daemon", () => {
   });
 
   it("refuses other programs and folders that are none", async () => {
+    assert.equal((await upkeep("daemon", "reload", "server")).exit, 2);
     assert.equal((await upkeep("daemon", "install", "spooler", "--print")).exit, 2);
     for (const folder of ["upkeep", "C:\\", "\\\\server\\share", "C:\\a\\..\\b", "/var/lib/upkeep"])
       assert.equal(

@@ -57,7 +57,7 @@ export const daemonNoun: NounSpec = {
     },
     {
       name: "reload",
-      about: "have the service read its configuration again",
+      about: "have the service of a signer or gateway read its configuration again",
       arguments: [PROGRAM],
       examples: ["upkeep daemon reload gateway"],
       run: async (call) => (await import("./run-daemon.ts")).daemonReload(call),

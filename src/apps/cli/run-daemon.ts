@@ -72,6 +72,8 @@ export async function daemonStop(call: Call): Promise<Result> {
 }
 
 export async function daemonReload(call: Call): Promise<Result> {
+  if (programOf(call) === "server")
+    throw usage("The server has no configuration that it could read again.", "Stop it and start it.");
   const name = serviceOf(call);
   await (await import("../../io/windows-services.ts")).reloadService(name);
   return {
