@@ -41,7 +41,7 @@ export interface DiskFile {
 }
 
 /**
- * Paths are absolute, with `/`. Nothing is durable until synced: file content by `DiskFile.sync`,
+ * Paths are absolute, with `/`; on Windows they begin with a drive, and `\\` is as good. Nothing is durable until synced: file content by `DiskFile.sync`,
  * names (create, rename, unlink, link) by `syncDirectory` of the folder that holds them. Every method throws `DiskError`.
  */
 export interface Disk {
@@ -67,6 +67,10 @@ export interface Disk {
 }
 
 export function parentOf(path: string): string {
+  if (/^[A-Za-z]:[\\/]/.test(path)) {
+    const last = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\"));
+    return path.slice(0, Math.max(last, 3));
+  }
   const at = path.lastIndexOf("/");
   return at <= 0 ? "/" : path.slice(0, at);
 }
@@ -98,7 +102,7 @@ export async function readOrNull(disk: Disk, path: string, limit: number): Promi
 export async function makeDirectories(disk: Disk, path: string, mode = 0o755): Promise<void> {
   const found = await statOrNull(disk, path);
   if (found?.kind === "directory") return;
-  if (path !== "/") await makeDirectories(disk, parentOf(path), mode);
+  if (path !== parentOf(path)) await makeDirectories(disk, parentOf(path), mode);
   try {
     await disk.makeDirectory(path, mode);
   } catch (error) {

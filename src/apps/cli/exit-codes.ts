@@ -63,6 +63,8 @@ const RULES: readonly (readonly [pattern: string, exit: ExitName])[] = [
   ["pe/", "refused"],
   ["elf/", "refused"],
   ["der/", "refused"],
+  ["process/bad-service", "usage"],
+  ["process/service-exposed", "refused"],
   ["slot/", "refused"],
   ["signing/", "refused"],
   ["license/", "refused"],

@@ -166,6 +166,7 @@ export async function signerRun(call: Call): Promise<Result> {
     unlock,
     signal: context.signal,
     ready: ({ entries }) => {
+      context.world.ready?.();
       const { name } = settings.config.service;
       if (context.json)
         context.world.stdout.write(`${JSON.stringify({ ready: true, signer: name, entries })}\n`);

@@ -4,6 +4,7 @@ import { agentWithBuildNoun } from "./agent-build.ts";
 import { catalogCommand } from "./catalog.ts";
 import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
+import { daemonNoun } from "./daemon.ts";
 import { demoCommand } from "./demo.ts";
 import { deviceNoun, fleetNoun, reportNoun, tokenNoun } from "./fleet.ts";
 import { keyNoun } from "./key.ts";
@@ -54,5 +55,6 @@ export const TABLE: readonly TableEntry[] = [
   signerNoun,
   gatewayNoun,
   auditNoun,
+  daemonNoun,
   completion,
 ];

@@ -16,7 +16,7 @@ import { FAILURE_BUDGET, REVIEW_EVERY, SigningSession, type Peer } from "../../s
 import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
 import { writeAtomic } from "../../core/disk.ts";
 import { DAY, formatInstant, HOUR, MINUTE, SECOND } from "../../core/instant.ts";
-import { isJsonObject } from "../../core/json.ts";
+import { isJsonObject, type Json } from "../../core/json.ts";
 import { listenForControl } from "../../io/control-socket.ts";
 import { systemClock } from "../../io/clock.ts";
 import { systemDisk } from "../../io/disk.ts";
@@ -288,6 +288,10 @@ const often = setInterval(() => void keepSnapshot(SNAPSHOT_EVERY), MINUTE);
 void keepSnapshot(SNAPSHOT_EVERY);
 alarms();
 process.on("SIGHUP", () => void reload());
+// Where there are no such signals the keeper says it.
+process.on("message", (message: unknown) => {
+  if (isJsonObject(message as Json) && (message as { reload?: unknown }).reload === true) void reload();
+});
 // In the folder of sockets, not of data: a copy of the data folder is files only. Where that is stands in the data folder.
 const control = await listenForControl(order.sockets, async (request) => {
   const answer = await answerAdmin(
