@@ -5,6 +5,7 @@ import { catalogCommand } from "./catalog.ts";
 import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
 import { demoCommand } from "./demo.ts";
+import { caNoun } from "./ca.ts";
 import { deviceNoun, fleetNoun, reportNoun, tokenNoun } from "./fleet.ts";
 import { keyNoun } from "./key.ts";
 import { releaseNoun } from "./release.ts";
@@ -44,6 +45,7 @@ export const TABLE: readonly TableEntry[] = [
   fleetNoun,
   deviceNoun,
   tokenNoun,
+  caNoun,
   reportNoun,
   signCommand,
   timestampCommand,
