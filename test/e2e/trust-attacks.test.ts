@@ -28,7 +28,7 @@ import type { Log } from "../../src/io/log.ts";
 import { systemRandom } from "../../src/io/random.ts";
 import { TRUST_BUNDLE_TARGET } from "../../src/release/target-names.ts";
 import { enrol } from "../../src/apps/agent/enroll.ts";
-import { checkOnce } from "../../src/apps/agent/serve.ts";
+import { checkOnce, installOnce } from "../../src/apps/agent/serve.ts";
 import { authorityKeys, spareAuthority } from "../../src/apps/server/authorities.ts";
 import type { UpdateServer } from "../../src/apps/server/server.ts";
 import { checkIn, csrOf, deviceWith, enroll, newKeys, World, type Device, type LogLine } from "./_server.ts";
@@ -389,6 +389,21 @@ describe("an agent", { timeout: 120_000 }, () => {
     assert.equal((await fleet.check(folder)).failure, null);
     assert.ok(events().includes("agent/server-unknown"));
     assert.deepEqual(readFileSync(path), whole);
+  });
+
+  it("takes the list from a copy that somebody brought while the server is away", async () => {
+    const folder = await fleet.enrolAgent();
+    assert.equal((await fleet.check(folder)).failure, null);
+    const before = seqOf(folder);
+    await fleet.prepare("device");
+    await fleet.server.stop();
+    const log: Log = (level, event, facts) => void fleet.log.push({ level, event, ...facts });
+    await installOnce({ folder, log }, join(fleet.world.data, "repository"), {
+      products: null,
+      channel: "stable",
+    });
+    assert.equal(seqOf(folder), before + 1);
+    await fleet.start();
   });
 
   it("enrols by the authority of now, and not with a token that pins one of before", async () => {

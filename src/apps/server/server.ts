@@ -209,6 +209,8 @@ async function startLocked(
     metrics.set("upkeep_connections", {}, device?.connections() ?? 0);
     metrics.set("upkeep_transfers", {}, files.active());
     metrics.set("upkeep_certificate_expires_seconds", {}, own.certificate.notAfter / SECOND);
+    for (const kind of ["server", "device"] as const)
+      metrics.set("upkeep_authority_expires_seconds", { kind }, trust[kind].certificate.notAfter / SECOND);
     const { user, system } = process.cpuUsage();
     metrics.set("process_cpu_seconds_total", {}, (user + system) / 1e6);
     metrics.set("process_resident_memory_bytes", {}, process.memoryUsage.rss());
