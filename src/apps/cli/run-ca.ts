@@ -1,10 +1,12 @@
 // What the verbs of `ca` do: each change is the next trust bundle, published as a target of the targets role.
 
+import { UpkeepError } from "../../core/errors.ts";
 import { formatInstant } from "../../core/instant.ts";
 import { formatName } from "../../der/names.ts";
 import { spkiDigest } from "../../identity/authority.ts";
 import type { AuthorityMove } from "../../identity/authority-states.ts";
 import {
+  activeOf,
   AUTHORITY_KINDS,
   findAuthorityIn,
   firstBundle,
@@ -21,6 +23,7 @@ import type { Draft } from "../../repository/draft.ts";
 import { targetFileOf } from "../../repository/new-repository.ts";
 import { readTargetOf } from "../../repository/publisher.ts";
 import { authorityKeys, openAuthorities, spareAuthority } from "../server/authorities.ts";
+import { openTrust } from "../server/trust.ts";
 import { conclude, refuseWhileOpen } from "./ceremony.ts";
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
@@ -64,6 +67,20 @@ export async function publishedBundle(operator: Operator, draft: Draft): Promise
   if ((await draft.find(TRUST_BUNDLE_TARGET)) === null) return null;
   const { disk, folder } = operator.releases;
   return parseTrustBundle(await readTargetOf(disk, folder, draft, TRUST_BUNDLE_TARGET, TRUST_BUNDLE_LIMIT));
+}
+
+/** The key of the authority that the server shows, or will show once it has followed what is published. */
+export async function serverPin(call: Call): Promise<string> {
+  const operator = operatorOf(call);
+  try {
+    const bundle = await publishedBundle(operator, await operator.look());
+    if (bundle !== null) return activeOf(bundle, "server").spkiSha256;
+  } catch (error) {
+    if (!(error instanceof UpkeepError)) throw error;
+    call.context.note(`The repository could not be read: ${error.message}`);
+  }
+  const { server } = await openTrust(`${call.context.data}/server/tls`, call.context);
+  return spkiDigest(server.certificate.spki);
 }
 
 async function change(

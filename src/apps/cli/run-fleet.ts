@@ -14,9 +14,7 @@ import { reportLine } from "../../fleet/intake.ts";
 import { liveness, type Liveness } from "../../fleet/liveness.ts";
 import type { Desired, Device, DeviceComponent, WakeScope } from "../../fleet/records.ts";
 import type { FleetReads, FleetRecords, FleetStore } from "../../fleet/store.ts";
-import { spkiDigest } from "../../identity/authority.ts";
 import { formatToken, newToken } from "../../identity/token.ts";
-import { activeOf } from "../../identity/trust-bundle.ts";
 import { diskSource } from "../../io/disk-source.ts";
 import { openFleetStore } from "../../io/fleet-store.ts";
 import { mirrorAt, openRepository, type Repository } from "../../repository/client.ts";
@@ -24,11 +22,9 @@ import { memoryStore } from "../../repository/store.ts";
 import { makeDirectories } from "../../core/disk.ts";
 import type { HoldReason } from "../../message/assignment.ts";
 import { firstRootDigest } from "../server/repository-watch.ts";
-import { openTrust } from "../server/trust.ts";
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
-import { operatorOf } from "./operator.ts";
-import { publishedBundle } from "./run-ca.ts";
+import { serverPin } from "./run-ca.ts";
 import { columns } from "./style.ts";
 
 /** Changes the data folder's store in one transaction. */
@@ -348,20 +344,6 @@ export async function tokenNew(call: Call): Promise<Result> {
     `For one device of the group ${group}, until ${formatInstant(row.expires)}. It is shown this once.`,
   );
   return { text, json: { token: text, id: token.id, group, expires: formatInstant(row.expires) } };
-}
-
-/** The key of the authority that the server shows, or will show once it has followed what is published. */
-async function serverPin(call: Call): Promise<string> {
-  const operator = operatorOf(call);
-  try {
-    const bundle = await publishedBundle(operator, await operator.look());
-    if (bundle !== null) return activeOf(bundle, "server").spkiSha256;
-  } catch (error) {
-    if (!(error instanceof UpkeepError)) throw error;
-    call.context.note(`The repository could not be read: ${error.message}`);
-  }
-  const { server } = await openTrust(`${call.context.data}/server/tls`, call.context);
-  return spkiDigest(server.certificate.spki);
 }
 
 export async function tokenList(call: Call): Promise<Result> {
