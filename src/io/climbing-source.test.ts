@@ -136,6 +136,42 @@ describe("the static plane of a server", () => {
     await assert.rejects(readAll(source, "repository/targets/x", 1000), { code: "mirror/unreachable" });
   });
 
+  it("does not climb over a wrong name or an expired certificate of an authority that it knows", async () => {
+    const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
+    const spki = new Uint8Array(publicKey.export({ type: "spki", format: "der" }));
+    const key = privateKey.export({ type: "pkcs8", format: "pem" });
+    const day = 24 * 3600 * 1000;
+    const leaves = [
+      await issueServer(known, { names: ["elsewhere.example"], spki, now: Date.now(), random }),
+      await issueServer(known, { names: ["127.0.0.1"], spki, now: Date.now() - day / 2, life: 1000, random }),
+    ];
+    for (const leaf of leaves) {
+      let requests = 0;
+      const other = createServer({ key, cert: certificatePem(leaf) }, (_request, response) => {
+        requests++;
+        response.end();
+      });
+      await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
+      const { port } = other.address() as AddressInfo;
+      const told: boolean[] = [];
+      const source = climbingSource(
+        `https://127.0.0.1:${port}/`,
+        () => identityOf(known),
+        (climbing) => told.push(climbing),
+      );
+      try {
+        await assert.rejects(readAll(source, "repository/metadata/timestamp.json", 1000), {
+          code: "mirror/unreachable",
+        });
+        assert.deepEqual([requests, told], [0, []]);
+      } finally {
+        source.close();
+        other.closeAllConnections();
+        await new Promise((resolve) => other.close(resolve));
+      }
+    }
+  });
+
   it("climbs over an unknown authority only: a server that is away stays away", async () => {
     const told: boolean[] = [];
     const source = climbingSource(
