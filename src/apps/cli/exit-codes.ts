@@ -68,6 +68,8 @@ const RULES: readonly (readonly [pattern: string, exit: ExitName])[] = [
   ["slot/", "refused"],
   ["signing/", "refused"],
   ["license/", "refused"],
+  ["identity/unknown-authority", "usage"],
+  ["identity/bad-move", "usage"],
   ["identity/", "refused"],
   ["message/", "refused"],
   ["report/", "refused"],

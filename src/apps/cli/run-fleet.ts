@@ -14,7 +14,6 @@ import { reportLine } from "../../fleet/intake.ts";
 import { liveness, type Liveness } from "../../fleet/liveness.ts";
 import type { Desired, Device, DeviceComponent, WakeScope } from "../../fleet/records.ts";
 import type { FleetReads, FleetRecords, FleetStore } from "../../fleet/store.ts";
-import { spkiDigest } from "../../identity/authority.ts";
 import { formatToken, newToken } from "../../identity/token.ts";
 import { diskSource } from "../../io/disk-source.ts";
 import { openFleetStore } from "../../io/fleet-store.ts";
@@ -22,10 +21,10 @@ import { mirrorAt, openRepository, type Repository } from "../../repository/clie
 import { memoryStore } from "../../repository/store.ts";
 import { makeDirectories } from "../../core/disk.ts";
 import type { HoldReason } from "../../message/assignment.ts";
-import { openAuthorities } from "../server/authorities.ts";
 import { firstRootDigest } from "../server/repository-watch.ts";
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
+import { serverPin } from "./run-ca.ts";
 import { columns } from "./style.ts";
 
 /** Changes the data folder's store in one transaction. */
@@ -336,11 +335,7 @@ export async function tokenNew(call: Call): Promise<Result> {
       { hint: "Run upkeep repo init first." },
     );
   }
-  const authorities = await openAuthorities(`${context.data}/server/tls`, context);
-  const token = newToken(context.random, {
-    caSpkiSha256: spkiDigest(authorities.server.certificate.spki),
-    rootSha256,
-  });
+  const token = newToken(context.random, { caSpkiSha256: await serverPin(call), rootSha256 });
   const row = await withFleet(call, (records, now) =>
     addToken(records, now, { ...token, group, life }, actor()),
   );

@@ -6,6 +6,7 @@ import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
 import { daemonNoun } from "./daemon.ts";
 import { demoCommand } from "./demo.ts";
+import { caNoun } from "./ca.ts";
 import { deviceNoun, fleetNoun, reportNoun, tokenNoun } from "./fleet.ts";
 import { keyNoun } from "./key.ts";
 import { releaseNoun } from "./release.ts";
@@ -45,6 +46,7 @@ export const TABLE: readonly TableEntry[] = [
   fleetNoun,
   deviceNoun,
   tokenNoun,
+  caNoun,
   reportNoun,
   signCommand,
   timestampCommand,
