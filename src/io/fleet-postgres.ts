@@ -3,8 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { sql, type Kysely } from "kysely";
 import { FleetError, type FleetErrorCode } from "../fleet/errors.ts";
-import type { FleetRecords, FleetStore } from "../fleet/store.ts";
-import { fleetRecords } from "./_fleet-records.ts";
+import type { FleetTables } from "./_fleet-records.ts";
 import { lastStep, migrate, NEWEST, type Tables } from "./fleet-schema.ts";
 import { watchPostgres } from "./postgres-watch.ts";
 import { openPostgres, postgresTarget, PostgresAddressError, type OpenedPostgres } from "./postgres.ts";
@@ -32,7 +31,7 @@ const CODES: { readonly [K in PostgresKind]: FleetErrorCode } = {
 export async function openFleetPostgres(
   place: string,
   env: { readonly [name: string]: string | undefined },
-): Promise<FleetStore> {
+): Promise<FleetTables> {
   const opened = openPostgres<Tables>({
     ...targetOf(place, env),
     schema: SCHEMA,
@@ -52,11 +51,8 @@ export async function openFleetPostgres(
     const inTurn = queue();
     const watch = await watchPostgres(() => opened.session(), SCHEMA, own);
     return {
-      read: (work) =>
-        inTransaction(opened, sql`begin isolation level repeatable read read only`, (tx) =>
-          work(fleetRecords(tx)),
-        ),
-      transaction: (work) => inTurn(() => write(opened, own, (tx) => work(fleetRecords(tx)))),
+      read: (work) => inTransaction(opened, sql`begin isolation level repeatable read read only`, work),
+      transaction: (work) => inTurn(() => write(opened, own, work)),
       foreignChanges: () => watch.changes(),
       reachable: () => watch.connected(),
       close: async () => {

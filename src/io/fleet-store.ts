@@ -1,21 +1,30 @@
 // The fleet's store on a database: one query layer, in the words that SQLite and PostgreSQL share.
 
 import { sql, type Kysely } from "kysely";
-import type { FleetReads, FleetRecords, FleetStore } from "../fleet/store.ts";
-import { fleetRecords } from "./_fleet-records.ts";
+import type { FleetStore } from "../fleet/store.ts";
+import { fleetRecords, type FleetTables } from "./_fleet-records.ts";
 import { migrate, type Tables } from "./fleet-schema.ts";
 import { isPostgres } from "./postgres-address.ts";
 import { openSqlite } from "./sqlite.ts";
+
+type Env = { readonly [name: string]: string | undefined };
 
 /**
  * Opens the store at `place`, a file or an address `postgres://…` (see postgres-address.ts), and brings it to this program's form.
  * `env` is where the password of an address is looked up (see postgres-password.ts).
  * Errors: `fleet/store-*`, `fleet/bad-store-address`.
  */
-export async function openFleetStore(
-  place: string,
-  env: { readonly [name: string]: string | undefined } = {},
-): Promise<FleetStore> {
+export async function openFleetStore(place: string, env: Env = {}): Promise<FleetStore> {
+  const tables = await openFleetTables(place, env);
+  return {
+    ...tables,
+    read: (work) => tables.read((tx) => work(fleetRecords(tx))),
+    transaction: (work) => tables.transaction((tx) => work(fleetRecords(tx))),
+  };
+}
+
+/** As `openFleetStore`, for what treats the tables as a whole. */
+export async function openFleetTables(place: string, env: Env = {}): Promise<FleetTables> {
   // Whoever keeps the fleet in a file loads nothing of the other database.
   if (isPostgres(place)) return (await import("./fleet-postgres.ts")).openFleetPostgres(place, env);
   const { db, dataVersion, close } = openSqlite<Tables>(place);
@@ -27,25 +36,21 @@ export async function openFleetStore(
   }
   return {
     read: (work) => read(db, work),
-    transaction: (work) => transaction(db, work),
+    transaction: (work) => db.transaction().execute(work),
     foreignChanges: dataVersion,
     reachable: () => true,
     close,
   };
 }
 
-function read<T>(db: Kysely<Tables>, work: (records: FleetReads) => Promise<T>): Promise<T> {
+function read<T>(db: Kysely<Tables>, work: (tx: Kysely<Tables>) => Promise<T>): Promise<T> {
   return db.connection().execute(async (connection) => {
     // Not Kysely's transaction, which takes the writer's lock (see sqlite.ts); a reader sees the state as of its first query.
     await sql`begin deferred`.execute(connection);
     try {
-      return await work(fleetRecords(connection));
+      return await work(connection);
     } finally {
       await sql`commit`.execute(connection);
     }
   });
-}
-
-function transaction<T>(db: Kysely<Tables>, work: (records: FleetRecords) => Promise<T>): Promise<T> {
-  return db.transaction().execute((tx) => work(fleetRecords(tx)));
 }

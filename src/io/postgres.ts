@@ -198,11 +198,11 @@ async function openSession(
 function bounded(farewell: Promise<void>): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, FAREWELL).unref();
-    const done = (): void => {
+    void (async () => {
+      await farewell.catch(() => undefined);
       clearTimeout(timer);
       resolve();
-    };
-    farewell.then(done, done);
+    })();
   });
 }
 
