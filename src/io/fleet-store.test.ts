@@ -11,9 +11,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fromUtf8, toHex } from "../core/bytes.ts";
 import { DAY, HOUR, parseInstant } from "../core/instant.ts";
 import { checkChain } from "../fleet/audit.ts";
+import { claimAuthorities, claimedAuthorities } from "../fleet/authorities.ts";
 import { adoptNextKey, addToken, enrol, renew, revoke, type Applicant } from "../fleet/enrol.ts";
 import { noteTimestamp, watchFreshness } from "../fleet/freshness.ts";
 import { reportLine, takeReport } from "../fleet/intake.ts";
+import { leads } from "../fleet/lead.ts";
 import type { FleetStore } from "../fleet/store.ts";
 import { wake } from "../fleet/wake.ts";
 import { newToken } from "../identity/token.ts";
@@ -403,6 +405,58 @@ function suite({ fresh, open, rows }: Kind): void {
         products: (await r.components(device)).length,
       }));
       assert.deepEqual(kept, { reports: 500, alarms: 51, products: 128 });
+      await store.close();
+    });
+  });
+
+  describe("several servers on one store", () => {
+    it("announce the newest state of the repository only, until a new root starts timestamps over", async () => {
+      const store = await open(await fresh());
+      const says = (root: number, timestamp: number) =>
+        store.transaction((r) => leads(r, { root, timestamp }));
+      const told = [];
+      for (const [root, timestamp] of [
+        [1, 7],
+        [1, 6],
+        [1, 7],
+        [1, 10],
+        [1, 9],
+        [2, 1],
+        [1, 11],
+      ] as const)
+        told.push(await says(root, timestamp));
+      assert.deepEqual(told, [true, false, true, true, false, true, false]);
+      await store.close();
+    });
+
+    it("have the same authorities: the first one's", async () => {
+      const store = await open(await fresh());
+      const claim = (server: string, device: string) =>
+        store.transaction((r) => claimAuthorities(r, { server, device }));
+      assert.equal(await store.read(claimedAuthorities), null);
+      await claim("a", "b");
+      await claim("a", "b");
+      for (const [server, device] of [
+        ["a", "c"],
+        ["c", "b"],
+      ] as const)
+        await assert.rejects(claim(server, device), { code: "fleet/other-authorities" });
+      assert.deepEqual(await store.read(claimedAuthorities), { server: "a", device: "b" });
+      await store.close();
+    });
+
+    it("do not let an older sighting hide a newer one, but one from a wrong clock", async () => {
+      const store = await open(await fresh());
+      const device = await withDevice(store);
+      const seen = async (at: number): Promise<number | null | undefined> =>
+        store.transaction(async (r) => {
+          await r.sight([{ device, at, claimed: [], timestamp: null }]);
+          return (await r.device(device))?.lastSeen;
+        });
+      assert.equal(await seen(now), now);
+      assert.equal(await seen(now - 2000), now);
+      assert.equal(await seen(now + 400 * DAY), now + 400 * DAY);
+      assert.equal(await seen(now), now);
       await store.close();
     });
   });
