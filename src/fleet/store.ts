@@ -122,7 +122,10 @@ export interface FleetStore {
   read<T>(work: (records: FleetReads) => Promise<T>): Promise<T>;
   /** Transactions of all processes run one after the other. */
   transaction<T>(work: (records: FleetRecords) => Promise<T>): Promise<T>;
-  /** A number that changes when another process has written, or may have; cheap enough to ask every second. */
+  /**
+   * A number that changes when another process has written what servers keep in memory or act upon (devices, groups, what they should run,
+   * wake-ups, the audit log), or may have; cheap enough to ask every second.
+   */
   foreignChanges(): number;
   /** False while a database elsewhere is known to be out of reach. */
   reachable(): boolean;

@@ -121,7 +121,8 @@ export async function importFleet(
   const first = await readDump(file, async () => undefined);
   const tables = await openFleetTables(place, env);
   try {
-    return await tables.transaction(async (tx) => {
+    return await tables.transaction(async (tx, tell) => {
+      tell();
       await mustBeEmpty(tx);
       const done = await readDump(file, (table, rows) => insert(tx, file, table, rows));
       if (done.sha256 !== first.sha256) throw bad(file, "it was changed while it was read");

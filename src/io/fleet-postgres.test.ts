@@ -65,6 +65,24 @@ describe("several stores on one PostgreSQL database", needsPostgres(), () => {
     await two.close();
   });
 
+  it("do not call each other for what all of them write all the time", async () => {
+    const place = await cluster.createDatabase();
+    const [one, two] = [await open(place), await open(place)];
+    await two.transaction((r) => r.putGroup({ name: "a", interval: 60, created: 1 }));
+    await until(() => one.foreignChanges() === 1);
+    await two.transaction(async (r) => {
+      await r.sight([{ device: "x", at: 1, claimed: [], timestamp: null }]);
+      await r.putSetting("a", "b");
+      await r.changeDevice("x", { lastSequence: 2, lastReport: "c" });
+    });
+    await two.transaction(async () => undefined);
+    // Had those been told, they would come before this.
+    await two.transaction((r) => r.changeDevice("x", { status: "revoked" }));
+    await until(() => one.foreignChanges() === 2);
+    await one.close();
+    await two.close();
+  });
+
   it("lose nothing that was acknowledged when the database dies, and go on when it is back", async () => {
     const place = await cluster.createDatabase();
     const store = await open(place);

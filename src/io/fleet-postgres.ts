@@ -93,14 +93,15 @@ function targetOf(
 async function write<T>(
   opened: OpenedPostgres<Tables>,
   own: string,
-  work: (tx: Kysely<Tables>) => Promise<T>,
+  work: (tx: Kysely<Tables>, tell: () => void) => Promise<T>,
 ): Promise<T> {
   for (let tries = 1; ; tries++) {
     try {
       return await inTransaction(opened, sql`begin isolation level read committed`, async (tx) => {
         await sql`select ${LOCK}`.execute(tx);
-        const result = await work(tx);
-        await sql`select pg_notify(${SCHEMA}, ${own})`.execute(tx);
+        let news = false;
+        const result = await work(tx, () => void (news = true));
+        if (news) await sql`select pg_notify(${SCHEMA}, ${own})`.execute(tx);
         return result;
       });
     } catch (error) {

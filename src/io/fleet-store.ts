@@ -2,7 +2,7 @@
 
 import { sql, type Kysely } from "kysely";
 import type { FleetStore } from "../fleet/store.ts";
-import { fleetRecords, type FleetTables } from "./_fleet-records.ts";
+import { fleetRecords, tellingRecords, type FleetTables } from "./_fleet-records.ts";
 import { migrate, type Tables } from "./fleet-schema.ts";
 import { isPostgres } from "./postgres-address.ts";
 import { openSqlite } from "./sqlite.ts";
@@ -19,7 +19,7 @@ export async function openFleetStore(place: string, env: Env = {}): Promise<Flee
   return {
     ...tables,
     read: (work) => tables.read((tx) => work(fleetRecords(tx))),
-    transaction: (work) => tables.transaction((tx) => work(fleetRecords(tx))),
+    transaction: (work) => tables.transaction((tx, tell) => work(tellingRecords(fleetRecords(tx), tell))),
   };
 }
 
@@ -36,7 +36,7 @@ export async function openFleetTables(place: string, env: Env = {}): Promise<Fle
   }
   return {
     read: (work) => read(db, work),
-    transaction: (work) => db.transaction().execute(work),
+    transaction: (work) => db.transaction().execute((tx) => work(tx, () => undefined)),
     foreignChanges: dataVersion,
     reachable: () => true,
     close,
