@@ -8,7 +8,7 @@ import { DEFAULT_INTERVAL } from "../../fleet/enrol.ts";
 import type { Desired, Device, Group, WakeScope } from "../../fleet/records.ts";
 import { leads, type RepositoryState } from "../../fleet/lead.ts";
 import { loadHistory, noteTimestamp, watchFreshness, type TimestampHistory } from "../../fleet/freshness.ts";
-import { steer } from "../../fleet/steer.ts";
+import { steer, UNSTEERED } from "../../fleet/steer.ts";
 import type { FleetStore, Sighting } from "../../fleet/store.ts";
 import { newestWake } from "../../fleet/wake.ts";
 
@@ -34,6 +34,7 @@ export class FleetView {
   #desired: ReadonlyMap<string, readonly Desired[]> = new Map();
   #wakes: ReadonlyMap<WakeScope, number> = new Map();
   #timestamps: TimestampHistory = [];
+  #steering = UNSTEERED;
   #audited: number | null = null;
   #version = -1;
 
@@ -149,15 +150,17 @@ export class FleetView {
   async steer(now: Instant): Promise<{ readonly woken: readonly string[]; readonly behind: boolean }> {
     const state = { groups: this.#groups, desired: this.#desired };
     const timestamp = this.catalogue.timestamp();
-    const { woken, wakes, timestamps, behind } = await this.#store.transaction(async (records) => {
+    const { woken, after, wakes, timestamps, behind } = await this.#store.transaction(async (records) => {
       if (this.state !== null && !(await leads(records, this.state))) {
         const timestamps = await loadHistory(records);
-        return { woken: [], wakes: await records.wakes(), timestamps, behind: true };
+        const after = { ...this.#steering, differing: new Set(state.groups.map(({ name }) => name)) };
+        return { woken: [], after, wakes: await records.wakes(), timestamps, behind: true };
       }
       const timestamps = timestamp === null ? this.#timestamps : await noteTimestamp(records, now, timestamp);
-      const woken = await steer(records, this.catalogue, now, state);
-      return { woken, wakes: await records.wakes(), timestamps, behind: false };
+      const steered = await steer(records, this.catalogue, now, state, this.#steering);
+      return { ...steered, wakes: await records.wakes(), timestamps, behind: false };
     });
+    this.#steering = after;
     this.#wakes = wakes;
     this.#timestamps = timestamps;
     return { woken, behind };
