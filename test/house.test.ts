@@ -175,6 +175,7 @@ const BANS: { readonly [entry: string]: { readonly [banned: string]: string } } 
   "apps/gateway/main.ts": {
     "keys/local.ts": "the gateway holds no signing key",
     artifact: "the gateway parses no file",
+    pg: "the gateway has no database",
     testing: "doubles never ship",
   },
 };

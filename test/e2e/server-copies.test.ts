@@ -199,7 +199,7 @@ describe("two servers on one PostgreSQL", { ...needsPostgres(), timeout: 180_000
     for (const part of ["keys", "repository"])
       cpSync(join(one, part), join(three, part), { recursive: true });
     const other = upkeep(three, "server", "--listen", "127.0.0.1:0", "--admin", "off");
-    assert.deepEqual([other.status, other.code], [1, "fleet/other-authorities"]);
+    assert.deepEqual([other.status, other.code], [3, "fleet/other-authorities"]);
     assert.equal(
       upkeep(two, "server", "--listen", "127.0.0.1:0", "--admin", "off").code,
       "fleet/store-in-use",
