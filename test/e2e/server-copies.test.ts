@@ -153,7 +153,7 @@ describe("two servers on one PostgreSQL", { ...needsPostgres(), timeout: 180_000
     assert.equal(upkeep(one, "repo", "init").status, 0);
     a = await serve(one);
     // As an operator does it: authorities, director and repository of the first server.
-    for (const part of ["keys", "repository", "server/tls"])
+    for (const part of ["keys/director.key.json", "repository", "server/tls"])
       cpSync(join(one, part), join(two, part), { recursive: true });
     b = await serve(two, "--renewed-elsewhere");
     first = await enrolAt(a);
