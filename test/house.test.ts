@@ -179,6 +179,7 @@ const BANS: { readonly [entry: string]: { readonly [banned: string]: string } } 
     "io/_advapi.ts": "calls of Windows are for commands and for what hosts a service",
     "keys/local.ts": "the gateway holds no signing key",
     artifact: "the gateway parses no file",
+    pg: "the gateway has no database",
     testing: "doubles never ship",
   },
   "apps/daemon/main.ts": {

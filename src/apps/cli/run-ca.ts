@@ -2,6 +2,7 @@
 
 import { UpkeepError } from "../../core/errors.ts";
 import { formatInstant } from "../../core/instant.ts";
+import { claimedAuthorities, requireClaimed } from "../../fleet/authorities.ts";
 import { formatName } from "../../der/names.ts";
 import { spkiDigest } from "../../identity/authority.ts";
 import type { AuthorityMove } from "../../identity/authority-states.ts";
@@ -27,6 +28,7 @@ import { openTrust } from "../server/trust.ts";
 import { conclude, refuseWhileOpen } from "./ceremony.ts";
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
+import { isShared, readFleet } from "./fleet-place.ts";
 import { operatorOf, type Operator } from "./operator.ts";
 import { columns } from "./style.ts";
 
@@ -79,6 +81,9 @@ export async function serverPin(call: Call): Promise<string> {
     if (!(error instanceof UpkeepError)) throw error;
     call.context.note(`The repository could not be read: ${error.message}`);
   }
+  // An operator's folder without the fleet's keys must not make a pair of its own.
+  const claimed = isShared(call) ? await readFleet(call, claimedAuthorities) : null;
+  if (claimed !== null) return claimed.server;
   const { server } = await openTrust(`${call.context.data}/server/tls`, call.context);
   return spkiDigest(server.certificate.spki);
 }
@@ -109,6 +114,12 @@ async function change(
 /** Before the first bundle: the pair of authorities that the server uses by itself. */
 async function bundleInUse(call: Call): Promise<TrustBundle> {
   const { server, device } = await openAuthorities(tlsFolder(call), call.context);
+  const claimed = isShared(call) ? await readFleet(call, claimedAuthorities) : null;
+  if (claimed !== null)
+    requireClaimed(claimed, {
+      server: spkiDigest(server.certificate.spki),
+      device: spkiDigest(device.certificate.spki),
+    });
   return firstBundle(server.certificate, device.certificate);
 }
 

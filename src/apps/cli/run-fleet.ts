@@ -13,40 +13,17 @@ import { FleetError } from "../../fleet/errors.ts";
 import { reportLine } from "../../fleet/intake.ts";
 import { liveness, type Liveness } from "../../fleet/liveness.ts";
 import type { Desired, Device, DeviceComponent, WakeScope } from "../../fleet/records.ts";
-import type { FleetReads, FleetRecords, FleetStore } from "../../fleet/store.ts";
 import { formatToken, newToken } from "../../identity/token.ts";
 import { diskSource } from "../../io/disk-source.ts";
-import { openFleetStore } from "../../io/fleet-store.ts";
 import { mirrorAt, openRepository, type Repository } from "../../repository/client.ts";
 import { memoryStore } from "../../repository/store.ts";
-import { makeDirectories } from "../../core/disk.ts";
 import type { HoldReason } from "../../message/assignment.ts";
 import { firstRootDigest } from "../server/repository-watch.ts";
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
 import { serverPin } from "./run-ca.ts";
+import { readFleet, withFleet } from "./fleet-place.ts";
 import { columns } from "./style.ts";
-
-/** Changes the data folder's store in one transaction. */
-function withFleet<T>(call: Call, work: (records: FleetRecords, now: number) => Promise<T>): Promise<T> {
-  return withStore(call, (store) => store.transaction((records) => work(records, call.context.clock.now())));
-}
-
-/** Reads without hindering the server. */
-function readFleet<T>(call: Call, work: (records: FleetReads, now: number) => Promise<T>): Promise<T> {
-  return withStore(call, (store) => store.read((records) => work(records, call.context.clock.now())));
-}
-
-async function withStore<T>(call: Call, work: (store: FleetStore) => Promise<T>): Promise<T> {
-  const folder = `${call.context.data}/server`;
-  await makeDirectories(call.context.disk, folder, 0o700);
-  const store = await openFleetStore(`${folder}/upkeep.sqlite`);
-  try {
-    return await work(store);
-  } finally {
-    await store.close();
-  }
-}
 
 export async function fleetAssign(call: Call): Promise<Result> {
   const [group, product, channel] = [nameAt(call, 0), nameAt(call, 1), nameAt(call, 2)];
@@ -456,7 +433,7 @@ function checkName(text: string): string {
 }
 
 /** Who types: the user of the system, as far as it tells. */
-function actor(): string {
+export function actor(): string {
   try {
     return `operator:${userInfo().username}`;
   } catch {

@@ -11,6 +11,8 @@ import { authorityKeys, openAuthorities, type AuthorityTools } from "./authoriti
 export const BUNDLE_FILE = "bundle.json";
 
 export type Trust = {
+  /** SHA-256 of the keys of the first pair, which no list ever loses: by them a folder is known as one of this fleet. */
+  readonly first: { readonly [kind in AuthorityKind]: string };
   /** The number of the bundle; 0 while there is none and the first pair of authorities is all there is. */
   readonly seq: number;
   readonly sha256: string | null;
@@ -49,6 +51,10 @@ export async function openTrust(folder: string, tools: AuthorityTools): Promise<
   }
   let issuing: Issuing = await issuingNow(folder, keeper, { ...first, missing: [] }, tools);
   return {
+    first: {
+      server: spkiDigest(first.server.certificate.spki),
+      device: spkiDigest(first.device.certificate.spki),
+    },
     get seq() {
       return keeper.bundle?.seq ?? 0;
     },
