@@ -12,6 +12,7 @@ import { Course, homeOf, type CallKind, type Failure } from "../signing/failover
 import type { Answers, OfferedCertificate, PendingRequest, SignIn } from "../signing/protocol.ts";
 import { checkReply, type CheckedReply } from "../signing/reply.ts";
 import { signRequest, type Membership, type Operation, type SigningRequest } from "../signing/request.ts";
+import { neededFor, tooOld } from "../signing/versions.ts";
 import { Lost, SignerAnswer, SignInRefused, type Conversation } from "./conversation.ts";
 import { Conversations, NoWay } from "./conversations.ts";
 import type { Identity } from "./pinned-tls.ts";
@@ -48,7 +49,7 @@ export type SignWish = {
   readonly id?: string;
 };
 /** What the reply is checked against, and a table if the signer asks for one. */
-type Expectation = Pick<SignWish, "operation" | "indirectData" | "table">;
+type Expectation = Pick<SignWish, "operation" | "indirectData" | "table" | "release">;
 type Ask = (conversation: Conversation) => Promise<Answers["sign"]>;
 export type SignedFile = CheckedReply & {
   readonly state: "signed";
@@ -74,7 +75,7 @@ const DEFAULT_PATIENCE = 5 * MINUTE;
 const PATIENCE_FOR_ALL = 8 * SECOND;
 const REQUEST_LIFE = 10 * MINUTE;
 
-/** This signer has no such certificate for this user, or another key under its name. */
+/** This signer has no such certificate for this user, or another key under its name, or is too old for what is asked. */
 class NotHere extends SigningError {}
 
 export class SigningClient {
@@ -123,7 +124,7 @@ export class SigningClient {
   /**
    * Asks for one signature with the offered certificate's key and checks it. Sent again with the same id after a broken connection;
    * moves to another signer with the same certificate and key only while it is certain that no other one signed (`signing/failover.ts`).
-   * Errors: `signing/denied`, `signing/bad-reply`, `signing/outcome-unknown` and `signing/unreachable` once patience ran out, …
+   * Errors: `signing/denied`, `signing/old-signer` when no signer can what is wanted, `signing/bad-reply`, `signing/outcome-unknown` and `signing/unreachable` once patience ran out, …
    */
   async sign(wish: SignWish, offered: OfferedCertificate): Promise<SignedFile | PendingFile> {
     const { clock, random } = this.#ports;
@@ -262,6 +263,9 @@ export class SigningClient {
     ask: Ask,
   ): Promise<SignedFile | PendingFile> {
     const own = await this.#ownOffer(conversation, offered);
+    const { signer, version } = conversation;
+    const old = tooOld(signer.name, version, neededFor(wish.operation, wish.release));
+    if (old !== null) throw new NotHere(old.code, old.message, old.facts, { hint: old.hint! });
     const answer = await ask(conversation);
     return answer.state === "table"
       ? this.#alone(() => this.#withTable(conversation.signer.name, wish, offered, ask))

@@ -1,4 +1,4 @@
-// The conversation inside the inner TLS session: length-delimited JSON messages under closed schemas, version 1.
+// The conversation inside the inner TLS session: length-delimited JSON messages under closed schemas.
 
 import { parseJson } from "../core/json.ts";
 import { toUtf8 } from "../core/bytes.ts";
@@ -8,7 +8,6 @@ import { SigningError } from "./errors.ts";
 import { gather } from "./frame.ts";
 import { idSchema, MAX_REQUEST } from "./request.ts";
 
-export const PROTOCOL_VERSION = 1;
 /** Base64 of the largest request and some room. */
 export const MAX_MESSAGE_BYTES = Math.ceil((MAX_REQUEST * 4) / 3) + 4096;
 /** Bytes of a table in one message. */
@@ -21,7 +20,7 @@ const secret = z.string().check(z.maxLength(16 * 1024));
 const base64 = z.string().check(z.maxLength(MAX_MESSAGE_BYTES), z.regex(/^[A-Za-z0-9+/]*={0,2}$/));
 
 const callSchema = z.discriminatedUnion("type", [
-  /** `versions`: what the client speaks; the signer picks the highest it knows. */
+  /** `versions`: what the client speaks; the signer picks the highest it knows (`versions.ts`). */
   z.strictObject({
     seq: lengthSchema,
     type: z.literal("hello"),

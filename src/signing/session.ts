@@ -19,7 +19,6 @@ import type { TokenChecker } from "./oidc.ts";
 import { NOBODY, passwordFits } from "./password.ts";
 import type { KeyRing, Log } from "./ports.ts";
 import {
-  PROTOCOL_VERSION,
   type Answers,
   type CallBody,
   type CallMessage,
@@ -33,6 +32,7 @@ import { denied, type SigningService } from "./service.ts";
 import type { AuditLog } from "./audit/log.ts";
 import type { Ledger } from "./ledger.ts";
 import { totpStep } from "./totp.ts";
+import { commonVersion, speaks, VERSIONS, type Version } from "./versions.ts";
 
 export type SessionPorts = {
   readonly clock: Clock;
@@ -81,6 +81,7 @@ export class SigningSession {
   readonly #peer: Peer;
   readonly #spki: string;
   #state: State = "new";
+  #version: Version = 1;
   #user = "";
   #tries = 0;
   #until: Instant = 0;
@@ -115,7 +116,10 @@ export class SigningSession {
           call: call.type,
           code: error.code,
         });
-        const unsigned = call.type === "sign" && this.#ports.service.vouchesUnsigned(error);
+        const unsigned =
+          call.type === "sign" &&
+          speaks(this.#version, "the word that nothing was signed") &&
+          this.#ports.service.vouchesUnsigned(error);
         return {
           seq,
           ok: false,
@@ -176,16 +180,18 @@ export class SigningSession {
   }
 
   #hello(versions: readonly number[]): Answers["hello"] {
-    if (!versions.includes(PROTOCOL_VERSION)) {
+    const version = commonVersion(versions);
+    if (version === null) {
       throw new SigningError(
         "signing/bad-request",
-        `This signer speaks protocol version ${PROTOCOL_VERSION}.`,
+        `This signer speaks versions ${VERSIONS.join(" and ")} of the protocol, not ${versions.join(", ")}.`,
       );
     }
+    this.#version = version;
     this.#state = "greeted";
     const { service, logKey, clock } = this.#ports;
     return {
-      version: PROTOCOL_VERSION,
+      version,
       signer: service.config.service.name,
       log: formatNoteKey(logKey),
       time: formatInstant(clock.now()),
@@ -338,6 +344,7 @@ export class SigningSession {
   #pending(): PendingRequest[] {
     const { ledger, service, clock } = this.#ports;
     const shown: PendingRequest[] = [];
+    const named = speaks(this.#version, "lists of one call");
     for (const entry of ledger.pending(clock.now())) {
       const rule = service.config.certificates[entry.certificate]?.policy[entry.rule];
       if (entry.user !== this.#user && rule?.approvers.includes(this.#user) !== true) continue;
@@ -369,7 +376,7 @@ export class SigningSession {
                 root,
                 size: Number(size),
                 index: Number(index),
-                ...(nonce === undefined ? {} : { nonce }),
+                ...(nonce === undefined || !named ? {} : { nonce }),
               },
             }),
       });
