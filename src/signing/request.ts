@@ -8,7 +8,8 @@ import { MINUTE, parseInstant, SECOND, type Instant } from "../core/instant.ts";
 import { isJsonObject, parseJson, type Json } from "../core/json.ts";
 import { checkSchema, instantSchema, lengthSchema, nameSchema, sha256Schema, z } from "../core/schema.ts";
 import { CTL_OID } from "../artifact/cat/catalog.ts";
-import { rowLength } from "../artifact/pe/page-hashes.ts";
+import { ArtifactError } from "../artifact/errors.ts";
+import { checkPageRows, PageRows } from "../artifact/pe/page-rows.ts";
 import { SCHEMES, type Scheme } from "../keys/scheme.ts";
 import { lineSchema } from "./audit/entry.ts";
 import { verifyInclusion } from "./audit/proof.ts";
@@ -216,7 +217,7 @@ export function openRequest(envelope: Uint8Array, context: RequestContext): Sign
   }
   checkDigestLength(request.operation);
   checkPurpose(request.operation);
-  checkContent(request.operation);
+  checkContent(request);
   if (request.release !== undefined) checkMembership(request, request.release);
   return request;
 }
@@ -236,7 +237,7 @@ function checkDigestLength(operation: Operation): void {
 }
 
 /** Each format says in one way only what it holds. */
-function checkContent(operation: Operation): void {
+function checkContent({ operation, file }: SigningRequest): void {
   if (operation.kind !== "authenticode") return;
   const { format, pageHashes, indirectData, contentType } = operation;
   const fits = {
@@ -246,12 +247,15 @@ function checkContent(operation: Operation): void {
   };
   if (!(format === "pe" || format === "cat" ? fits[format] : fits.other))
     throw bad(`what it says about the content does not go with the format ${format}`);
-  const named = tableReference(operation);
-  if (named === null) return;
-  const row = rowLength(named.algorithm);
-  // At least the headers' row and the one that says where the last section ends.
-  if (named.length % row !== 0 || named.length < 2 * row)
-    throw bad(`a table of page hashes has rows of ${row} bytes, and two of them at least`);
+  if (pageHashes === undefined) return;
+  try {
+    if ("sha256" in pageHashes) void new PageRows(pageHashes.algorithm, pageHashes.length, file.length);
+    else checkPageRows(pageHashes.algorithm, fromBase64(pageHashes.table), file.length);
+  } catch (cause) {
+    if (cause instanceof ArtifactError)
+      throw bad(`its table of page hashes is malformed: ${String(cause.facts["what"])}`, cause);
+    throw cause;
+  }
 }
 
 /**
@@ -291,6 +295,6 @@ function checkMembership(request: SigningRequest, { root, size, index, proof, no
   }
 }
 
-function bad(what: string): SigningError {
-  return new SigningError("signing/bad-request", `The signing request is refused: ${what}.`);
+function bad(what: string, cause?: unknown): SigningError {
+  return new SigningError("signing/bad-request", `The signing request is refused: ${what}.`, {}, { cause });
 }
