@@ -36,6 +36,7 @@ key = "release"
 users = ["build"]
 operations = ["authenticode"]
 names = ["*.exe", "*.cat"]
+unread-catalogs = true
 `;
 
 const image = new Uint8Array(32).fill(3);

@@ -13,6 +13,7 @@ import { checkPageRows, PageRows } from "../artifact/pe/page-rows.ts";
 import { SCHEMES, type Scheme } from "../keys/scheme.ts";
 import { lineSchema } from "./audit/entry.ts";
 import { verifyInclusion } from "./audit/proof.ts";
+import { catalogOf } from "./catalog-list.ts";
 import { SigningError } from "./errors.ts";
 
 /** A whole request with its envelope; page-hash tables and TUF metadata are what makes one large. */
@@ -76,6 +77,8 @@ const operationSchema = z.discriminatedUnion("kind", [
     indirectData: z.optional(base64),
     /** A catalog: its own list (szOID_CTL) is what is signed, and `digest` is over the list's content octets. */
     contentType: z.optional(z.literal(CTL_OID)),
+    /** The catalog's list, DER, so that the signer sees what it lists (catalog-list.ts); a long one stays with the client. */
+    list: z.optional(base64),
   }),
   z.strictObject({ kind: z.literal("elf"), ...digestMembers, manifest: elfManifestSchema }),
   z.strictObject({ kind: z.literal("cms"), ...digestMembers }),
@@ -239,7 +242,7 @@ function checkDigestLength(operation: Operation): void {
 /** Each format says in one way only what it holds. */
 function checkContent({ operation, file }: SigningRequest): void {
   if (operation.kind !== "authenticode") return;
-  const { format, pageHashes, indirectData, contentType } = operation;
+  const { format, pageHashes, indirectData, contentType, list } = operation;
   const fits = {
     pe: indirectData === undefined && contentType === undefined,
     cat: indirectData === undefined && pageHashes === undefined && contentType !== undefined,
@@ -247,6 +250,14 @@ function checkContent({ operation, file }: SigningRequest): void {
   };
   if (!(format === "pe" || format === "cat" ? fits[format] : fits.other))
     throw bad(`what it says about the content does not go with the format ${format}`);
+  if (list !== undefined && format !== "cat") throw bad("only a catalog has a list");
+  try {
+    catalogOf(operation);
+  } catch (cause) {
+    if (cause instanceof ArtifactError)
+      throw bad(`its catalog is malformed: ${String(cause.facts["what"])}`, cause);
+    throw cause;
+  }
   if (pageHashes === undefined) return;
   try {
     if ("sha256" in pageHashes) void new PageRows(pageHashes.algorithm, pageHashes.length, file.length);

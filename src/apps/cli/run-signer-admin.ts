@@ -307,6 +307,7 @@ export async function signerPolicy(call: Call): Promise<Result> {
     algorithms: "algorithm",
     names: "file-name",
     purposes: "purpose",
+    members: "member",
     days: "day",
     addresses: "address",
     approvers: "approver",
@@ -315,6 +316,7 @@ export async function signerPolicy(call: Call): Promise<Result> {
     if (call.list(option).length > 0) table[field] = [...call.list(option)];
   for (const field of ["timestamp", "hours", "until"])
     if (call.text(field) !== undefined) table[field] = call.text(field);
+  if (call.flag("unread-catalogs")) table["unread-catalogs"] = true;
   for (const field of ["per-hour", "per-day", "total", "approvals"]) {
     const value = call.whole(field, field === "approvals" ? 0 : 1, 1_000_000_000);
     if (value !== undefined) table[field] = value;

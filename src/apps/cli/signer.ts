@@ -201,6 +201,12 @@ export const signerNoun: NounSpec = {
         { flags: "--algorithm <name>", about: "sha256, sha384, sha512; may be repeated", repeat: true },
         { flags: "--file-name <pattern>", about: "such as setup-*.exe; may be repeated", repeat: true },
         { flags: "--purpose <pattern>", about: "raw: such as tuf/*; may be repeated", repeat: true },
+        {
+          flags: "--member <pattern>",
+          about: "catalogs: names of the files they may list; may be repeated",
+          repeat: true,
+        },
+        { flags: "--unread-catalogs", about: "also catalogs too long for the signer to see what they list" },
         { flags: "--timestamp <need>", about: "required or optional", choices: ["required", "optional"] },
         { flags: "--hours <span>", about: "UTC, such as 08:00-18:00" },
         { flags: "--day <day>", about: "mon to sun; may be repeated", repeat: true },
