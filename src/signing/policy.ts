@@ -2,6 +2,7 @@
 
 import { DAY, formatInstant, HOUR, type Instant } from "../core/instant.ts";
 import { inNetwork, parseAddress, parseNetwork } from "./address.ts";
+import { SigningError } from "./errors.ts";
 import type { CertificateConfig, RuleConfig, UserConfig } from "./config.ts";
 import { catalogOf } from "./catalog-list.ts";
 import type { Operation, SigningRequest } from "./request.ts";
@@ -219,4 +220,16 @@ function check(name: string, ok: boolean, reason: string): Check {
 
 function no(name: string, reason: string): Check {
   return { name, ok: false, reason };
+}
+
+/** All that anybody outside hears of a refusal. */
+export function denied(): SigningError {
+  return new SigningError(
+    "signing/denied",
+    "The request was refused.",
+    {},
+    {
+      hint: "The reason stands in the signer's audit log.",
+    },
+  );
 }

@@ -46,6 +46,8 @@ const callSchema = z.discriminatedUnion("type", [
   ]),
   z.strictObject({ seq: lengthSchema, type: z.literal("certificates") }),
   z.strictObject({ seq: lengthSchema, type: z.literal("sign"), envelope: base64 }),
+  /** The same envelope as `sign`: what would become of it. */
+  z.strictObject({ seq: lengthSchema, type: z.literal("preview"), envelope: base64 }),
   z.strictObject({ seq: lengthSchema, type: z.literal("status"), request: idSchema }),
   /** The next part of a table that an answer of the state `table` asked for. */
   z.strictObject({
@@ -68,6 +70,7 @@ export type CallBody =
   | ({ readonly type: "sign-in" } & SignIn)
   | { readonly type: "certificates" }
   | { readonly type: "sign"; readonly envelope: string }
+  | { readonly type: "preview"; readonly envelope: string }
   | { readonly type: "status"; readonly request: string }
   | { readonly type: "table"; readonly request: string; readonly offset: number; readonly part: string }
   | { readonly type: "pending" }
@@ -139,6 +142,14 @@ const answers = {
   "sign-in": z.strictObject({ user: lineSchema, roles: z.array(lineSchema), until: lineSchema }),
   certificates: z.strictObject({ certificates: z.array(offeredSchema) }),
   sign: z.discriminatedUnion("state", [signedSchema, waitingSchema, tableSchema]),
+  preview: z.strictObject({
+    outcome: z.enum(["allow", "ask", "deny"]),
+    rule: z.optional(lineSchema),
+    needed: z.optional(lengthSchema),
+    reasons: z
+      .array(z.strictObject({ rule: lineSchema, check: lineSchema, reason: lineSchema }))
+      .check(z.maxLength(1000)),
+  }),
   status: z.discriminatedUnion("state", [signedSchema, waitingSchema, tableSchema]),
   table: z.strictObject({ received: lengthSchema }),
   pending: z.strictObject({ requests: z.array(pendingSchema) }),

@@ -27,8 +27,9 @@ import {
   type ReplyMessage,
   type SignIn,
 } from "./protocol.ts";
-import { openRequest } from "./request.ts";
-import { denied, type SigningService } from "./service.ts";
+import { openRequest, type SigningRequest } from "./request.ts";
+import { denied } from "./policy.ts";
+import type { SigningService } from "./service.ts";
 import type { AuditLog } from "./audit/log.ts";
 import type { Ledger } from "./ledger.ts";
 import { totpStep } from "./totp.ts";
@@ -67,7 +68,7 @@ type State = "new" | "greeted" | "open" | "ended";
 const ALLOWED: { readonly [S in State]: readonly CallBody["type"][] } = {
   new: ["hello"],
   greeted: ["sign-in"],
-  open: ["certificates", "sign", "status", "table", "pending", "approve"],
+  open: ["certificates", "sign", "preview", "status", "table", "pending", "approve"],
   ended: [],
 };
 
@@ -168,6 +169,8 @@ export class SigningSession {
         return { certificates: this.#certificates() };
       case "sign":
         return this.#sign(call.envelope);
+      case "preview":
+        return this.#ports.service.preview(this.#opened(call.envelope).request, this.#asker());
       case "status":
         return this.#granting(await this.#ports.service.status(call.request, this.#asker()));
       case "table":
@@ -317,6 +320,11 @@ export class SigningSession {
   }
 
   async #sign(text: string): Promise<Answers["sign"]> {
+    const { request, envelope } = this.#opened(text);
+    return this.#granting(await this.#ports.service.submit(request, envelope, this.#asker()));
+  }
+
+  #opened(text: string): { readonly request: SigningRequest; readonly envelope: Uint8Array } {
     const { service, clock } = this.#ports;
     const envelope = fromBase64(text);
     const request = openRequest(envelope, {
@@ -326,7 +334,7 @@ export class SigningSession {
       signer: service.config.service.name,
       now: clock.now(),
     });
-    return this.#granting(await service.submit(request, envelope, this.#asker()));
+    return { request, envelope };
   }
 
   /** One table at a time: the one that was asked for last. */

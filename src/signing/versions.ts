@@ -15,6 +15,7 @@ export const SINCE = {
   catalogs: 2,
   "page-hash tables beside the request": 2,
   "lists of one call": 2,
+  "dry runs": 2,
   "the word that nothing was signed": 2,
 } as const satisfies { readonly [what: string]: Version };
 export type Feature = keyof typeof SINCE;

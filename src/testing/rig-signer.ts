@@ -34,7 +34,7 @@ export const UNLOCKED: Uint8Array = new Uint8Array(32).fill(7);
 /** The call as a signer of protocol version 1 reads it; null for what it refuses as unknown. */
 function asVersionOne(call: CallMessage): CallMessage | null {
   if (call.type === "hello") return { ...call, versions: call.versions.filter((version) => version === 1) };
-  if (call.type === "table") return null;
+  if (call.type === "table" || call.type === "preview") return null;
   if (call.type !== "sign") return call;
   const { payload } = JSON.parse(fromUtf8(fromBase64(call.envelope))) as { payload: string };
   const { operation, release } = readKeptRequest(fromBase64(payload));
