@@ -53,8 +53,8 @@ function membersOf(value: unknown, path = ""): ReadonlySet<string> {
 
 /** Replies of one kind have the same members, but for those that only some of them carry. */
 function kindOf(call: { readonly type: string }, reply: Reply): string {
-  const { state } = (reply.answer ?? {}) as { state?: string };
-  return `${call.type} ${reply.ok ? "ok" : "refused"} ${state ?? ""}`;
+  const { state, outcome } = (reply.answer ?? {}) as { state?: string; outcome?: string };
+  return `${call.type} ${reply.ok ? "ok" : "refused"} ${state ?? outcome ?? ""}`;
 }
 
 const config = (approver: string): string => `
@@ -163,14 +163,14 @@ async function asNow(
     const approval = { ...(payloadOf(body.envelope) as Approval), ...times, nonce: newId() };
     return { ...body, envelope: toBase64(await signApproval(approval, session.identity.signer)) };
   }
-  if (body.type !== "sign") return body;
+  if (body.type !== "sign" && body.type !== "preview") return body;
   const old = payloadOf(body.envelope) as SigningRequest;
   const request = { ...old, ...times, id: idNow(old.id), session: session.binding };
   if (refused) request.certificate = "nobodys";
   return { ...body, envelope: toBase64(await signRequest(request, session.identity.signer)) };
 }
 
-for (const version of [1]) {
+for (const version of [1, 2]) {
   const sessions = recorded(version);
   const seen = new Map<string, { all: Set<string>; always: Set<string> }>();
   for (const { call, reply } of sessions.flatMap(({ calls }) => calls)) {
