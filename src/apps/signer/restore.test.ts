@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { concat, fromUtf8, toUtf8 } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
+import type { Disk } from "../../core/disk.ts";
 import { systemClock } from "../../io/clock.ts";
 import { systemDisk } from "../../io/disk.ts";
 import { systemRandom } from "../../io/random.ts";
@@ -211,6 +212,52 @@ describe("a backup", () => {
     const data = await restore(await backup(made), made.secret);
     const key = noteKeyFromSpki(logOrigin("s1"), made.spki);
     assert.deepEqual((await verifyLog(systemDisk, signerFolder(data).audit, key)).faults, []);
+  });
+
+  it("takes no more memory than a piece of a segment, and refuses a segment that changes under it", async () => {
+    const made = await signer(6000);
+    const folder = signerFolder(made.data);
+    let most = 0;
+    let reads = 0;
+    let change = false;
+    const isSegment = (path: string): boolean => path.includes("/entries/");
+    const watched: Disk = {
+      ...systemDisk,
+      read: async (path, limit) => {
+        if (isSegment(path)) reads++;
+        return systemDisk.read(path, limit);
+      },
+      open: async (path, how, mode) => {
+        const file = await systemDisk.open(path, how, mode);
+        if (!isSegment(path)) return file;
+        let at = 0;
+        return {
+          write: (position, bytes) => file.write(position, bytes),
+          truncate: (length) => file.truncate(length),
+          sync: () => file.sync(),
+          close: () => file.close(),
+          read: async (position, length) => {
+            const bytes = await file.read(position, length);
+            most = Math.max(most, bytes.length);
+            return change && at++ === 0 && reads++ > 0 ? bytes.with(20, bytes[20]! ^ 1) : bytes;
+          },
+        };
+      },
+    };
+    const to = join(place, `backup-${count++}.tar`);
+    const given = { disk: watched, clock: systemClock, folder, to, onBytes: () => {} };
+    await backupSigner(given);
+    assert.ok(statSync(join(folder.audit, "entries/000000000000.jsonl")).size > 512 * 1024);
+    assert.ok(most <= 256 * 1024, `${most} bytes at once`);
+    assert.equal(reads, 0);
+    await restore(to, made.secret);
+    // Intact while it is checked, another one while it is copied.
+    change = true;
+    await assert.rejects(backupSigner({ ...given, to: join(place, "changed.tar") }), {
+      code: "signing/log-damaged",
+      message: /Entry 0 of the audit log: its segment was changed while it was copied/,
+    });
+    assert.ok(!existsSync(join(place, "changed.tar")) && !existsSync(join(place, "changed.tar.part")));
   });
 
   it("is not made of a log that was edited, cut off, or lost a document", async () => {
