@@ -88,7 +88,7 @@ export const signerNoun: NounSpec = {
       name: "user",
       about: "manage users: add, list, show, enable, disable, remove, reset",
       arguments: [
-        { name: "<action>", about: "add, list, enable, disable, remove, reset" },
+        { name: "<action>", about: "add, list, show, enable, disable, remove, reset" },
         { name: "[name]", about: "the user" },
       ],
       options: [
@@ -159,11 +159,11 @@ export const signerNoun: NounSpec = {
     },
     {
       name: "cert",
-      about: "manage certificates: csr, import, self, add, list, enable, disable, remove",
+      about: "manage certificates: csr, import, self, add, list, show, enable, disable, remove",
       arguments: [
         {
           name: "<action>",
-          about: "csr, import, self, add (a key without certificate), list, enable, disable, remove",
+          about: "csr, import, self, add (a key without certificate), list, show, enable, disable, remove",
         },
         { name: "[name]", about: "the certificate" },
         { name: "[file]", about: "import: PEM with the leaf and its intermediates" },
