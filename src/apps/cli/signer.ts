@@ -185,6 +185,8 @@ export const signerNoun: NounSpec = {
     {
       name: "policy",
       about: "manage who may sign what with a certificate: set, show, remove",
+      details:
+        "A rule needs --user and --operation. Setting one replaces all of it. A request is allowed if one rule lets all of it pass.",
       arguments: [
         { name: "<action>", about: "set, show, remove" },
         { name: "<certificate>", about: "the certificate" },
