@@ -216,7 +216,8 @@ describe("the signing service, as programs", () => {
     await stop(gateway, "SIGKILL");
     gateway = await startGateway();
     const ran = await work;
-    assert.equal(ran.code, 0, ran.stdout.slice(-2000) + ran.stderr);
+    const failed = linesOf(ran).filter((line) => String(line["ok"]) === "false");
+    assert.equal(ran.code, 0, JSON.stringify(failed) + ran.stderr);
     const results = (await logOf("result")).slice(before);
     assert.equal(new Set(results.map((entry) => entry["file"])).size, 100);
     assert.equal(results.length, 100);
