@@ -13,6 +13,7 @@ import { checkTicket, issueTicket, type Ticket } from "../signing/ticket.ts";
 export class MemoryKeys implements KeyRing {
   readonly #keys = new Map<string, Signer>();
   readonly #macKey = systemRandom.bytes(32);
+  readonly #schemes = new Map<string, readonly Scheme[]>();
   readonly #used = new Map<number, number>();
   readonly replaced: string[] = [];
   /** Signatures really made. */
@@ -20,8 +21,9 @@ export class MemoryKeys implements KeyRing {
   /** Called before a key is used: a test makes a key slow, stuck or broken here. */
   before: (key: string) => Promise<void> = async () => {};
 
-  add(name: string, key: KeyObject, scheme: Scheme): PublicKey {
+  add(name: string, key: KeyObject, scheme: Scheme, also: readonly Scheme[] = []): PublicKey {
     const signer = localSigner(key, scheme);
+    this.#schemes.set(name, [scheme, ...also]);
     this.#keys.set(name, signer);
     return signer.publicKey;
   }
@@ -44,7 +46,7 @@ export class MemoryKeys implements KeyRing {
     await this.before(ticket.key);
     checkTicket(this.#macKey, ticket, {
       key: ticket.key,
-      schemes: [signer.publicKey.scheme],
+      schemes: this.#schemes.get(ticket.key)!,
       message,
       now: systemClock.now(),
       used: this.#used,
