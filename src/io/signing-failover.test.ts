@@ -181,6 +181,23 @@ describe("with two signers", { concurrency: 4 }, () => {
       }));
   }
 
+  it("a key whose process is being replaced is offered all the same, and its request waits or goes to the other", () =>
+    withRig(async (rig) => {
+      const [replacing, whole] = pair(rig);
+      replacing.keys.away.add("release");
+      const client = await clientAt(rig, replacing, 20_000);
+      const offered = await client.certificate("release", replacing.name);
+      const moved = await client.sign(wishFor(toUtf8("x")), offered);
+      assert.equal(moved.signer, whole.name);
+      assert.equal((await entriesOf(rig, replacing, "intent", moved.request)).length, 0);
+      await whole.stop();
+      const alone = rig.client({ patience: 20_000, signer: replacing.name });
+      const waiting = alone.sign(wishFor(toUtf8("y")), await alone.certificate("release"));
+      await systemClock.sleep(300);
+      replacing.keys.away.clear();
+      assert.equal((await waiting).signer, replacing.name);
+    }));
+
   it("a stuck key moves the request, and the signature that it gives too late is released by nobody", () =>
     withRig(async (rig) => {
       const [stuck, whole] = pair(rig);

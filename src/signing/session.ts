@@ -301,7 +301,7 @@ export class SigningSession {
     const offered: OfferedCertificate[] = [];
     for (const [name, certificate] of Object.entries(config.certificates)) {
       const rules = Object.values(certificate.policy).filter((rule) => rule.users.includes(this.#user));
-      const key = this.#ports.keys.publicKey(certificate.key);
+      const key = this.#ports.keys.lastPublicKey(certificate.key);
       if (rules.length === 0 || certificate.disabled || key === null) continue;
       const chain = certificates.get(name)?.chain;
       const keyConfig = config.keys[certificate.key]!;

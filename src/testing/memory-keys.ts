@@ -18,6 +18,8 @@ export class MemoryKeys implements KeyRing {
   readonly replaced: string[] = [];
   /** Signatures really made. */
   made = 0;
+  /** Keys whose process is being replaced. */
+  readonly away = new Set<string>();
   /** Called before a key is used: a test makes a key slow, stuck or broken here. */
   before: (key: string) => Promise<void> = async () => {};
 
@@ -33,6 +35,10 @@ export class MemoryKeys implements KeyRing {
   }
 
   publicKey(key: string): PublicKey | null {
+    return this.away.has(key) ? null : this.lastPublicKey(key);
+  }
+
+  lastPublicKey(key: string): PublicKey | null {
     return this.#keys.get(key)?.publicKey ?? null;
   }
 
