@@ -271,6 +271,21 @@ describe("the queue of a key", () => {
     await Promise.all(jobs);
   });
 
+  it("counts what is at the key itself, and not what only runs", async () => {
+    const fair = queue({ parallel: 3 });
+    let open = (): void => {};
+    const gate = new Promise<void>((resolve) => (open = resolve));
+    const jobs = [
+      fair.run("a", () => gate),
+      fair.run("a", () => fair.use(() => gate)),
+      assert.rejects(fair.run("a", () => fair.use(() => gate.then(() => Promise.reject(new Error("no")))))),
+    ];
+    assert.deepEqual([fair.length, fair.atKey], [3, 2]);
+    open();
+    await Promise.all(jobs);
+    assert.deepEqual([fair.length, fair.atKey], [0, 0]);
+  });
+
   it("gives up on a stuck key and says so", async () => {
     let said = 0;
     const fair = queue({ timeout: 20, stuck: () => said++ });

@@ -22,6 +22,7 @@ export class FairQueue {
   /** Jobs that run and when each is late; all have the same time, so the first is the next to be late. */
   readonly #running = new Map<Job, number>();
   #watch: AbortController | null = null;
+  #atKey = 0;
 
   /** `stuck` is called when a job overran `timeout` ms: the key's process is to be replaced. */
   constructor(given: {
@@ -42,6 +43,21 @@ export class FairQueue {
 
   get length(): number {
     return this.#queued + this.#running.size;
+  }
+
+  /** Messages that are at the key itself. */
+  get atKey(): number {
+    return this.#atKey;
+  }
+
+  /** The part of a job that is the key's own work. */
+  async use<T>(work: () => Promise<T>): Promise<T> {
+    this.#atKey++;
+    try {
+      return await work();
+    } finally {
+      this.#atKey--;
+    }
   }
 
   /** Errors: `signing/busy` when the queue is full, `signing/key-failed` when the key did not answer in time. */

@@ -81,6 +81,12 @@ export class SigningService {
     return this.#running.size;
   }
 
+  /** Whether every key for which there is work has at least so many messages at hand. */
+  keysFed(least: number): boolean {
+    for (const queue of this.#queues.values()) if (queue.length > 0 && queue.atKey < least) return false;
+    return true;
+  }
+
   get settings(): Settings {
     return this.#settings;
   }
@@ -325,8 +331,9 @@ export class SigningService {
     let intent = -1;
     let over = false;
     // The one way to the key: the intent is durable, the ticket names exactly these bytes.
-    const useKey = (scheme: Scheme) => (message: Uint8Array) =>
-      this.#queue(config.key).run(asker.user, async () => {
+    const useKey = (scheme: Scheme) => (message: Uint8Array) => {
+      const queue = this.#queue(config.key);
+      return queue.run(asker.user, async () => {
         if (intent >= 0) throw new Error("one intent allows one signature");
         intent = await this.record({
           kind: "intent",
@@ -351,8 +358,9 @@ export class SigningService {
           });
           throw new SigningError("signing/key-failed", "The request was given up before its turn came.");
         }
-        return keys.sign(keys.issue(config.key, scheme, message, intent), message);
+        return queue.use(() => keys.sign(keys.issue(config.key, scheme, message, intent), message));
       });
+    };
     try {
       const { operation } = request;
       let reply: Uint8Array;

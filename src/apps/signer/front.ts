@@ -3,6 +3,7 @@
 import { fromBase64 } from "../../core/bytes.ts";
 import { parseCheckpointText } from "../../signing/audit/checkpoint.ts";
 import { AdminLedger, notAccepted, wholeHash } from "../../signing/admins.ts";
+import { Cadence } from "../../signing/audit/cadence.ts";
 import { AuditLog } from "../../signing/audit/log.ts";
 import { blobPath } from "../../signing/audit/files.ts";
 import type { Blob } from "../../signing/audit/entry.ts";
@@ -75,13 +76,12 @@ const keys = new KeyProcesses({
 keys.use([LOG_KEY, ...Object.keys(settings.config.keys)]);
 const logPublicKey = await keys.ready(LOG_KEY);
 const logKey = noteKeyFromSpki(logOrigin(serviceConfig.name), logPublicKey.spki);
-/**
- * With this many requests in work the log begins at most one group in this time, in milliseconds: fewer and larger groups cost less CPU,
- * and nobody waits longer, for the key is what they wait for. One who signs one file after the other waits for no group.
- */
-const BUSY = 16;
-const GROUP_EVERY = 5;
-let gathered = -Infinity;
+/** So many requests in work, and so many messages at a key, are many (`signing/audit/cadence.ts`). */
+const [BUSY, FED] = [16, 8];
+const cadence: Cadence = new Cadence(clock, {
+  busy: () => service.running >= BUSY,
+  fed: () => service.keysFed(FED),
+});
 const { log, dropped } = await AuditLog.open({
   disk,
   clock,
@@ -91,12 +91,7 @@ const { log, dropped } = await AuditLog.open({
     const { size } = parseCheckpointText(fromUtf8(message));
     return keys.sign(keys.issue(LOG_KEY, "ed25519", message, size), message);
   },
-  gather: async () => {
-    if (service.running < BUSY) return;
-    const wait = gathered + GROUP_EVERY - clock.monotonic();
-    if (wait > 0) await clock.sleep(Math.ceil(wait));
-    gathered = clock.monotonic();
-  },
+  gather: () => cadence.next(),
 });
 const sealKey = fromBase64(order.sealKey);
 const snapshots = {
