@@ -1,8 +1,10 @@
 // Brings the Debian packages that some tests use as independent witnesses; says by name what could not be brought.
 
 import { spawnSync } from "node:child_process";
+import { globSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 
-/** Package, and a program or file that shows it is there. */
+/** Package, and a program or file that shows it is there; `*` stands for a version. */
 const WITNESSES: readonly (readonly [name: string, probe: string])[] = [
   ["openssl", "/usr/bin/openssl"],
   ["osslsigncode", "/usr/bin/osslsigncode"],
@@ -15,12 +17,13 @@ const WITNESSES: readonly (readonly [name: string, probe: string])[] = [
   ["wixl", "/usr/bin/wixl"],
   ["msitools", "/usr/bin/msiinfo"],
   ["gcab", "/usr/bin/gcab"],
+  ["postgresql", "/usr/lib/postgresql/*/bin/initdb"],
 ];
+/** Debian's package makes a database cluster and starts it, unless a file here says otherwise; tests start their own. */
+const NO_CLUSTER = "/etc/postgresql-common/createcluster.d/upkeep-tests.conf";
 
 export function prepare(): void {
-  const missing = WITNESSES.filter(([, probe]) => spawnSync("test", ["-e", probe]).status !== 0).map(
-    ([name]) => name,
-  );
+  const missing = WITNESSES.filter(([, probe]) => globSync(probe).length === 0).map(([name]) => name);
   if (missing.length === 0) return;
   if (process.getuid?.() !== 0 || spawnSync("sh", ["-c", "command -v apt-get"]).status !== 0) {
     console.log(
@@ -35,7 +38,10 @@ export function prepare(): void {
       env,
       timeout: 300_000,
     }).status === 0;
+  mkdirSync(dirname(NO_CLUSTER), { recursive: true });
+  writeFileSync(NO_CLUSTER, "create_main_cluster = false\n");
   const done = apt("update") && apt("install", "-y", "--no-install-recommends", ...missing);
+  rmSync(NO_CLUSTER, { force: true });
   console.log(
     done
       ? `✓ prepared: ${missing.join(", ")}`
