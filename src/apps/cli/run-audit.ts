@@ -2,6 +2,7 @@
 
 import { resolve } from "node:path";
 import { fromBase64, fromUtf8, toBase64, toHex, toUtf8 } from "../../core/bytes.ts";
+import { exists, type FileStore } from "../../core/disk.ts";
 import { parseSealedKey } from "../../signing/custody.ts";
 import { openCheckpoint, type Checkpoint } from "../../signing/audit/checkpoint.ts";
 import { leafOf, parseEntry, type AuditEntry, type EntryOf } from "../../signing/audit/entry.ts";
@@ -18,41 +19,54 @@ import { newestNote } from "../../signing/audit/newest-note.ts";
 import { verifyLog } from "../../signing/audit/verify.ts";
 import { MAX_DESCRIPTION, parseDescription } from "../../signing/description.ts";
 import { SigningError } from "../../signing/errors.ts";
+import { readHome } from "../signer/log-home.ts";
 import { loadSettings, LOG_KEY, logOrigin, signerFolder } from "../signer/settings.ts";
 import type { Call, Result } from "./command.ts";
 import { CliError, usage } from "./errors.ts";
 import { digestsOfFile } from "./file-digests.ts";
 import { EXIT } from "./exit-codes.ts";
 
-type Where = { readonly folder: string; readonly key: NoteKey };
+type Where = { readonly files: FileStore; readonly folder: string; readonly key: NoteKey };
 
+/** The log of the signer in the data folder, wherever it keeps it, or the folder that `--log` names. */
 async function where(call: Call): Promise<Where> {
   const { disk, data } = call.context;
   const signer = signerFolder(data);
-  const folder = call.text("log") === undefined ? signer.audit : resolve(call.needed("log"));
+  const key = await logKey(call);
+  if (call.text("log") !== undefined) return { files: disk, folder: resolve(call.needed("log")), key };
+  // Without a signer there may still be the folder of its log.
+  if (!(await exists(disk, signer.config))) return { files: disk, folder: signer.audit, key };
+  const home = await readHome(disk, signer, await loadSettings(disk, signer));
+  call.context.atEnd(home.close);
+  return { files: home.files, folder: home.folder, key };
+}
+
+async function logKey(call: Call): Promise<NoteKey> {
+  const { disk, data } = call.context;
   const given = call.text("log-key");
-  if (given !== undefined) return { folder, key: parseNoteKey(given) };
+  if (given !== undefined) return parseNoteKey(given);
+  const signer = signerFolder(data);
   const { config } = await loadSettings(disk, signer);
   const { spki } = parseSealedKey(await disk.read(signer.key(LOG_KEY), 64 * 1024));
-  return { folder, key: noteKeyFromSpki(logOrigin(config.service.name), fromBase64(spki ?? "")) };
+  return noteKeyFromSpki(logOrigin(config.service.name), fromBase64(spki ?? ""));
 }
 
 export async function auditVerify(call: Call): Promise<Result> {
   const { disk } = call.context;
-  const { folder, key } = await where(call);
+  const { files, folder, key } = await where(call);
   const known: Checkpoint[] = [];
   for (const file of call.list("checkpoint"))
     known.push(openCheckpoint(await disk.read(resolve(file), 64 * 1024), key));
   for (const file of call.list("receipt"))
     known.push(verifyReceipt(await disk.read(resolve(file), MAX_RECEIPT), key).checkpoint);
-  const verdict = await verifyLog(disk, folder, key, known);
+  const verdict = await verifyLog(files, folder, key, known);
   const good = verdict.faults.length === 0;
   return {
     text: good
       ? `${verdict.size} entries, root ${verdict.root}: the log is whole${verdict.open.length === 0 ? "" : `; ${verdict.open.length} signatures were begun and not ended: ${verdict.open.join(", ")}`}`
       : [
           ...verdict.faults.map((fault) => `${fault.what}: ${fault.sentence}`),
-          "The log is not what was written: either its files were changed by somebody who could, or the disk lost data.",
+          "The log is not what was written: either it was changed by somebody who could, or disk or database lost data.",
         ].join("\n"),
     json: { ok: good, ...verdict },
     exit: good ? EXIT.ok : EXIT["verify-failed"],
@@ -60,11 +74,11 @@ export async function auditVerify(call: Call): Promise<Result> {
 }
 
 export async function auditFind(call: Call): Promise<Result> {
-  const { folder } = await where(call);
+  const log = await where(call);
   const what = call.argument(0);
   const wanted = /^[0-9a-f]{40,128}$/.test(what) ? [what] : await digestsOfFile(resolve(what));
   const found: { entry: AuditEntry; bytes: Uint8Array }[] = [];
-  await scan(call, folder, (bytes) => {
+  await scan(log, (bytes) => {
     const text = fromUtf8(bytes);
     if (!wanted.some((digest) => text.includes(digest))) return;
     found.push({ entry: parseEntry(bytes), bytes });
@@ -78,10 +92,10 @@ export async function auditFind(call: Call): Promise<Result> {
 }
 
 export async function auditList(call: Call): Promise<Result> {
-  const { folder } = await where(call);
+  const log = await where(call);
   const [kind, user, last] = [call.text("kind"), call.text("user"), call.whole("last", 1, 1_000_000) ?? 50];
   const entries: AuditEntry[] = [];
-  await scan(call, folder, (bytes) => {
+  await scan(log, (bytes) => {
     const entry = parseEntry(bytes);
     if (kind !== undefined && entry.kind !== kind) return;
     if (user !== undefined && !("user" in entry && entry.user === user)) return;
@@ -93,15 +107,16 @@ export async function auditList(call: Call): Promise<Result> {
 
 export async function auditProve(call: Call): Promise<Result> {
   const { disk } = call.context;
-  const { folder, key } = await where(call);
-  const head = await readHead(disk, folder, key);
+  const log = await where(call);
+  const { files, folder, key } = log;
+  const head = await readHead(files, folder, key);
   if (head === null) throw new SigningError("signing/not-found", "The log has no checkpoint yet.");
   const number = call.argumentOr(0);
   const since = call.text("since");
   const tiles = new Map<string, Uint8Array>();
   const tree = new TileTree(async (level, index) => tiles.get(`${level}/${index}`)!);
   let entry: Uint8Array | null = null;
-  await scan(call, folder, (bytes, n) => {
+  await scan(log, (bytes, n) => {
     if (n >= head.size) return;
     if (number !== undefined && n === Number(number)) entry = bytes.slice();
     tree.push(leafOf(bytes));
@@ -113,7 +128,7 @@ export async function auditProve(call: Call): Promise<Result> {
       'The log does not lead to its checkpoint. Run "upkeep audit verify".',
     );
   }
-  const checkpoint = (await newestNote(disk, folder, key))?.note ?? "";
+  const checkpoint = (await newestNote(files, folder, key))?.note ?? "";
   if (since !== undefined) {
     const old = openCheckpoint(await disk.read(resolve(since), 64 * 1024), key);
     const proof = (await tree.consistency(old.size, head.size)).map(toBase64);
@@ -174,10 +189,9 @@ async function checkReceipt(call: Call, receipt: string, file: string | undefine
 
 async function receiptKey(call: Call, receipt: Uint8Array): Promise<NoteKey> {
   const { context } = call;
-  const given = call.text("log-key");
-  if (given !== undefined) return parseNoteKey(given);
+  if (call.text("log-key") !== undefined) return logKey(call);
   const service = call.text("service") ?? context.world.env["UPKEEP_SERVICE"];
-  if (service === undefined) return (await where(call)).key;
+  if (service === undefined) return logKey(call);
   const { signers } = parseDescription(await context.disk.read(resolve(service), MAX_DESCRIPTION));
   const text = fromUtf8(receipt);
   const keys = signers.map((signer) => parseNoteKey(signer.log));
@@ -185,11 +199,10 @@ async function receiptKey(call: Call, receipt: Uint8Array): Promise<NoteKey> {
   return keys.find((key) => text.includes(`\n\u2014 ${key.name} `)) ?? keys[0]!;
 }
 
-async function scan(call: Call, folder: string, seen: (bytes: Uint8Array, n: number) => void): Promise<void> {
-  const { disk } = call.context;
+async function scan({ files, folder }: Where, seen: (bytes: Uint8Array, n: number) => void): Promise<void> {
   let n = 0;
-  for (const first of await segmentsOf(disk, folder)) {
-    for (const bytes of splitLines(await readSegment(disk, folder, first)).lines) seen(bytes, n++);
+  for (const first of await segmentsOf(files, folder)) {
+    for (const bytes of splitLines(await readSegment(files, folder, first)).lines) seen(bytes, n++);
   }
 }
 

@@ -66,6 +66,14 @@ export const signerNoun: NounSpec = {
       run: async (call) => (await import("./run-signer.ts")).signerCheck(call),
     },
     {
+      name: "status",
+      about: "ask the signer that runs on this data folder whether it signs, or waits for another one",
+      details:
+        "Ends with 0 if it signs, with 4 if it starts or waits (its log is in a database, and another signer writes it), with 1 if none runs.",
+      examples: ["upkeep signer status"],
+      run: async (call) => (await import("./run-signer-accept.ts")).signerStatus(call),
+    },
+    {
       name: "describe",
       about: "print the service description that clients are given",
       details: "Nothing in it is secret, but clients trust it: hand it over as you would a root certificate.",
@@ -272,9 +280,21 @@ export const signerNoun: NounSpec = {
           flags: "--accept-configuration",
           about: "also if the configuration is not the one that the backup's log names last",
         },
+        {
+          flags: "--store <where>",
+          about:
+            "where the log shall be from now on: folder, or postgres://USER@HOST/DATABASE; by default where it was",
+        },
+        {
+          flags: "--store-password-file <file>",
+          about: "the database's password, in the form of PostgreSQL's own .pgpass",
+        },
         ...UNLOCK,
       ],
-      examples: ["upkeep signer restore /backup/signer-1.tar --data /var/lib/upkeep-signer"],
+      examples: [
+        "upkeep signer restore /backup/signer-1.tar --data /var/lib/upkeep-signer",
+        "upkeep signer restore /backup/signer-1.tar --data NEW --store postgres://upkeep@db.example/upkeep",
+      ],
       run: async (call) => (await import("./run-signer-backup.ts")).signerRestore(call),
     },
     {

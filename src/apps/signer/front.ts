@@ -11,12 +11,13 @@ import { Budgets } from "../../signing/budget.ts";
 import { openKey, parseSealedKey, purposeKey } from "../../signing/custody.ts";
 import { resumeLedger, SnapshotWriter } from "../../signing/ledger-snapshot.ts";
 import { TokenChecker } from "../../signing/oidc.ts";
+import { SigningError } from "../../signing/errors.ts";
 import { SigningService, stampSettings } from "../../signing/service.ts";
 import { FAILURE_BUDGET, REVIEW_EVERY, SigningSession, type Peer } from "../../signing/session.ts";
 import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
 import { writeAtomic } from "../../core/disk.ts";
 import { DAY, formatInstant, HOUR, MINUTE, SECOND } from "../../core/instant.ts";
-import { isJsonObject } from "../../core/json.ts";
+import { isJsonObject, type Json } from "../../core/json.ts";
 import { listenForControl } from "../../io/control-socket.ts";
 import { systemClock } from "../../io/clock.ts";
 import { systemDisk } from "../../io/disk.ts";
@@ -33,6 +34,7 @@ import { messageBuilder } from "../../io/message-builder.ts";
 import { createPrivateKey } from "node:crypto";
 import { adminDesk, answerAdmin } from "./admin-requests.ts";
 import { levelled } from "./levels.ts";
+import { rememberHome, writeHome, type LogHome } from "./log-home.ts";
 import { readOrder } from "./order.ts";
 import {
   IDENTITY_KEY,
@@ -45,6 +47,8 @@ import {
 
 const [clock, disk, random] = [systemClock, systemDisk, systemRandom];
 const KEYS_PATIENCE = 5 * SECOND;
+/** EX_TEMPFAIL: the keeper starts another one, which waits for its turn. */
+const STORE_LOST = 75;
 leaveNothingInCoreFiles();
 // Lines go through the keeper; when it is gone, nobody reads them, and that is no reason to end in the middle of a stop.
 process.stderr.on("error", () => {});
@@ -52,6 +56,7 @@ let stop = async (): Promise<void> => {};
 const order = await readOrder("front", () => void stop().finally(() => process.exit(0)));
 const folder = signerFolder(order.data);
 let settings = await loadSettings(disk, folder);
+const started = settings;
 const say = levelled(jsonLog(clock), () => settings.config.service["log-level"]);
 reportCrashes({ program: "signer front", clock, say, folder: `${folder.root}/crashes` });
 const { service: serviceConfig } = settings.config;
@@ -66,6 +71,23 @@ const identity = await identityOf(
 identityKey.fill(0);
 
 const letGo = await holdFolder(`${folder.root}/lock`, clock);
+/** What `signer status` is told. */
+let state: { readonly [name: string]: string } = { state: "starting" };
+let answerControl = async (_request: Json): Promise<Json> => {
+  throw new SigningError(
+    "signing/busy",
+    `This signer does not write the log now: it is ${state["state"] ?? ""}${state["holder"] === undefined ? "" : `, for ${state["holder"]} has it`}.`,
+    {},
+    { hint: "Ask where the other one runs." },
+  );
+};
+// In the folder of sockets, not of data: a copy of the data folder is files only. Where that is stands in the data folder.
+const control = await listenForControl(order.sockets, async (request) => {
+  if (!isJsonObject(request) || request["ask"] !== "status") return answerControl(request);
+  const { store } = started.config;
+  return { ...state, signer: serviceConfig.name, ...(store === undefined ? {} : { store: store.url }) };
+});
+await writeAtomic(disk, folder.control, toUtf8(`${order.sockets}\n`), 0o600);
 const keys = new KeyProcesses({
   folder: order.sockets,
   ticketKey: fromBase64(order.ticketKey),
@@ -82,10 +104,13 @@ const logKey = noteKeyFromSpki(logOrigin(serviceConfig.name), logPublicKey.spki)
 const BUSY = 16;
 const GROUP_EVERY = 5;
 let gathered = -Infinity;
+const home = await theHome();
+// While this one waited, the configuration may have changed.
+settings = await loadSettings(disk, folder);
 const { log, dropped } = await AuditLog.open({
-  disk,
+  disk: home.files,
   clock,
-  folder: folder.audit,
+  folder: home.folder,
   key: logKey,
   sign: (message) => {
     const { size } = parseCheckpointText(fromUtf8(message));
@@ -100,8 +125,8 @@ const { log, dropped } = await AuditLog.open({
 });
 const sealKey = fromBase64(order.sealKey);
 const snapshots = {
-  disk,
-  folder: folder.audit,
+  disk: home.files,
+  folder: home.folder,
   origin: logKey.name,
   key: purposeKey(sealKey, "ledger v1"),
 };
@@ -112,10 +137,8 @@ const { ledger, replayed, refused } = await resumeLedger(snapshots, log, admins)
 log.follow((entry) => admins.apply(entry));
 if (refused !== undefined) say("warn", "snapshot-refused", { what: refused });
 if (!admins.allows(wholeHash(settings))) {
-  const { message, hint } = notAccepted(wholeHash(settings), admins.names);
   say("error", "config-not-accepted", { config: wholeHash(settings) });
-  await new Promise<void>((sent) => process.send?.({ refused: message, hint }, undefined, {}, () => sent()));
-  process.exit(3);
+  await endRefused(notAccepted(wholeHash(settings), admins.names));
 }
 ledger.forget(clock.now());
 const snapshot = new SnapshotWriter(snapshots, log, { ledger, admins }, log.size - replayed);
@@ -134,7 +157,7 @@ async function keepSnapshot(behind: number): Promise<void> {
 
 const readBlob = async (blob: Blob): Promise<Uint8Array> =>
   blob.inline === undefined
-    ? disk.read(blobPath(folder.audit, blob.sha256), blob.length)
+    ? home.files.read(blobPath(home.folder, blob.sha256), blob.length)
     : fromBase64(blob.inline);
 const service = new SigningService(
   {
@@ -169,8 +192,16 @@ await service.record({
   config: settings.sha256,
   dropped,
 });
+await rememberHome(disk, folder, home);
 const abandoned = await service.recover();
-say("info", "started", { signer: serviceConfig.name, entries: log.size, replayed, dropped, abandoned });
+say("info", "started", {
+  signer: serviceConfig.name,
+  entries: log.size,
+  replayed,
+  dropped,
+  abandoned,
+  ...(home.store === null ? {} : { store: home.store }),
+});
 
 // A session is offered the keys that are there when it begins. A token may take long, or never come: the others sign meanwhile.
 await Promise.race([
@@ -225,6 +256,8 @@ async function reload(): Promise<void> {
     tellKeys();
     await Promise.all([...dialler, ...retired].map((each) => each.review()));
     say("info", "reloaded", { config: next.sha256 });
+    if (JSON.stringify(next.config.store) !== JSON.stringify(started.config.store))
+      say("warn", "store-unchanged", { what: "another [store] takes force at the next start" });
   } catch (error) {
     say("error", "reload-refused", { what: String((error as Error).message).slice(0, 2000) });
   }
@@ -271,6 +304,36 @@ function alarms(): void {
   }
 }
 
+/** The place of the log, when this signer may write it; until then it waits, holds nothing and talks to no gateway. */
+async function theHome(): Promise<LogHome> {
+  try {
+    return await writeHome(disk, folder, started, {
+      clock,
+      waiting: ({ holder, since }) => {
+        state = { state: "waiting", holder, since };
+        say("info", "waits-for-log", { signer: serviceConfig.name, holder, since });
+        process.send?.({ waiting: { holder, since } });
+      },
+      // At once, before anybody is answered: clients find the connection cut, ask again with the same id, and the log answers them.
+      lost: (error) => {
+        say("error", "store-lost", { what: error.message });
+        process.exit(STORE_LOST);
+      },
+    });
+  } catch (error) {
+    if (!(error instanceof SigningError)) throw error;
+    say("error", "no-log", { code: error.code, what: error.message });
+    return endRefused(error);
+  }
+}
+
+async function endRefused({ code, message, hint = "" }: SigningError): Promise<never> {
+  await new Promise<void>((sent) =>
+    process.send?.({ refused: message, hint, code }, undefined, {}, () => sent()),
+  );
+  process.exit(3);
+}
+
 let seen = await fingerprintOfFiles();
 const watch = setInterval(async () => {
   const now = await fingerprintOfFiles();
@@ -288,8 +351,7 @@ const often = setInterval(() => void keepSnapshot(SNAPSHOT_EVERY), MINUTE);
 void keepSnapshot(SNAPSHOT_EVERY);
 alarms();
 process.on("SIGHUP", () => void reload());
-// In the folder of sockets, not of data: a copy of the data folder is files only. Where that is stands in the data folder.
-const control = await listenForControl(order.sockets, async (request) => {
+answerControl = async (request) => {
   const answer = await answerAdmin(
     desk,
     admins,
@@ -301,9 +363,8 @@ const control = await listenForControl(order.sockets, async (request) => {
     await reload();
   }
   return answer;
-});
-
-await writeAtomic(disk, folder.control, toUtf8(`${order.sockets}\n`), 0o600);
+};
+state = { state: "signing" };
 
 let stopping: Promise<void> | null = null;
 stop = () =>
@@ -316,6 +377,7 @@ stop = () =>
     await service.record({ kind: "stop" });
     await log.close();
     await keepSnapshot(STOP_SNAPSHOT);
+    await home.close();
     keys.close();
     letGo();
     say("info", "stopped", { entries: log.size });

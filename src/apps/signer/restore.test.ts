@@ -101,6 +101,7 @@ async function backup({ data }: Made): Promise<string> {
     disk: systemDisk,
     clock: systemClock,
     folder: signerFolder(data),
+    log: { disk: systemDisk, folder: signerFolder(data).audit },
     to,
     onBytes: () => {},
   });
@@ -228,6 +229,7 @@ describe("a backup", () => {
           disk: systemDisk,
           clock: systemClock,
           folder: signerFolder(made.data),
+          log: { disk: systemDisk, folder: signerFolder(made.data).audit },
           to,
           onBytes: () => {},
         }),
