@@ -34,22 +34,25 @@ const MIGRATING = 7_163_220_411;
 /** Errors: `signing/store-refused` for a schema of a newer version, or one that is not ours; without `make` also where there is none. */
 export async function prepareSchema(session: PostgresSession, make: boolean): Promise<void> {
   const [there] = await session.query(
-    `select to_regnamespace($1) is not null as schema, to_regclass($1 || '.step') is not null as step`,
+    `select to_regnamespace($1) is not null as schema, to_regclass($1 || '.step') is not null as step,
+       exists (select 1 from pg_class where relnamespace = to_regnamespace($1)) as used`,
     [SCHEMA],
   );
-  if (there?.["schema"] === true && there["step"] !== true)
+  // An empty one may have been made for us by who gives no right to make one.
+  const [schema, step] = [there?.["schema"] === true, there?.["step"] === true];
+  if (!step && there?.["used"] === true)
     throw refused(`The schema ${SCHEMA} of the database is not that of a signer's log.`);
-  if (there?.["schema"] !== true && !make)
+  if (!step && !make)
     throw refused(
       "There is no signer's log in the database.",
       "A signer makes its tables at its first start; is this the right database?",
     );
-  if (there?.["schema"] === true && (await stepOf(session)) === STEPS.length) return;
+  if (step && (await stepOf(session)) === STEPS.length) return;
   if (!make) return;
   await session.query("begin");
   try {
     await session.query("select pg_advisory_xact_lock($1)", [MIGRATING]);
-    await session.query(`create schema if not exists ${SCHEMA}`);
+    if (!schema) await session.query(`create schema if not exists ${SCHEMA}`);
     await session.query("create table if not exists step (number integer primary key)");
     for (let step = await stepOf(session); step < STEPS.length; step++) {
       await session.query(STEPS[step]!);

@@ -61,6 +61,25 @@ describe("files in a database", needsPostgres(), () => {
     await store.close();
   });
 
+  it("lets a user who may only read read, and nothing more", async () => {
+    const at = await database();
+    const store = await write(at);
+    await writeAtomic(store.files, "/a", toUtf8("what is signed"));
+    await store.close();
+    await rows(
+      `create role auditor login password '${cluster.password.replaceAll("'", "''")}';
+       grant usage on schema upkeep_signer to auditor;
+       grant select on all tables in schema upkeep_signer to auditor`,
+      at,
+    );
+    const auditor = { ...at, url: at.url.replace("upkeep@", "auditor@") };
+    const reader = await readStore(auditor, "signer-1");
+    assert.equal(Buffer.from(await reader.files.read("/a", 100)).toString(), "what is signed");
+    await reader.close();
+    await assert.rejects(write(auditor), { code: "signing/store-refused" });
+    assert.equal((await rows("select count(*) as n from upkeep_signer.file", at))[0]?.["n"], "1");
+  });
+
   it("keeps a file of many megabytes in rows of one", async () => {
     const store = await write(address, { signer: "large" });
     const bytes = new Uint8Array(5 * 1024 * 1024 + 17).map((_, i) => i * 7);
@@ -200,8 +219,15 @@ describe("files in a database", needsPostgres(), () => {
     await assert.rejects(write(at), { code: "signing/store-refused", message: /newer version/ });
     await assert.rejects(readStore(at, "s"), { code: "signing/store-refused" });
     const foreign = await database();
-    await rows("create schema upkeep_signer", foreign);
+    await rows("create schema upkeep_signer; create table upkeep_signer.mine (a integer)", foreign);
     await assert.rejects(write(foreign), { code: "signing/store-refused", message: /is not that of/ });
+    const empty = await database();
+    await rows("create schema upkeep_signer", empty);
+    await assert.rejects(readStore(empty, "s"), {
+      code: "signing/store-refused",
+      message: /no signer's log/,
+    });
+    await (await write(empty)).close();
     const missing = { ...at, url: at.url.replace(/test_\d+$/, "nowhere") };
     await assert.rejects(write(missing), { code: "signing/store-unavailable" });
     const careless = await database();

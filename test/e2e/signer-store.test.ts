@@ -164,6 +164,29 @@ describe("a signer with its log in a database", { ...needsPostgres(), timeout: 3
     assert.equal((await bench.sign("notes.txt")).code, 0);
   });
 
+  it("keeps no secret in the database, sealed or not: a stolen one signs nothing", async () => {
+    const found = await cluster.sql(
+      url,
+      "select path, coalesce(string_agg(encode(bytes, 'base64'), ',' order by at), '') as bytes from upkeep_signer.file left join upkeep_signer.chunk on file = id where not directory group by path",
+    );
+    const content = found.map(({ path, bytes }) => {
+      assert.match(String(path), /^\/signer-1\/(?:entries|blobs|tiles)\/|^\/signer-1\/(?:head|ledger)$/);
+      return String(bytes)
+        .split(",")
+        .map((part) => Buffer.from(part, "base64").toString("latin1"))
+        .join("");
+    });
+    const own = ["keys/release.json", "keys/log.json", "keys/identity.json", "unlock.json"].flatMap((name) =>
+      [...readFileSync(bench.at(`signer/signer/${name}`), "utf8").matchAll(/"([A-Za-z0-9+/=]{20,})"/g)].map(
+        (m) => m[1]!,
+      ),
+    );
+    // Public keys stand in receipts; what is sealed and what unseals it stand nowhere.
+    const sealed = own.filter((text) => !text.startsWith("MFkw") && !text.startsWith("MCow"));
+    assert.ok(sealed.length >= 8, `${sealed.length} secrets`);
+    for (const secret of sealed) assert.ok(!content.some((text) => text.includes(secret)), secret);
+  });
+
   it("goes on by itself when the database was gone in the middle of work, and nothing is signed twice", async () => {
     const before = (await results("standby")).length;
     const { some, done } = signing(folderOf("crash", 40));
