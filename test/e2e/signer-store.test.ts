@@ -183,7 +183,7 @@ describe("a signer with its log in a database", { ...needsPostgres(), timeout: 3
     );
     // Public keys stand in receipts; what is sealed and what unseals it stand nowhere.
     const sealed = own.filter((text) => !text.startsWith("MFkw") && !text.startsWith("MCow"));
-    assert.ok(sealed.length >= 8, `${sealed.length} secrets`);
+    assert.ok(sealed.length >= 5, `${sealed.length} secrets`);
     for (const secret of sealed) assert.ok(!content.some((text) => text.includes(secret)), secret);
   });
 
