@@ -21,5 +21,12 @@ export type FleetErrorCode =
   | "fleet/store-newer"
   | "fleet/store-full"
   | "fleet/store-unavailable"
+  | "fleet/store-denied"
+  | "fleet/store-certificate"
+  | "fleet/store-foreign"
+  | "fleet/bad-store-address"
+  | "fleet/other-authorities"
+  | "fleet/bad-dump"
+  | "fleet/store-not-empty"
   | "fleet/audit-broken";
 export class FleetError extends UpkeepError<FleetErrorCode> {}

@@ -8,27 +8,50 @@ import type { Desired, Group } from "./records.ts";
 import type { FleetRecords } from "./store.ts";
 import { wake } from "./wake.ts";
 
-/** Compares each group's decision with the one last announced; wakes and returns the groups where they differ. */
+/** What one server remembers of its own steering. */
+export type Steering = {
+  /** Digest of each group's decision. */
+  readonly decided: ReadonlyMap<string, string>;
+  /** Groups for which another server announced something else than this one decided. */
+  readonly differing: ReadonlySet<string>;
+};
+
+export const UNSTEERED: Steering = { decided: new Map(), differing: new Set() };
+
+/**
+ * Compares each group's decision with the one last announced, and wakes the groups where they differ. `before` is what this server
+ * remembers. Where its own decision has not changed, another server announced something else, because its clock or its copy of the
+ * repository differs: two that each insist would wake the group without end. A server that comes round to what was announced wakes the
+ * group once more, for it gave its devices the old answer until then.
+ */
 export async function steer(
   records: FleetRecords,
   catalogue: Catalogue,
   now: Instant,
   state: { readonly groups: readonly Group[]; readonly desired: ReadonlyMap<string, readonly Desired[]> },
-): Promise<readonly string[]> {
+  before: Steering = UNSTEERED,
+): Promise<{ readonly woken: readonly string[]; readonly after: Steering }> {
   // A server that has not read its repository yet has nothing to announce.
-  if (catalogue.timestamp() === null) return [];
+  if (catalogue.timestamp() === null) return { woken: [], after: before };
   const woken: string[] = [];
+  const decided = new Map<string, string>();
+  const differing = new Set<string>();
   for (const { name } of state.groups) {
     const decision = decide(state.desired.get(name) ?? [], catalogue, now);
     const digest = sha256Hex(toUtf8(JSON.stringify(decision)));
+    decided.set(name, digest);
     const key = `announced:${name}`;
     const announced = await records.setting(key);
-    if (announced === digest) continue;
-    await records.putSetting(key, digest);
+    if (before.decided.get(name) === digest) {
+      if (announced !== digest) differing.add(name);
+      continue;
+    }
+    if (announced === digest && !before.differing.has(name)) continue;
+    if (announced !== digest) await records.putSetting(key, digest);
     // A new group that has nothing to run yet is no news.
     if (announced === null && decision.length === 0) continue;
     await wake(records, `group:${name}`);
     woken.push(name);
   }
-  return woken;
+  return { woken, after: { decided, differing } };
 }

@@ -113,14 +113,21 @@ export type FleetReads = {
 
 /**
  * All or nothing: `work` sees one state, and what it writes is durable when the promise resolves.
- * `work` uses only the records it is given, and waits for nothing else.
+ * `work` uses only the records it is given, and waits for nothing else; a transaction that lost against another may run it again from
+ * the start, so it keeps nothing of its own between two runs.
  * Errors: `fleet/store-*`, and what `work` throws, which undoes its writes.
  */
 export interface FleetStore {
   /** One consistent state, read only; hinders no writer, however long it takes. */
   read<T>(work: (records: FleetReads) => Promise<T>): Promise<T>;
+  /** Transactions of all processes run one after the other. */
   transaction<T>(work: (records: FleetRecords) => Promise<T>): Promise<T>;
-  /** A number that changes when another process has written; cheap enough to ask every second. */
+  /**
+   * A number that changes when another process has written what servers keep in memory or act upon (devices, groups, what they should run,
+   * wake-ups, the audit log), or may have; cheap enough to ask every second.
+   */
   foreignChanges(): number;
+  /** False while a database elsewhere is known to be out of reach. */
+  reachable(): boolean;
   close(): Promise<void>;
 }

@@ -1,6 +1,7 @@
 // Devices and what they run, in the store.
 
 import type { Kysely } from "kysely";
+import { MINUTE } from "../core/instant.ts";
 import type { FleetRecords } from "../fleet/store.ts";
 import { componentOf, deviceOf } from "./_fleet-rows.ts";
 import type { Tables } from "./fleet-schema.ts";
@@ -90,6 +91,14 @@ export function deviceRecords(tx: Kysely<Tables>): DeviceRecords {
           .updateTable("device")
           .set({ last_seen: s.at, claimed_json: JSON.stringify(s.claimed), timestamp_sha256: s.timestamp })
           .where("id", "=", s.device)
+          // Another server may have written a later one meanwhile; a time far ahead is that of a clock that was wrong.
+          .where((e) =>
+            e.or([
+              e("last_seen", "is", null),
+              e("last_seen", "<=", s.at),
+              e("last_seen", ">", s.at + MINUTE),
+            ]),
+          )
           .execute();
       }
     },

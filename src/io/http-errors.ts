@@ -65,7 +65,13 @@ const STATUS: { readonly [code: string]: number } = {
   "fleet/store-full": 503,
   "fleet/store-unavailable": 503,
   "fleet/store-corrupt": 503,
+  "fleet/store-denied": 503,
+  "fleet/store-certificate": 503,
+  "fleet/store-foreign": 503,
 };
+
+/** Seconds after which a caller may find the records again. */
+const STORE_WAIT = "15";
 
 /** Rooms whose errors speak of what the caller sent. */
 const CALLERS_FAULT = /^(?:json|bytes|schema|message|report|identity|dsse|der|x509)\//;
@@ -83,6 +89,12 @@ export function presentable(error: unknown): {
   if (error instanceof UpkeepError) {
     const status = statusOf(error.code);
     const headers = error instanceof HttpError ? error.headers : {};
+    // Where the records are kept, and as whom, is nobody's business out there.
+    if (error.code.startsWith("fleet/store-")) {
+      const sentence = "The server cannot use its records now; try again later.";
+      const told = new UpkeepError(error.code, sentence, {}, { cause: error });
+      return { status: 503, error: told, headers: { "retry-after": STORE_WAIT } };
+    }
     if (status !== 500) return { status, error, headers };
   }
   const hidden = new HttpError(

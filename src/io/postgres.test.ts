@@ -2,11 +2,17 @@
 
 import assert from "node:assert/strict";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
+import { createServer, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { generateKeyPairSync } from "node:crypto";
 import { sql } from "kysely";
+import { certificatePem } from "../der/x509.ts";
+import { createAuthority, issueServer } from "../identity/authority.ts";
+import { generateKey } from "./key-store.ts";
+import { localSigner } from "../keys/signer.ts";
+import { systemRandom } from "./random.ts";
 import { needsPostgres, startPostgres, type PostgresCluster } from "../testing/postgres-cluster.ts";
 import { parsePostgresAddress } from "./postgres-address.ts";
 import { openPostgres, postgresTarget, PostgresAddressError, type OpenedPostgres } from "./postgres.ts";
@@ -161,10 +167,71 @@ describe("a server that is not PostgreSQL's", () => {
     server.close();
   });
 
+  it("is given up when it takes the connection and says nothing", { timeout: 20_000 }, async () => {
+    const sockets: Socket[] = [];
+    const server = createServer((socket) => void sockets.push(socket));
+    await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as AddressInfo;
+    assert.equal(await kindOf(`postgres://u@127.0.0.1:${port}/fleet`, { PGPASSWORD: "x" }), "unavailable");
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+
   it("names the file of certificates that cannot be read", () => {
     assert.throws(() => open("postgres://u@127.0.0.1/fleet?sslmode=verify-full&sslrootcert=/none.pem"), {
       kind: "certificate",
     });
+  });
+});
+
+describe("a PostgreSQL server with TLS", needsPostgres(), () => {
+  let cluster: PostgresCluster;
+  let place: string;
+  const authority = join(tmpdir(), `upkeep-pg-ca-${process.pid}.pem`);
+  const other = `${authority}.other`;
+  before(async () => {
+    const tools = { now: Date.now(), random: systemRandom };
+    const make = (name: string) =>
+      createAuthority({
+        name,
+        signer: localSigner(generateKey("ecdsa-sha2-nistp256"), "ecdsa-sha2-nistp256"),
+        ...tools,
+      });
+    const ours = await make("ours");
+    const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
+    const certificate = await issueServer(ours, {
+      names: ["localhost"],
+      spki: new Uint8Array(publicKey.export({ type: "spki", format: "der" })),
+      ...tools,
+    });
+    writeFileSync(authority, certificatePem(ours.certificate));
+    writeFileSync(other, certificatePem((await make("other")).certificate));
+    const key = String(privateKey.export({ type: "pkcs8", format: "pem" }));
+    cluster = await startPostgres({ tls: { certificate: certificatePem(certificate), key } });
+    place = `${await cluster.createDatabase()}?sslmode=verify-full`;
+  });
+  after(async () => {
+    await cluster?.remove();
+    for (const file of [authority, other]) rmSync(file, { force: true });
+  });
+  const kind = (address: string) => kindOf(address, { PGPASSWORD: cluster.password });
+
+  it("is believed by its name under the authority that is named", async () => {
+    const named = `${place.replace("127.0.0.1", "localhost")}&sslrootcert=${authority}`;
+    assert.equal(await kind(named), "ok");
+    const opened = open(named, { PGPASSWORD: cluster.password });
+    const { rows } = await sql<{
+      ssl: boolean;
+    }>`select ssl from pg_stat_ssl where pid = pg_backend_pid()`.execute(opened.db);
+    assert.deepEqual(rows, [{ ssl: true }]);
+    await opened.close();
+  });
+
+  it("is refused under another name, another authority, and none", async () => {
+    assert.equal(await kind(`${place}&sslrootcert=${authority}`), "certificate");
+    const named = place.replace("127.0.0.1", "localhost");
+    assert.equal(await kind(`${named}&sslrootcert=${other}`), "certificate");
+    assert.equal(await kind(named), "certificate");
   });
 });
 

@@ -13,6 +13,7 @@ const STATEMENT = 15_000;
 const IDLE_IN_TRANSACTION = 30_000;
 /** Milliseconds after which a server that says nothing at all is given up. */
 const SILENT = 20_000;
+const FAREWELL = 2000;
 /** https://www.postgresql.org/docs/current/catalog-pg-type.html */
 const INT8 = 20;
 
@@ -89,7 +90,7 @@ export function openPostgres<Schema>(options: PostgresOptions): OpenedPostgres<S
     db,
     session: () => openSession(options, described),
     described,
-    close: () => (closed ??= pool.end()),
+    close: () => (closed ??= bounded(pool.end())),
   };
 }
 
@@ -185,12 +186,24 @@ async function openSession(
         );
       },
       onEnd: (take) => void (ended ? take() : watchers.push(take)),
-      close: () => client.end(),
+      close: () => bounded(client.end()),
     };
   } catch (cause) {
-    await client.end().catch(() => undefined);
+    void client.end().catch(() => undefined);
     throw described(cause);
   }
+}
+
+/** A server that is gone does not answer a farewell. */
+function bounded(farewell: Promise<void>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, FAREWELL).unref();
+    void (async () => {
+      await farewell.catch(() => undefined);
+      clearTimeout(timer);
+      resolve();
+    })();
+  });
 }
 
 /** The pool as Kysely sees it: errors are the store's, and a connection whose state is unknown is not used again. */

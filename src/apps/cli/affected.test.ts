@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import type { Device } from "../../fleet/records.ts";
 import { systemDisk } from "../../io/disk.ts";
+import { systemClock } from "../../io/clock.ts";
 import { openFleetStore } from "../../io/fleet-store.ts";
 import { affectedBy, affectedLines } from "./affected.ts";
 import type { Call } from "./command.ts";
@@ -22,7 +23,9 @@ describe("devices that run a recalled release", () => {
   it("are found in the server's records, page by page, by product and running version", async () => {
     const data = mkdtempSync(join(tmpdir(), "upkeep-affected-"));
     try {
-      const call = { context: { data, disk: systemDisk } } as unknown as Call;
+      const call = {
+        context: { data, store: null, disk: systemDisk, clock: systemClock, world: { env: {} } },
+      } as unknown as Call;
       assert.equal(await affectedBy(call, "shop", "1.2.0", "1.1.0"), null);
       mkdirSync(join(data, "server"));
       const store = await openFleetStore(join(data, "server/upkeep.sqlite"));

@@ -1,4 +1,4 @@
-// Which devices of this data folder's server run a version, by their own signed reports.
+// Which devices of the fleet run a version, by their own signed reports.
 
 import { statOrNull } from "../../core/disk.ts";
 import { formatInstant } from "../../core/instant.ts";
@@ -25,34 +25,29 @@ export async function affectedBy(
   to: string | null,
 ): Promise<readonly Affected[] | null> {
   const path = `${call.context.data}/server/upkeep.sqlite`;
-  if ((await statOrNull(call.context.disk, path)) === null) return null;
-  const { openFleetStore } = await import("../../io/fleet-store.ts");
-  const store = await openFleetStore(path);
-  try {
-    return await store.read(async (records) => {
-      const out: Affected[] = [];
-      let after: DeviceComponent | null = null;
-      for (;;) {
-        const page: readonly DeviceComponent[] = await records.allComponents(after, PAGE);
-        for (const component of page) {
-          if (component.product !== product || component.running !== version) continue;
-          const device = await records.device(component.device);
-          const { floor } = component;
-          out.push({
-            device: component.device,
-            name: device?.name ?? "",
-            since: formatInstant(component.at),
-            cannotGoBack:
-              to !== null && floor !== null && compareVersions(parseVersion(to), parseVersion(floor)) < 0,
-          });
-        }
-        if (page.length < PAGE) return out;
-        after = page.at(-1)!;
+  if (call.context.store === null && (await statOrNull(call.context.disk, path)) === null) return null;
+  const { readFleet } = await import("./fleet-place.ts");
+  return readFleet(call, async (records) => {
+    const out: Affected[] = [];
+    let after: DeviceComponent | null = null;
+    for (;;) {
+      const page: readonly DeviceComponent[] = await records.allComponents(after, PAGE);
+      for (const component of page) {
+        if (component.product !== product || component.running !== version) continue;
+        const device = await records.device(component.device);
+        const { floor } = component;
+        out.push({
+          device: component.device,
+          name: device?.name ?? "",
+          since: formatInstant(component.at),
+          cannotGoBack:
+            to !== null && floor !== null && compareVersions(parseVersion(to), parseVersion(floor)) < 0,
+        });
       }
-    });
-  } finally {
-    await store.close();
-  }
+      if (page.length < PAGE) return out;
+      after = page.at(-1)!;
+    }
+  });
 }
 
 const SHOWN = 20;

@@ -5,7 +5,7 @@ import { isNoun, type CommandSpec, type TableEntry } from "./command.ts";
 export type Shell = "bash" | "zsh" | "fish";
 export const SHELLS: readonly Shell[] = ["bash", "zsh", "fish"];
 
-const GLOBALS = ["--data", "--json", "--quiet", "--no-color", "--verbose", "--help"];
+const GLOBALS = ["--data", "--store", "--json", "--quiet", "--no-color", "--verbose", "--help"];
 
 export function completionScript(table: readonly TableEntry[], shell: Shell): string {
   return { bash, zsh, fish }[shell](table);

@@ -23,6 +23,7 @@ export type World = {
 
 export type Globals = {
   readonly data?: string;
+  readonly store?: string;
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly color?: boolean;
@@ -49,6 +50,8 @@ export interface Context {
   readonly disk: Disk;
   /** Absolute path of the operator's data folder. */
   readonly data: string;
+  /** Where the fleet's records are: a database's address, or null for the file in the data folder. */
+  readonly store: string | null;
   readonly json: boolean;
   readonly quiet: boolean;
   readonly verbose: boolean;
@@ -68,6 +71,10 @@ export interface Context {
   atEnd(close: () => Promise<void>): void;
   /** Closes what was left to the end. Never throws. */
   end(): Promise<void>;
+}
+
+function textOr(text: string | undefined): string | null {
+  return text === undefined || text === "" ? null : text;
 }
 
 export function createContext(world: World, globals: Globals): Context {
@@ -98,6 +105,7 @@ export function createContext(world: World, globals: Globals): Context {
     random: systemRandom,
     disk: systemDisk,
     data: resolve(folder),
+    store: textOr(globals.store) ?? textOr(world.env["UPKEEP_STORE"]),
     json,
     quiet,
     verbose: globals.verbose === true,

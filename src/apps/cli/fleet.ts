@@ -6,6 +6,7 @@ import { RESULTS } from "../../report/outcomes.ts";
 import type { NounSpec } from "./command.ts";
 
 const run = () => import("./run-fleet.ts");
+const dump = () => import("./run-fleet-dump.ts");
 const limit = { flags: "--limit <n>", about: "how many to show", default: "50" };
 
 export const fleetNoun: NounSpec = {
@@ -81,6 +82,24 @@ export const fleetNoun: NounSpec = {
       options: [limit],
       examples: ["upkeep fleet audit --limit 20"],
       run: async (call) => (await run()).fleetAudit(call),
+    },
+    {
+      name: "export",
+      about: "write the fleet's records into one new file, as a backup or to move them",
+      details:
+        "One moment of the store, whether servers run or not. Only its owner can read the file: who runs what is in it, and digests of\nenrolment tokens. It goes into a data folder or a PostgreSQL database alike; server/tls, keys and repository are not in it.",
+      arguments: [{ name: "<file>", about: "must not be there yet" }],
+      examples: ["upkeep fleet export fleet-2026-11-21.dump"],
+      run: async (call) => (await dump()).fleetExport(call),
+    },
+    {
+      name: "import",
+      about: "take the records of an exported file into a store that is empty",
+      details:
+        "All or nothing, after every row, the digest of the file and the chain of its audit log were checked. Run it before the first\nserver uses the store.",
+      arguments: [{ name: "<file>", about: "written by fleet export" }],
+      examples: ["upkeep --store postgres://upkeep@db.example.org/upkeep fleet import fleet-2026-11-21.dump"],
+      run: async (call) => (await dump()).fleetImport(call),
     },
   ],
 };

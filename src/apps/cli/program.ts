@@ -85,7 +85,9 @@ export function buildProgram(
     .version(version, "--version", "print the version")
     .option("--json", "print one JSON object for programs")
     .option("--no-color", "print without colour");
-  for (const given of GLOBAL_OPTIONS) program.addOption(optionOf(given, setting([], given)));
+  // Programs without a fleet have no store.
+  const globals = GLOBAL_OPTIONS.filter((given) => name === "upkeep" || nameOf(given) !== "store");
+  for (const given of globals) program.addOption(optionOf(given, setting([], given)));
   shape(program, world);
   program.addHelpText(
     "after",

@@ -8,46 +8,24 @@ import { nameSchema, versionSchema, z } from "../../core/schema.ts";
 import { assign, configureGroup, moveDevice, unassign, wakeNow } from "../../fleet/assign.ts";
 import { checkChain, type AuditRow } from "../../fleet/audit.ts";
 import { findRelease, readCatalogue } from "../../fleet/catalogue.ts";
+import { claimedAuthorities } from "../../fleet/authorities.ts";
 import { addToken, DEFAULT_INTERVAL, revoke, unknownDevice } from "../../fleet/enrol.ts";
 import { FleetError } from "../../fleet/errors.ts";
 import { reportLine } from "../../fleet/intake.ts";
 import { liveness, type Liveness } from "../../fleet/liveness.ts";
 import type { Desired, Device, DeviceComponent, WakeScope } from "../../fleet/records.ts";
-import type { FleetReads, FleetRecords, FleetStore } from "../../fleet/store.ts";
 import { spkiDigest } from "../../identity/authority.ts";
 import { formatToken, newToken } from "../../identity/token.ts";
 import { diskSource } from "../../io/disk-source.ts";
-import { openFleetStore } from "../../io/fleet-store.ts";
 import { mirrorAt, openRepository, type Repository } from "../../repository/client.ts";
 import { memoryStore } from "../../repository/store.ts";
-import { makeDirectories } from "../../core/disk.ts";
 import type { HoldReason } from "../../message/assignment.ts";
 import { openAuthorities } from "../server/authorities.ts";
 import { firstRootDigest } from "../server/repository-watch.ts";
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
+import { isShared, readFleet, withFleet } from "./fleet-place.ts";
 import { columns } from "./style.ts";
-
-/** Changes the data folder's store in one transaction. */
-function withFleet<T>(call: Call, work: (records: FleetRecords, now: number) => Promise<T>): Promise<T> {
-  return withStore(call, (store) => store.transaction((records) => work(records, call.context.clock.now())));
-}
-
-/** Reads without hindering the server. */
-function readFleet<T>(call: Call, work: (records: FleetReads, now: number) => Promise<T>): Promise<T> {
-  return withStore(call, (store) => store.read((records) => work(records, call.context.clock.now())));
-}
-
-async function withStore<T>(call: Call, work: (store: FleetStore) => Promise<T>): Promise<T> {
-  const folder = `${call.context.data}/server`;
-  await makeDirectories(call.context.disk, folder, 0o700);
-  const store = await openFleetStore(`${folder}/upkeep.sqlite`);
-  try {
-    return await work(store);
-  } finally {
-    await store.close();
-  }
-}
 
 export async function fleetAssign(call: Call): Promise<Result> {
   const [group, product, channel] = [nameAt(call, 0), nameAt(call, 1), nameAt(call, 2)];
@@ -336,11 +314,7 @@ export async function tokenNew(call: Call): Promise<Result> {
       { hint: "Run upkeep repo init first." },
     );
   }
-  const authorities = await openAuthorities(`${context.data}/server/tls`, context);
-  const token = newToken(context.random, {
-    caSpkiSha256: spkiDigest(authorities.server.certificate.spki),
-    rootSha256,
-  });
+  const token = newToken(context.random, { caSpkiSha256: await serverAuthority(call), rootSha256 });
   const row = await withFleet(call, (records, now) =>
     addToken(records, now, { ...token, group, life }, actor()),
   );
@@ -349,6 +323,15 @@ export async function tokenNew(call: Call): Promise<Result> {
     `For one device of the group ${group}, until ${formatInstant(row.expires)}. It is shown this once.`,
   );
   return { text, json: { token: text, id: token.id, group, expires: formatInstant(row.expires) } };
+}
+
+/** The key by which devices will know the server: that of the servers on a shared store, if one has been there, else this folder's. */
+async function serverAuthority(call: Call): Promise<string> {
+  const { context } = call;
+  const claimed = isShared(call) ? await readFleet(call, claimedAuthorities) : null;
+  if (claimed !== null) return claimed.server;
+  const { server } = await openAuthorities(`${context.data}/server/tls`, context);
+  return spkiDigest(server.certificate.spki);
 }
 
 export async function tokenList(call: Call): Promise<Result> {
@@ -461,7 +444,7 @@ function checkName(text: string): string {
 }
 
 /** Who types: the user of the system, as far as it tells. */
-function actor(): string {
+export function actor(): string {
   try {
     return `operator:${userInfo().username}`;
   } catch {

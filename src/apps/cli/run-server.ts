@@ -10,6 +10,7 @@ import { startUpdateServer, type Listen, type UpdateServerOptions } from "../ser
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
 import { keysOf } from "./keys.ts";
+import { isShared } from "./fleet-place.ts";
 import { operatorOf } from "./operator.ts";
 
 export async function runServer(call: Call): Promise<Result> {
@@ -26,6 +27,8 @@ export async function runServer(call: Call): Promise<Result> {
   const { signal } = context;
   const server = await startUpdateServer({
     data: context.data,
+    store: isShared(call) ? context.store : null,
+    env: context.world.env,
     listen: listenOf(call.needed("listen"), "--listen"),
     admin: adminOf(call.needed("admin")),
     names: names.length > 0 ? names : [hostname(), "localhost", "127.0.0.1", "::1"],
@@ -36,7 +39,7 @@ export async function runServer(call: Call): Promise<Result> {
     disk,
     random,
     limits: { connections, connectionsPerAddress: Math.max(50, Math.ceil(connections / 4)) },
-    renewOnline: renewal(call, log),
+    ...(call.flag("renewed-elsewhere") ? {} : { renewOnline: renewal(call, log) }),
   });
   if (!signal.aborted) {
     await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));

@@ -16,6 +16,11 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
     flags: "--data <folder>",
     about: "the data folder (else UPKEEP_DATA, else ~/.local/share/upkeep)",
   },
+  {
+    flags: "--store <address>",
+    about:
+      "the fleet's records, postgres://USER@HOST/DATABASE (else UPKEEP_STORE, else a file in the data folder)",
+  },
   { flags: "--quiet", about: "print results and errors only" },
   { flags: "--verbose", about: "print more when something goes wrong" },
 ];

@@ -10,7 +10,7 @@ import type { Random } from "../../core/random.ts";
 import { decide, type ListedRelease } from "../../fleet/decide.ts";
 import { adoptNextKey, enrol, renew, revoked } from "../../fleet/enrol.ts";
 import { FleetError } from "../../fleet/errors.ts";
-import { releasesIn, takeReport, type IsListed } from "../../fleet/intake.ts";
+import { releasesIn, takeReport, type Intake, type IsListed } from "../../fleet/intake.ts";
 import { Quotas, type Quota } from "../../fleet/quota.ts";
 import type { Device } from "../../fleet/records.ts";
 import type { FleetStore } from "../../fleet/store.ts";
@@ -269,20 +269,25 @@ async function takeReports(
     good.map(({ opened }) => opened),
     findRelease,
   );
-  await store.transaction(async (records) => {
-    for (const { at, opened, envelope } of good) {
+  const intakes = await store.transaction(async (records) => {
+    const intakes: Intake[] = [];
+    for (const { opened, envelope } of good) {
       // Read again each time: the report before moved the end of the chain.
       const current = await records.device(device.id);
       if (current === null || current.status !== "active") throw revoked(device.id);
-      const intake = await takeReport(records, isListed, now, current, opened, envelope);
-      const { sha256 } = results[at]!;
-      if (intake === "duplicate") results[at] = { sha256, result: "duplicate" };
-      if (intake === "conflict") {
-        const message = "A report with this id and other content is here already.";
-        results[at] = { sha256, result: "refused", final: true, code: "report/id-reused", message };
-      }
+      intakes.push(await takeReport(records, isListed, now, current, opened, envelope));
     }
+    return intakes;
   });
+  for (const [place, { at }] of good.entries()) {
+    const intake = intakes[place];
+    const { sha256 } = results[at]!;
+    if (intake === "duplicate") results[at] = { sha256, result: "duplicate" };
+    if (intake === "conflict") {
+      const message = "A report with this id and other content is here already.";
+      results[at] = { sha256, result: "refused", final: true, code: "report/id-reused", message };
+    }
+  }
   return results;
 }
 

@@ -6,8 +6,9 @@ import { EMPTY_CATALOGUE } from "../../fleet/catalogue.ts";
 import type { Catalogue } from "../../fleet/decide.ts";
 import { DEFAULT_INTERVAL } from "../../fleet/enrol.ts";
 import type { Desired, Device, Group, WakeScope } from "../../fleet/records.ts";
-import { noteTimestamp, watchFreshness, type TimestampHistory } from "../../fleet/freshness.ts";
-import { steer } from "../../fleet/steer.ts";
+import { leads, type RepositoryState } from "../../fleet/lead.ts";
+import { loadHistory, noteTimestamp, watchFreshness, type TimestampHistory } from "../../fleet/freshness.ts";
+import { steer, UNSTEERED } from "../../fleet/steer.ts";
 import type { FleetStore, Sighting } from "../../fleet/store.ts";
 import { newestWake } from "../../fleet/wake.ts";
 
@@ -22,6 +23,8 @@ export type Changes = {
 
 export class FleetView {
   catalogue: Catalogue = EMPTY_CATALOGUE;
+  /** Of the repository that the catalogue was read from. */
+  state: RepositoryState | null = null;
   readonly #store: FleetStore;
   readonly #clock: Clock;
   readonly #devices = new Map<string, { readonly device: Device | null; readonly at: number }>();
@@ -31,7 +34,8 @@ export class FleetView {
   #desired: ReadonlyMap<string, readonly Desired[]> = new Map();
   #wakes: ReadonlyMap<WakeScope, number> = new Map();
   #timestamps: TimestampHistory = [];
-  #audited = 0;
+  #steering = UNSTEERED;
+  #audited: number | null = null;
   #version = -1;
 
   constructor(store: FleetStore, clock: Clock) {
@@ -41,39 +45,43 @@ export class FleetView {
 
   /** Everything anew. Returns what other processes did that must be acted on. */
   async load(): Promise<Changes> {
-    this.#version = this.#store.foreignChanges();
+    // Taken before the read, kept after it: what is written meanwhile, and a read that failed, make another one due.
+    const version = this.#store.foreignChanges();
     this.#devices.clear();
-    const first = this.#audited === 0;
-    return this.#store.read(async (records) => {
-      this.#groups = await records.groups();
-      this.#intervals = new Map(this.#groups.map((group) => [group.name, group.interval]));
+    const before = this.#audited;
+    const { cutOff, audited } = await this.#store.read(async (records) => {
+      const groups = await records.groups();
       const desired = new Map<string, Desired[]>();
       for (const row of await records.allDesired()) {
         const list = desired.get(row.group);
         if (list === undefined) desired.set(row.group, [row]);
         else list.push(row);
       }
-      this.#desired = desired;
-      this.#wakes = await records.wakes();
-      // The audit log tells what happened since; at the start there is nobody to cut off yet.
-      if (first) {
-        this.#audited = (await records.lastAudit())?.sequence ?? 0;
-        return { cutOff: [] };
-      }
+      const wakes = await records.wakes();
       const cutOff: { id: string; spkis: string[] }[] = [];
+      // The audit log tells what happened since; at the start there is nobody to cut off yet.
+      let audited = before ?? (await records.lastAudit())?.sequence ?? 0;
       for (;;) {
-        const rows = await records.audit(this.#audited, 500);
+        const rows = await records.audit(audited, 500);
         for (const row of rows) {
-          this.#audited = row.sequence;
+          audited = row.sequence;
           if (row.action !== "device/revoked" && row.action !== "device/moved") continue;
           const device = await records.device(row.subject);
           if (device === null) continue;
           const spkis = [device.spki, ...(device.nextSpki === null ? [] : [device.nextSpki])];
           cutOff.push({ id: device.id, spkis });
         }
-        if (rows.length < 500) return { cutOff };
+        if (rows.length < 500) break;
       }
+      this.#groups = groups;
+      this.#intervals = new Map(groups.map((group) => [group.name, group.interval]));
+      this.#desired = desired;
+      this.#wakes = wakes;
+      return { cutOff, audited };
     });
+    this.#audited = audited;
+    this.#version = version;
+    return { cutOff };
   }
 
   /** True when another process wrote since the last load. */
@@ -135,17 +143,26 @@ export class FleetView {
     }
   }
 
-  /** Wakes the groups whose decision changed. Returns their names. */
-  async steer(now: Instant): Promise<readonly string[]> {
+  /**
+   * Wakes the groups whose decision changed, and names them. `behind`: another server has announced a newer repository than this one's,
+   * which therefore announces nothing, or devices would be told new and old by turns.
+   */
+  async steer(now: Instant): Promise<{ readonly woken: readonly string[]; readonly behind: boolean }> {
     const state = { groups: this.#groups, desired: this.#desired };
     const timestamp = this.catalogue.timestamp();
-    const { woken, wakes, timestamps } = await this.#store.transaction(async (records) => {
+    const { woken, after, wakes, timestamps, behind } = await this.#store.transaction(async (records) => {
+      if (this.state !== null && !(await leads(records, this.state))) {
+        const timestamps = await loadHistory(records);
+        const after = { ...this.#steering, differing: new Set(state.groups.map(({ name }) => name)) };
+        return { woken: [], after, wakes: await records.wakes(), timestamps, behind: true };
+      }
       const timestamps = timestamp === null ? this.#timestamps : await noteTimestamp(records, now, timestamp);
-      const woken = await steer(records, this.catalogue, now, state);
-      return { woken, wakes: await records.wakes(), timestamps };
+      const steered = await steer(records, this.catalogue, now, state, this.#steering);
+      return { ...steered, wakes: await records.wakes(), timestamps, behind: false };
     });
+    this.#steering = after;
     this.#wakes = wakes;
     this.#timestamps = timestamps;
-    return woken;
+    return { woken, behind };
   }
 }

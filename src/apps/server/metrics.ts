@@ -35,6 +35,11 @@ const FAMILIES = {
     "How many of the alarm days 60, 30, 14, 7, 1 a role has passed; 6 when it has expired.",
   ],
   upkeep_repository_fresh: ["gauge", "1 when the last refresh of the repository succeeded."],
+  upkeep_repository_behind: [
+    "gauge",
+    "1 while another server of the fleet has announced a newer repository than this one has.",
+  ],
+  upkeep_store_up: ["gauge", "1 while the database of the fleet's records can be reached."],
   upkeep_certificate_expires_seconds: ["gauge", "Unix time when the server's certificate ends."],
   process_cpu_seconds_total: ["counter", "Processor time used."],
   process_resident_memory_bytes: ["gauge", "Resident memory."],

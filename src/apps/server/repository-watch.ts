@@ -8,6 +8,7 @@ import type { Instant } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
 import { findRelease, readCatalogue, type Problem } from "../../fleet/catalogue.ts";
 import type { Catalogue, ListedRelease } from "../../fleet/decide.ts";
+import type { RepositoryState } from "../../fleet/lead.ts";
 import type { Desired } from "../../fleet/records.ts";
 import { diskSource } from "../../io/disk-source.ts";
 import { mirrorAt, openRepository, type Repository } from "../../repository/client.ts";
@@ -19,6 +20,8 @@ const TIMESTAMP_LIMIT = 16 * 1024;
 export type Refreshed = {
   readonly catalogue: Catalogue;
   readonly problems: readonly Problem[];
+  /** TUF versions of what was read. */
+  readonly state: RepositoryState;
   /** The first of the metadata to expire. */
   readonly expires: Instant;
 };
@@ -55,12 +58,12 @@ export class RepositoryWatch {
     this.#seen = await this.#mark();
     const client = await this.#open();
     if (client === null) return null;
-    const { expires } = await client.refresh();
+    const { expires, ...versions } = await client.refresh();
     const timestamp = await this.#store.load("timestamp", TIMESTAMP_LIMIT);
     if (timestamp === null) return null;
     const read = await readCatalogue(client, sha256Hex(timestamp), wanted);
     this.#verified = true;
-    return { ...read, expires };
+    return { ...read, expires, state: { root: versions.root, timestamp: versions.timestamp } };
   }
 
   /** A release by version; null when it is not listed, undefined when the repository cannot tell. */

@@ -8,6 +8,7 @@ import { UpkeepError, type Facts } from "../../core/errors.ts";
 import { formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
 import { certificatePem } from "../../der/x509.ts";
+import { claimAuthorities } from "../../fleet/authorities.ts";
 import { liveness } from "../../fleet/liveness.ts";
 import { renewalTime, spkiDigest } from "../../identity/authority.ts";
 import { openFleetStore } from "../../io/fleet-store.ts";
@@ -30,6 +31,10 @@ export type Listen = { readonly host: string; readonly port: number };
 export type UpdateServerOptions = {
   /** The operator's data folder, absolute. */
   readonly data: string;
+  /** The address of a database that other servers may share; null: a file in the data folder. */
+  readonly store?: string | null;
+  /** Where the password for that address is looked up (see io/postgres-password.ts). */
+  readonly env?: { readonly [name: string]: string | undefined };
   readonly listen: Listen;
   /** Where health and metrics are; a loopback address or a socket's path. Null: nowhere. */
   readonly admin: Listen | { readonly path: string } | null;
@@ -95,7 +100,8 @@ async function startLocked(
   };
   const authorities = await openAuthorities(`${folder}/tls`, tools);
   let own = await makeServerCertificate(authorities.server, options.names, tools);
-  const store = await openFleetStore(`${folder}/upkeep.sqlite`);
+  const shared = options.store ?? null;
+  const store = await openFleetStore(shared ?? `${folder}/upkeep.sqlite`, options.env);
   const view = new FleetView(store, clock);
   const watch = new RepositoryWatch(`${data}/repository`, `${folder}/tuf`, tools);
   const expiry = new ExpiryWatch(`${data}/repository`, { disk, metrics, log });
@@ -113,6 +119,7 @@ async function startLocked(
     ...tools,
   });
   const startedAt = clock.now();
+  let behind = false;
   let trouble: string | null = "the repository was not read yet";
   let device: HttpServer | null = null;
 
@@ -141,6 +148,7 @@ async function startLocked(
         trouble = found === null ? "there is no repository in the data folder yet" : null;
         if (found === null) return;
         view.catalogue = found.catalogue;
+        view.state = found.state;
         metrics.set("upkeep_repository_expires_seconds", {}, found.expires / SECOND);
         for (const { what, error } of found.problems)
           log("error", "repository/unusable", { what, ...factsOf(error) });
@@ -148,7 +156,12 @@ async function startLocked(
       if (!fresh) trouble = "the repository cannot be verified";
       metrics.set("upkeep_repository_fresh", {}, fresh ? 1 : 0);
       await guarded("repository/expiry-unknown", () => expiry.look(clock.now()));
-      const woken = await view.steer(clock.now());
+      const steered = await view.steer(clock.now());
+      const { woken } = steered;
+      if (steered.behind !== behind) {
+        behind = steered.behind;
+        log(behind ? "warn" : "info", behind ? "fleet/behind" : "fleet/caught-up", { ...view.state });
+      }
       if (woken.length > 0) log("info", "fleet/steered", { groups: woken });
     }
     const told = hub.tell((listener) => view.newestWake(listener));
@@ -166,6 +179,21 @@ async function startLocked(
   };
 
   const gauge = async (): Promise<void> => {
+    metrics.set("upkeep_store_up", {}, store.reachable() ? 1 : 0);
+    metrics.set("upkeep_repository_behind", {}, behind ? 1 : 0);
+    // What is counted in the store stays what it was while nobody can ask; what this process knows of itself is told all the same.
+    await guarded("server/count-failed", countDevices);
+    metrics.set("upkeep_listeners", {}, hub.size);
+    metrics.set("upkeep_connections", {}, device?.connections() ?? 0);
+    metrics.set("upkeep_transfers", {}, files.active());
+    metrics.set("upkeep_certificate_expires_seconds", {}, own.certificate.notAfter / SECOND);
+    const { user, system } = process.cpuUsage();
+    metrics.set("process_cpu_seconds_total", {}, (user + system) / 1e6);
+    metrics.set("process_resident_memory_bytes", {}, process.memoryUsage.rss());
+    metrics.set("process_start_time_seconds", {}, startedAt / SECOND);
+  };
+
+  const countDevices = async (): Promise<void> => {
     const counts = new Map<string, number>([
       ["new", 0],
       ["online", 0],
@@ -187,14 +215,6 @@ async function startLocked(
       after = page.at(-1)!.id;
     }
     for (const [state, count] of counts) metrics.set("upkeep_devices", { state }, count);
-    metrics.set("upkeep_listeners", {}, hub.size);
-    metrics.set("upkeep_connections", {}, device?.connections() ?? 0);
-    metrics.set("upkeep_transfers", {}, files.active());
-    metrics.set("upkeep_certificate_expires_seconds", {}, own.certificate.notAfter / SECOND);
-    const { user, system } = process.cpuUsage();
-    metrics.set("process_cpu_seconds_total", {}, (user + system) / 1e6);
-    metrics.set("process_resident_memory_bytes", {}, process.memoryUsage.rss());
-    metrics.set("process_start_time_seconds", {}, startedAt / SECOND);
   };
 
   const stopping = new AbortController();
@@ -212,6 +232,14 @@ async function startLocked(
 
   let admin: HttpServer | null = null;
   try {
+    if (shared !== null) {
+      const { server, device } = authorities;
+      const keys = {
+        server: spkiDigest(server.certificate.spki),
+        device: spkiDigest(device.certificate.spki),
+      };
+      await store.transaction((records) => claimAuthorities(records, keys));
+    }
     await view.load();
     // A server that was off for days starts with metadata that has expired.
     await guarded("server/renewal-failed", async () => options.renewOnline?.(clock.now()));
@@ -232,7 +260,8 @@ async function startLocked(
       handle: devicePlane({ api, files, hub, view, clock, version: options.version }),
     });
     if (options.admin !== null) {
-      const notReady = (): string | null => trouble;
+      const notReady = (): string | null =>
+        store.reachable() ? trouble : "the database of the fleet's records cannot be reached";
       admin = await startHttpServer({
         listen: options.admin,
         limits: { connections: 100, connectionsPerAddress: 100 },
