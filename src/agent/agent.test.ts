@@ -13,7 +13,8 @@ import { PUBLISHER_ROOTS_TARGET, releaseTarget } from "../release/target-names.t
 import type { AttemptReport, Report } from "../report/report.ts";
 import { RepositoryError } from "../repository/errors.ts";
 import { AgentWorld, EagerClock, FOLDER } from "../testing/agent-world.ts";
-import type { Agent, CheckResult } from "./agent.ts";
+import type { Agent } from "./agent.ts";
+import type { CheckResult } from "./check-result.ts";
 import { withoutAgent } from "./status.ts";
 
 const SHOP = `${FOLDER}/components/shop`;

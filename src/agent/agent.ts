@@ -1,8 +1,7 @@
 // The agent of one device: joins check, components, reports and status, with one lock over everything that changes something.
 
-import { makeDirectories, writeAtomic } from "../core/disk.ts";
-import { toUtf8 } from "../core/bytes.ts";
-import { formatInstant, type Instant } from "../core/instant.ts";
+import { makeDirectories } from "../core/disk.ts";
+import { formatInstant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { nameSchema, z } from "../core/schema.ts";
 import { applyAssignment, type Device } from "./apply-assignment.ts";
@@ -10,7 +9,8 @@ import { patrol, repairAll, tellDamage, verifyAll, type Care, type SlotFinding }
 import { askWhatToRun, readRepository, readWhatWasBrought, type Instructions, type Wish } from "./check.ts";
 import { reportOf } from "./attempt-report.ts";
 import type { Component } from "./component.ts";
-import { AgentError, codeOf, retryAfterOf, sentenceOf } from "./errors.ts";
+import { checkFailure, type CheckResult } from "./check-result.ts";
+import { AgentError, sentenceOf } from "./errors.ts";
 import { checkSelf, collectDownloads } from "./start.ts";
 import { openComponent } from "./open-component.ts";
 import { openOutbox, type Outbox } from "./outbox.ts";
@@ -19,7 +19,8 @@ import type { DeviceIdentity, Notice, Repository, UpdateServer, World } from "./
 import { CRASH_LOOP } from "../process/restart.ts";
 import type { Source } from "./repair-component.ts";
 import { componentSettings, type Settings } from "./settings.ts";
-import { componentStatus, type CheckStatus, type ComponentStatus, type Status } from "./status.ts";
+import { StatusBoard } from "./status-board.ts";
+import type { Status } from "./status.ts";
 import {
   goBack,
   recoverComponent,
@@ -40,17 +41,6 @@ export type AgentParts = {
 
 export type Trigger = "start" | "schedule" | "wake-up" | "operator";
 
-export type CheckResult = {
-  readonly at: string;
-  readonly components: readonly ComponentResult[];
-  /** Why the check as a whole came to nothing; null if it went through. */
-  readonly failure: { readonly code: string; readonly message: string; readonly hint: string | null } | null;
-  /** What the server asked for. */
-  readonly interval: number | null;
-  readonly seq: number | null;
-  readonly retryAfter: number | null;
-};
-
 /** Rounds of `tend`, which come every second. */
 const BOUND_LOGS_EVERY = 30;
 
@@ -64,12 +54,7 @@ export class Agent {
   /** The running change, which later callers join or wait for. */
   #turn: Promise<unknown> = Promise.resolve();
   #check: { readonly byHand: boolean; readonly result: Promise<CheckResult> } | null = null;
-  readonly #results = new Map<string, ComponentResult>();
-  readonly #progress = new Map<string, ComponentStatus["attempt"]>();
-  #lastCheck: CheckStatus | null = null;
-  #doing: Status["doing"] = "starting";
-  #waiting: { readonly why: string; readonly until: Instant } | null = null;
-  wakeUps: Status["wakeUps"] = "disconnected";
+  readonly board: StatusBoard;
   readonly #stopping = new AbortController();
   #tended = 0;
 
@@ -77,6 +62,11 @@ export class Agent {
     this.parts = parts;
     this.outbox = outbox;
     this.#teller = new Teller(parts.world, parts.server, outbox, this.stopped);
+    this.board = new StatusBoard(parts, {
+      components: () => this.components,
+      notices: () => this.#teller.notices,
+      reportsWaiting: () => outbox.waiting,
+    });
   }
 
   get components(): readonly Component[] {
@@ -92,7 +82,7 @@ export class Agent {
     await this.openAll();
     await this.#exclusive(() => this.#recoverAll(false));
     await collectDownloads(this.parts.world, this.parts.folder, this.components);
-    await this.writeStatus();
+    await this.board.write();
   }
 
   /** Opens every component that is on disk, and starts nothing. Errors: `agent/self-check-failed`, `disk/*`. */
@@ -107,6 +97,10 @@ export class Agent {
         await this.#open(name);
       });
     }
+  }
+
+  status(): Promise<Status> {
+    return this.board.status();
   }
 
   /** A check. Who calls while one runs joins it; an operator's call that finds another's running waits for it and then runs its own. */
@@ -147,7 +141,7 @@ export class Agent {
     for (const component of this.components) await component.noticeRunning();
     const findings = await verifyAll(this.components);
     await tellDamage(this.#care(false));
-    await this.writeStatus();
+    await this.board.write();
     return findings;
   }
 
@@ -196,21 +190,21 @@ export class Agent {
         });
       await this.#recover(component, true);
       const result = await goBack(this.#update(component, true));
-      this.#results.set(product, result);
+      this.board.done(result);
       await this.#teller.flush();
-      await this.writeStatus();
+      await this.board.write();
       return result;
     });
   }
 
   /** Stops everything in good order: what is watched is marked as paused, components end, reports stay in the outbox. */
   async stop(): Promise<void> {
-    this.#doing = "stopping";
+    this.board.doing = "stopping";
     this.interrupt();
     await this.#turn.catch(() => undefined);
     for (const component of this.components) await this.#guarded(component.product, () => component.stop());
-    this.#doing = "stopped";
-    await this.writeStatus();
+    this.board.doing = "stopped";
+    await this.board.write();
   }
 
   /** Stops what is under way where it can be gone on with; nothing that runs is stopped. */
@@ -221,44 +215,30 @@ export class Agent {
   /** For one check without an agent that stays: what runs goes on running, and the next agent takes it over. */
   async leave(): Promise<void> {
     await this.#turn.catch(() => undefined);
-    this.#doing = "stopped";
-    await this.writeStatus();
+    this.board.doing = "stopped";
+    await this.board.write();
   }
 
   async #runCheck(trigger: Trigger, brought?: () => Promise<Instructions>): Promise<CheckResult> {
     const { world } = this.parts;
     const at = formatInstant(world.clock.now());
     const byHand = trigger === "operator";
-    this.#doing = "checking";
+    this.board.doing = "checking";
     world.log({ level: "info", event: "check", trigger });
     let components: ComponentResult[] = [];
     let failure: CheckResult["failure"] = null;
     let instructions: Instructions | null = null;
     let retryAfter: number | null = null;
     try {
-      await this.writeStatus();
+      await this.board.write();
       await this.#recoverAll(byHand);
       instructions = await (brought?.() ?? this.#ask());
       if (brought === undefined) await this.outbox.clear("check ");
       components.push(...(await applyAssignment(this.#device(byHand), instructions)));
     } catch (error) {
-      if (!(error instanceof UpkeepError)) {
-        world.log({ level: "error", event: "unforeseen", at: "check", message: sentenceOf(error) });
-        if (!(error instanceof Error)) throw error;
-      }
-      failure = {
-        code: codeOf(error),
-        message: sentenceOf(error),
-        hint: error instanceof UpkeepError ? (error.hint ?? null) : null,
-      };
-      retryAfter = retryAfterOf(error);
-      world.log({ level: "error", event: "check-failed", code: failure.code, message: failure.message });
-      // TUF 1.5.1, indefinite freeze: the alarm calls the attack by its name.
-      const told =
-        failure.code === "repository/expired"
-          ? `The repository is frozen. ${failure.message}`
-          : failure.message;
-      await this.#teller.alarm(`check ${failure.code}`, failure.code, told, null);
+      const failed = checkFailure(error, world.log);
+      ({ failure, retryAfter } = failed);
+      await this.#teller.alarm(`check ${failed.failure.code}`, failed.failure.code, failed.alarm, null);
     }
     const repaired = await repairAll(this.#care(byHand), () => this.#source(instructions));
     components = [
@@ -267,15 +247,15 @@ export class Agent {
     ];
     await tellDamage(this.#care(byHand));
     await this.#teller.flush();
-    for (const result of components) this.#results.set(result.product, result);
-    this.#lastCheck = {
+    for (const result of components) this.board.done(result);
+    this.board.lastCheck = {
       at,
       result: failure === null ? "ok" : "failed",
       code: failure?.code ?? null,
       message: failure?.message ?? null,
     };
-    this.#doing = "waiting";
-    await this.writeStatus();
+    this.board.doing = "waiting";
+    await this.board.write();
     return {
       at,
       components,
@@ -360,7 +340,7 @@ export class Agent {
 
   async #recover(component: Component, byHand: boolean): Promise<void> {
     const result = await recoverComponent(this.#update(component, byHand));
-    if (result !== null) this.#results.set(component.product, result);
+    if (result !== null) this.board.done(result);
   }
 
   #update(component: Component, byHand: boolean): Update {
@@ -378,10 +358,7 @@ export class Agent {
         ),
       tell: (state, bytes) => {
         const { to, length } = component.attempt!.begin;
-        const before = this.#progress.get(product);
-        if (state === "done" || state === "waiting") this.#progress.delete(product);
-        else this.#progress.set(product, { to: to.version, state, bytes, length });
-        if (before?.state !== state) void this.writeStatus();
+        this.board.progress(product, { to: to.version, state, bytes, length });
       },
     };
   }
@@ -399,7 +376,7 @@ export class Agent {
           .get(product)
           ?.running()
           .catch(() => null)) ?? null;
-      this.#results.set(product, {
+      this.board.done({
         product,
         result: "waiting",
         from: running,
@@ -417,54 +394,6 @@ export class Agent {
     const run = this.#turn.then(action, action);
     this.#turn = run.catch(() => undefined);
     return run;
-  }
-
-  setWaiting(why: string, until: Instant): void {
-    this.#waiting = { why, until };
-    void this.writeStatus();
-  }
-
-  async status(): Promise<Status> {
-    const { world, identity, pid } = this.parts;
-    const components: ComponentStatus[] = [];
-    for (const component of this.components)
-      components.push(
-        await componentStatus(
-          component,
-          this.#results.get(component.product) ?? null,
-          this.#progress.get(component.product) ?? null,
-        ),
-      );
-    const waits = this.#doing === "waiting" ? this.#waiting : null;
-    return {
-      format: 1,
-      written: formatInstant(world.clock.now()),
-      pid,
-      device: identity.device,
-      doing: this.#doing,
-      why: waits?.why ?? null,
-      until: waits === null ? null : formatInstant(waits.until),
-      lastCheck: this.#lastCheck,
-      notices: this.#teller.notices,
-      wakeUps: this.wakeUps,
-      reportsWaiting: this.outbox.waiting,
-      components,
-    };
-  }
-
-  #writing: Promise<void> = Promise.resolve();
-
-  /** A disk that cannot take the status keeps nobody from anything. */
-  writeStatus(): Promise<void> {
-    const write = async (): Promise<void> => {
-      const { disk } = this.parts.world;
-      const bytes = toUtf8(`${JSON.stringify(await this.status(), null, 1)}\n`);
-      await writeAtomic(disk, `${this.parts.folder}/status.json`, bytes, 0o644);
-    };
-    this.#writing = this.#writing.then(write).catch((error: unknown) => {
-      this.parts.world.log({ level: "warn", event: "status-not-written", message: sentenceOf(error) });
-    });
-    return this.#writing;
   }
 }
 

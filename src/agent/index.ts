@@ -1,5 +1,6 @@
 // The door of the agent room: an embeddable agent over ports; `upkeep/io` has them for this machine.
-export { Agent, openAgent, type AgentParts, type CheckResult, type Trigger } from "./agent.ts";
+export { Agent, openAgent, type AgentParts, type Trigger } from "./agent.ts";
+export type { CheckResult } from "./check-result.ts";
 export { runAgent } from "./loop.ts";
 export { AgentError, type AgentErrorCode } from "./errors.ts";
 export { parseSettings, type Settings } from "./settings.ts";

@@ -2,7 +2,8 @@
 
 import { fraction } from "../core/random.ts";
 import { UpkeepError } from "../core/errors.ts";
-import type { Agent, CheckResult, Trigger } from "./agent.ts";
+import type { Agent, Trigger } from "./agent.ts";
+import type { CheckResult } from "./check-result.ts";
 import { sentenceOf } from "./errors.ts";
 import {
   beginWait,
@@ -88,7 +89,7 @@ async function wait(
           code: last.failure?.code ?? "slot/damaged",
           message: last.failure?.message ?? "What is installed is damaged and could not be replaced yet.",
         };
-  agent.setWaiting(waitSentence(next.reason, waiting.untilWall, lastCheck), waiting.untilWall);
+  agent.board.wait(waitSentence(next.reason, waiting.untilWall, lastCheck), waiting.untilWall);
   for (;;) {
     if (bell.taken()) return true;
     const left = remaining(waiting, clock.monotonic(), clock.now());
@@ -111,7 +112,7 @@ async function listen(agent: Agent, bell: Bell, wakes: { seq: number }, signal: 
   while (!signal.aborted) {
     try {
       for await (const wake of server.wakeUps(wakes.seq, signal)) {
-        agent.wakeUps = "connected";
+        agent.board.wakeUps = "connected";
         failures = 0;
         // A number that was acted on already is an echo.
         if (wake.seq <= wakes.seq) continue;
@@ -126,7 +127,7 @@ async function listen(agent: Agent, bell: Bell, wakes: { seq: number }, signal: 
       if (failures === 0 || !(error instanceof UpkeepError))
         world.log({ level: "warn", event: "wake-ups-lost", message: sentenceOf(error) });
     }
-    agent.wakeUps = "disconnected";
+    agent.board.wakeUps = "disconnected";
     failures++;
     await world.clock.sleep(reconnectWait(failures, fraction(world.random)), signal).catch(() => undefined);
   }

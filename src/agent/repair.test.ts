@@ -11,7 +11,8 @@ import type { AttemptReport } from "../report/report.ts";
 import { AgentWorld, EagerClock, FOLDER } from "../testing/agent-world.ts";
 import type { MemoryDisk } from "../testing/memory-disk.ts";
 import { ScriptedClock } from "../testing/scripted-clock.ts";
-import type { Agent, CheckResult } from "./agent.ts";
+import type { Agent } from "./agent.ts";
+import type { CheckResult } from "./check-result.ts";
 import { runAgent } from "./loop.ts";
 
 const SHOP = `${FOLDER}/components/shop`;

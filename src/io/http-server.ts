@@ -1,16 +1,21 @@
 // The HTTP server: node:http(s) with a limit on everything, request numbers, log lines, and a stop that drops nobody.
 
-import { X509Certificate } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer, type ServerOptions } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { toHex, toUtf8 } from "../core/bytes.ts";
-import { sha256Hex } from "../core/digest.ts";
-import { HttpError, presentable } from "./http-errors.ts";
+import { numbered, refuseUnreadable, respond, respondError, setSafeHeaders } from "./http-answer.ts";
+import { HttpError } from "./http-errors.ts";
+import {
+  authoritiesOf,
+  drainBriefly,
+  peerKey,
+  readBody,
+  readCertificate,
+  type ClientCertificate,
+} from "./http-request.ts";
 import { Quotas, type Quota } from "../fleet/quota.ts";
 import { calm, type Log } from "./log.ts";
-import { systemRandom } from "./random.ts";
 
 export type HttpLimits = {
   /** Connections at once, in all and from one address. */
@@ -42,16 +47,6 @@ export const HTTP_LIMITS: HttpLimits = {
   idle: 60_000,
   headerBytes: 16 * 1024,
   drain: 10_000,
-};
-
-/**
- * A certificate that one of the device CAs issued, by the digest of its key; the handshake proved that the caller holds the key.
- * `expired`: everything about it is right but its end.
- */
-export type ClientCertificate = {
-  readonly spki: string;
-  readonly notAfter: number;
-  readonly expired: boolean;
 };
 
 /** One request, as handlers see it. */
@@ -337,184 +332,6 @@ async function serve(request: IncomingMessage, response: ServerResponse, on: Ser
 function reasonOf(error: unknown): { reason: string; stack: string } {
   const stack = error instanceof Error ? (error.stack ?? "") : "";
   return { reason: String(error).slice(0, 500), stack: stack.slice(0, 2000) };
-}
-
-async function readBody(request: IncomingMessage, limit: number): Promise<Uint8Array> {
-  const tooLarge = (): HttpError =>
-    new HttpError("http/too-large", `The request's body is larger than the allowed ${limit} bytes.`, {
-      limit,
-    });
-  // Said before a byte of it is read, when the caller is honest about the length.
-  if (Number(request.headers["content-length"] ?? "0") > limit) throw tooLarge();
-  const parts: Buffer[] = [];
-  let length = 0;
-  try {
-    for await (const part of request as AsyncIterable<Buffer>) {
-      length += part.length;
-      if (length > limit) throw tooLarge();
-      parts.push(part);
-    }
-  } catch (cause) {
-    if (cause instanceof HttpError) throw cause;
-    throw new HttpError(
-      "http/bad-request",
-      "The request's body ended before it was complete.",
-      {},
-      { cause },
-    );
-  }
-  return new Uint8Array(Buffer.concat(parts));
-}
-
-/**
- * Closing with unread bytes resets the connection, and the caller never sees why it was refused.
- * So a little more is read and thrown away; who sends more than that gets the reset.
- */
-async function drainBriefly(request: IncomingMessage): Promise<void> {
-  let left = DRAIN_BYTES;
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, DRAIN_MS);
-    const done = (): void => {
-      clearTimeout(timer);
-      resolve();
-    };
-    request.on("data", (part: Buffer) => {
-      left -= part.length;
-      if (left < 0) done();
-    });
-    request.once("end", done);
-    request.once("close", done);
-    request.resume();
-  });
-}
-
-const ONE_WRITE = 12 * 1024;
-const DRAIN_BYTES = 2 * 1024 * 1024;
-const DRAIN_MS = 1000;
-
-function readCertificate(
-  socket: TLSSocket,
-  authorities: readonly X509Certificate[],
-): ClientCertificate | null {
-  const certificate = socket.getPeerX509Certificate();
-  if (certificate === undefined) return null;
-  const notAfter = Date.parse(certificate.validTo);
-  const spki = sha256Hex(certificate.publicKey.export({ type: "spki", format: "der" }));
-  // `authorized` covers chain, dates and purpose at the handshake; the status of the device is looked up on every request.
-  if (socket.authorized) return { spki, notAfter, expired: false };
-  // `authorizationError` names one fault of several: a stranger's certificate that has expired too reads like an expired one of ours.
-  const ours = authorities.some((ca) => certificate.checkIssued(ca) && certificate.verify(ca.publicKey));
-  return ours && notAfter < Date.now() ? { spki, notAfter, expired: true } : null;
-}
-
-function authoritiesOf(ca: ServerOptions["ca"]): readonly X509Certificate[] {
-  const texts = ca === undefined ? [] : Array.isArray(ca) ? ca : [ca];
-  return texts.map((text) => new X509Certificate(text));
-}
-
-/** OWASP's list for an API that no browser page belongs to. */
-function setSafeHeaders(response: ServerResponse, id: string, secure: boolean): void {
-  response.setHeader("x-request-id", id);
-  response.setHeader("x-content-type-options", "nosniff");
-  response.setHeader("content-security-policy", "default-src 'none'; frame-ancestors 'none'");
-  response.setHeader("referrer-policy", "no-referrer");
-  if (secure) response.setHeader("strict-transport-security", "max-age=31536000");
-}
-
-function respond(
-  response: ServerResponse,
-  id: string,
-  secure: boolean,
-  status: number,
-  headers: Readonly<Record<string, string>>,
-  body: Uint8Array | null,
-  head: boolean,
-): void {
-  setSafeHeaders(response, id, secure);
-  response.statusCode = status;
-  response.setHeader("cache-control", "no-store");
-  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
-  if (body !== null) response.setHeader("content-length", body.length);
-  if (head || body === null) response.end();
-  // One write, and one TLS record, with the header fields; node:http joins texts only.
-  else if (body.length <= ONE_WRITE)
-    response.end(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString("latin1"), "latin1");
-  else response.end(body);
-}
-
-function respondError(
-  response: ServerResponse,
-  id: string,
-  thrown: unknown,
-  secure: boolean,
-): { status: number; code: string } {
-  const { status, error, headers } = presentable(thrown);
-  if (response.headersSent) {
-    // The answer had begun: only a cut connection can say that it is not whole.
-    response.destroy();
-    return { status, code: error.code };
-  }
-  const body = toUtf8(
-    `${JSON.stringify({ code: error.code, message: error.message.slice(0, 2000), request: id })}\n`,
-  );
-  // What the caller still sends is not worth reading.
-  const close = !response.req.complete ? { connection: "close" } : {};
-  respond(
-    response,
-    id,
-    secure,
-    status,
-    { "content-type": "application/json", ...close, ...headers },
-    body,
-    response.req.method === "HEAD",
-  );
-  return { status, code: error.code };
-}
-
-/** Requests that node:http could not read, or that came too slowly, get the same form of answer. */
-function refuseUnreadable(error: NodeJS.ErrnoException, socket: Socket, log: Log): void {
-  if (error.code === "ECONNRESET" || !socket.writable) {
-    socket.destroy();
-    return;
-  }
-  const failure =
-    error.code === "HPE_HEADER_OVERFLOW"
-      ? new HttpError("http/headers-too-large", "The request's header fields are too large.")
-      : error.code === "ERR_HTTP_REQUEST_TIMEOUT"
-        ? new HttpError("http/too-slow", "The request did not arrive in time.")
-        : new HttpError("http/bad-request", "The request is not valid HTTP.");
-  const { status } = presentable(failure);
-  const id = numbered();
-  const body = `${JSON.stringify({ code: failure.code, message: failure.message, request: id })}\n`;
-  socket.end(
-    `HTTP/1.1 ${status} ${status === 408 ? "Request Timeout" : status === 431 ? "Request Header Fields Too Large" : "Bad Request"}\r\n` +
-      `connection: close\r\ncontent-type: application/json\r\ncache-control: no-store\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-    () => socket.destroy(),
-  );
-  log("info", "request/unreadable", { request: id, address: socket.remoteAddress ?? "", code: failure.code });
-}
-
-/**
- * What counts as one caller: an IPv4 address, or the /64 of an IPv6 address, since everybody has a whole one of those.
- */
-export function peerKey(address: string): string {
-  const plain = address.replace(/%.*$/, "").toLowerCase();
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/.exec(plain);
-  if (mapped !== null) return mapped[1]!;
-  if (!plain.includes(":")) return plain;
-  const [head, tail] = plain.split("::") as [string, string | undefined];
-  const left = head === "" ? [] : head.split(":");
-  const right = tail === undefined || tail === "" ? [] : tail.split(":");
-  const zeros = tail === undefined ? 0 : Math.max(0, 8 - left.length - right.length);
-  const groups = [...left, ...Array.from({ length: zeros }, () => "0"), ...right];
-  return `${groups
-    .slice(0, 4)
-    .map((group) => group.replace(/^0+(?=.)/, ""))
-    .join(":")}::/64`;
-}
-
-function numbered(): string {
-  return toHex(systemRandom.bytes(8));
 }
 
 function cannotListen(listen: Listen, cause: NodeJS.ErrnoException): HttpError {

@@ -159,7 +159,7 @@ async function cut(
     await agent.start();
     if (scenario.fromStart !== true) disk.crashAt = disk.operations + point;
     await scenario.action(agent);
-    await agent.writeStatus();
+    await agent.board.write();
   } catch (error) {
     if (!isPowerCut(error)) throw error;
     return disk;

@@ -1,7 +1,7 @@
 // `sign --service` as a build script calls it: the same words, lines and exit codes as signing with a key of one's own.
 
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -229,6 +229,41 @@ describe("sign --service", () => {
     ])
       assert.equal((await world.sign("same.exe", ...words)).code, 2, words.join(" "));
     assert.deepEqual(world.read("same.exe"), tinyPe());
+  });
+
+  it("names the file at fault, and tells again by what keys client, gateway and signer are known", async () => {
+    const { spki } = JSON.parse(await world.ok(["--json", "signer", "identity", world.identity])) as {
+      spki: string;
+    };
+    assert.match(spki, /^[0-9a-f]{64}$/);
+    const service = JSON.parse(readFileSync(join(world.folder, "service.json"), "utf8")) as {
+      gateways: { spki: string }[];
+      signers: { spki: string; log: string }[];
+    };
+    const gateway = JSON.parse(await world.ok(["--json", "--data", "gateway", "gateway", "show"])) as {
+      spki: string;
+      signers: { readonly [name: string]: { spki: string } };
+    };
+    const checked = JSON.parse(await world.ok(["--json", "--data", "signer", "signer", "check"])) as {
+      spki: string;
+      log: string;
+    };
+    assert.equal(gateway.spki, service.gateways[0]!.spki);
+    assert.equal(gateway.signers["signer-1"]!.spki, checked.spki);
+    assert.deepEqual([checked.spki, checked.log], [service.signers[0]!.spki, service.signers[0]!.log]);
+    world.put("torn.json", '{"version": 1,');
+    world.put("no-key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+    chmodSync(join(world.folder, "no-key.pem"), 0o600);
+    const description = await world.upkeep(["sign", "x.exe", "--cert", "release", "--service", "torn.json"]);
+    assert.equal(description.code, 3);
+    assert.match(description.stderr, /signing\/bad-config: \S*torn\.json is not a description/);
+    const key = await world.upkeep(["sign", "x.exe", "--cert", "release", "--identity", "no-key.pem"]);
+    assert.equal(key.code, 2);
+    assert.match(key.stderr, /cli\/no-secret: \S*no-key\.pem holds no private key/);
+    assert.ok(!key.stderr.includes("AAAA"));
+    const scheme = await world.upkeep(["--data", "signer", "signer", "key", "new", "k", "--scheme", "rsa"]);
+    assert.equal(scheme.code, 2);
+    assert.match(scheme.stderr, /ecdsa-sha2-nistp256/);
   });
 
   it("knows no password on the command line", async () => {

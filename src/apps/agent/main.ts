@@ -2,6 +2,7 @@
 
 import { homedir } from "node:os";
 import { agentNoun } from "../cli/agent.ts";
+import { takeEnvironment } from "../../io/environment.ts";
 import { runProgram } from "../cli/program.ts";
 import { renderError } from "../cli/render.ts";
 import { checkOwnImage } from "./self-check.ts";
@@ -30,7 +31,7 @@ async function main(): Promise<number> {
       stdout: process.stdout,
       stderr: process.stderr,
       stdin: process.stdin,
-      env: process.env,
+      env: takeEnvironment(),
       home: homedir(),
     },
     typeof UPKEEP_VERSION === "string" ? UPKEEP_VERSION : "source",

@@ -1,6 +1,7 @@
 // The running agent: holds the folder's lock, lives its loop, and answers the commands of its owner on this machine.
 
-import type { Agent, CheckResult } from "../../agent/agent.ts";
+import type { Agent } from "../../agent/agent.ts";
+import type { CheckResult } from "../../agent/check-result.ts";
 import type { Wish } from "../../agent/check.ts";
 import { runAgent } from "../../agent/loop.ts";
 import type { Json } from "../../core/json.ts";

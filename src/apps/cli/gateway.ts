@@ -22,6 +22,12 @@ export const gatewayNoun: NounSpec = {
       run: async (call) => (await import("./run-gateway.ts")).gatewayInit(call),
     },
     {
+      name: "show",
+      about: "print its identity, where it listens and which signers may connect",
+      examples: ["upkeep gateway show --json"],
+      run: async (call) => (await import("./run-gateway.ts")).gatewayShow(call),
+    },
+    {
       name: "add",
       about: "let a signer connect",
       arguments: [{ name: "<name=spki>", about: "its name and the SHA-256 of its key" }],

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { systemDisk } from "../../io/disk.ts";
+import { takeEnvironment } from "../../io/environment.ts";
 import { runProgram } from "./program.ts";
 import { loadSettings } from "./settings-file.ts";
 import { TABLE } from "./table.ts";
@@ -20,7 +21,7 @@ const world = {
   stdout: process.stdout,
   stderr: process.stderr,
   stdin: process.stdin,
-  env: process.env,
+  env: takeEnvironment(),
   home: homedir(),
 };
 process.exitCode = await runProgram(TABLE, process.argv.slice(2), world, version, "upkeep", () =>

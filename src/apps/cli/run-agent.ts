@@ -2,7 +2,7 @@
 
 import { hostname } from "node:os";
 import { resolve } from "node:path";
-import type { CheckResult } from "../../agent/agent.ts";
+import type { CheckResult } from "../../agent/check-result.ts";
 import type { SlotFinding } from "../../agent/care.ts";
 import { withoutAgent, type Status } from "../../agent/status.ts";
 import type { ComponentResult } from "../../agent/update-component.ts";

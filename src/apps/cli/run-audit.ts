@@ -17,7 +17,6 @@ import {
 import { TileTree } from "../../signing/audit/tiles.ts";
 import { newestNote } from "../../signing/audit/newest-note.ts";
 import { verifyLog } from "../../signing/audit/verify.ts";
-import { MAX_DESCRIPTION, parseDescription } from "../../signing/description.ts";
 import { SigningError } from "../../signing/errors.ts";
 import { readHome } from "../signer/log-home.ts";
 import { loadSettings, LOG_KEY, logOrigin, signerFolder } from "../signer/settings.ts";
@@ -25,6 +24,7 @@ import type { Call, Result } from "./command.ts";
 import { CliError, usage } from "./errors.ts";
 import { digestsOfFile } from "./file-digests.ts";
 import { EXIT } from "./exit-codes.ts";
+import { readDescription } from "./service-inputs.ts";
 
 type Where = { readonly files: FileStore; readonly folder: string; readonly key: NoteKey };
 
@@ -192,7 +192,7 @@ async function receiptKey(call: Call, receipt: Uint8Array): Promise<NoteKey> {
   if (call.text("log-key") !== undefined) return logKey(call);
   const service = call.text("service") ?? context.world.env["UPKEEP_SERVICE"];
   if (service === undefined) return logKey(call);
-  const { signers } = parseDescription(await context.disk.read(resolve(service), MAX_DESCRIPTION));
+  const { signers } = await readDescription(context.disk, resolve(service));
   const text = fromUtf8(receipt);
   const keys = signers.map((signer) => parseNoteKey(signer.log));
   // The name in the receipt only chooses among keys that are trusted anyway.

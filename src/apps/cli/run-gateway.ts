@@ -1,8 +1,7 @@
 // What the verbs of `gateway` do.
 
-import { generateKeyPairSync } from "node:crypto";
+import { createPublicKey, generateKeyPairSync } from "node:crypto";
 import { collect, fromUtf8, toUtf8 } from "../../core/bytes.ts";
-import { sha256Hex } from "../../core/digest.ts";
 import { exists, makeDirectories, writeAtomic } from "../../core/disk.ts";
 import { SigningError } from "../../signing/errors.ts";
 import { appendTable } from "../../signing/config-text.ts";
@@ -10,6 +9,7 @@ import { parseGatewayConfig } from "../../signing/gateway-config.ts";
 import { MAX_COUNTERS, parseCounters, type Counters } from "../../signing/gateway-metrics.ts";
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
+import { identitySpki, readIdentity } from "./service-inputs.ts";
 import { columns } from "./style.ts";
 
 const STATUS_TIMEOUT = 5000;
@@ -28,7 +28,7 @@ export async function gatewayInit(call: Call): Promise<Result> {
     toUtf8(String(privateKey.export({ type: "pkcs8", format: "pem" }))),
     0o600,
   );
-  const spki = sha256Hex(new Uint8Array(publicKey.export({ type: "spki", format: "der" })));
+  const spki = identitySpki(publicKey);
   const signers = call.list("signer").map(parseSigner);
   const text = `# Configuration of the gateway; see docs/operate/signing-service.md.
 version = 1
@@ -40,6 +40,27 @@ ${signers.map(({ name, spki }) => `\n[signers.${name}]\nspki = "${spki}"\n`).joi
   parseGatewayConfig(text, "gateway.toml");
   await writeAtomic(disk, `${folder}/gateway.toml`, toUtf8(text), 0o600);
   return { text: `gateway in ${folder}\nidentity ${spki}`, json: { folder, spki } };
+}
+
+export async function gatewayShow(call: Call): Promise<Result> {
+  const { disk, data } = call.context;
+  const folder = `${data}/gateway`;
+  const path = `${folder}/gateway.toml`;
+  if (!(await exists(disk, path))) {
+    throw new SigningError(
+      "signing/not-found",
+      `There is no gateway in ${folder}.`,
+      { folder },
+      { hint: 'Make one with "upkeep gateway init".' },
+    );
+  }
+  const { listen, signers } = parseGatewayConfig(fromUtf8(await disk.read(path, 1024 * 1024)), path);
+  const spki = identitySpki(createPublicKey(await readIdentity(disk, `${folder}/identity.pem`)));
+  const rows = Object.entries(signers).map(([name, signer]) => [`signer ${name}`, signer.spki]);
+  return {
+    text: columns([["identity", spki], ["clients", listen.clients], ["signers", listen.signers], ...rows]),
+    json: { folder, spki, listen, signers },
+  };
 }
 
 export async function gatewayAdd(call: Call): Promise<Result> {

@@ -10,14 +10,14 @@ import type { KeyInfo } from "../../keys/key-file.ts";
 import { KeyError } from "../../keys/errors.ts";
 import { defaultScheme, isScheme } from "../../keys/scheme.ts";
 import type { Call, Result } from "./command.ts";
-import { usage } from "./errors.ts";
+import { unknownScheme, usage } from "./errors.ts";
 import { keysOf } from "./keys.ts";
 import { columns } from "./style.ts";
 
 export async function keyNew(call: Call): Promise<Result> {
   const { context } = call;
   const scheme = call.needed("scheme");
-  if (!isScheme(scheme)) throw usage(`${scheme} is not a signature scheme.`);
+  if (!isScheme(scheme)) throw unknownScheme(scheme);
   const passphrase = await newPassphrase(call);
   const info = await keysOf(call).create({
     name: call.argument(0),

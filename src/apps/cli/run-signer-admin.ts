@@ -14,7 +14,7 @@ import { hashPassword } from "../../signing/password.ts";
 import { toBase32, totpUri } from "../../signing/totp.ts";
 import { IDENTITY_KEY, loadSettings, LOG_KEY, signerFolder, type SignerFolder } from "../signer/settings.ts";
 import type { Call, Result } from "./command.ts";
-import { usage } from "./errors.ts";
+import { unknownScheme, usage } from "./errors.ts";
 import { unlocked, writeSealedKey } from "./run-signer.ts";
 import { done, edit, known } from "./signer-edit.ts";
 import { columns } from "./style.ts";
@@ -183,7 +183,7 @@ export async function signerKey(call: Call): Promise<Result> {
     );
   }
   const scheme = call.needed("scheme");
-  if (!isScheme(scheme)) throw usage(`${scheme} is not a signature scheme.`);
+  if (!isScheme(scheme)) throw unknownScheme(scheme);
   const { config } = await loadSettings(context.disk, folder);
   if (config.keys[name] !== undefined)
     throw new SigningError("signing/exists", `There is a key ${name} already.`, { key: name });

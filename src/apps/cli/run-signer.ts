@@ -1,6 +1,6 @@
 // What the verbs of `signer` do: making, running, checking and describing one.
 
-import { generateKeyPairSync, type KeyObject } from "node:crypto";
+import { createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
 import { resolve } from "node:path";
 import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
@@ -19,12 +19,7 @@ import {
   wrappingKey,
 } from "../../signing/custody.ts";
 import { formatNoteKey, noteKeyFromSpki } from "../../signing/audit/note.ts";
-import {
-  describeRoots,
-  formatDescription,
-  parseDescription,
-  MAX_DESCRIPTION,
-} from "../../signing/description.ts";
+import { describeRoots, formatDescription, parseDescription } from "../../signing/description.ts";
 import { SigningError } from "../../signing/errors.ts";
 import { formatShare, parseShare, type Share } from "../../signing/shamir.ts";
 import {
@@ -37,6 +32,7 @@ import {
 } from "../signer/settings.ts";
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
+import { identitySpki, readDescription, readIdentity } from "./service-inputs.ts";
 import { columns } from "./style.ts";
 
 export async function signerInit(call: Call): Promise<Result> {
@@ -164,9 +160,6 @@ export async function signerRun(call: Call): Promise<Result> {
   const folder = signerFolder(context.data);
   const settings = await loadSettings(context.disk, folder);
   const unlock = await unlocking(call, await readUnlock(context.disk, folder));
-  // Children and their children must not inherit it, nor /proc show it any longer.
-  delete process.env["UPKEEP_UNLOCK"];
-  delete process.env["UPKEEP_SHARE"];
   const { runSigner } = await import("../signer/main.ts");
   await runSigner({
     data: context.data,
@@ -190,10 +183,26 @@ export async function signerRun(call: Call): Promise<Result> {
   return { text: "", json: { stopped: true } };
 }
 
+/** What others know this signer by: the hash of its identity key, and the key of its audit log. */
+async function ownKeys(
+  disk: Disk,
+  folder: SignerFolder,
+  name: string,
+): Promise<{ readonly spki: string; readonly log: string }> {
+  const spkiOf = async (key: string): Promise<Uint8Array> =>
+    fromBase64(parseSealedKey(await disk.read(folder.key(key), 64 * 1024)).spki ?? "");
+  return {
+    spki: sha256Hex(await spkiOf(IDENTITY_KEY)),
+    log: formatNoteKey(noteKeyFromSpki(logOrigin(name), await spkiOf(LOG_KEY))),
+  };
+}
+
 export async function signerCheck(call: Call): Promise<Result> {
   const { context } = call;
-  const settings = await loadSettings(context.disk, signerFolder(context.data));
+  const folder = signerFolder(context.data);
+  const settings = await loadSettings(context.disk, folder);
   const { config, certificates } = settings;
+  const own = await ownKeys(context.disk, folder, config.service.name);
   const rows = Object.entries(config.certificates).map(([name, certificate]) => {
     const leaf = certificates.get(name)?.chain[0];
     const days = leaf === undefined ? null : Math.floor((leaf.notAfter - context.clock.now()) / DAY);
@@ -211,6 +220,8 @@ export async function signerCheck(call: Call): Promise<Result> {
   return {
     text: [
       `${Object.keys(config.users).length} users, ${Object.keys(config.keys).length} keys, ${rows.length} certificates: the configuration is good`,
+      `identity ${own.spki}`,
+      `log ${own.log}`,
       ...(rows.length === 0
         ? []
         : [
@@ -233,7 +244,7 @@ export async function signerCheck(call: Call): Promise<Result> {
             ]),
           ]),
     ].join("\n"),
-    json: { config: settings.sha256, certificates: rows },
+    json: { config: settings.sha256, ...own, certificates: rows },
     exit: rows.some((row) => row.alarm) ? 4 : 0,
   };
 }
@@ -243,11 +254,8 @@ export async function signerDescribe(call: Call): Promise<Result> {
   const folder = signerFolder(context.data);
   const { config, timestampRoots } = await loadSettings(context.disk, folder);
   const { name } = config.service;
-  const spkiOf = async (key: string): Promise<Uint8Array> =>
-    fromBase64(parseSealedKey(await context.disk.read(folder.key(key), 64 * 1024)).spki ?? "");
   const others = [];
-  for (const file of call.list("add"))
-    others.push(parseDescription(await context.disk.read(resolve(file), MAX_DESCRIPTION)));
+  for (const file of call.list("add")) others.push(await readDescription(context.disk, resolve(file)));
   const description = {
     version: 1 as const,
     gateways: [
@@ -257,8 +265,7 @@ export async function signerDescribe(call: Call): Promise<Result> {
     signers: [
       {
         name,
-        spki: sha256Hex(await spkiOf(IDENTITY_KEY)),
-        log: formatNoteKey(noteKeyFromSpki(logOrigin(name), await spkiOf(LOG_KEY))),
+        ...(await ownKeys(context.disk, folder, name)),
         ...(timestampRoots === undefined ? {} : { timestampRoots: [...describeRoots(timestampRoots)] }),
       },
       ...others.flatMap((other) => other.signers),
@@ -273,6 +280,10 @@ export async function signerDescribe(call: Call): Promise<Result> {
 export async function signerIdentity(call: Call): Promise<Result> {
   const { disk } = call.context;
   const path = resolve(call.argument(0));
+  if (await exists(disk, path)) {
+    const spki = identitySpki(createPublicKey(await readIdentity(disk, path)));
+    return { text: spki, json: { file: path, spki, made: false } };
+  }
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
   const file = await disk.open(path, "create", 0o600);
   try {
@@ -281,8 +292,8 @@ export async function signerIdentity(call: Call): Promise<Result> {
   } finally {
     await file.close();
   }
-  const spki = sha256Hex(new Uint8Array(publicKey.export({ type: "spki", format: "der" })));
-  return { text: spki, json: { file: path, spki } };
+  const spki = identitySpki(publicKey);
+  return { text: spki, json: { file: path, spki, made: true } };
 }
 
 export async function signerUnits(call: Call): Promise<Result> {

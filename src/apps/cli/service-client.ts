@@ -1,8 +1,8 @@
 // Signing in to the signing service with what options and environment give.
 
-import { createPrivateKey, generateKeyPairSync } from "node:crypto";
+import { generateKeyPairSync } from "node:crypto";
 import { resolve } from "node:path";
-import { fromUtf8, toBase64 } from "../../core/bytes.ts";
+import { toBase64 } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
 import type { PublicKey } from "../../keys/public-key.ts";
 import type { Scheme } from "../../keys/scheme.ts";
@@ -11,12 +11,13 @@ import { purposeOf } from "../../signing/request.ts";
 import { isJsonObject, type Json } from "../../core/json.ts";
 import { identityOf } from "../../io/pinned-tls.ts";
 import { SigningClient } from "../../io/signing-client.ts";
-import { MAX_DESCRIPTION, parseDescription, type ServiceDescription } from "../../signing/description.ts";
+import type { ServiceDescription } from "../../signing/description.ts";
 import type { OfferedCertificate, SignIn } from "../../signing/protocol.ts";
 import type { Call } from "./command.ts";
 import type { Context } from "./context.ts";
 import { CliError, usage } from "./errors.ts";
 import { readSecretFile } from "./secret.ts";
+import { readDescription, readIdentity } from "./service-inputs.ts";
 
 const POLL = 2000;
 
@@ -27,12 +28,12 @@ export async function openService(call: Call): Promise<OpenService> {
   const { env } = context.world;
   const file = call.text("service") ?? env["UPKEEP_SERVICE"];
   if (file === undefined) throw usage("Which signing service? Give --service or UPKEEP_SERVICE.");
-  const service = parseDescription(await context.disk.read(resolve(file), MAX_DESCRIPTION));
+  const service = await readDescription(context.disk, resolve(file));
   const keyFile = call.text("identity") ?? env["UPKEEP_IDENTITY"];
   const key =
     keyFile === undefined
       ? generateKeyPairSync("ec", { namedCurve: "prime256v1" }).privateKey
-      : createPrivateKey(fromUtf8(await ownFile(call, resolve(keyFile))));
+      : await readIdentity(context.disk, resolve(keyFile));
   const identity = await identityOf(key, context.clock, context.random);
   const signer = call.text("signer");
   const client = new SigningClient(
@@ -107,21 +108,6 @@ async function githubToken(
     });
   }
   return body["value"];
-}
-
-/** A private key that others may read is not used. */
-async function ownFile(call: Call, path: string): Promise<Uint8Array> {
-  const { disk } = call.context;
-  const { mode } = await disk.stat(path);
-  if ((mode & 0o077) !== 0) {
-    throw new CliError(
-      "cli/no-secret",
-      `${path} may be read by others, so it is not used.`,
-      { path },
-      { hint: `chmod 600 ${path}` },
-    );
-  }
-  return disk.read(path, 64 * 1024);
 }
 
 type Held = { readonly client: SigningClient; readonly offered: readonly OfferedCertificate[] };

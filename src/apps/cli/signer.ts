@@ -299,7 +299,8 @@ export const signerNoun: NounSpec = {
     },
     {
       name: "identity",
-      about: "make a key pair by which a client machine is known, and print what to register",
+      about:
+        "print by what key a client machine is known, what to register; the key is made if it is not there",
       arguments: [{ name: "<file>", about: "where to write the private key (mode 0600)" }],
       examples: ["upkeep signer identity build-1.pem"],
       run: async (call) => (await import("./run-signer.ts")).signerIdentity(call),
