@@ -10,7 +10,8 @@ import { readHead, readSegment, splitLines } from "../signing/audit/files.ts";
 import { AuditLog } from "../signing/audit/log.ts";
 import { noteKeyFromSpki } from "../signing/audit/note.ts";
 import { verifyLog } from "../signing/audit/verify.ts";
-import { ending, logOf, portsOf, suiteKey, testAuditLog } from "../testing/audit-log-suite.ts";
+import { resumeLedger, SnapshotWriter, snapshotPath } from "../signing/ledger-snapshot.ts";
+import { ending, logOf, portsOf, result, suiteKey, testAuditLog } from "../testing/audit-log-suite.ts";
 import { needsPostgres, startPostgres, type PostgresCluster } from "../testing/postgres-cluster.ts";
 import { systemClock } from "./clock.ts";
 import { PostgresFiles } from "./postgres-files.ts";
@@ -126,49 +127,81 @@ describe("the audit log in a database", { ...needsPostgres(), timeout: 240_000 }
     const key = noteKeyFromSpki("test/log", spki);
     const program = new URL("../testing/log-writer.ts", import.meta.url).pathname;
     const [durable, covered] = [new Set<number>(), new Set<number>()];
-    for (let round = 0; round < 12; round++) {
-      const child: ChildProcess = spawn(
-        process.execPath,
-        ["--no-warnings", program, address.url, cluster.passwordFile, secret],
-        { stdio: ["ignore", "pipe", "inherit"] },
-      );
-      let text = "";
-      const ready = new Promise<void>((resolve) =>
-        child.stdout!.on("data", (part: Buffer) => {
-          text += part.toString();
-          if (text.startsWith("ready\n")) resolve();
-        }),
-      );
-      const closed = new Promise((resolve) => child.once("close", resolve));
-      await Promise.race([ready, closed]);
-      await systemClock.sleep(17 + ((round * 53) % 140));
-      const crash = round % 4 === 3;
-      if (crash) await cluster.stop("immediate");
-      else child.kill("SIGKILL");
-      await closed;
-      if (crash) await cluster.start();
-      // What was cut off in the middle of a line was not said.
-      for (const line of text.slice(0, text.lastIndexOf("\n")).split("\n").slice(1)) {
-        const [word, n] = line.split(" ");
-        (word === "durable" ? durable : covered).add(Number(n));
+    try {
+      for (let round = 0; round < 10; round++) {
+        const child: ChildProcess = spawn(
+          process.execPath,
+          ["--no-warnings", program, address.url, cluster.passwordFile, secret],
+          { stdio: ["ignore", "pipe", "inherit"] },
+        );
+        let text = "";
+        const ready = new Promise<void>((resolve) =>
+          child.stdout!.on("data", (part: Buffer) => {
+            text += part.toString();
+            // Somewhere in the middle of what it does: after so many acknowledgements, and a moment more.
+            if (text.split("\n").length > 2 + ((round * 17) % 40)) resolve();
+          }),
+        );
+        const closed = new Promise((resolve) => child.once("close", resolve));
+        await Promise.race([ready, closed]);
+        await systemClock.sleep((round * 7) % 23);
+        const crash = round % 4 === 3;
+        if (crash) await cluster.stop("immediate");
+        else child.kill("SIGKILL");
+        await closed;
+        if (crash) await cluster.start();
+        // What was cut off in the middle of a line was not said.
+        for (const line of text.slice(0, text.lastIndexOf("\n")).split("\n").slice(1)) {
+          const [word, n] = line.split(" ");
+          (word === "durable" ? durable : covered).add(Number(n));
+        }
+        const next = await writeStore(address, { signer: "killed", clock: systemClock, waiting: () => {} });
+        const head = await readHead(next.files, next.folder, key);
+        for (const n of covered) assert.ok((head?.size ?? 0) > n, `round ${round}: ${n} is not covered`);
+        const { log } = await AuditLog.open({
+          ...portsOf({ disk: next.files, folder: next.folder }),
+          key,
+          sign: async (message) => new Uint8Array(sign(null, message, privateKey)),
+        });
+        for (const n of durable) assert.ok(log.size > n, `round ${round}: ${n} is lost`);
+        await log.close();
+        assert.deepEqual((await verifyLog(next.files, next.folder, key)).faults, [], `round ${round}`);
+        await next.close();
       }
-      const next = await writeStore(address, { signer: "killed", clock: systemClock, waiting: () => {} });
-      const head = await readHead(next.files, next.folder, key);
-      for (const n of covered) assert.ok((head?.size ?? 0) > n, `round ${round}: ${n} is not covered`);
-      const { log } = await AuditLog.open({
-        ...portsOf({ disk: next.files, folder: next.folder }),
-        key,
-        sign: async (message) => new Uint8Array(sign(null, message, privateKey)),
-      });
-      for (const n of durable) assert.ok(log.size > n, `round ${round}: ${n} is lost`);
-      await log.close();
-      assert.deepEqual((await verifyLog(next.files, next.folder, key)).faults, [], `round ${round}`);
-      await next.close();
+    } finally {
+      // The suite's own connection died with the server.
+      await store.close().catch(() => undefined);
+      store = await writeStore(address, { signer: "suite", clock: systemClock, waiting: () => {} });
     }
     assert.ok(covered.size > 50, `${covered.size} were written in all`);
-    // The suite's own connection died with the server.
-    await store.close().catch(() => undefined);
-    store = await writeStore(address, { signer: "suite", clock: systemClock, waiting: () => {} });
+  });
+
+  it("starts from the sealed snapshot in the database, and reads every entry when a byte of it was changed", async () => {
+    const { disk, folder } = await place();
+    const at = { disk, folder, origin: suiteKey.name, key: new Uint8Array(32).fill(5) };
+    const admins = { kept: [], apply: () => {} };
+    const start = async () => {
+      const { log } = await AuditLog.open(portsOf({ disk, folder }));
+      return { log, resumed: await resumeLedger(at, log, admins) };
+    };
+    const one = await start();
+    for (let n = 0; n < 20; n++) await one.log.seal(result(`sha256:${n}`));
+    const { ledger } = await resumeLedger(at, one.log, admins);
+    await new SnapshotWriter(at, one.log, { ledger, admins }, 0).write(() => systemClock.sleep(1));
+    await one.log.seal(ending(20));
+    await one.log.close();
+    const two = await start();
+    assert.deepEqual([two.resumed.replayed, two.resumed.refused], [1, undefined]);
+    assert.deepEqual(two.resumed.ledger.request("0".repeat(32)), { state: "signed", n: 19 });
+    await two.log.close();
+    await rows(
+      `update upkeep_signer.chunk set bytes = set_byte(bytes, 40, get_byte(bytes, 40) # 1)
+       where file = (select id from upkeep_signer.file where path = '${snapshotPath(folder)}')`,
+    );
+    const three = await start();
+    assert.equal(three.resumed.replayed, 21);
+    assert.match(three.resumed.refused ?? "", /changed/);
+    await three.log.close();
   });
 
   const chunk = (folder: string, at: string): string =>

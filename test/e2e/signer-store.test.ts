@@ -109,7 +109,7 @@ describe("a signer with its log in a database", { ...needsPostgres(), timeout: 3
     assert.deepEqual(await status("signer"), { code: 0, state: "signing" });
     assert.deepEqual(await status("standby"), { code: 4, state: "waiting" });
     assert.match(second.stderr(), /"waits-for-log"/);
-    const refused = await bench.run(["--data", "standby", "signer", "admin", "add", "carol"]);
+    const refused = await bench.admin(["--data", "standby", "signer", "admin", "add", "carol"]);
     assert.equal(refused.code, 3);
     assert.match(refused.stderr, /does not write the log now/);
   });
@@ -192,7 +192,8 @@ describe("a signer with its log in a database", { ...needsPostgres(), timeout: 3
     const { some, done } = signing(folderOf("crash", 40));
     await some;
     await cluster.stop("immediate");
-    await sleep(1500);
+    for (const data of ["signer", "standby"])
+      await until(`${data} says so`, async () => (await status(data)).state === "no-database");
     await cluster.start();
     await done;
     assert.equal((await results("standby")).length, before + 40);
@@ -216,7 +217,7 @@ describe("a signer with its log in a database", { ...needsPostgres(), timeout: 3
       "signer",
       "restore",
       "one.tar",
-      "--store",
+      "--log-store",
       "folder",
     ]);
     assert.equal(restored.code, 0, restored.stderr);
@@ -227,7 +228,7 @@ describe("a signer with its log in a database", { ...needsPostgres(), timeout: 3
 
     await bench.ok(["--data", "folder", "signer", "backup", bench.at("two.tar")]);
     const other = await cluster.createDatabase();
-    const to = ["--store", other, "--store-password-file", cluster.passwordFile];
+    const to = ["--log-store", other, "--log-password-file", cluster.passwordFile];
     const back = await bench.admin(["--json", "--data", "third", "signer", "restore", "two.tar", ...to]);
     assert.equal(back.code, 0, back.stderr);
     const verified = JSON.parse(await bench.ok(["--json", "--data", "third", "audit", "verify"])) as {

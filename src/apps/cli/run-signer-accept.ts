@@ -34,6 +34,7 @@ export async function signerStatus(call: Call): Promise<Result> {
     signing: `signer ${name} signs${where}`,
     starting: `signer ${name} starts${where}`,
     waiting: `signer ${name} waits${where}, written by ${String(state["holder"])} since ${String(state["since"])}`,
+    "no-database": `signer ${name} waits for its database: ${String(state["what"])}`,
     stopped: `signer ${name} does not run here`,
   };
   const known = String(state["state"]);

@@ -69,14 +69,14 @@ export async function signerRestore(call: Call): Promise<Result> {
   }
 }
 
-/** `--store`: the word folder, or a database's address. */
+/** `--log-store`: the word folder, or a database's address. */
 function target(call: Call): Target {
-  const [url, file] = [call.text("store"), call.text("store-password-file")];
+  const [url, file] = [call.text("log-store"), call.text("log-password-file")];
   if (url === undefined || url === "folder") {
-    if (file !== undefined) throw usage("--store-password-file goes with --store postgres://…");
+    if (file !== undefined) throw usage("--log-password-file goes with --log-store postgres://…");
     return url ?? null;
   }
   if (!/^postgres(?:ql)?:\/\/\S+$/.test(url))
-    throw usage('--store is "folder" or postgres://USER@HOST/DATABASE.');
+    throw usage('--log-store is "folder" or postgres://USER@HOST/DATABASE.');
   return { url, ...(file === undefined ? {} : { "password-file": resolve(file) }) };
 }

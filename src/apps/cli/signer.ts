@@ -69,7 +69,7 @@ export const signerNoun: NounSpec = {
       name: "status",
       about: "ask the signer that runs on this data folder whether it signs, or waits for another one",
       details:
-        "Ends with 0 if it signs, with 4 if it starts or waits (its log is in a database, and another signer writes it), with 1 if none runs.",
+        "Ends with 0 if it signs, with 4 if it starts or waits (for another signer that writes its log, or for the database that it is in), with 1\nif none runs.",
       examples: ["upkeep signer status"],
       run: async (call) => (await import("./run-signer-accept.ts")).signerStatus(call),
     },
@@ -281,19 +281,19 @@ export const signerNoun: NounSpec = {
           about: "also if the configuration is not the one that the backup's log names last",
         },
         {
-          flags: "--store <where>",
+          flags: "--log-store <where>",
           about:
             "where the log shall be from now on: folder, or postgres://USER@HOST/DATABASE; by default where it was",
         },
         {
-          flags: "--store-password-file <file>",
+          flags: "--log-password-file <file>",
           about: "the database's password, in the form of PostgreSQL's own .pgpass",
         },
         ...UNLOCK,
       ],
       examples: [
         "upkeep signer restore /backup/signer-1.tar --data /var/lib/upkeep-signer",
-        "upkeep signer restore /backup/signer-1.tar --data NEW --store postgres://upkeep@db.example/upkeep",
+        "upkeep signer restore /backup/signer-1.tar --data NEW --log-store postgres://upkeep@db.example/upkeep",
       ],
       run: async (call) => (await import("./run-signer-backup.ts")).signerRestore(call),
     },

@@ -34,7 +34,7 @@ import { messageBuilder } from "../../io/message-builder.ts";
 import { createPrivateKey } from "node:crypto";
 import { adminDesk, answerAdmin } from "./admin-requests.ts";
 import { levelled } from "./levels.ts";
-import { rememberHome, writeHome, type LogHome } from "./log-home.ts";
+import { rememberHome, type LogHome } from "./log-home.ts";
 import { readOrder } from "./order.ts";
 import {
   IDENTITY_KEY,
@@ -44,6 +44,8 @@ import {
   signerFolder,
   timestampRootsPath,
 } from "./settings.ts";
+
+import { takeTurn, type Standing } from "./turn.ts";
 
 const [clock, disk, random] = [systemClock, systemDisk, systemRandom];
 const KEYS_PATIENCE = 5 * SECOND;
@@ -72,13 +74,13 @@ identityKey.fill(0);
 
 const letGo = await holdFolder(`${folder.root}/lock`, clock);
 /** What `signer status` is told. */
-let state: { readonly [name: string]: string } = { state: "starting" };
+let state: Standing | { readonly state: "signing" } = { state: "starting" };
 let answerControl = async (_request: Json): Promise<Json> => {
   throw new SigningError(
     "signing/busy",
-    `This signer does not write the log now: it is ${state["state"] ?? ""}${state["holder"] === undefined ? "" : `, for ${state["holder"]} has it`}.`,
+    `This signer does not write the log now${state.state === "waiting" ? `: ${state.holder} does` : ""}.`,
     {},
-    { hint: "Ask where the other one runs." },
+    { hint: 'Ask where the one that signs runs; "upkeep signer status" tells of this one.' },
   );
 };
 // In the folder of sockets, not of data: a copy of the data folder is files only. Where that is stands in the data folder.
@@ -304,15 +306,19 @@ function alarms(): void {
   }
 }
 
-/** The place of the log, when this signer may write it; until then it waits, holds nothing and talks to no gateway. */
+/** Nothing of a log that is not there or not ours is guessed at: the keeper is told why, and this process ends. */
 async function theHome(): Promise<LogHome> {
   try {
-    return await writeHome(disk, folder, started, {
+    return await takeTurn({
+      disk,
       clock,
-      waiting: ({ holder, since }) => {
-        state = { state: "waiting", holder, since };
-        say("info", "waits-for-log", { signer: serviceConfig.name, holder, since });
-        process.send?.({ waiting: { holder, since } });
+      folder,
+      settings: started,
+      patient: order.patient,
+      say,
+      stand: (standing) => {
+        state = standing;
+        if (standing.state === "waiting") process.send?.({ waiting: standing });
       },
       // At once, before anybody is answered: clients find the connection cut, ask again with the same id, and the log answers them.
       lost: (error) => {

@@ -88,13 +88,13 @@ async function demandSameHome(disk: Disk, folder: SignerFolder, address: StoreAd
   if (address !== null && (await hasLog(disk, folder.audit)))
     throw elsewhere(
       `The log of this signer is in ${folder.audit}, and [store] names a database.`,
-      'Move it: "upkeep signer backup", then "upkeep signer restore --store" to a new folder. Nothing was written.',
+      'Move it: "upkeep signer backup", then "upkeep signer restore --log-store" to a new folder. Nothing was written.',
     );
   const last = await lastHome(disk, folder);
   if (address === null && last !== "")
     throw elsewhere(
       `The log of this signer is in the database ${last}, and signer.toml has no [store] any more.`,
-      'Put [store] back, or move the log: "upkeep signer backup", then "upkeep signer restore --store folder" to a new folder.',
+      'Put [store] back, or move the log: "upkeep signer backup", then "upkeep signer restore --log-store folder" to a new folder.',
     );
 }
 

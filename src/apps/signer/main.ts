@@ -116,6 +116,7 @@ export async function runSigner(given: {
       sealKey: toBase64(purposeKey(secret, "config v1")),
       adminKey: toBase64(purposeKey(secret, "admins v1")),
       identityWrapping: toBase64(wrappingKey(secret, IDENTITY_KEY)),
+      patient: everReady,
     };
     const child = start("front.ts", order, ["pipe", "inherit", "pipe", "ipc"], confined.open());
     relayLines(child.stderr!, "front", logFile.write, say);
