@@ -153,11 +153,13 @@ const BANS: { readonly [entry: string]: { readonly [banned: string]: string } } 
     kysely: "the agent has no database",
   },
   "apps/signer/main.ts": {
+    "io/_advapi.ts": "calls of Windows are for commands and for what hosts a service",
     "io/http-server.ts": "the signer dials out and listens to nobody",
     agent: "a signer installs nothing",
     testing: "doubles never ship",
   },
   "apps/signer/front.ts": {
+    "io/_advapi.ts": "calls of Windows are for commands and for what hosts a service",
     "io/custody.ts": "the process that reads requests opens no signing key",
     "io/pkcs11.ts": "the process that reads requests opens no signing key",
     "io/kms.ts": "the process that reads requests opens no signing key",
@@ -165,6 +167,7 @@ const BANS: { readonly [entry: string]: { readonly [banned: string]: string } } 
     testing: "doubles never ship",
   },
   "apps/signer/worker.ts": {
+    "io/_advapi.ts": "calls of Windows are for commands and for what hosts a service",
     "io/signer-dial.ts": "a key's process reads no request",
     "io/pinned-tls.ts": "a key's process talks to its own signer only",
     "signing/session.ts": "a key's process reads no request",
@@ -173,8 +176,16 @@ const BANS: { readonly [entry: string]: { readonly [banned: string]: string } } 
     testing: "doubles never ship",
   },
   "apps/gateway/main.ts": {
+    "io/_advapi.ts": "calls of Windows are for commands and for what hosts a service",
     "keys/local.ts": "the gateway holds no signing key",
     artifact: "the gateway parses no file",
+    pg: "the gateway has no database",
+    testing: "doubles never ship",
+  },
+  "apps/daemon/main.ts": {
+    "apps/cli/table.ts": "what hosts a service is given the command, and knows none",
+    "io/custody.ts": "hosting opens no key",
+    "signing/service.ts": "hosting decides nothing",
     testing: "doubles never ship",
   },
 };

@@ -5,6 +5,8 @@ import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import { toUtf8 } from "../src/core/bytes.ts";
 import { parseInstant } from "../src/core/instant.ts";
+import { AUTHORITY_STATES } from "../src/identity/authority-states.ts";
+import { parseTrustBundle, serialiseTrustBundle } from "../src/identity/trust-bundle.ts";
 import { secretDigest, parseToken } from "../src/identity/token.ts";
 import { parseTufKey } from "../src/keys/public-key.ts";
 import { openAssignment } from "../src/message/assignment.ts";
@@ -51,6 +53,25 @@ describe("the example of", () => {
     assert.ok(text.includes(`${token!.length} characters`));
     assert.ok(text.includes(secretDigest(secret)));
     assert.deepEqual([caSpkiSha256, rootSha256], ["11".repeat(32), "22".repeat(32)]);
+  });
+
+  it("the trust bundle is read, is written the same again, and says what the page says", () => {
+    const [example] = blocks(page("trust-bundle").split("## Example")[1]!);
+    const bytes = toUtf8(`${example!}\n`);
+    const bundle = parseTrustBundle(bytes);
+    assert.deepEqual(serialiseTrustBundle(bundle), bytes);
+    assert.deepEqual(
+      bundle.authorities.map(({ kind, state }) => `${kind} ${state}`),
+      ["server tainted", "server active", "device active"],
+    );
+  });
+
+  it("the table of the trust bundle's states is the one that is acted by", () => {
+    const text = page("trust-bundle").split("## States")[1]!;
+    for (const [state, { issues, believed }] of Object.entries(AUTHORITY_STATES)) {
+      const row = `| \`${state}\` | ${issues ? "yes" : "no"} | ${believed ? "yes" : "no"} |`;
+      assert.ok(text.includes(row), row);
+    }
   });
 
   it("the wire names every call of the route table", () => {

@@ -15,7 +15,7 @@ import { checkSelf, collectDownloads } from "./start.ts";
 import { openComponent } from "./open-component.ts";
 import { openOutbox, type Outbox } from "./outbox.ts";
 import { Teller } from "./teller.ts";
-import type { DeviceIdentity, Notice, Repository, UpdateServer, World } from "./ports.ts";
+import type { DeviceIdentity, Notice, Repository, ServerTrust, UpdateServer, World } from "./ports.ts";
 import { CRASH_LOOP } from "../process/restart.ts";
 import type { Source } from "./repair-component.ts";
 import { componentSettings, type Settings } from "./settings.ts";
@@ -35,6 +35,7 @@ export type AgentParts = {
   readonly identity: DeviceIdentity;
   readonly repository: Repository;
   readonly server: UpdateServer;
+  readonly trust: ServerTrust;
   readonly settings: Settings;
   readonly pid: number;
 };
@@ -129,7 +130,7 @@ export class Agent {
   install(brought: Repository, wish: Wish): Promise<CheckResult> {
     const read = (): Promise<Instructions> =>
       readWhatWasBrought(
-        { world: this.parts.world, repository: brought, signal: this.stopped },
+        { world: this.parts.world, repository: brought, trust: this.parts.trust, signal: this.stopped },
         this.components.map(({ product }) => product),
         wish,
       );
@@ -290,12 +291,15 @@ export class Agent {
   }
 
   async #ask(): Promise<Instructions> {
-    const { world, identity, repository, server } = this.parts;
+    const { world, identity, repository, server, trust } = this.parts;
     const running = [];
     for (const component of this.components)
       running.push({ product: component.product, version: await component.running() });
     const notice = (notices: readonly Notice[]) => this.#teller.notice(notices);
-    return askWhatToRun({ world, identity, repository, server, notice, signal: this.stopped }, running);
+    return askWhatToRun(
+      { world, identity, repository, server, trust, notice, signal: this.stopped },
+      running,
+    );
   }
 
   async #open(product: string): Promise<Component> {

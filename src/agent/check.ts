@@ -13,7 +13,16 @@ import { fromBase64 } from "../core/bytes.ts";
 import { sha256Hex } from "../core/digest.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { AgentError } from "./errors.ts";
-import type { DeviceIdentity, Notice, Releases, Repository, UpdateServer, World } from "./ports.ts";
+import { followTrust } from "./follow-trust.ts";
+import type {
+  DeviceIdentity,
+  Notice,
+  Releases,
+  Repository,
+  ServerTrust,
+  UpdateServer,
+  World,
+} from "./ports.ts";
 
 /** What a check is told to believe, and from which state of the repository. */
 export type Instructions = {
@@ -39,6 +48,7 @@ export type Asking = {
   readonly identity: DeviceIdentity;
   readonly repository: Repository;
   readonly server: UpdateServer;
+  readonly trust: ServerTrust;
   /** Told what the refresh noticed, before anything else can fail. */
   readonly notice: (notices: readonly Notice[]) => Promise<void>;
   readonly signal: AbortSignal;
@@ -51,12 +61,13 @@ export async function askWhatToRun(
   asking: Asking,
   running: CheckInRequest["components"],
 ): Promise<Instructions> {
-  const { world, identity, repository, server, notice, signal } = asking;
+  const { world, identity, repository, server, trust, notice, signal } = asking;
   // TUF 5.1: the time of the update is fixed once.
   const now: Instant = world.clock.now();
   // 1. What exists: signed metadata, independent of the server that is asked below.
   const releases = await repository.refresh(now, signal);
-  await notice(releases.notices);
+  // Whom to take for the server comes from there too, before the server is spoken to.
+  await notice([...releases.notices, ...(await followTrust(trust, releases))]);
   // 2. Who may say what: keys from TUF, never from a file beside the program.
   const trusted = parseTrustedKeys(await releases.document(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
   // 3. What this device should run: an answer to this question, for this device, from the director, in time.
@@ -89,11 +100,14 @@ export async function askWhatToRun(
  * Errors: those of `askWhatToRun`, `repository/role-missing` for a product that the copy does not list.
  */
 export async function readWhatWasBrought(
-  { world, repository, signal }: Pick<Asking, "world" | "repository" | "signal">,
+  { world, repository, trust, signal }: Pick<Asking, "world" | "repository" | "trust" | "signal">,
   installed: readonly string[],
   wish: Wish,
 ): Promise<Instructions> {
   const { releases, trusted } = await readRepository({ world, repository, signal });
+  // A copy can also bring a device back that its server's authorities have left behind.
+  for (const { code, about, message } of await followTrust(trust, releases))
+    world.log({ level: "warn", event: "notice", code, about, message });
   const components: AssignedComponent[] = [];
   for (const product of wish.products ?? installed) {
     try {

@@ -14,6 +14,7 @@ export type {
   Logs,
   Releases,
   Repository,
+  ServerTrust,
   UpdateServer,
   PublishedFile,
   VerifyPublisher,

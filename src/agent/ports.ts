@@ -23,6 +23,11 @@ export interface Releases {
   /** A small target, verified against TUF metadata. Errors: `repository/*`, `mirror/*`. */
   document(target: string, limit: number): Promise<Uint8Array>;
   /**
+   * The list of authorities (trust/bundle.json), verified and signed by the top-level targets role; null when there is none or when it is
+   * the one with this SHA-256. Errors: `identity/bad-bundle`, `repository/*`, `mirror/*`.
+   */
+  trustBundle(knownSha256: string | null): Promise<Uint8Array | null>;
+  /**
    * Brings an artifact into the file `part`, going on with what it holds, and returns when the file has the length and digests
    * that both TUF and `artifact` name. What has other digests is removed; if part of it was there before, a crash may have damaged that,
    * and the whole is fetched once more before anybody is accused. Errors: `repository/*`, `mirror/*`, `disk/*`.
@@ -55,6 +60,14 @@ export interface UpdateServer {
   sendReports(envelopes: readonly Uint8Array[], signal: AbortSignal): Promise<readonly ReportResult[]>;
   /** Wake-ups after the number; ends when the connection does. */
   wakeUps(after: number, signal: AbortSignal): AsyncIterable<Wake>;
+}
+
+/** By which authorities the server is known; connections made after a change follow it. */
+export interface ServerTrust {
+  /** SHA-256 of the list that holds; null before the first, and while the kept one is damaged. */
+  readonly bundleSha256: string | null;
+  /** Errors: `identity/bad-bundle`, `identity/old-bundle`, `schema/invalid`, `json/*`, `disk/*`; what held before holds on. */
+  take(bundle: Uint8Array): Promise<void>;
 }
 
 /** A file that came for a release, and what the release says about it; where its signature says it too, both must agree (M13). */

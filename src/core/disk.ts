@@ -42,7 +42,7 @@ export interface DiskFile {
 
 /**
  * What the audit log of a signer needs of the place where its files are: a folder of a disk, or rows of a database.
- * Paths are absolute, with `/`. Nothing is durable until synced: file content by `DiskFile.sync`,
+ * Paths are absolute, with `/`; on Windows they begin with a drive, and `\\` is as good. Nothing is durable until synced: file content by `DiskFile.sync`,
  * names (create, rename, unlink, link) by `syncDirectory` of the folder that holds them. An implementation may keep more than that.
  * Every method throws `DiskError`.
  */
@@ -76,6 +76,10 @@ export interface Disk extends FileStore {
 }
 
 export function parentOf(path: string): string {
+  if (/^[A-Za-z]:[\\/]/.test(path)) {
+    const last = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\"));
+    return path.slice(0, Math.max(last, 3));
+  }
   const at = path.lastIndexOf("/");
   return at <= 0 ? "/" : path.slice(0, at);
 }
@@ -110,7 +114,7 @@ export async function readOrNull(disk: FileStore, path: string, limit: number): 
 export async function makeDirectories(disk: FileStore, path: string, mode = 0o755): Promise<void> {
   const found = await statOrNull(disk, path);
   if (found?.kind === "directory") return;
-  if (path !== "/") await makeDirectories(disk, parentOf(path), mode);
+  if (path !== parentOf(path)) await makeDirectories(disk, parentOf(path), mode);
   try {
     await disk.makeDirectory(path, mode);
   } catch (error) {

@@ -3,7 +3,7 @@
 import { FleetError } from "./errors.ts";
 import type { FleetReads, FleetRecords } from "./store.ts";
 
-/** SHA-256 of the keys by which devices know the server, and the server its devices. */
+/** SHA-256 of the keys of a fleet's first authorities: for the server, and for its devices. They stay what a fleet is known by when others follow. */
 export type AuthorityKeys = { readonly server: string; readonly device: string };
 
 const SETTING = "authorities";
@@ -20,6 +20,11 @@ export async function claimedAuthorities(
 export async function claimAuthorities(records: FleetRecords, own: AuthorityKeys): Promise<void> {
   const claimed = await claimedAuthorities(records);
   if (claimed === null) return records.putSetting(SETTING, `${own.server} ${own.device}`);
+  requireClaimed(claimed, own);
+}
+
+/** Error: `fleet/other-authorities` when a folder's first authorities are not the fleet's. */
+export function requireClaimed(claimed: AuthorityKeys, own: AuthorityKeys): void {
   if (claimed.server === own.server && claimed.device === own.device) return;
   throw new FleetError(
     "fleet/other-authorities",

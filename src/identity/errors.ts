@@ -9,5 +9,9 @@ export type IdentityErrorCode =
   | "identity/wrong-clock"
   | "identity/wrong-server"
   | "identity/wrong-authority"
-  | "identity/unknown-certificate";
+  | "identity/unknown-certificate"
+  | "identity/bad-bundle"
+  | "identity/old-bundle"
+  | "identity/bad-move"
+  | "identity/unknown-authority";
 export class IdentityError extends UpkeepError<IdentityErrorCode> {}

@@ -9,6 +9,7 @@ import { exists, statOrNull } from "../core/disk.ts";
 import { readFile } from "../slot/read-file.ts";
 import type { Artifact } from "../release/manifest.ts";
 import type { RefreshResult, Repository as TufClient } from "../repository/client.ts";
+import { readBundleTarget } from "./bundle-target.ts";
 import type { MetadataStore } from "../repository/store.ts";
 
 const TIMESTAMP_LIMIT = 64 * 1024;
@@ -31,6 +32,7 @@ export function agentRepository(
         timestampSha256: timestamp === null ? null : sha256Hex(timestamp),
         notices: noticesOf(refreshed),
         document: (target, limit) => client.readTarget(target, limit, signal),
+        trustBundle: (known) => readBundleTarget(client, known, signal),
         download: (artifact, part, options) => download(client, disk, artifact, part, options, wordFor),
       };
     },

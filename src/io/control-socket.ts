@@ -2,9 +2,12 @@
 
 import { chmodSync, closeSync, mkdirSync, openSync, renameSync, rmSync, unlinkSync } from "node:fs";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
-import { fromUtf8, toUtf8 } from "../core/bytes.ts";
+import { fromUtf8, toHex, toUtf8 } from "../core/bytes.ts";
+import { writeAtomic } from "../core/disk.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { parseJson, type Json } from "../core/json.ts";
+import { systemDisk } from "./disk.ts";
+import { systemRandom } from "./random.ts";
 
 export type ControlErrorCode = "control/no-agent" | "control/bad-answer" | "control/refused";
 export class ControlError extends UpkeepError<ControlErrorCode> {}
@@ -17,6 +20,7 @@ const REQUEST_TIME = 5000;
 /** sun_path holds 108 bytes on Linux and 104 elsewhere. */
 const MAX_PATH = 100;
 const NEST = ".control";
+const LINE_FEED = 0x0a;
 
 export type ControlHandler = (request: Json) => Promise<Json>;
 
@@ -31,6 +35,7 @@ export async function listenForControl(
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
   }
+  if (process.platform === "win32") return listenOnPipe(path, handler);
   const open = new Set<Socket>();
   const server: Server = createServer({ allowHalfOpen: true }, (socket) => {
     open.add(socket);
@@ -67,7 +72,35 @@ export async function listenForControl(
   };
 }
 
-function serve(socket: Socket, handler: ControlHandler): void {
+/**
+ * Windows has no sockets in folders. The pipe's name cannot be guessed, so that nobody lays another in its place, and stands in the private
+ * folder where the socket would be: who cannot read the folder does not know it.
+ */
+async function listenOnPipe(path: string, handler: ControlHandler): Promise<{ close(): Promise<void> }> {
+  const name = `\\\\.\\pipe\\upkeep-${toHex(systemRandom.bytes(16))}`;
+  const open = new Set<Socket>();
+  const server: Server = createServer((socket) => {
+    open.add(socket);
+    socket.on("close", () => open.delete(socket));
+    serve(socket, handler, true);
+  });
+  server.maxConnections = CONNECTIONS;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(name, resolve);
+  });
+  await writeAtomic(systemDisk, path, toUtf8(`${name}\n`), 0o600);
+  return {
+    close: async () => {
+      for (const socket of open) socket.destroy();
+      await new Promise<void>((resolve) => server.close(() => resolve()));
+      await systemDisk.removeFile(path);
+    },
+  };
+}
+
+/** `line`: a request ends with a line feed; a pipe of Windows cannot be closed on one side only. */
+function serve(socket: Socket, handler: ControlHandler, line = false): void {
   const parts: Buffer[] = [];
   let length = 0;
   socket.setTimeout(REQUEST_TIME, () => socket.destroy());
@@ -76,11 +109,13 @@ function serve(socket: Socket, handler: ControlHandler): void {
     length += part.length;
     if (length > REQUEST_LIMIT) return void socket.destroy();
     parts.push(part);
+    if (line && part.at(-1) === LINE_FEED) whole();
   });
-  socket.on("end", () => {
+  if (!line) socket.on("end", whole);
+  function whole(): void {
     socket.setTimeout(0);
     void answer(Buffer.concat(parts), handler).then((text) => socket.end(text));
-  });
+  }
 }
 
 async function answer(bytes: Uint8Array, handler: ControlHandler): Promise<string> {
@@ -99,9 +134,11 @@ async function answer(bytes: Uint8Array, handler: ControlHandler): Promise<strin
 export async function askAgent(folder: string, request: Json, signal?: AbortSignal): Promise<Json> {
   let bytes: Uint8Array;
   try {
-    bytes = await withShortPath(folder, "control.sock", (short) =>
-      exchange(short, toUtf8(JSON.stringify(request)), signal),
-    );
+    const text = JSON.stringify(request);
+    bytes =
+      process.platform === "win32"
+        ? await exchange(await pipeOf(`${folder}/control.sock`), toUtf8(`${text}\n`), signal, true)
+        : await withShortPath(folder, "control.sock", (short) => exchange(short, toUtf8(text), signal));
   } catch (cause) {
     if (cause instanceof UpkeepError) throw cause;
     throw new ControlError("control/no-agent", `No agent is running on ${folder}.`, { folder }, { cause });
@@ -116,19 +153,33 @@ export async function askAgent(folder: string, request: Json, signal?: AbortSign
   return value.ok;
 }
 
-function exchange(path: string, request: Uint8Array, signal?: AbortSignal): Promise<Uint8Array> {
+/** Only a pipe of this machine: nothing else is connected to, whatever the file says. */
+async function pipeOf(path: string): Promise<string> {
+  const name = fromUtf8(await systemDisk.read(path, 256)).trimEnd();
+  if (!/^\\\\\.\\pipe\\upkeep-[0-9a-f]{32}$/.test(name))
+    throw new ControlError("control/bad-answer", `${path} names no control pipe.`, { path });
+  return name;
+}
+
+function exchange(
+  path: string,
+  request: Uint8Array,
+  signal?: AbortSignal,
+  line = false,
+): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     const socket = createConnection({ path, ...(signal === undefined ? {} : { signal }) });
     const parts: Buffer[] = [];
     let length = 0;
     socket.on("error", reject);
-    socket.on("connect", () => socket.end(request));
+    socket.on("connect", () => void (line ? socket.write(request) : socket.end(request)));
     socket.on("data", (part) => {
       length += part.length;
       if (length > ANSWER_LIMIT) socket.destroy(new Error("the answer is too long"));
       parts.push(part);
     });
     socket.on("end", () => {
+      if (line) socket.destroy();
       const bytes = Buffer.concat(parts);
       if (fromUtf8(bytes).endsWith("\n")) resolve(bytes);
       else reject(new Error("the agent went away"));

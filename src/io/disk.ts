@@ -15,6 +15,7 @@ import {
   unlink,
   type FileHandle,
 } from "node:fs/promises";
+import { openPlain } from "./open-plain.ts";
 import { DiskError, type Disk, type DiskErrorCode, type DiskFile, type FileStat } from "../core/disk.ts";
 
 const CODES: { readonly [system: string]: DiskErrorCode } = {
@@ -41,19 +42,20 @@ const SENTENCES: { readonly [C in DiskErrorCode]: string } = {
   "disk/io": "could not be used",
 };
 
-/** Opens read-only without following a link in the last place; a link there is `disk/wrong-kind`. */
+/** A link in the last place is `disk/wrong-kind`. */
 const FLAGS = {
-  read: constants.O_RDONLY | constants.O_NOFOLLOW,
-  write: constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW,
-  create: constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+  read: constants.O_RDONLY,
+  write: constants.O_RDWR | constants.O_CREAT,
+  create: constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
 } as const;
+const WINDOWS = process.platform === "win32";
 
 export const systemDisk: Disk = {
   stat: (path) => at(path, async () => describe(await lstat(path, { bigint: true }))),
   list: (path) => at(path, async () => (await readdir(path)).sort()),
   read: (path, limit) =>
     at(path, async () => {
-      const handle = await open(path, FLAGS.read);
+      const handle = await openPlain(path, FLAGS.read);
       try {
         const size = (await handle.stat()).size;
         if (size > limit)
@@ -67,8 +69,9 @@ export const systemDisk: Disk = {
         await handle.close();
       }
     }),
-  open: (path, how, mode = 0o644) => at(path, async () => fileOf(path, await open(path, FLAGS[how], mode))),
-  rename: (from, to) => at(to, () => rename(from, to)),
+  open: (path, how, mode = 0o644) =>
+    at(path, async () => fileOf(path, await openPlain(path, FLAGS[how], mode))),
+  rename: (from, to) => at(to, () => (WINDOWS ? renameInTurn(from, to) : rename(from, to))),
   link: (path, target) => at(path, () => symlink(target, path)),
   readLink: (path) => at(path, () => readlink(path)),
   makeDirectory: (path, mode = 0o755) => at(path, () => mkdir(path, { mode })),
@@ -77,6 +80,7 @@ export const systemDisk: Disk = {
   chmod: (path, mode) => at(path, () => chmod(path, mode)),
   syncDirectory: (path) =>
     at(path, async () => {
+      if (WINDOWS) return syncFolderOfWindows(path);
       const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
       try {
         await handle.sync();
@@ -90,6 +94,37 @@ export const systemDisk: Disk = {
       return bavail * bsize;
     }),
 };
+
+/** Windows writes a folder to the disk only through a handle that may write, and not on every volume; where it refuses, names are as durable as its journal makes them. */
+async function syncFolderOfWindows(path: string): Promise<void> {
+  let handle: FileHandle | null = null;
+  try {
+    handle = await open(path, constants.O_RDWR);
+    await handle.sync();
+  } catch (error) {
+    if (!["EPERM", "EACCES", "EISDIR", "EINVAL"].includes((error as NodeJS.ErrnoException).code ?? ""))
+      throw error;
+    // Refused for what it is, not because it is missing.
+    await readdir(path);
+  } finally {
+    await handle?.close();
+  }
+}
+
+const RENAME_WAITS = [10, 20, 50, 100, 200, 400, 800];
+
+/** On Windows a file that a scanner or a reader has open for a moment cannot be replaced until it is let go. */
+async function renameInTurn(from: string, to: string): Promise<void> {
+  for (const wait of RENAME_WAITS) {
+    try {
+      return await rename(from, to);
+    } catch (error) {
+      if (!["EPERM", "EACCES", "EBUSY"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, wait));
+  }
+  return rename(from, to);
+}
 
 function fileOf(path: string, handle: FileHandle): DiskFile {
   return {

@@ -5,6 +5,7 @@ import { open, realpath, rename, unlink, type FileHandle } from "node:fs/promise
 import { basename, dirname, join } from "node:path";
 import { ArtifactError } from "../artifact/errors.ts";
 import type { ByteSink, ByteSource } from "../artifact/source.ts";
+import { systemDisk } from "./disk.ts";
 
 /** A file that is open for reading; whoever opened it closes it. */
 export type OpenSource = ByteSource & { readonly close: () => Promise<void> };
@@ -49,7 +50,7 @@ export async function replaceFile<T>(
     const beside = join(dirname(place), `.${basename(place)}.${process.pid}.upkeep-part`);
     const part = await open(
       beside,
-      constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+      constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0),
       0o600,
     );
     try {
@@ -65,8 +66,10 @@ export async function replaceFile<T>(
       await part.chmod(Number(before.mode & 0o7777n));
       await part.sync();
       await part.close();
+      // Windows replaces no file that somebody has open, and this one we have open ourselves.
+      if (process.platform === "win32") await handle.close();
       await rename(beside, place);
-      await syncFolder(dirname(place));
+      await systemDisk.syncDirectory(dirname(place));
       return result;
     } catch (error) {
       await part.close().catch(() => {});
@@ -124,14 +127,5 @@ async function opened(path: string): Promise<FileHandle> {
       { path, system },
       { cause },
     );
-  }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, constants.O_RDONLY);
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
   }
 }

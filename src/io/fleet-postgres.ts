@@ -79,7 +79,6 @@ function targetOf(
       cause.message,
       {},
       {
-        cause,
         hint: "Write postgres://USER@HOST/DATABASE; the password belongs into the file that PGPASSFILE names, or ~/.pgpass.",
       },
     );

@@ -2,12 +2,16 @@
 
 import { writeFileSync } from "node:fs";
 
-/** Linux: a core file of this process and of its children holds no memory. Elsewhere the service unit's limits do it. */
-export function leaveNothingInCoreFiles(): void {
+/**
+ * Linux: a core file of this process and of its children holds no memory. Elsewhere the service unit's limits do it, where there are such.
+ * False if nothing was done here: not Linux, or /proc is not mounted.
+ */
+export function leaveNothingInCoreFiles(): boolean {
   try {
     writeFileSync("/proc/self/coredump_filter", "0");
+    return true;
   } catch {
-    // Not Linux, or /proc is not mounted.
+    return false;
   }
 }
 

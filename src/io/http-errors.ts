@@ -7,6 +7,7 @@ export type HttpErrorCode =
   | "http/cannot-listen"
   | "http/no-certificate"
   | "http/certificate-expired"
+  | "http/authority-revoked"
   | "http/unknown-device"
   | "http/not-found"
   | "http/method-not-allowed"
@@ -41,6 +42,7 @@ const STATUS: { readonly [code: string]: number } = {
   "http/bad-request": 400,
   "http/no-certificate": 401,
   "http/certificate-expired": 401,
+  "http/authority-revoked": 401,
   "http/unknown-device": 403,
   "http/not-found": 404,
   "http/method-not-allowed": 405,

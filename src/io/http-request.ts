@@ -18,6 +18,8 @@ export type ClientCertificate = {
   readonly spki: string;
   readonly notAfter: number;
   readonly expired: boolean;
+  /** SHA-256 of the key of the authority that issued it, hex; whether that one is believed still is for the caller to ask. */
+  readonly authority: string;
 };
 
 /** The whole body. Errors: `http/too-large`, `http/bad-request`. */
@@ -70,23 +72,36 @@ export async function drainBriefly(request: IncomingMessage): Promise<void> {
   });
 }
 
-export function readCertificate(
-  socket: TLSSocket,
-  authorities: readonly X509Certificate[],
-): ClientCertificate | null {
+/** The authorities that device certificates come from: those that are believed, and those that are only known. */
+export type Issuers = {
+  readonly believed: readonly X509Certificate[];
+  readonly known: readonly X509Certificate[];
+};
+
+export function readCertificate(socket: TLSSocket, issuers: Issuers): ClientCertificate | null {
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) return null;
   const notAfter = Date.parse(certificate.validTo);
-  const spki = sha256Hex(certificate.publicKey.export({ type: "spki", format: "der" }));
+  const spki = keyOf(certificate);
+  const issued = (ca: X509Certificate): boolean =>
+    certificate.checkIssued(ca) && certificate.verify(ca.publicKey);
+  const believed = issuers.believed.find(issued);
+  const issuer = believed ?? issuers.known.find(issued);
+  if (issuer === undefined) return null;
+  const found = { spki, notAfter, authority: keyOf(issuer) };
   // `authorized` covers chain, dates and purpose at the handshake; the status of the device is looked up on every request.
-  if (socket.authorized) return { spki, notAfter, expired: false };
+  if (socket.authorized) return { ...found, expired: false };
   // `authorizationError` names one fault of several: a stranger's certificate that has expired too reads like an expired one of ours.
-  const ours = authorities.some((ca) => certificate.checkIssued(ca) && certificate.verify(ca.publicKey));
-  return ours && notAfter < Date.now() ? { spki, notAfter, expired: true } : null;
+  const expired = notAfter < Date.now();
+  return expired || believed === undefined ? { ...found, expired } : null;
 }
 
-export function authoritiesOf(ca: ServerOptions["ca"]): readonly X509Certificate[] {
-  const texts = ca === undefined ? [] : Array.isArray(ca) ? ca : [ca];
+function keyOf(certificate: X509Certificate): string {
+  return sha256Hex(certificate.publicKey.export({ type: "spki", format: "der" }));
+}
+
+export function authoritiesOf(ca: ServerOptions["ca"] | readonly string[]): readonly X509Certificate[] {
+  const texts = ca === undefined ? [] : Array.isArray(ca) ? (ca as readonly string[]) : [ca as string];
   return texts.map((text) => new X509Certificate(text));
 }
 

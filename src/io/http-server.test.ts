@@ -68,6 +68,14 @@ describe("an error on its way out", () => {
     assert.equal(statusOf("fleet/token-used"), 403);
   });
 
+  it("says that the records are away, and not where they are", () => {
+    const { status, error, headers } = presentable(
+      new UpkeepError("fleet/store-denied", "secret place", { store: "secret place" }),
+    );
+    assert.deepEqual([status, error.code, headers["retry-after"]], [503, "fleet/store-denied", "15"]);
+    assert.ok(!JSON.stringify([error.message, error.facts]).includes("secret"));
+  });
+
   it("shows nothing of a fault of our own", () => {
     for (const fault of [
       new Error("secret path"),

@@ -13,6 +13,7 @@ import {
   readBody,
   readCertificate,
   type ClientCertificate,
+  type Issuers,
 } from "./http-request.ts";
 import { Quotas, type Quota } from "../fleet/quota.ts";
 import { calm, type Log } from "./log.ts";
@@ -85,7 +86,7 @@ export type HttpServer = {
   readonly stopping: AbortSignal;
   connections(): number;
   /** New certificate and trusted CAs for new connections; a bad pair throws and the old one stays (facts of node:tls). */
-  setSecureContext(options: Pick<ServerOptions, "key" | "cert" | "ca">): void;
+  setSecureContext(options: Pick<ServerOptions, "key" | "cert" | "ca">, issuers?: readonly string[]): void;
   /** Closes the connections a verdict on their certificate concerns. */
   closeWhere(test: (certificate: ClientCertificate) => boolean): number;
   stop(): Promise<void>;
@@ -96,6 +97,8 @@ type Listen = { readonly host: string; readonly port: number } | { readonly path
 export async function startHttpServer(options: {
   readonly listen: Listen;
   readonly tls?: ServerOptions;
+  /** PEM: authorities that are known, also when `tls.ca` does not believe them; `tls.ca` when not given. */
+  readonly issuers?: readonly string[];
   readonly limits?: Partial<HttpLimits>;
   readonly log: Log;
   readonly handle: Handler;
@@ -163,11 +166,15 @@ export async function startHttpServer(options: {
     refuseUnreadable(error, socket, calmly),
   );
 
-  let authorities = authoritiesOf(options.tls?.ca);
+  const issuersOf = (ca: ServerOptions["ca"], known?: readonly string[]): Issuers => ({
+    believed: authoritiesOf(ca),
+    known: authoritiesOf(known),
+  });
+  let issuers = issuersOf(options.tls?.ca, options.issuers);
   const certificateOf = (socket: Socket): ClientCertificate | null => {
     const entry = sockets.get(socket);
     if (entry === undefined || options.tls === undefined) return null;
-    entry.certificate ??= readCertificate(socket as TLSSocket, authorities);
+    entry.certificate ??= readCertificate(socket as TLSSocket, issuers);
     return entry.certificate;
   };
 
@@ -209,10 +216,10 @@ export async function startHttpServer(options: {
     address,
     stopping: stopping.signal,
     connections: () => sockets.size,
-    setSecureContext: (context) => {
+    setSecureContext: (context, known) => {
       // Throws for a bad pair before anything is changed.
       (server as TlsServer).setSecureContext({ ...options.tls, ...context });
-      authorities = authoritiesOf(context.ca ?? options.tls?.ca);
+      issuers = issuersOf(context.ca ?? options.tls?.ca, known);
     },
     closeWhere: (test) => {
       let closed = 0;

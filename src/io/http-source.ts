@@ -18,6 +18,8 @@ export type TlsOptions = {
   readonly servername?: string;
   /** SHA-256 (hex) of the SubjectPublicKeyInfo of a certificate that must be in the server's chain; one of them suffices. */
   readonly pins?: readonly string[];
+  /** Any server's word is taken for who it is. Only for files whose own signatures are checked, and never with a certificate of one's own. */
+  readonly anyServer?: "for signed files only";
   /** TLS 1.3 by default. */
   readonly minVersion?: "TLSv1.2" | "TLSv1.3";
 };
@@ -173,16 +175,16 @@ async function* bounded(
 }
 
 function tlsAgent(tls: TlsOptions): HttpsAgent {
-  const { ca, cert, key, servername, pins, minVersion = "TLSv1.3" } = tls;
+  const { ca, cert, key, servername, pins, anyServer, minVersion = "TLSv1.3" } = tls;
   return new HttpsAgent({
     keepAlive: true,
     // Every connection proves the server's identity anew.
     maxCachedSessions: 0,
     minVersion,
-    rejectUnauthorized: true,
+    rejectUnauthorized: anyServer === undefined,
     ...(ca === undefined ? {} : { ca: typeof ca === "string" ? ca : [...ca] }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
+    ...(cert === undefined || anyServer !== undefined ? {} : { cert }),
+    ...(key === undefined || anyServer !== undefined ? {} : { key }),
     ...(servername === undefined ? {} : { servername }),
     checkServerIdentity: (host, peer) =>
       checkServerIdentity(servername ?? host, peer) ??

@@ -274,6 +274,8 @@ export class KeyProcesses implements KeyRing {
   }
 }
 
-export function socketPath(folder: string, key: string): string {
+/** `folder` has a name that cannot be guessed. Windows knows no sockets in folders, but pipes by name. */
+export function socketPath(folder: string, key: string, platform: string = process.platform): string {
+  if (platform === "win32") return `\\\\.\\pipe\\${folder.split(/[\\/]/).at(-1)!}-${key}`;
   return `${folder}/${key}.sock`;
 }

@@ -2,7 +2,7 @@
 
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { toHex } from "../core/bytes.ts";
-import { makeDirectories, statOrNull, type Disk } from "../core/disk.ts";
+import { makeDirectories, parentOf, statOrNull, type Disk } from "../core/disk.ts";
 import type { Instant } from "../core/instant.ts";
 import type { Random } from "../core/random.ts";
 import { nameSchema, z } from "../core/schema.ts";
@@ -11,6 +11,7 @@ import { KEY_FILE_LIMIT, openKeyFile, readKeyInfo, writeKeyFile, type KeyInfo } 
 import type { PublicKey } from "../keys/public-key.ts";
 import { SCHEMES, type Scheme } from "../keys/scheme.ts";
 import { localSigner, type Signer } from "../keys/signer.ts";
+import { privateHint } from "./platform.ts";
 
 /** Asked once per wrapped key; null means that nobody can be asked. */
 export type AskPassphrase = (info: KeyInfo) => Promise<string | null>;
@@ -51,7 +52,7 @@ export function openKeyStore(
         "key/readable-by-others",
         `The key file ${path} may be used by other users of this machine, so it is not used at all.`,
         { path, mode: mode.toString(8) },
-        { hint: `If nobody else could have read it, run: chmod 600 ${path}` },
+        { hint: `If nobody else could have read it, run: ${privateHint(path)}` },
       );
     }
     return disk.read(path, KEY_FILE_LIMIT);
@@ -169,5 +170,5 @@ async function writeNew(disk: Disk, path: string, bytes: Uint8Array): Promise<vo
     await file.close();
   }
   await disk.rename(beside, path);
-  await disk.syncDirectory(path.slice(0, path.lastIndexOf("/")));
+  await disk.syncDirectory(parentOf(path));
 }

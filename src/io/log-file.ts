@@ -1,6 +1,15 @@
 // Log lines in a file that never grows beyond its bound: set aside by size, private to its user, opened again when asked.
 
-import { closeSync, constants, fchmodSync, fstatSync, openSync, renameSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  renameSync,
+  writeSync,
+} from "node:fs";
 import { SigningError } from "../signing/errors.ts";
 import type { LogFileSettings } from "../signing/log-settings.ts";
 import { toStderr } from "./log.ts";
@@ -73,6 +82,8 @@ export class LogFile {
     let file: number | null = null;
     try {
       // Non-blocking, so that a pipe laid at its place cannot hold the program up; what is no plain file is refused below.
+      // Windows has no O_NOFOLLOW: a link is looked for instead. Its folder is the service's own.
+      if (constants.O_NOFOLLOW === undefined && isLink(path)) throw new Error("it is a link");
       file = openSync(path, FLAGS | (constants.O_NONBLOCK ?? 0), 0o600);
       const stat = fstatSync(file);
       if (!stat.isFile()) throw new Error("it is no plain file");
@@ -101,6 +112,10 @@ export class LogFile {
     this.#open();
     closeSync(old);
   }
+}
+
+function isLink(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
 }
 
 function move(from: string, to: string): void {

@@ -29,3 +29,10 @@ function libcOf(): Libc | null {
     return null;
   }
 }
+
+/** What a person types so that nobody else may use a file. */
+export function privateHint(path: string, platform: string = process.platform): string {
+  return platform === "win32"
+    ? `icacls "${path}" /inheritance:r /grant:r *S-1-5-18:F *S-1-5-32-544:F "%USERNAME%":F`
+    : `chmod 600 ${path}`;
+}

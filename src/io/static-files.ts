@@ -1,10 +1,11 @@
 // The static plane: the repository's files as any web server would give them, with validators, single ranges and honest cache headers.
 
 import { constants, createReadStream, type Stats } from "node:fs";
-import { open, realpath, type FileHandle } from "node:fs/promises";
+import { realpath, type FileHandle } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
-import { join } from "node:path";
+import { join, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { openPlain } from "./open-plain.ts";
 import { HttpError } from "./http-errors.ts";
 import type { Answer, Call } from "./http-server.ts";
 
@@ -127,6 +128,8 @@ export function safeNames(path: string): readonly string[] | null {
     if (name === "" || name.startsWith(".") || name.endsWith(".tmp") || /[/\\\u0000-\u001f\u007f]/.test(name))
       return null;
     if (Buffer.byteLength(name) > 255) return null;
+    // Windows opens other things under such names: streams, devices, and the name without its last dots.
+    if (sep === "\\" && /[:*?"<>|]|[. ]$|^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)/i.test(name)) return null;
     names.push(name);
   }
   return names.length <= 32 ? names : null;
@@ -136,9 +139,9 @@ export function safeNames(path: string): readonly string[] | null {
 async function openBelow(root: string, names: readonly string[]): Promise<FileHandle | null> {
   try {
     const [base, path] = await Promise.all([realpath(root), realpath(join(root, ...names))]);
-    if (!path.startsWith(`${base}/`)) return null;
+    if (!path.startsWith(`${base}${sep}`)) return null;
     // O_NONBLOCK: a named pipe must not hold the server; it is refused as not a regular file.
-    return await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    return await openPlain(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? "";
     if (["ENOENT", "ENOTDIR", "ELOOP", "ENAMETOOLONG", "EISDIR"].includes(code)) return null;

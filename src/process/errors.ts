@@ -1,4 +1,4 @@
-// Why a component could not be started, or was found sick.
+// Why a component could not be started or was found sick, and why a service of this system could not be had.
 
 import { UpkeepError } from "../core/errors.ts";
 
@@ -10,5 +10,11 @@ export type ProcessErrorCode =
   | "process/unknown-too-long"
   | "process/never-settled"
   | "process/crash-loop"
-  | "process/will-not-stop";
+  | "process/will-not-stop"
+  | "process/bad-service"
+  | "process/no-such-service"
+  | "process/service-exists"
+  | "process/service-refused"
+  | "process/service-exposed"
+  | "process/no-services";
 export class ProcessError extends UpkeepError<ProcessErrorCode> {}

@@ -1,7 +1,7 @@
 // The publisher: one change at a time, read, edited, signed, written in the safe order, looked at from outside.
 
 import type { Clock } from "../core/clock.ts";
-import { makeDirectories, readOrNull, statOrNull, writeAtomic, type Disk } from "../core/disk.ts";
+import { makeDirectories, parentOf, readOrNull, statOrNull, writeAtomic, type Disk } from "../core/disk.ts";
 import { sameDigest, sha256Hex } from "../core/digest.ts";
 import type { Instant } from "../core/instant.ts";
 import { targetFilePath } from "./disk-names.ts";
@@ -186,13 +186,13 @@ export function openPublisher(tools: PublisherTools): Publisher {
     },
     placeTarget: async (name, file, staged) => {
       const path = `${folder}/${targetFilePath(name, file, true)}`;
-      await makeDirectories(disk, path.slice(0, path.lastIndexOf("/")));
+      await makeDirectories(disk, parentOf(path));
       await disk.rename(staged.path, path);
-      await disk.syncDirectory(path.slice(0, path.lastIndexOf("/")));
+      await disk.syncDirectory(parentOf(path));
     },
     placeBytes: async (name, file, bytes) => {
       const path = `${folder}/${targetFilePath(name, file, true)}`;
-      await makeDirectories(disk, path.slice(0, path.lastIndexOf("/")));
+      await makeDirectories(disk, parentOf(path));
       if ((await statOrNull(disk, path))?.size !== bytes.length) await writeAtomic(disk, path, bytes);
     },
   };

@@ -1,7 +1,7 @@
 // A whole agent in memory: disk, processes, clock, fleet; it can be killed, lose power, and be started again.
 
 import { openAgent, type Agent } from "../agent/agent.ts";
-import type { LogLine, World } from "../agent/ports.ts";
+import type { LogLine, ServerTrust, World } from "../agent/ports.ts";
 import type { Settings } from "../agent/settings.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
@@ -64,6 +64,8 @@ export class AgentWorld {
   verifyPublisher: World["verifyPublisher"] = null;
   selfCheck: World["selfCheck"] = null;
   atPoint: World["atPoint"] = async () => {};
+  /** Knows every list of authorities already; a test of trust puts another in. */
+  trust: ServerTrust = { bundleSha256: null, take: async () => {} };
   #starts = 0;
 
   constructor(clock: Clock = new EagerClock(), disk = new MemoryDisk()) {
@@ -99,6 +101,7 @@ export class AgentWorld {
       identity,
       repository: this.fleet,
       server: this.fleet,
+      trust: this.trust,
       settings: this.settings,
       pid: 1,
     });

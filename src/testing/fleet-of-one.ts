@@ -20,6 +20,7 @@ import {
   artifactTarget,
   channelTarget,
   releaseTarget,
+  TRUST_BUNDLE_TARGET,
   TRUSTED_KEYS_TARGET,
 } from "../release/target-names.ts";
 import { serialiseTrustedKeys } from "../release/trusted-keys.ts";
@@ -180,6 +181,10 @@ export class FleetOfOne implements Repository, UpdateServer {
           throw new MirrorError("mirror/not-found", `${name} is not listed.`, { path: name });
         if (sha256Hex(served) !== sha256Hex(bytes) || bytes.length > limit) throw wrongContent(name);
         return bytes;
+      },
+      trustBundle: async (known) => {
+        const bytes = listed.get(TRUST_BUNDLE_TARGET);
+        return bytes === undefined || sha256Hex(bytes) === known ? null : bytes;
       },
       download: (artifact, part, options) => this.#download(artifact, part, options),
     };

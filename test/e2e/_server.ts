@@ -25,6 +25,7 @@ import { enrolmentProof } from "../../src/message/enroll.ts";
 import { signChannel } from "../../src/release/channel.ts";
 import { channelTarget, releaseTarget, TRUSTED_KEYS_TARGET } from "../../src/release/target-names.ts";
 import { serialiseTrustedKeys, type Grant } from "../../src/release/trusted-keys.ts";
+import { parseTargetName } from "../../src/repository/names.ts";
 import { RepositorySimulator } from "../../src/testing/repository-simulator.ts";
 import {
   startUpdateServer,
@@ -93,6 +94,17 @@ export class World {
     this.#repository.addTarget(channelTarget(product, channel), await signChannel(pointer, [this.publisher]));
     await this.publish();
     return { version, manifestSha256: release.sha256 };
+  }
+
+  /** Lists a target in a role; `publish` makes it count. */
+  addTarget(name: string, bytes: Uint8Array, role = "targets"): void {
+    if (role !== "targets" && !this.#repository.delegated.has(role))
+      this.#repository.delegate("targets", role, { paths: ["*", "*/*"] });
+    this.#repository.addTarget(name, bytes, role);
+  }
+
+  dropTarget(name: string): void {
+    this.#repository.targets.targets.delete(parseTargetName(name));
   }
 
   /** New versions of the online roles, written in safe order. */

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { readCatalog } from "../../src/artifact/cat/catalog.ts";
 import { parseSignedData } from "../../src/artifact/cms.ts";
 import { readDetached } from "../../src/artifact/detached/detached.ts";
@@ -15,6 +16,7 @@ import { fromUtf8, toUtf8 } from "../../src/core/bytes.ts";
 import { parseInstant } from "../../src/core/instant.ts";
 import { parseJson } from "../../src/core/json.ts";
 import { parseRange, parseVersion } from "../../src/core/version.ts";
+import { parseTrustBundle, serialiseTrustBundle } from "../../src/identity/trust-bundle.ts";
 import { parseTufKey } from "../../src/keys/public-key.ts";
 import { localSigner } from "../../src/keys/signer.ts";
 import { checkPath } from "../../src/mirror/source.ts";
@@ -41,6 +43,12 @@ import { RepositorySimulator } from "../../src/testing/repository-simulator.ts";
 /** The list inside an unsigned catalog. */
 function catalogIn(catalog: Uint8Array): Uint8Array {
   return encoded(parseSignedData(catalog).content!);
+}
+
+/** The example of its page. */
+function trustBundle(): Uint8Array {
+  const page = readFileSync(new URL("../../spec/trust-bundle.md", import.meta.url), "utf8");
+  return toUtf8(/```json\n([\s\S]*?)```/.exec(page)![1]!);
 }
 
 export type FuzzTarget = {
@@ -197,6 +205,14 @@ export async function fuzzTargets(): Promise<readonly FuzzTarget[]> {
       ],
       run: (bytes) =>
         assert.deepEqual(writeManifest(readManifest(bytes)), bytes, "two spellings of one manifest"),
+    },
+    {
+      name: "trust bundle",
+      seeds: [trustBundle()],
+      run: (bytes) => {
+        const bundle = parseTrustBundle(bytes);
+        assert.deepEqual(parseTrustBundle(serialiseTrustBundle(bundle)), bundle);
+      },
     },
     { name: "catalog", seeds: [catalogIn(tinyCat())], run: (bytes) => void readCatalog(bytes) },
     { name: "signature beside a file", seeds: [tinyCat()], run: (bytes) => void readDetached(bytes) },

@@ -11,35 +11,59 @@ import { toPem } from "../../der/pem.ts";
 import { newTlsKey, saveClient, tlsSigner, type StoredIdentity } from "../../io/device-identity.ts";
 import { openServerClient, type ServerClient } from "../../io/server-client.ts";
 import { X509Certificate } from "node:crypto";
+import type { DeviceTrust } from "./trust.ts";
 
 /** A third of a certificate's life: two tries in three may fail without harm. */
 const RENEW_BEFORE = 15 * DAY;
 
-export type Connection = UpdateServer & { close(): void };
+export type Connection = UpdateServer & {
+  /** Ends what is open: the next call connects by the trust of then. */
+  reconnect(): void;
+  close(): void;
+};
 
 /** `folder` is the identity folder; a renewed certificate is written there before it is used. */
-export function openConnection(folder: string, identity: StoredIdentity, world: World): Connection {
-  let { expires } = identity;
-  let client: ServerClient = openServerClient(identity.server, identity.client);
+export function openConnection(
+  folder: string,
+  identity: StoredIdentity,
+  trust: () => DeviceTrust,
+  world: World,
+): Connection {
+  let { expires, client: own } = identity;
+  let open: ServerClient | null = null;
+  /** The bundle for which this device has a certificate of the authority that issued then. */
+  let replacedFor: string | null = null;
+  const client = (): ServerClient => (open ??= openServerClient(trust().server, own));
+  const reconnect = (): void => {
+    open?.close();
+    open = null;
+  };
 
   const renew = async (signal: AbortSignal): Promise<void> => {
+    const { bundleSha256 } = trust();
     const key = newTlsKey();
     const csr = await buildCsr({ subject: commonName("upkeep device"), signer: tlsSigner(key) });
-    const { certificates } = await client.call("renew", { csr: toBase64(csr) }, signal);
+    const { certificates } = await client().call("renew", { csr: toBase64(csr) }, signal);
     const renewed = {
       key,
       certificates: certificates.map((der) => toPem("CERTIFICATE", fromBase64(der))).join(""),
     };
     await saveClient(world.disk, folder, renewed);
-    client.close();
-    client = openServerClient(identity.server, renewed);
+    own = renewed;
+    reconnect();
     expires = new X509Certificate(renewed.certificates).validToDate.getTime();
+    replacedFor = bundleSha256;
     world.log({ level: "info", event: "certificate-renewed", expires: new Date(expires).toISOString() });
   };
 
+  /** A server that goes on issuing from an authority on its way out is asked once per bundle. */
+  const isDue = (): boolean =>
+    expires - world.clock.now() < RENEW_BEFORE ||
+    (trust().isOutgoing(own.certificates) && replacedFor !== trust().bundleSha256);
+
   return {
     checkIn: async (request, signal) => {
-      if (expires - world.clock.now() < RENEW_BEFORE) {
+      if (isDue()) {
         // The old one is good for a while yet: a failed renewal is told and tried again at the next check.
         await renew(signal).catch((error: unknown) => {
           if (!(error instanceof UpkeepError)) throw error;
@@ -51,17 +75,18 @@ export function openConnection(folder: string, identity: StoredIdentity, world: 
           });
         });
       }
-      return client.call("checkIn", request, signal);
+      return client().call("checkIn", request, signal);
     },
     sendReports: async (envelopes, signal) => {
-      const { results } = await client.call(
+      const { results } = await client().call(
         "reports",
         { reports: envelopes.map((bytes) => toBase64(bytes)) },
         signal,
       );
       return results;
     },
-    wakeUps: (after, signal) => client.wakes(after, signal),
-    close: () => client.close(),
+    wakeUps: (after, signal) => client().wakes(after, signal),
+    reconnect,
+    close: reconnect,
   };
 }

@@ -11,6 +11,7 @@ import { UpkeepError, type Facts } from "../../core/errors.ts";
 import { parseJsonText } from "../../core/json.ts";
 import { agentRepository, type SourceWord } from "../../io/agent-repository.ts";
 import { broughtSource } from "../../io/bundle-source.ts";
+import { climbingSource } from "../../io/climbing-source.ts";
 import { systemClock } from "../../io/clock.ts";
 import { loadIdentity } from "../../io/device-identity.ts";
 import { diskSource } from "../../io/disk-source.ts";
@@ -33,6 +34,7 @@ import {
 import { diskStore } from "../../repository/store.ts";
 import { openConnection } from "./connection.ts";
 import { addressOf } from "./enroll.ts";
+import { openDeviceTrust } from "./trust.ts";
 
 export type WiringOptions = {
   readonly folder: string;
@@ -72,10 +74,23 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     log: ({ level, event, ...facts }: LogLine) => log(level, `agent/${event}`, facts as Facts),
     atPoint: options.atPoint ?? (async () => {}),
   };
-  const connection = openConnection(`${folder}/identity`, identity, world);
-  const source = httpSource(addressOf(server), {
-    tls: { ca: server.authorities, pins: server.pins },
+  const trust = await openDeviceTrust(systemDisk, `${folder}/identity`, server, () => {
+    connection.reconnect();
+    source.renew();
+    log("info", "agent/authorities-changed", { believed: trust.server.pins });
   });
+  const connection = openConnection(`${folder}/identity`, identity, () => trust, world);
+  const source = climbingSource(
+    addressOf(server),
+    () => trust.server,
+    (climbing) =>
+      climbing
+        ? log("warn", "agent/server-unknown", {
+            reason:
+              "The server shows a certificate of an authority that is not known here. Signed metadata is read from it all the same, to see whether the authorities were replaced; nothing else is asked for, and nothing is told.",
+          })
+        : log("info", "agent/server-known", {}),
+  );
   const store = diskStore(systemDisk, `${folder}/tuf`, storeLock(`${folder}/tuf/lock`, systemClock));
   const copies = settingsMirrors(settings);
   const client = (mirrors: readonly Mirror[]): TufClient =>
@@ -95,6 +110,7 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     identity: { device: record.device, key: identity.reportKey },
     repository: agentRepository(client(mirrors), store, systemDisk, wordFor),
     server: connection,
+    trust,
     settings,
     pid: process.pid,
   });

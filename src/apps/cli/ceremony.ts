@@ -1,6 +1,6 @@
 // The open signing request of a data folder: kept, shown, completed.
 
-import { makeDirectories, readOrNull, writeAtomic, type Disk } from "../../core/disk.ts";
+import { makeDirectories, parentOf, readOrNull, writeAtomic, type Disk } from "../../core/disk.ts";
 import {
   parseRequest,
   partsOf,
@@ -28,7 +28,7 @@ export async function loadRequest(disk: Disk, path: string): Promise<SigningRequ
 
 export async function saveRequest(call: Call, request: SigningRequest): Promise<void> {
   const path = requestPath(call);
-  await makeDirectories(call.context.disk, path.slice(0, path.lastIndexOf("/")), 0o700);
+  await makeDirectories(call.context.disk, parentOf(path), 0o700);
   await writeAtomic(call.context.disk, path, writeRequest(request));
 }
 

@@ -3,6 +3,7 @@
 import { resolve } from "node:path";
 import { systemClock } from "../../io/clock.ts";
 import { systemDisk } from "../../io/disk.ts";
+import { withAccessLists } from "../../io/windows-disk.ts";
 import { systemRandom } from "../../io/random.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Disk } from "../../core/disk.ts";
@@ -19,6 +20,8 @@ export type World = {
   readonly stdin: NodeJS.ReadStream;
   readonly env: { readonly [name: string]: string | undefined };
   readonly home: string;
+  /** Called once when a program that runs all the time serves. */
+  readonly ready?: () => void;
 };
 
 export type Globals = {
@@ -78,6 +81,7 @@ function textOr(text: string | undefined): string | null {
 }
 
 export function createContext(world: World, globals: Globals): Context {
+  const disk = process.platform === "win32" ? withAccessLists(systemDisk) : systemDisk;
   const json = globals.json === true;
   const quiet = globals.quiet === true;
   const plain = globals.color === false || (world.env["NO_COLOR"] ?? "") !== "";
@@ -89,7 +93,7 @@ export function createContext(world: World, globals: Globals): Context {
   let aborter: AbortController | undefined;
   const closers: (() => Promise<void>)[] = [];
   const secretOrNull = async (request: SecretRequest): Promise<string | null> => {
-    if (request.file !== undefined) return readSecretFile(systemDisk, resolve(request.file));
+    if (request.file !== undefined) return readSecretFile(disk, resolve(request.file));
     const inherited = world.env[request.env];
     if (inherited !== undefined && inherited !== "") return inherited;
     if (world.stdin.isTTY !== true || world.stderr.isTTY !== true) return null;
@@ -103,7 +107,7 @@ export function createContext(world: World, globals: Globals): Context {
     world,
     clock: systemClock,
     random: systemRandom,
-    disk: systemDisk,
+    disk,
     data: resolve(folder),
     store: textOr(globals.store) ?? textOr(world.env["UPKEEP_STORE"]),
     json,

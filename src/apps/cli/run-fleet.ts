@@ -8,23 +8,21 @@ import { nameSchema, versionSchema, z } from "../../core/schema.ts";
 import { assign, configureGroup, moveDevice, unassign, wakeNow } from "../../fleet/assign.ts";
 import { checkChain, type AuditRow } from "../../fleet/audit.ts";
 import { findRelease, readCatalogue } from "../../fleet/catalogue.ts";
-import { claimedAuthorities } from "../../fleet/authorities.ts";
 import { addToken, DEFAULT_INTERVAL, revoke, unknownDevice } from "../../fleet/enrol.ts";
 import { FleetError } from "../../fleet/errors.ts";
 import { reportLine } from "../../fleet/intake.ts";
 import { liveness, type Liveness } from "../../fleet/liveness.ts";
 import type { Desired, Device, DeviceComponent, WakeScope } from "../../fleet/records.ts";
-import { spkiDigest } from "../../identity/authority.ts";
 import { formatToken, newToken } from "../../identity/token.ts";
 import { diskSource } from "../../io/disk-source.ts";
 import { mirrorAt, openRepository, type Repository } from "../../repository/client.ts";
 import { memoryStore } from "../../repository/store.ts";
 import type { HoldReason } from "../../message/assignment.ts";
-import { openAuthorities } from "../server/authorities.ts";
 import { firstRootDigest } from "../server/repository-watch.ts";
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
-import { isShared, readFleet, withFleet } from "./fleet-place.ts";
+import { serverPin } from "./run-ca.ts";
+import { readFleet, withFleet } from "./fleet-place.ts";
 import { columns } from "./style.ts";
 
 export async function fleetAssign(call: Call): Promise<Result> {
@@ -314,7 +312,7 @@ export async function tokenNew(call: Call): Promise<Result> {
       { hint: "Run upkeep repo init first." },
     );
   }
-  const token = newToken(context.random, { caSpkiSha256: await serverAuthority(call), rootSha256 });
+  const token = newToken(context.random, { caSpkiSha256: await serverPin(call), rootSha256 });
   const row = await withFleet(call, (records, now) =>
     addToken(records, now, { ...token, group, life }, actor()),
   );
@@ -323,15 +321,6 @@ export async function tokenNew(call: Call): Promise<Result> {
     `For one device of the group ${group}, until ${formatInstant(row.expires)}. It is shown this once.`,
   );
   return { text, json: { token: text, id: token.id, group, expires: formatInstant(row.expires) } };
-}
-
-/** The key by which devices will know the server: that of the servers on a shared store, if one has been there, else this folder's. */
-async function serverAuthority(call: Call): Promise<string> {
-  const { context } = call;
-  const claimed = isShared(call) ? await readFleet(call, claimedAuthorities) : null;
-  if (claimed !== null) return claimed.server;
-  const { server } = await openAuthorities(`${context.data}/server/tls`, context);
-  return spkiDigest(server.certificate.spki);
 }
 
 export async function tokenList(call: Call): Promise<Result> {

@@ -13,6 +13,7 @@ import type { Call, Result } from "./command.ts";
 import { unknownScheme, usage } from "./errors.ts";
 import { keysOf } from "./keys.ts";
 import { columns } from "./style.ts";
+import { privateHint } from "../../io/platform.ts";
 
 export async function keyNew(call: Call): Promise<Result> {
   const { context } = call;
@@ -40,7 +41,7 @@ export async function keyImport(call: Call): Promise<Result> {
       "key/readable-by-others",
       `${path} may be used by other users of this machine, so the key in it is not private.`,
       { path, mode: mode.toString(8) },
-      { hint: `If nobody else could have read it, run: chmod 600 ${path}` },
+      { hint: `If nobody else could have read it, run: ${privateHint(path)}` },
     );
   }
   let privateKey: KeyObject;

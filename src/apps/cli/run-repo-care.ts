@@ -2,7 +2,14 @@
 
 import { resolve } from "node:path";
 import { toHex } from "../../core/bytes.ts";
-import { makeDirectories, removeTree, statOrNull, writeAtomic, type Disk } from "../../core/disk.ts";
+import {
+  makeDirectories,
+  parentOf,
+  removeTree,
+  statOrNull,
+  writeAtomic,
+  type Disk,
+} from "../../core/disk.ts";
 import { DAY } from "../../core/instant.ts";
 import { sha256Hex } from "../../core/digest.ts";
 import { UpkeepError } from "../../core/errors.ts";
@@ -262,5 +269,5 @@ async function copyFile(disk: Disk, from: string, to: string, length: number, mo
     await target.close();
   }
   await disk.rename(`${to}.tmp`, to);
-  await disk.syncDirectory(to.slice(0, to.lastIndexOf("/")));
+  await disk.syncDirectory(parentOf(to));
 }

@@ -41,6 +41,7 @@ export async function runServer(call: Call): Promise<Result> {
     limits: { connections, connectionsPerAddress: Math.max(50, Math.ceil(connections / 4)) },
     ...(call.flag("renewed-elsewhere") ? {} : { renewOnline: renewal(call, log) }),
   });
+  context.world.ready?.();
   if (!signal.aborted) {
     await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
   }

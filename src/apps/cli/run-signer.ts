@@ -174,6 +174,7 @@ export async function signerRun(call: Call): Promise<Result> {
       else context.note(`signer ${name} waits: its log is written by ${holder} since ${since}`);
     },
     ready: ({ entries }) => {
+      context.world.ready?.();
       const { name } = settings.config.service;
       if (context.json)
         context.world.stdout.write(`${JSON.stringify({ ready: true, signer: name, entries })}\n`);

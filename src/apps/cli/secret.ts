@@ -4,6 +4,7 @@ import { fromUtf8 } from "../../core/bytes.ts";
 import type { Disk } from "../../core/disk.ts";
 import { CliError } from "./errors.ts";
 import type { World } from "./context.ts";
+import { privateHint } from "../../io/platform.ts";
 
 const LIMIT = 4096;
 
@@ -15,7 +16,7 @@ export async function readSecretFile(disk: Disk, path: string): Promise<string> 
       "cli/no-secret",
       `${path} may be read by other users, so what it holds is not a secret.`,
       { path, mode: stat.mode.toString(8) },
-      { hint: `chmod 600 ${path}` },
+      { hint: privateHint(path) },
     );
   }
   const line = fromUtf8(await disk.read(path, LIMIT)).split(/\r?\n/, 1)[0] ?? "";

@@ -83,7 +83,10 @@ export async function signFile(job: Job): Promise<Done> {
         ...(job.release === undefined ? {} : { release: job.release }),
         ...(job.id === undefined ? {} : { id: job.id }),
       });
-    return typeof kind === "object" ? await inside(job, kind, ask) : await beside(job, kind, source, ask);
+    if (typeof kind !== "object") return await beside(job, kind, source, ask);
+    // Opened again there, and replaced: Windows replaces no file that is open.
+    await source.close();
+    return await inside(job, kind, ask);
   } finally {
     await source.close();
   }

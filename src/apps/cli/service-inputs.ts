@@ -6,6 +6,7 @@ import { sha256Hex } from "../../core/digest.ts";
 import type { Disk } from "../../core/disk.ts";
 import { SigningError } from "../../signing/errors.ts";
 import { MAX_DESCRIPTION, parseDescription, type ServiceDescription } from "../../signing/description.ts";
+import { privateHint } from "../../io/platform.ts";
 import { CliError } from "./errors.ts";
 
 /** Errors: `signing/bad-config` for a file that is no service description, `disk/*`. */
@@ -36,7 +37,7 @@ export async function readIdentity(disk: Disk, path: string): Promise<KeyObject>
       "cli/no-secret",
       `${path} may be read by others, so it is not used.`,
       { path },
-      { hint: `chmod 600 ${path}` },
+      { hint: privateHint(path) },
     );
   }
   const bytes = await disk.read(path, 64 * 1024);

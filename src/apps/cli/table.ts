@@ -4,7 +4,9 @@ import { agentWithBuildNoun } from "./agent-build.ts";
 import { catalogCommand } from "./catalog.ts";
 import type { CommandSpec, TableEntry } from "./command.ts";
 import { SHELLS, type Shell } from "./completion.ts";
+import { daemonNoun } from "./daemon.ts";
 import { demoCommand } from "./demo.ts";
+import { caNoun } from "./ca.ts";
 import { deviceNoun, fleetNoun, reportNoun, tokenNoun } from "./fleet.ts";
 import { keyNoun } from "./key.ts";
 import { releaseNoun } from "./release.ts";
@@ -44,6 +46,7 @@ export const TABLE: readonly TableEntry[] = [
   fleetNoun,
   deviceNoun,
   tokenNoun,
+  caNoun,
   reportNoun,
   signCommand,
   timestampCommand,
@@ -54,5 +57,6 @@ export const TABLE: readonly TableEntry[] = [
   signerNoun,
   gatewayNoun,
   auditNoun,
+  daemonNoun,
   completion,
 ];

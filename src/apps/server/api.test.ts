@@ -47,7 +47,7 @@ describe("a check-in", () => {
       clock: systemClock,
       random: systemRandom,
       metrics: new Metrics(),
-      deviceAuthority: undefined as never,
+      trust: undefined as never,
       findRelease: async () => null,
     } satisfies ApiOptions);
     const device = { id: "00000000-0000-4000-8000-000000000001", group: "default" } as Device;

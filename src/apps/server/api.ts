@@ -14,7 +14,7 @@ import { releasesIn, takeReport, type Intake, type IsListed } from "../../fleet/
 import { Quotas, type Quota } from "../../fleet/quota.ts";
 import type { Device } from "../../fleet/records.ts";
 import type { FleetStore } from "../../fleet/store.ts";
-import { issueDevice, readDeviceRequest, type Authority } from "../../identity/authority.ts";
+import { issueDevice, readDeviceRequest } from "../../identity/authority.ts";
 import { HttpError } from "../../io/http-errors.ts";
 import { peerKey } from "../../io/http-request.ts";
 import type { Call } from "../../io/http-server.ts";
@@ -26,6 +26,7 @@ import type { AnswerOf, Caller, RequestOf, RouteName } from "../../message/route
 import { openReport, type OpenedReport } from "../../report/report.ts";
 import type { FleetView } from "./fleet-view.ts";
 import type { Metrics } from "./metrics.ts";
+import type { Trust } from "./trust.ts";
 
 /** How long an assignment may be acted on. A device asks again before every attempt, so it needs to be no longer. */
 const ASSIGNMENT_LIFE = 60 * MINUTE;
@@ -55,7 +56,8 @@ export const API_QUOTAS: ApiQuotas = {
 export type ApiOptions = {
   readonly store: FleetStore;
   readonly view: FleetView;
-  readonly deviceAuthority: Authority;
+  /** Asked at every call: authorities change while the server runs. */
+  readonly trust: Pick<Trust, "device" | "isRevoked">;
   /** The key that signs assignments; the repository names it in trust/keys.json. */
   readonly director: DsseSigner;
   readonly clock: Clock;
@@ -69,7 +71,7 @@ export type ApiOptions = {
 export type Api = {
   /**
    * The active device that shows this certificate.
-   * Errors: `http/no-certificate`, `http/certificate-expired`, `http/unknown-device`, `fleet/device-revoked`.
+   * Errors: `http/no-certificate`, `http/authority-revoked`, `http/certificate-expired`, `http/unknown-device`, `fleet/device-revoked`.
    */
   identify(call: Call, as?: Exclude<Caller, "anyone">): Promise<Device>;
   readonly handlers: {
@@ -82,7 +84,7 @@ export type Api = {
 };
 
 export function serverApi(options: ApiOptions): Api {
-  const { store, view, deviceAuthority, director, clock, random, metrics } = options;
+  const { store, view, trust, director, clock, random, metrics } = options;
   const quotas = { ...API_QUOTAS, ...options.quotas };
   const checkIns = new Quotas(quotas.checkIns);
   const reportCalls = new Quotas(quotas.reports);
@@ -102,6 +104,15 @@ export function serverApi(options: ApiOptions): Api {
         "This call needs a device certificate of this server.",
         {},
         { hint: "Enrol the device with a token." },
+      );
+    }
+    // The record below names the keys themselves: whoever stole the authority's key can name a device, and holds no device's key.
+    if (trust.isRevoked(certificate.authority) && as !== "device-even-expired") {
+      throw new HttpError(
+        "http/authority-revoked",
+        "The authority that issued the device's certificate was revoked.",
+        { authority: certificate.authority },
+        { hint: "The device renews its certificate at its next check, which its key alone allows." },
       );
     }
     const recoverable = as === "device-even-expired" && clock.now() - certificate.notAfter < RECOVERY;
@@ -194,20 +205,21 @@ export function serverApi(options: ApiOptions): Api {
         spend(renewals, device!.id, "renewals of this device");
         const { spki, digest } = readDeviceRequest(fromBase64(request.csr));
         const now = clock.now();
-        const certificate = await issueDevice(deviceAuthority, { device: device!.id, spki, now, random });
+        const authority = trust.device;
+        const certificate = await issueDevice(authority, { device: device!.id, spki, now, random });
         await store.transaction((records) =>
           renew(records, now, { device: device!.id, spki: digest, certificateEnds: certificate.notAfter }),
         );
         view.forget(device!.spki);
         view.forget(digest);
-        return { certificates: [certificate, deviceAuthority.certificate].map(({ der }) => toBase64(der)) };
+        return { certificates: [certificate, authority.certificate].map(({ der }) => toBase64(der)) };
       },
     },
   };
 }
 
 async function enrolDevice(
-  { store, view, deviceAuthority, clock, random, metrics }: ApiOptions,
+  { store, view, trust, clock, random, metrics }: ApiOptions,
   request: RequestOf<"enroll">,
 ): Promise<AnswerOf<"enroll">> {
   const csr = fromBase64(request.csr);
@@ -221,7 +233,8 @@ async function enrolDevice(
   const now = clock.now();
   const { token, name, platform, reportKey } = request;
   const applicant = { spki: digest, reportKey, name, platform };
-  const issueFor = (device: string) => issueDevice(deviceAuthority, { device, spki, now, random });
+  const authority = trust.device;
+  const issueFor = (device: string) => issueDevice(authority, { device, spki, now, random });
   const id = newDeviceId(random);
   const fresh = await issueFor(id);
   const done = await store.transaction((records) =>
@@ -233,7 +246,7 @@ async function enrolDevice(
   metrics.count("upkeep_enrolments_total", { result: done.again ? "repeated" : "new" });
   return {
     device: done.device.id,
-    certificates: [certificate, deviceAuthority.certificate].map(({ der }) => toBase64(der)),
+    certificates: [certificate, authority.certificate].map(({ der }) => toBase64(der)),
   };
 }
 

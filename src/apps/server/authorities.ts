@@ -9,6 +9,7 @@ import type { Random } from "../../core/random.ts";
 import { certificatePem, parseCertificatesPem, type Certificate } from "../../der/x509.ts";
 import { createAuthority, issueServer, spkiDigest, type Authority } from "../../identity/authority.ts";
 import { IdentityError } from "../../identity/errors.ts";
+import type { AuthorityKind } from "../../identity/trust-bundle.ts";
 import { openKeyStore } from "../../io/key-store.ts";
 
 const CERTIFICATE_FILE_LIMIT = 64 * 1024;
@@ -25,9 +26,52 @@ export type AuthorityTools = { readonly disk: Disk; readonly random: Random; rea
 /** Loads both authorities from `<folder>`, making them on first use. Errors: `key/*`, `disk/*`, `identity/bad-certificate`. */
 export async function openAuthorities(folder: string, tools: AuthorityTools): Promise<Authorities> {
   await makeDirectories(tools.disk, folder, 0o700);
-  const server = await openAuthority(folder, "server-ca", "Upkeep server authority", tools);
-  const device = await openAuthority(folder, "device-ca", "Upkeep device authority", tools);
+  const server = await openAuthority(folder, "server-ca", titleOf("server", undefined), tools);
+  const device = await openAuthority(folder, "device-ca", titleOf("device", undefined), tools);
   return { server, device };
+}
+
+const NAME = /^(server|device)-ca(?:-(\d{1,4}))?$/;
+
+/** Every authority whose key and certificate are in the folder. Errors: `key/*`, `disk/*`, `identity/bad-certificate`. */
+export async function authorityKeys(
+  folder: string,
+  tools: AuthorityTools,
+): Promise<readonly (Authority & { readonly kind: AuthorityKind })[]> {
+  const keys = openKeyStore(folder, { disk: tools.disk, random: tools.random, ask: async () => null });
+  const found: (Authority & { readonly kind: AuthorityKind })[] = [];
+  for (const { name } of await keys.list()) {
+    const [, kind, number] = NAME.exec(name) ?? [];
+    if (kind !== "server" && kind !== "device") continue;
+    found.push({ ...(await openAuthority(folder, name, titleOf(kind, number), tools)), kind });
+  }
+  return found;
+}
+
+/**
+ * An authority that no bundle lists yet: one that an earlier try left behind, or a new one. `listed`: SHA-256 of the keys that are listed.
+ * Errors: those of `authorityKeys`.
+ */
+export async function spareAuthority(
+  folder: string,
+  kind: AuthorityKind,
+  listed: ReadonlySet<string>,
+  tools: AuthorityTools,
+): Promise<Authority> {
+  const found = (await authorityKeys(folder, tools)).filter((one) => one.kind === kind);
+  const spare = found.find((one) => !listed.has(spkiDigest(one.certificate.spki)));
+  if (spare !== undefined) return spare;
+  const keys = openKeyStore(folder, { disk: tools.disk, random: tools.random, ask: async () => null });
+  const numbers = (await keys.list())
+    .map(({ name }) => NAME.exec(name))
+    .filter((match) => match?.[1] === kind);
+  const number = Math.max(1, ...numbers.map((match) => Number(match?.[2] ?? 1))) + 1;
+  return openAuthority(folder, `${kind}-ca-${number}`, titleOf(kind, String(number)), tools);
+}
+
+/** Each has a name of its own: verifiers look for the issuer by it. */
+function titleOf(kind: AuthorityKind, number: string | undefined): string {
+  return `Upkeep ${kind} authority${number === undefined ? "" : ` ${number}`}`;
 }
 
 async function openAuthority(

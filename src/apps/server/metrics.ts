@@ -41,6 +41,10 @@ const FAMILIES = {
   ],
   upkeep_store_up: ["gauge", "1 while the database of the fleet's records can be reached."],
   upkeep_certificate_expires_seconds: ["gauge", "Unix time when the server's certificate ends."],
+  upkeep_authority_expires_seconds: [
+    "gauge",
+    "Unix time when the authority ends that issues now, by kind: server or device.",
+  ],
   process_cpu_seconds_total: ["counter", "Processor time used."],
   process_resident_memory_bytes: ["gauge", "Resident memory."],
   process_start_time_seconds: ["gauge", "Unix time of the start."],

@@ -10,6 +10,7 @@ import { findRelease, readCatalogue, type Problem } from "../../fleet/catalogue.
 import type { Catalogue, ListedRelease } from "../../fleet/decide.ts";
 import type { RepositoryState } from "../../fleet/lead.ts";
 import type { Desired } from "../../fleet/records.ts";
+import { readBundleTarget } from "../../io/bundle-target.ts";
 import { diskSource } from "../../io/disk-source.ts";
 import { mirrorAt, openRepository, type Repository } from "../../repository/client.ts";
 import { diskStore, type MetadataStore } from "../../repository/store.ts";
@@ -74,6 +75,11 @@ export class RepositoryWatch {
     } catch {
       return undefined;
     }
+  }
+
+  /** trust/bundle.json as of the last refresh; null when there is none or when it is the known one. Errors: those of `readBundleTarget`. */
+  async trustBundle(knownSha256: string | null): Promise<Uint8Array | null> {
+    return this.#client === null || !this.#verified ? null : readBundleTarget(this.#client, knownSha256);
   }
 
   /** SHA-256 of `1.root.json`, which enrolment tokens pin; null while there is no repository. */

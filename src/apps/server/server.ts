@@ -19,12 +19,13 @@ import { staticFiles } from "../../io/static-files.ts";
 import { WakeHub } from "../../io/wake-hub.ts";
 import { adminPlane } from "./admin-plane.ts";
 import { serverApi, type ApiQuotas } from "./api.ts";
-import { makeServerCertificate, openAuthorities } from "./authorities.ts";
+import { makeServerCertificate } from "./authorities.ts";
 import { devicePlane } from "./device-plane.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import { FleetView } from "./fleet-view.ts";
 import { Metrics } from "./metrics.ts";
 import { RepositoryWatch } from "./repository-watch.ts";
+import { openTrust } from "./trust.ts";
 
 export type Listen = { readonly host: string; readonly port: number };
 
@@ -57,7 +58,7 @@ export type UpdateServerOptions = {
 export type UpdateServer = {
   readonly address: Listen;
   readonly admin: HttpServer["address"] | null;
-  /** SHA-256 of the server authority's key, as enrolment tokens pin it. */
+  /** SHA-256 of the active server authority's key, as enrolment tokens pin it. */
   readonly caSpkiSha256: string;
   readonly caPem: string;
   /** Looks at the folder and the store now instead of at the next tick. */
@@ -98,8 +99,8 @@ async function startLocked(
     }
     options.log(level, event, facts);
   };
-  const authorities = await openAuthorities(`${folder}/tls`, tools);
-  let own = await makeServerCertificate(authorities.server, options.names, tools);
+  const trust = await openTrust(`${folder}/tls`, tools);
+  let own = await makeServerCertificate(trust.server, options.names, tools);
   const shared = options.store ?? null;
   const store = await openFleetStore(shared ?? `${folder}/upkeep.sqlite`, options.env);
   const view = new FleetView(store, clock);
@@ -111,7 +112,7 @@ async function startLocked(
   const api = serverApi({
     store,
     view,
-    deviceAuthority: authorities.device,
+    trust,
     director,
     metrics,
     quotas: options.quotas,
@@ -131,6 +132,22 @@ async function startLocked(
       log("error", what, factsOf(error));
       return false;
     }
+  };
+
+  /** New connections see the certificate of now, and are judged by the authorities of now. */
+  const present = async (): Promise<void> => {
+    own = await makeServerCertificate(trust.server, options.names, tools);
+    device?.setSecureContext({ key: own.key, cert: own.cert, ca: [...trust.believed] }, trust.known);
+  };
+
+  /** Follows the repository's trust bundle, whose authorities hold from this moment on. */
+  const followTrust = async (): Promise<void> => {
+    const bytes = await watch.trustBundle(trust.sha256);
+    if (bytes === null || !(await trust.take(bytes))) return;
+    await present();
+    const closed = device?.closeWhere(({ authority }) => trust.isRevoked(authority)) ?? 0;
+    log("info", "server/authorities-changed", { seq: trust.seq, closed });
+    if (trust.missing.length > 0) log("error", "server/authority-key-missing", { missing: trust.missing });
   };
 
   /** One look at everything that can have changed. `always`: also what changes by time alone. */
@@ -155,6 +172,7 @@ async function startLocked(
       });
       if (!fresh) trouble = "the repository cannot be verified";
       metrics.set("upkeep_repository_fresh", {}, fresh ? 1 : 0);
+      if (fresh) await guarded("server/authorities-refused", followTrust);
       await guarded("repository/expiry-unknown", () => expiry.look(clock.now()));
       const steered = await view.steer(clock.now());
       const { woken } = steered;
@@ -187,6 +205,8 @@ async function startLocked(
     metrics.set("upkeep_connections", {}, device?.connections() ?? 0);
     metrics.set("upkeep_transfers", {}, files.active());
     metrics.set("upkeep_certificate_expires_seconds", {}, own.certificate.notAfter / SECOND);
+    for (const kind of ["server", "device"] as const)
+      metrics.set("upkeep_authority_expires_seconds", { kind }, trust[kind].certificate.notAfter / SECOND);
     const { user, system } = process.cpuUsage();
     metrics.set("process_cpu_seconds_total", {}, (user + system) / 1e6);
     metrics.set("process_resident_memory_bytes", {}, process.memoryUsage.rss());
@@ -232,14 +252,7 @@ async function startLocked(
 
   let admin: HttpServer | null = null;
   try {
-    if (shared !== null) {
-      const { server, device } = authorities;
-      const keys = {
-        server: spkiDigest(server.certificate.spki),
-        device: spkiDigest(device.certificate.spki),
-      };
-      await store.transaction((records) => claimAuthorities(records, keys));
-    }
+    if (shared !== null) await store.transaction((records) => claimAuthorities(records, trust.first));
     await view.load();
     // A server that was off for days starts with metadata that has expired.
     await guarded("server/renewal-failed", async () => options.renewOnline?.(clock.now()));
@@ -249,12 +262,13 @@ async function startLocked(
       tls: {
         key: own.key,
         cert: own.cert,
-        ca: certificatePem(authorities.device.certificate),
+        ca: [...trust.believed],
         minVersion: "TLSv1.3",
         requestCert: true,
         // The static plane and enrolment need no certificate; every other call checks for itself that one was verified.
         rejectUnauthorized: false,
       },
+      issuers: trust.known,
       limits,
       log,
       handle: devicePlane({ api, files, hub, view, clock, version: options.version }),
@@ -283,12 +297,7 @@ async function startLocked(
     every(MINUTE, "server/renewal-failed", async () => {
       await options.renewOnline?.(clock.now());
       if (clock.now() < renewalTime(own.certificate)) return;
-      own = await makeServerCertificate(authorities.server, options.names, tools);
-      device!.setSecureContext({
-        key: own.key,
-        cert: own.cert,
-        ca: certificatePem(authorities.device.certificate),
-      });
+      await present();
       log("info", "server/certificate-renewed", { ends: formatInstant(own.certificate.notAfter) });
     }),
   ];
@@ -315,8 +324,12 @@ async function startLocked(
   return {
     address: bound,
     admin: admin?.address ?? null,
-    caSpkiSha256: spkiDigest(authorities.server.certificate.spki),
-    caPem: certificatePem(authorities.server.certificate),
+    get caSpkiSha256() {
+      return spkiDigest(trust.server.certificate.spki);
+    },
+    get caPem() {
+      return certificatePem(trust.server.certificate);
+    },
     refresh: () => lookInTurn(true),
     stop: () => (stopped ??= stop()),
   };

@@ -357,6 +357,10 @@ const often = setInterval(() => void keepSnapshot(SNAPSHOT_EVERY), MINUTE);
 void keepSnapshot(SNAPSHOT_EVERY);
 alarms();
 process.on("SIGHUP", () => void reload());
+// Where there are no such signals the keeper says it.
+process.on("message", (message: unknown) => {
+  if (isJsonObject(message as Json) && (message as { reload?: unknown }).reload === true) void reload();
+});
 answerControl = async (request) => {
   const answer = await answerAdmin(
     desk,

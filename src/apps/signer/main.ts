@@ -29,6 +29,8 @@ export type Unlocking = { readonly passphrase?: Uint8Array; readonly shares?: re
 
 const LOG_KEY_CONFIG: KeyConfig = { custody: "file", scheme: "ed25519", "also-schemes": [], parallel: 1 };
 const STOP_GRACE = 10_000;
+/** There a signal ends a process at once: children are asked through their pipes instead. */
+const WINDOWS = process.platform === "win32";
 type FrontMessage = {
   readonly ready?: boolean;
   readonly entries?: number;
@@ -57,7 +59,7 @@ export async function runSigner(given: {
   /** Another signer writes the log; `ready` comes when it is gone. */
   readonly waiting: (who: Waiting) => void;
 }): Promise<void> {
-  leaveNothingInCoreFiles();
+  const noCores = leaveNothingInCoreFiles();
   const { signal } = given;
   const folder = signerFolder(given.data);
   let settings = await loadSettings(systemDisk, folder);
@@ -67,6 +69,10 @@ export async function runSigner(given: {
   const logFile = new LogFile(settings.config.service);
   const say = levelled(jsonLog(systemClock, logFile.write), () => settings.config.service["log-level"]);
   reportCrashes({ program: "signer", clock: systemClock, say, folder: `${folder.root}/crashes` });
+  if (!noCores)
+    say("warn", "core-files", {
+      what: "a crash dump of this system may hold secrets: switch them off for this program",
+    });
   const confined = confinement(settings.config.service.sandbox, say);
   const sockets = await mkdtemp(join(process.env["RUNTIME_DIRECTORY"] ?? tmpdir(), "upkeep-signer-"));
   const ticketKey = toBase64(systemRandom.bytes(32));
@@ -97,7 +103,9 @@ export async function runSigner(given: {
       config: config as unknown as KeyOrder["config"],
       ...(name === LOG_KEY ? { origin: logOrigin(settings.config.service.name) } : {}),
     };
-    void rm(order.socket, { force: true }).then(() => {
+    // A pipe of Windows goes with its process; there is no file to remove.
+    const cleared = WINDOWS ? Promise.resolve() : rm(order.socket, { force: true });
+    void cleared.then(() => {
       // A reload and the end of a wait may both have come here.
       if (stopping || children.has(name)) return;
       const child = start("worker.ts", order, ["pipe", "pipe", "pipe"], inside);
@@ -165,12 +173,12 @@ export async function runSigner(given: {
     reopenLog();
     for (const name of [LOG_KEY, ...names]) {
       if (!children.has(name)) startKey(name);
-      else if (started.get(name) !== placeOf(name)) children.get(name)!.kill("SIGTERM");
+      else if (started.get(name) !== placeOf(name)) askToEnd(children.get(name)!);
     }
     for (const [name, child] of children) {
       if (name === "front" || name === LOG_KEY || names.includes(name)) continue;
       children.delete(name);
-      child.kill("SIGTERM");
+      askToEnd(child);
     }
   };
   const watch = (name: string, child: ChildProcess, again: () => void): void => {
@@ -203,7 +211,9 @@ export async function runSigner(given: {
     const reload = (): void => {
       // First: whoever moved the file away waits for its successor.
       reopenLog();
-      children.get("front")?.kill("SIGHUP");
+      const front = children.get("front");
+      if (WINDOWS) front?.send({ reload: true });
+      else front?.kill("SIGHUP");
     };
     process.on("SIGHUP", reload);
     await Promise.race([
@@ -274,6 +284,12 @@ function end(child: ChildProcess | undefined): Promise<void> {
       clearTimeout(timer);
       resolve();
     });
-    child.kill("SIGTERM");
+    askToEnd(child);
   });
+}
+
+/** The end of its standard input tells a child that nobody wants it any more, as SIGTERM does. */
+function askToEnd(child: ChildProcess): void {
+  if (WINDOWS) child.stdin?.end();
+  else child.kill("SIGTERM");
 }

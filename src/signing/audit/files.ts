@@ -1,7 +1,7 @@
 // The files of the audit log: where they are, how each is read, what a damaged one is called.
 
 import { fromUtf8, toHex } from "../../core/bytes.ts";
-import { makeDirectories, readOrNull, type FileStore } from "../../core/disk.ts";
+import { makeDirectories, parentOf, readOrNull, type FileStore } from "../../core/disk.ts";
 import { SigningError } from "../errors.ts";
 import { openCheckpoint, type Checkpoint } from "./checkpoint.ts";
 import { leafOf, MAX_ENTRY, NO_ENTRY } from "./entry.ts";
@@ -131,7 +131,7 @@ export async function readEntryBytes(disk: FileStore, folder: string, n: number)
 /** Tiles are derived data: atomic by rename, durable when the system gets to it. */
 export async function storeTile({ disk, folder }: LogPlace, path: string, bytes: Uint8Array): Promise<void> {
   const full = `${folder}/tiles/${path}`;
-  await makeDirectories(disk, full.slice(0, full.lastIndexOf("/")), 0o700);
+  await makeDirectories(disk, parentOf(full), 0o700);
   if (disk.replace !== undefined) return disk.replace(full, bytes, 0o600);
   const beside = `${full}.tmp`;
   const file = await disk.open(beside, "write", 0o600);
