@@ -13,12 +13,12 @@ import {
   EXPORTER_LABEL,
   MessageReader,
   parseReply,
-  PROTOCOL_VERSION,
   type Answers,
   type CallBody,
   type OfferedCertificate,
   type SignIn,
 } from "../signing/protocol.ts";
+import { commonVersion, VERSIONS, type Version } from "../signing/versions.ts";
 import { BatchWriter } from "./batch-writer.ts";
 import { FrameDuplex, nextFrame } from "./frame-stream.ts";
 import { connectPinned, handshake, splitAddress, type Identity } from "./pinned-tls.ts";
@@ -87,6 +87,8 @@ export class Conversation {
   readonly signer: KnownSigner;
   readonly gateway: string;
   user = "";
+  /** What the signer answered to what is spoken here. */
+  version: Version = 1;
 
   constructor(given: {
     readonly socket: TLSSocket;
@@ -272,7 +274,7 @@ export async function openConversation(given: {
       ended: given.ended,
     });
     const greeting = await conversation.call(
-      { type: "hello", versions: [PROTOCOL_VERSION], client: "upkeep" },
+      { type: "hello", versions: [...VERSIONS], client: "upkeep" },
       HELLO_TIMEOUT,
     );
     if (greeting.signer !== signer.name || greeting.log !== signer.log) {
@@ -282,6 +284,12 @@ export async function openConversation(given: {
         "The signer names another log than the description of the service: either it was made anew, or its log was replaced.",
       );
     }
+    const version = commonVersion([greeting.version]);
+    if (version === null)
+      throw new SigningError("signing/bad-reply", "The signer answers in a version that was not offered.", {
+        version: greeting.version,
+      });
+    conversation.version = version;
     const who = await given.signIn(signer.name);
     const { user } = await conversation.call({ type: "sign-in", ...who }, SIGN_IN_TIMEOUT);
     conversation.user = user;

@@ -121,6 +121,7 @@ class KeyLine {
   #next = 1;
   #closed = false;
   publicKey: PublicKey | null = null;
+  lastPublicKey: PublicKey | null = null;
   readonly ready: Promise<void>;
   #isReady: () => void = () => {};
 
@@ -181,6 +182,7 @@ class KeyLine {
       const { spki, scheme } = json;
       if (typeof spki !== "string" || typeof scheme !== "string" || !isScheme(scheme)) return this.drop();
       this.publicKey = publicKeyFromSpki(fromBase64(spki), scheme);
+      this.lastPublicKey = this.publicKey;
       this.#isReady();
       return;
     }
@@ -243,11 +245,15 @@ export class KeyProcesses implements KeyRing {
   async ready(name: string): Promise<PublicKey> {
     const line = this.#lines.get(name);
     await line?.ready;
-    return line!.publicKey!;
+    return line!.lastPublicKey!;
   }
 
   publicKey(key: string): PublicKey | null {
     return this.#lines.get(key)?.publicKey ?? null;
+  }
+
+  lastPublicKey(key: string): PublicKey | null {
+    return this.#lines.get(key)?.lastPublicKey ?? null;
   }
 
   issue(key: string, scheme: Scheme, message: Uint8Array, intent: number): Ticket {

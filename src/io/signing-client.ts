@@ -8,12 +8,14 @@ import { signApproval, type ApprovalSubject } from "../signing/approval.ts";
 import { parseNoteKey, type NoteKey } from "../signing/audit/note.ts";
 import { timestampRootsOf, type ServiceDescription } from "../signing/description.ts";
 import { SigningError } from "../signing/errors.ts";
-import { Course, homeOf, type CallKind, type Failure } from "../signing/failover.ts";
+import { Course, homeOf, type CallKind } from "../signing/failover.ts";
 import type { Answers, OfferedCertificate, PendingRequest, SignIn } from "../signing/protocol.ts";
 import { checkReply, type CheckedReply } from "../signing/reply.ts";
 import { signRequest, type Membership, type Operation, type SigningRequest } from "../signing/request.ts";
-import { Lost, SignerAnswer, SignInRefused, type Conversation } from "./conversation.ts";
-import { Conversations, NoWay } from "./conversations.ts";
+import { neededFor } from "../signing/versions.ts";
+import { failureOf, nameIn, NotHere, refuseTooOld, unknown } from "./client-failures.ts";
+import type { Conversation } from "./conversation.ts";
+import { Conversations } from "./conversations.ts";
 import type { Identity } from "./pinned-tls.ts";
 import { sendTable } from "./table-upload.ts";
 
@@ -48,7 +50,7 @@ export type SignWish = {
   readonly id?: string;
 };
 /** What the reply is checked against, and a table if the signer asks for one. */
-type Expectation = Pick<SignWish, "operation" | "indirectData" | "table">;
+type Expectation = Pick<SignWish, "operation" | "indirectData" | "table" | "release">;
 type Ask = (conversation: Conversation) => Promise<Answers["sign"]>;
 export type SignedFile = CheckedReply & {
   readonly state: "signed";
@@ -73,9 +75,6 @@ const DEFAULT_PATIENCE = 5 * MINUTE;
 /** A question to all signers does not wait longer for one that is down. */
 const PATIENCE_FOR_ALL = 8 * SECOND;
 const REQUEST_LIFE = 10 * MINUTE;
-
-/** This signer has no such certificate for this user, or another key under its name. */
-class NotHere extends SigningError {}
 
 export class SigningClient {
   readonly #ports: ClientPorts;
@@ -123,31 +122,53 @@ export class SigningClient {
   /**
    * Asks for one signature with the offered certificate's key and checks it. Sent again with the same id after a broken connection;
    * moves to another signer with the same certificate and key only while it is certain that no other one signed (`signing/failover.ts`).
-   * Errors: `signing/denied`, `signing/bad-reply`, `signing/outcome-unknown` and `signing/unreachable` once patience ran out, …
+   * Errors: `signing/denied`, `signing/old-signer` when no signer can what is wanted, `signing/bad-reply`, `signing/outcome-unknown` and `signing/unreachable` once patience ran out, …
    */
   async sign(wish: SignWish, offered: OfferedCertificate): Promise<SignedFile | PendingFile> {
-    const { clock, random } = this.#ports;
+    const { random } = this.#ports;
     const id = wish.id ?? toHex(random.bytes(16));
     const home = wish.id === undefined ? undefined : homeOf(wish.id, this.#names());
-    const ask: Ask = async (conversation) => {
-      const created = clock.now();
-      const request: SigningRequest = {
-        version: 1,
-        id,
-        requester: conversation.user,
-        certificate: wish.certificate,
-        operation: wish.operation,
-        file: wish.file,
-        ...(wish.release === undefined ? {} : { release: wish.release }),
-        created: formatInstant(created),
-        expires: formatInstant(created + REQUEST_LIFE),
-        session: conversation.binding,
+    const ask: Ask = async (conversation) =>
+      conversation.call({ type: "sign", envelope: await this.#envelope(wish, id, conversation) });
+    return this.#call("sign", home, (conversation) => this.#asking(conversation, wish, offered, ask), id);
+  }
+
+  /**
+   * What would become of this wish at the first signer that has the certificate with this key; nothing is signed or counted.
+   * Errors: `signing/denied`, `signing/old-signer`, `signing/bad-request`, …
+   */
+  async preview(
+    wish: SignWish,
+    offered: OfferedCertificate,
+  ): Promise<Answers["preview"] & { readonly signer: string }> {
+    const id = wish.id ?? toHex(this.#ports.random.bytes(16));
+    return this.#call("read", undefined, async (conversation) => {
+      await this.#ownOffer(conversation, offered);
+      refuseTooOld(conversation, ["dry runs", ...neededFor(wish.operation, wish.release)]);
+      const envelope = await this.#envelope(wish, id, conversation);
+      return {
+        ...(await conversation.call({ type: "preview", envelope })),
         signer: conversation.signer.name,
       };
-      const envelope = toBase64(await signRequest(request, this.#options.identity.signer));
-      return conversation.call({ type: "sign", envelope });
+    });
+  }
+
+  async #envelope(wish: SignWish, id: string, conversation: Conversation): Promise<string> {
+    const created = this.#ports.clock.now();
+    const request: SigningRequest = {
+      version: 1,
+      id,
+      requester: conversation.user,
+      certificate: wish.certificate,
+      operation: wish.operation,
+      file: wish.file,
+      ...(wish.release === undefined ? {} : { release: wish.release }),
+      created: formatInstant(created),
+      expires: formatInstant(created + REQUEST_LIFE),
+      session: conversation.binding,
+      signer: conversation.signer.name,
     };
-    return this.#call("sign", home, (conversation) => this.#asking(conversation, wish, offered, ask), id);
+    return toBase64(await signRequest(request, this.#options.identity.signer));
   }
 
   /** The state of a request that waits for approvals at its signer; signs it once they are there. */
@@ -262,6 +283,7 @@ export class SigningClient {
     ask: Ask,
   ): Promise<SignedFile | PendingFile> {
     const own = await this.#ownOffer(conversation, offered);
+    refuseTooOld(conversation, neededFor(wish.operation, wish.release));
     const answer = await ask(conversation);
     return answer.state === "table"
       ? this.#alone(() => this.#withTable(conversation.signer.name, wish, offered, ask))
@@ -353,37 +375,4 @@ export class SigningClient {
       }
     }
   }
-}
-
-/** What the failover table needs to know of an error; null for one that no other signer and no waiting makes better. */
-function failureOf(error: unknown): Failure | null {
-  if (error instanceof NotHere) return { stage: "answered", code: error.code, notHere: true };
-  if (error instanceof SignerAnswer) {
-    const notHere = error instanceof SignInRefused;
-    return { stage: "answered", code: error.code, unsigned: error.unsigned, notHere };
-  }
-  if (error instanceof Lost) return { stage: error.sent ? "unanswered" : "unreached", code: error.code };
-  if (error instanceof NoWay) {
-    return { stage: "unreached", code: error.passes ? "signing/unreachable" : error.code };
-  }
-  if (error instanceof SigningError && error.code === "signing/unreachable")
-    return { stage: "unreached", code: error.code };
-  return null;
-}
-
-function nameIn(error: unknown): string | undefined {
-  return error instanceof SignerAnswer ? error.signer : undefined;
-}
-
-/** Two signatures are worse than none: the one that may exist is named. */
-function unknown(signer: string, request: string | undefined, cause: unknown): SigningError {
-  return new SigningError(
-    "signing/outcome-unknown",
-    `Nobody can say whether ${signer} signed the request ${request ?? ""}: it was sent there, and no answer came before patience ended.`,
-    { signer, request: request ?? "" },
-    {
-      cause,
-      hint: `Ask ${signer} again with --signer ${signer} --request-id ${request ?? ""}, or accept a second signature and sign anew.`,
-    },
-  );
 }

@@ -6,6 +6,7 @@ import { toHex, toUtf8, toBase64 } from "../core/bytes.ts";
 import { sha256Hex } from "../core/digest.ts";
 import { SigningError } from "../signing/errors.ts";
 import { homeOf } from "../signing/failover.ts";
+import { digestWord, listRoot } from "../signing/request.ts";
 import type { RigSigner } from "../testing/rig-signer.ts";
 import { newId, SigningRig, until, wishFor, type RigOptions } from "../testing/signing-rig.ts";
 import type { SignedFile, SigningClient } from "./signing-client.ts";
@@ -80,6 +81,15 @@ const approvedWish = (text: string) => ({
   file: { name: "x.bin", length: text.length, sha256: sha256Hex(toUtf8(text)) },
 });
 
+/** In a list of its own, as only newer signers know it. */
+function inList(wish: ReturnType<typeof wishFor>) {
+  const { certificate, file, operation } = wish;
+  const nonce = newId();
+  const digest = digestWord(operation);
+  const root = listRoot([{ certificate, operation: operation.kind, name: file.name, digest }], nonce);
+  return { ...wish, release: { root, size: 1, index: 0, proof: [], nonce } };
+}
+
 describe("with two signers", { concurrency: 4 }, () => {
   it("a build goes to the living one when the other is down for good", () =>
     withRig(async (rig) => {
@@ -91,6 +101,54 @@ describe("with two signers", { concurrency: 4 }, () => {
         Array.from({ length: 30 }, (_, i) => client.sign(wishFor(toUtf8(`${i}`)), offered)),
       );
       assert.ok(signed.every(({ signer, state }) => state === "signed" && signer === living.name));
+    }));
+
+  it("one of which is older, what it cannot do goes to the newer one, and nothing of it is sent to the old one", () =>
+    withRig(async (rig) => {
+      const [old, newer] = pair(rig);
+      old.old = true;
+      const client = await clientAt(rig, old);
+      const offered = await client.certificate("release", old.name);
+      for (let i = 0; i < 4; i++) {
+        const signed = await client.sign(inList(wishFor(toUtf8(`${i}`))), offered);
+        assert.equal(signed.signer, newer.name);
+      }
+      assert.equal(old.misunderstood, 0);
+      // What it can do it does, and another client that starts there finds its way as well.
+      const plain = await (await clientAt(rig, old)).sign(wishFor(toUtf8("plain")), offered);
+      assert.equal(plain.signer, old.name);
+      const other = await clientAt(rig, old, 20_000);
+      const signed = await other.sign(inList(wishFor(toUtf8("again"))), offered);
+      assert.equal(signed.signer, newer.name);
+    }));
+
+  it("both of which are older, says what is missing and where, at once and with nothing sent", () =>
+    withRig(async (rig) => {
+      for (const signer of rig.signers) signer.old = true;
+      const client = rig.client();
+      const offered = await client.certificate("release");
+      const began = performance.now();
+      await assert.rejects(client.sign(inList(wishFor(toUtf8("x"))), offered), (error: SigningError) => {
+        assert.equal(error.code, "signing/old-signer");
+        assert.match(
+          error.message,
+          /^The signer signer-[12] is older than this client: it speaks version 1 .*lists of one call/,
+        );
+        assert.match(error.hint!, /Update that signer/);
+        return true;
+      });
+      assert.ok(performance.now() - began < 10_000);
+      assert.deepEqual(
+        rig.signers.map(({ misunderstood }) => misunderstood),
+        [0, 0],
+      );
+      // A chosen id belongs to one signer, which is not left for another.
+      rig.signers[0]!.old = false;
+      const ids = Array.from({ length: 64 }, newId);
+      const id = ids.find((each) => homeOf(each, ["signer-1", "signer-2"]) === "signer-2")!;
+      await assert.rejects(rig.client().sign({ ...inList(wishFor(toUtf8("x"))), id }, offered), {
+        code: "signing/old-signer",
+      });
     }));
 
   it("a build that was planned with one goes on at the other, and each reply is checked against that one's own chain", () =>
@@ -122,6 +180,23 @@ describe("with two signers", { concurrency: 4 }, () => {
         assert.equal((await entriesOf(rig, whole, "result", signed.request)).length, 1);
       }));
   }
+
+  it("a key whose process is being replaced is offered all the same, and its request waits or goes to the other", () =>
+    withRig(async (rig) => {
+      const [replacing, whole] = pair(rig);
+      replacing.keys.away.add("release");
+      const client = await clientAt(rig, replacing, 20_000);
+      const offered = await client.certificate("release", replacing.name);
+      const moved = await client.sign(wishFor(toUtf8("x")), offered);
+      assert.equal(moved.signer, whole.name);
+      assert.equal((await entriesOf(rig, replacing, "intent", moved.request)).length, 0);
+      await whole.stop();
+      const alone = rig.client({ patience: 20_000, signer: replacing.name });
+      const waiting = alone.sign(wishFor(toUtf8("y")), await alone.certificate("release"));
+      await systemClock.sleep(300);
+      replacing.keys.away.clear();
+      assert.equal((await waiting).signer, replacing.name);
+    }));
 
   it("a stuck key moves the request, and the signature that it gives too late is released by nobody", () =>
     withRig(async (rig) => {

@@ -16,6 +16,7 @@ import { octets, sequence } from "../der/writer.ts";
 import type { Build } from "../signing/ports.ts";
 import type { OfferedCertificate } from "../signing/protocol.ts";
 import type { Operation } from "../signing/request.ts";
+import { lengthFor, pageTable } from "../testing/page-table.ts";
 import { newId, SigningRig } from "../testing/signing-rig.ts";
 import { systemClock } from "./clock.ts";
 import { identityOf } from "./pinned-tls.ts";
@@ -35,10 +36,11 @@ key = "release"
 users = ["build"]
 operations = ["authenticode"]
 names = ["*.exe", "*.cat"]
+unread-catalogs = true
 `;
 
 const image = new Uint8Array(32).fill(3);
-const table = Uint8Array.from({ length: 36 * 20_000 }, (_, i) => (i * 31) % 253);
+const table = pageTable(20_000);
 
 function wishFor(name = "a.exe", rows: Uint8Array = table): SignWish {
   return {
@@ -51,12 +53,14 @@ function wishFor(name = "a.exe", rows: Uint8Array = table): SignWish {
       timestamp: false,
       pageHashes: { algorithm: "sha256", sha256: sha256Hex(rows), length: rows.length },
     },
-    file: { name, length: 1000, sha256: sha256Hex(image) },
+    file: { name, length: lengthFor(20_000), sha256: sha256Hex(image) },
     id: newId(),
     indirectData: peIndirectData("sha256", image, { algorithm: "sha256", table: rows }),
     table: rows,
   };
 }
+
+type Authenticode = Extract<Operation, { kind: "authenticode" }>;
 
 let rig: SigningRig;
 let offered: OfferedCertificate;
@@ -99,7 +103,7 @@ describe("a table that is larger than a session may be", () => {
 
   it("comes for each of several files of one client, one after the other", async () => {
     const client = rig.client();
-    const wishes = ["b.exe", "c.exe", "d.exe"].map((name) => wishFor(name, table.slice(0, 36 * 6000)));
+    const wishes = ["b.exe", "c.exe", "d.exe"].map((name) => wishFor(name, pageTable(6000)));
     const replies = await Promise.all(wishes.map((wish) => obtain(wish, client)));
     for (const [i, reply] of replies.entries())
       assert.ok(equalBytes(encoded(parseSignedData(reply).content!), wishes[i]!.indirectData!));
@@ -161,6 +165,25 @@ describe("a table that is larger than a session may be", () => {
     assert.equal(rig.keys.made, made);
   });
 
+  it("is refused when its rows are not those of a program, and the key is not used", async () => {
+    const made = rig.keys.made;
+    const rows = table.slice();
+    new DataView(rows.buffer).setUint32(36 * 9000, 1, true);
+    await assert.rejects(obtain(wishFor("rows.exe", rows)), {
+      code: "signing/bad-request",
+      message: /its row 9000 is for the offset 1/,
+    });
+    // The same within a request.
+    const wish = wishFor("rows.exe", pageTable(10).fill(0, 40, 72));
+    const { operation, table: _table, ...rest } = wish as SignWish & { operation: Authenticode };
+    const inside = { algorithm: "sha256", table: toBase64(wish.table!) } as const;
+    await assert.rejects(obtain({ ...rest, operation: { ...operation, pageHashes: inside } }), {
+      code: "signing/bad-request",
+      message: /its table of page hashes is malformed: its row 1 has no digest/,
+    });
+    assert.equal(rig.keys.made, made);
+  });
+
   it("is refused by size and shape before a byte of it comes", async () => {
     for (const length of [35, 36, 36 * 3 + 1]) {
       const wish = wishFor("shape.exe", table.slice(0, length));
@@ -206,7 +229,7 @@ describe("the client of content that stays with it refuses a signer", () => {
   const other = peIndirectData("sha256", image, { algorithm: "sha256", table: table.slice(36, 36 * 11) });
 
   for (const [kind, wish] of [
-    ["page hashes", () => wishFor("e.exe", table.slice(0, 36 * 10))],
+    ["page hashes", () => wishFor("e.exe", pageTable(10))],
     ["a catalog", catalogWish],
   ] as const) {
     it(`that signs something else than ${kind} of ours`, async () => {
@@ -242,7 +265,7 @@ describe("the client of content that stays with it refuses a signer", () => {
   });
 
   it("and still has small tables signed within the request, as older clients do", async () => {
-    const rows = table.slice(0, 36 * 10);
+    const rows = pageTable(10);
     const wish = wishFor("small.exe", rows);
     const { operation } = wish as { operation: Extract<Operation, { kind: "authenticode" }> };
     const { table: _table, ...rest } = wish;

@@ -183,6 +183,10 @@ const ruleSchema = z.strictObject({
   algorithms: z.optional(words),
   names: z.optional(words),
   purposes: z.optional(words),
+  /** Of a catalog: patterns for the names of the files that it lists. */
+  members: z.optional(words),
+  /** A catalog may be signed whose list did not come along, so that nobody knows what it lists. */
+  "unread-catalogs": z._default(z.boolean(), false),
   "max-size": z.optional(count),
   timestamp: z._default(z.enum(["required", "optional"]), "optional"),
   /** UTC, such as 08:00-18:00. */

@@ -21,6 +21,7 @@ export type SigningErrorCode =
   | "signing/key-failed"
   | "signing/key-unavailable"
   | "signing/bad-reply"
+  | "signing/old-signer"
   | "signing/wrong-peer"
   | "signing/unreachable"
   | "signing/outcome-unknown"

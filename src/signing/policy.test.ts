@@ -7,7 +7,10 @@ import { inNetwork, parseAddress, parseNetwork } from "./address.ts";
 import { needsNetwork, parseConfig } from "./config.ts";
 import { appendTable, editSetting, lineOf, removeTable } from "./config-text.ts";
 import { decide, matches, type PolicyInput } from "./policy.ts";
-import { toUtf8 } from "../core/bytes.ts";
+import { toBase64, toUtf8 } from "../core/bytes.ts";
+import { sha256Hex } from "../core/digest.ts";
+import { writeCatalog } from "../artifact/cat/catalog.ts";
+import { content, parseDer } from "../der/reader.ts";
 import { purposeOf, type SigningRequest } from "./request.ts";
 
 const BASE = `# who we are
@@ -55,6 +58,57 @@ function input(rule: string, change: Partial<PolicyInput> = {}, file = "a.bin"):
     ...change,
   };
 }
+
+describe("the policy of catalogs", () => {
+  const catalog = (names: readonly string[] | null): Partial<PolicyInput> => {
+    const member = (name: string) => ({
+      name,
+      kind: "file" as const,
+      algorithm: "sha256" as const,
+      digest: new Uint8Array(32).fill(7),
+    });
+    const list = names === null ? null : writeCatalog(names.map(member), new Uint8Array(16), 0);
+    const digest = list === null ? "00" : sha256Hex(content(parseDer(list)));
+    const operation = { kind: "authenticode", format: "cat", algorithm: "sha256", digest, timestamp: false };
+    const request = {
+      operation: { ...operation, ...(list === null ? {} : { list: toBase64(list) }) },
+      file: { name: "a.cat", length: 10, sha256: "0" },
+    };
+    return { request: request as unknown as SigningRequest };
+  };
+  const decided = (rule: string, names: readonly string[] | null): string => {
+    const allowed = input(rule, catalog(names)).certificate!.config.policy["default"]!;
+    const given = input(rule, catalog(names));
+    const config = {
+      ...given.certificate!.config,
+      policy: { default: { ...allowed, operations: ["authenticode" as const] } },
+    };
+    const decision = decide({ ...given, certificate: { ...given.certificate!, config } });
+    return decision.outcome === "deny"
+      ? decision.checks
+          .filter(({ ok }) => !ok)
+          .map(({ name, reason }) => `${name}: ${reason}`)
+          .join()
+      : decision.outcome;
+  };
+
+  it("allows those whose list is known, of files that the rule names", () => {
+    assert.equal(decided("", ["a.sys", "b.inf"]), "allow");
+    assert.equal(decided('members = ["*.sys", "*.inf"]', ["a.sys", "b.inf"]), "allow");
+    assert.equal(
+      decided('members = ["*.sys"]', ["a.sys", "b.inf"]),
+      "default/catalog: the catalog lists b.inf, which fits no pattern of the rule",
+    );
+  });
+
+  it("refuses one whose list stayed with the client, unless the rule says so", () => {
+    const unknown =
+      "default/catalog: the catalog's list did not come with the request, so what it lists is not known";
+    assert.equal(decided("", null), unknown);
+    assert.equal(decided("unread-catalogs = true", null), "allow");
+    assert.equal(decided('unread-catalogs = true\nmembers = ["*"]', null), unknown);
+  });
+});
 
 describe("the policy", () => {
   const rows: readonly (readonly [string, string, string, Partial<PolicyInput>?])[] = [

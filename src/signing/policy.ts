@@ -2,8 +2,10 @@
 
 import { DAY, formatInstant, HOUR, type Instant } from "../core/instant.ts";
 import { inNetwork, parseAddress, parseNetwork } from "./address.ts";
+import { SigningError } from "./errors.ts";
 import type { CertificateConfig, RuleConfig, UserConfig } from "./config.ts";
-import type { SigningRequest } from "./request.ts";
+import { catalogOf } from "./catalog-list.ts";
+import type { Operation, SigningRequest } from "./request.ts";
 
 /** How often something was signed, as the ledger counts. */
 export interface Usage {
@@ -138,6 +140,7 @@ function ruleChecks(name: string, rule: RuleConfig, input: PolicyInput): readonl
         rule.purposes.some((pattern) => matches(operation.purpose, pattern)),
       "the purpose fits no pattern of the rule",
     ),
+    check("catalog", ...catalogCheck(rule, operation)),
     check(
       "size",
       rule["max-size"] === undefined || file.length <= rule["max-size"],
@@ -161,6 +164,24 @@ function ruleChecks(name: string, rule: RuleConfig, input: PolicyInput): readonl
       rule.total === undefined || usage.count(certificate!.name, name, -Infinity) < rule.total,
       `all ${rule.total ?? 0} signatures of the rule were made`,
     ),
+  ];
+}
+
+/** What a catalog lists is part of what is signed. */
+function catalogCheck(rule: RuleConfig, operation: Operation): readonly [ok: boolean, reason: string] {
+  if (operation.kind !== "authenticode" || operation.format !== "cat") return [true, ""];
+  const catalog = catalogOf(operation);
+  if (catalog === null)
+    return [
+      rule["unread-catalogs"] && rule.members === undefined,
+      "the catalog's list did not come with the request, so what it lists is not known",
+    ];
+  const other = catalog.members.find(
+    ({ name }) => name === null || rule.members?.some((pattern) => matches(name, pattern)) === false,
+  );
+  return [
+    rule.members === undefined || other === undefined,
+    `the catalog lists ${other?.name ?? "a file without a name"}, which fits no pattern of the rule`,
   ];
 }
 
@@ -199,4 +220,16 @@ function check(name: string, ok: boolean, reason: string): Check {
 
 function no(name: string, reason: string): Check {
   return { name, ok: false, reason };
+}
+
+/** All that anybody outside hears of a refusal. */
+export function denied(): SigningError {
+  return new SigningError(
+    "signing/denied",
+    "The request was refused.",
+    {},
+    {
+      hint: "The reason stands in the signer's audit log.",
+    },
+  );
 }

@@ -8,8 +8,10 @@ import type { Ticket } from "./ticket.ts";
 
 /** Keys that live in processes of their own. */
 export interface KeyRing {
-  /** Null while its process has not answered yet. */
+  /** Null while its process is not there: it has not answered yet, or is being replaced. */
   publicKey(key: string): PublicKey | null;
+  /** What its process last said, also while that is being replaced: what a signer offers does not come and go with it. */
+  lastPublicKey(key: string): PublicKey | null;
   issue(key: string, scheme: Scheme, message: Uint8Array, intent: number): Ticket;
   /** Errors: `signing/key-failed`, `signing/bad-ticket`. */
   sign(ticket: Ticket, message: Uint8Array): Promise<Uint8Array>;

@@ -1,4 +1,4 @@
-// The conversation inside the inner TLS session: length-delimited JSON messages under closed schemas, version 1.
+// The conversation inside the inner TLS session: length-delimited JSON messages under closed schemas.
 
 import { parseJson } from "../core/json.ts";
 import { toUtf8 } from "../core/bytes.ts";
@@ -8,7 +8,6 @@ import { SigningError } from "./errors.ts";
 import { gather } from "./frame.ts";
 import { idSchema, MAX_REQUEST } from "./request.ts";
 
-export const PROTOCOL_VERSION = 1;
 /** Base64 of the largest request and some room. */
 export const MAX_MESSAGE_BYTES = Math.ceil((MAX_REQUEST * 4) / 3) + 4096;
 /** Bytes of a table in one message. */
@@ -21,7 +20,7 @@ const secret = z.string().check(z.maxLength(16 * 1024));
 const base64 = z.string().check(z.maxLength(MAX_MESSAGE_BYTES), z.regex(/^[A-Za-z0-9+/]*={0,2}$/));
 
 const callSchema = z.discriminatedUnion("type", [
-  /** `versions`: what the client speaks; the signer picks the highest it knows. */
+  /** `versions`: what the client speaks; the signer picks the highest it knows (`versions.ts`). */
   z.strictObject({
     seq: lengthSchema,
     type: z.literal("hello"),
@@ -47,6 +46,8 @@ const callSchema = z.discriminatedUnion("type", [
   ]),
   z.strictObject({ seq: lengthSchema, type: z.literal("certificates") }),
   z.strictObject({ seq: lengthSchema, type: z.literal("sign"), envelope: base64 }),
+  /** The same envelope as `sign`: what would become of it. */
+  z.strictObject({ seq: lengthSchema, type: z.literal("preview"), envelope: base64 }),
   z.strictObject({ seq: lengthSchema, type: z.literal("status"), request: idSchema }),
   /** The next part of a table that an answer of the state `table` asked for. */
   z.strictObject({
@@ -69,6 +70,7 @@ export type CallBody =
   | ({ readonly type: "sign-in" } & SignIn)
   | { readonly type: "certificates" }
   | { readonly type: "sign"; readonly envelope: string }
+  | { readonly type: "preview"; readonly envelope: string }
   | { readonly type: "status"; readonly request: string }
   | { readonly type: "table"; readonly request: string; readonly offset: number; readonly part: string }
   | { readonly type: "pending" }
@@ -140,6 +142,14 @@ const answers = {
   "sign-in": z.strictObject({ user: lineSchema, roles: z.array(lineSchema), until: lineSchema }),
   certificates: z.strictObject({ certificates: z.array(offeredSchema) }),
   sign: z.discriminatedUnion("state", [signedSchema, waitingSchema, tableSchema]),
+  preview: z.strictObject({
+    outcome: z.enum(["allow", "ask", "deny"]),
+    rule: z.optional(lineSchema),
+    needed: z.optional(lengthSchema),
+    reasons: z
+      .array(z.strictObject({ rule: lineSchema, check: lineSchema, reason: lineSchema }))
+      .check(z.maxLength(1000)),
+  }),
   status: z.discriminatedUnion("state", [signedSchema, waitingSchema, tableSchema]),
   table: z.strictObject({ received: lengthSchema }),
   pending: z.strictObject({ requests: z.array(pendingSchema) }),

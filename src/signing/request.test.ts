@@ -3,12 +3,18 @@
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { describe, it } from "node:test";
+import { toBase64 } from "../core/bytes.ts";
 import { canonicalJson } from "../core/canonical-json.ts";
+import { sha256Hex } from "../core/digest.ts";
 import { signEnvelope } from "../core/dsse.ts";
 import { formatInstant, MINUTE, parseInstant } from "../core/instant.ts";
 import type { Json } from "../core/json.ts";
+import { writeCatalog } from "../artifact/cat/catalog.ts";
+import { children, content, encoded, parseDer } from "../der/reader.ts";
+import { octets, sequence } from "../der/writer.ts";
 import { localSigner } from "../keys/signer.ts";
 import { openApproval, quorum, signApproval } from "./approval.ts";
+import { catalogOf } from "./catalog-list.ts";
 import { openRequest, requestHash, signRequest, type SigningRequest } from "./request.ts";
 
 const now = parseInstant("2026-11-21T12:00:00Z");
@@ -83,6 +89,55 @@ describe("a signing request", () => {
     ] as const)
       await assert.rejects(open(inside(format, change)), { code: "signing/bad-request" }, format);
     await assert.rejects(open(inside("cat", { contentType: "1.2.3" })), { code: "schema/invalid" });
+  });
+
+  it("for a catalog carries the list that is to be signed, well formed, and no other", async () => {
+    const member = (name: string) => ({
+      name,
+      kind: "file" as const,
+      algorithm: "sha256" as const,
+      digest: new Uint8Array(32).fill(7),
+    });
+    const made = (names: readonly string[]): Uint8Array =>
+      writeCatalog(names.map(member), new Uint8Array(16), 0);
+    const with_ = (list: Uint8Array, change: object = {}): object => ({
+      operation: {
+        kind: "authenticode",
+        format: "cat",
+        algorithm: "sha256",
+        digest: sha256Hex(content(parseDer(list))),
+        timestamp: false,
+        contentType: CTL,
+        list: toBase64(list),
+        ...change,
+      },
+    });
+    const list = made(["a.sys", "b.inf"]);
+    const { operation } = await open(with_(list));
+    assert.deepEqual(
+      catalogOf(operation)!.members.map(({ name }) => name),
+      ["a.sys", "b.inf"],
+    );
+    const refused = (change: object, message: RegExp): Promise<void> =>
+      assert.rejects(open(change), { code: "signing/bad-request", message });
+    await refused(
+      with_(list, { list: toBase64(made(["c.sys"])) }),
+      /not the one whose digest is to be signed/,
+    );
+    await refused(with_(list, { list: toBase64(list.subarray(0, -1)) }), /its list is not DER/);
+    await refused(
+      with_(sequence(octets(new Uint8Array(3)))),
+      /its catalog is malformed: it is not the DER of one/,
+    );
+    const short = writeCatalog([{ ...member("a"), digest: new Uint8Array(31) }], new Uint8Array(16), 0);
+    await refused(with_(short), /a digest has the wrong length/);
+    const empty = sequence(...children(parseDer(list)).slice(0, 4).map(encoded), sequence());
+    await refused(with_(empty), /it lists no file/);
+    const long = made(Array.from({ length: 1200 }, (_, i) => `driver-${i}.sys`));
+    await refused(with_(long), /more than 196608 bytes/);
+    const { operation: named } = with_(list) as { operation: { contentType?: string } };
+    const { contentType: _contentType, ...bare } = named;
+    await refused({ operation: { ...bare, format: "pe" } }, /only a catalog has a list/);
   });
 
   for (const [name, change, code] of rows) {

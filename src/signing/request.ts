@@ -8,10 +8,12 @@ import { MINUTE, parseInstant, SECOND, type Instant } from "../core/instant.ts";
 import { isJsonObject, parseJson, type Json } from "../core/json.ts";
 import { checkSchema, instantSchema, lengthSchema, nameSchema, sha256Schema, z } from "../core/schema.ts";
 import { CTL_OID } from "../artifact/cat/catalog.ts";
-import { rowLength } from "../artifact/pe/page-hashes.ts";
+import { ArtifactError } from "../artifact/errors.ts";
+import { checkPageRows, PageRows } from "../artifact/pe/page-rows.ts";
 import { SCHEMES, type Scheme } from "../keys/scheme.ts";
 import { lineSchema } from "./audit/entry.ts";
 import { verifyInclusion } from "./audit/proof.ts";
+import { catalogOf } from "./catalog-list.ts";
 import { SigningError } from "./errors.ts";
 
 /** A whole request with its envelope; page-hash tables and TUF metadata are what makes one large. */
@@ -75,6 +77,8 @@ const operationSchema = z.discriminatedUnion("kind", [
     indirectData: z.optional(base64),
     /** A catalog: its own list (szOID_CTL) is what is signed, and `digest` is over the list's content octets. */
     contentType: z.optional(z.literal(CTL_OID)),
+    /** The catalog's list, DER, so that the signer sees what it lists (catalog-list.ts); a long one stays with the client. */
+    list: z.optional(base64),
   }),
   z.strictObject({ kind: z.literal("elf"), ...digestMembers, manifest: elfManifestSchema }),
   z.strictObject({ kind: z.literal("cms"), ...digestMembers }),
@@ -216,7 +220,7 @@ export function openRequest(envelope: Uint8Array, context: RequestContext): Sign
   }
   checkDigestLength(request.operation);
   checkPurpose(request.operation);
-  checkContent(request.operation);
+  checkContent(request);
   if (request.release !== undefined) checkMembership(request, request.release);
   return request;
 }
@@ -236,9 +240,9 @@ function checkDigestLength(operation: Operation): void {
 }
 
 /** Each format says in one way only what it holds. */
-function checkContent(operation: Operation): void {
+function checkContent({ operation, file }: SigningRequest): void {
   if (operation.kind !== "authenticode") return;
-  const { format, pageHashes, indirectData, contentType } = operation;
+  const { format, pageHashes, indirectData, contentType, list } = operation;
   const fits = {
     pe: indirectData === undefined && contentType === undefined,
     cat: indirectData === undefined && pageHashes === undefined && contentType !== undefined,
@@ -246,12 +250,23 @@ function checkContent(operation: Operation): void {
   };
   if (!(format === "pe" || format === "cat" ? fits[format] : fits.other))
     throw bad(`what it says about the content does not go with the format ${format}`);
-  const named = tableReference(operation);
-  if (named === null) return;
-  const row = rowLength(named.algorithm);
-  // At least the headers' row and the one that says where the last section ends.
-  if (named.length % row !== 0 || named.length < 2 * row)
-    throw bad(`a table of page hashes has rows of ${row} bytes, and two of them at least`);
+  if (list !== undefined && format !== "cat") throw bad("only a catalog has a list");
+  try {
+    catalogOf(operation);
+  } catch (cause) {
+    if (cause instanceof ArtifactError)
+      throw bad(`its catalog is malformed: ${String(cause.facts["what"])}`, cause);
+    throw cause;
+  }
+  if (pageHashes === undefined) return;
+  try {
+    if ("sha256" in pageHashes) void new PageRows(pageHashes.algorithm, pageHashes.length, file.length);
+    else checkPageRows(pageHashes.algorithm, fromBase64(pageHashes.table), file.length);
+  } catch (cause) {
+    if (cause instanceof ArtifactError)
+      throw bad(`its table of page hashes is malformed: ${String(cause.facts["what"])}`, cause);
+    throw cause;
+  }
 }
 
 /**
@@ -291,6 +306,6 @@ function checkMembership(request: SigningRequest, { root, size, index, proof, no
   }
 }
 
-function bad(what: string): SigningError {
-  return new SigningError("signing/bad-request", `The signing request is refused: ${what}.`);
+function bad(what: string, cause?: unknown): SigningError {
+  return new SigningError("signing/bad-request", `The signing request is refused: ${what}.`, {}, { cause });
 }

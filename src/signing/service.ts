@@ -14,7 +14,8 @@ import { line, type Blob, type EntryBody, type EntryOf } from "./audit/entry.ts"
 import type { CertificateConfig, LoadedConfig, SignerConfig } from "./config.ts";
 import { SigningError } from "./errors.ts";
 import type { Ledger } from "./ledger.ts";
-import { decide, type Check, type Decision } from "./policy.ts";
+import { decide, denied, type Check, type Decision } from "./policy.ts";
+import { previewOf, type Preview } from "./preview.ts";
 import type { Build, KeyRing, Log } from "./ports.ts";
 import type { SignOutcome } from "./protocol.ts";
 import { FairQueue } from "./queue.ts";
@@ -164,6 +165,15 @@ export class SigningService {
       // Unknown, another's and denied look the same.
       throw denied();
     });
+  }
+
+  /** What would become of a request whose envelope was checked. Errors: `signing/denied` for who may not use the certificate. */
+  preview(request: SigningRequest, asker: Asker): Preview {
+    const decision = this.#decide(request, asker);
+    const { outcome } = decision;
+    const { user, session } = asker;
+    this.#ports.say("info", "preview", { session, user, certificate: request.certificate, outcome });
+    return previewOf(decision, this.#settings.config.certificates[request.certificate], user);
   }
 
   /** The next part of a table that an answer of `submit` or `status` asked for; how much of it is there. Errors: `signing/bad-request`. */
@@ -455,15 +465,4 @@ export class SigningService {
     this.#queues.set(key, queue);
     return queue;
   }
-}
-
-export function denied(): SigningError {
-  return new SigningError(
-    "signing/denied",
-    "The request was refused.",
-    {},
-    {
-      hint: "The reason stands in the signer's audit log.",
-    },
-  );
 }

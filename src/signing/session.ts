@@ -19,7 +19,6 @@ import type { TokenChecker } from "./oidc.ts";
 import { NOBODY, passwordFits } from "./password.ts";
 import type { KeyRing, Log } from "./ports.ts";
 import {
-  PROTOCOL_VERSION,
   type Answers,
   type CallBody,
   type CallMessage,
@@ -28,11 +27,13 @@ import {
   type ReplyMessage,
   type SignIn,
 } from "./protocol.ts";
-import { openRequest } from "./request.ts";
-import { denied, type SigningService } from "./service.ts";
+import { openRequest, type SigningRequest } from "./request.ts";
+import { denied } from "./policy.ts";
+import type { SigningService } from "./service.ts";
 import type { AuditLog } from "./audit/log.ts";
 import type { Ledger } from "./ledger.ts";
 import { totpStep } from "./totp.ts";
+import { commonVersion, speaks, VERSIONS, type Version } from "./versions.ts";
 
 export type SessionPorts = {
   readonly clock: Clock;
@@ -67,7 +68,7 @@ type State = "new" | "greeted" | "open" | "ended";
 const ALLOWED: { readonly [S in State]: readonly CallBody["type"][] } = {
   new: ["hello"],
   greeted: ["sign-in"],
-  open: ["certificates", "sign", "status", "table", "pending", "approve"],
+  open: ["certificates", "sign", "preview", "status", "table", "pending", "approve"],
   ended: [],
 };
 
@@ -81,6 +82,7 @@ export class SigningSession {
   readonly #peer: Peer;
   readonly #spki: string;
   #state: State = "new";
+  #version: Version = 1;
   #user = "";
   #tries = 0;
   #until: Instant = 0;
@@ -115,7 +117,10 @@ export class SigningSession {
           call: call.type,
           code: error.code,
         });
-        const unsigned = call.type === "sign" && this.#ports.service.vouchesUnsigned(error);
+        const unsigned =
+          call.type === "sign" &&
+          speaks(this.#version, "the word that nothing was signed") &&
+          this.#ports.service.vouchesUnsigned(error);
         return {
           seq,
           ok: false,
@@ -164,6 +169,8 @@ export class SigningSession {
         return { certificates: this.#certificates() };
       case "sign":
         return this.#sign(call.envelope);
+      case "preview":
+        return this.#ports.service.preview(this.#opened(call.envelope).request, this.#asker());
       case "status":
         return this.#granting(await this.#ports.service.status(call.request, this.#asker()));
       case "table":
@@ -176,16 +183,18 @@ export class SigningSession {
   }
 
   #hello(versions: readonly number[]): Answers["hello"] {
-    if (!versions.includes(PROTOCOL_VERSION)) {
+    const version = commonVersion(versions);
+    if (version === null) {
       throw new SigningError(
         "signing/bad-request",
-        `This signer speaks protocol version ${PROTOCOL_VERSION}.`,
+        `This signer speaks versions ${VERSIONS.join(" and ")} of the protocol, not ${versions.join(", ")}.`,
       );
     }
+    this.#version = version;
     this.#state = "greeted";
     const { service, logKey, clock } = this.#ports;
     return {
-      version: PROTOCOL_VERSION,
+      version,
       signer: service.config.service.name,
       log: formatNoteKey(logKey),
       time: formatInstant(clock.now()),
@@ -292,7 +301,7 @@ export class SigningSession {
     const offered: OfferedCertificate[] = [];
     for (const [name, certificate] of Object.entries(config.certificates)) {
       const rules = Object.values(certificate.policy).filter((rule) => rule.users.includes(this.#user));
-      const key = this.#ports.keys.publicKey(certificate.key);
+      const key = this.#ports.keys.lastPublicKey(certificate.key);
       if (rules.length === 0 || certificate.disabled || key === null) continue;
       const chain = certificates.get(name)?.chain;
       const keyConfig = config.keys[certificate.key]!;
@@ -311,6 +320,11 @@ export class SigningSession {
   }
 
   async #sign(text: string): Promise<Answers["sign"]> {
+    const { request, envelope } = this.#opened(text);
+    return this.#granting(await this.#ports.service.submit(request, envelope, this.#asker()));
+  }
+
+  #opened(text: string): { readonly request: SigningRequest; readonly envelope: Uint8Array } {
     const { service, clock } = this.#ports;
     const envelope = fromBase64(text);
     const request = openRequest(envelope, {
@@ -320,7 +334,7 @@ export class SigningSession {
       signer: service.config.service.name,
       now: clock.now(),
     });
-    return this.#granting(await service.submit(request, envelope, this.#asker()));
+    return { request, envelope };
   }
 
   /** One table at a time: the one that was asked for last. */
@@ -338,6 +352,7 @@ export class SigningSession {
   #pending(): PendingRequest[] {
     const { ledger, service, clock } = this.#ports;
     const shown: PendingRequest[] = [];
+    const named = speaks(this.#version, "lists of one call");
     for (const entry of ledger.pending(clock.now())) {
       const rule = service.config.certificates[entry.certificate]?.policy[entry.rule];
       if (entry.user !== this.#user && rule?.approvers.includes(this.#user) !== true) continue;
@@ -369,7 +384,7 @@ export class SigningSession {
                 root,
                 size: Number(size),
                 index: Number(index),
-                ...(nonce === undefined ? {} : { nonce }),
+                ...(nonce === undefined || !named ? {} : { nonce }),
               },
             }),
       });

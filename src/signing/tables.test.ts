@@ -8,15 +8,17 @@ import { toHex } from "../core/bytes.ts";
 import { digest } from "../artifact/cms-build.ts";
 import { indirectDataOctets } from "../artifact/authenticode.ts";
 import { peIndirectData } from "../artifact/pe/indirect.ts";
+import { lengthFor, pageTable } from "../testing/page-table.ts";
 import { ScriptedClock } from "../testing/scripted-clock.ts";
 import type { SigningRequest } from "./request.ts";
 import { MAX_UPLOADS, MAX_UPLOADS_OF_USER, TableUploads } from "./tables.ts";
 
-const table = Uint8Array.from({ length: 36 * 3000 }, (_, i) => (i * 7) % 251);
+const table = pageTable(3000);
 const image = new Uint8Array(48).fill(9);
 const requestOf = (change: object = {}, id = "1".repeat(32)): SigningRequest =>
   ({
     id,
+    file: { length: lengthFor(3000) },
     operation: {
       kind: "authenticode",
       format: "pe",
@@ -78,6 +80,22 @@ describe("a table of page hashes that follows its request", () => {
     assert.throws(() => send("build", request, table.with(5, 255)), { code: "signing/bad-request" });
     assert.equal(uploads.contentDigest("build", request, "h"), null);
     assert.equal(uploads.missing("build", request, "h"), 0);
+  });
+
+  it("is refused at the first row that no program can have, and nothing more of it is taken", () => {
+    const wrong = table.slice();
+    new DataView(wrong.buffer).setUint32(36 * 1000, 7, true);
+    const of = requestOf({ sha256: sha256Hex(wrong) });
+    uploads.missing("build", of, "h");
+    assert.equal(uploads.push("build", of.id, 0, wrong.subarray(0, 36 * 1000)), 36 * 1000);
+    assert.throws(() => uploads.push("build", of.id, 36 * 1000, wrong.subarray(36 * 1000, 36 * 1001)), {
+      code: "signing/bad-request",
+      message: /^The table of page hashes is refused: its row 1000 is for the offset 7, which is not after/,
+    });
+    assert.throws(() => uploads.push("build", of.id, 36 * 1001, wrong.subarray(36 * 1001)), {
+      message: /no table is awaited/,
+    });
+    assert.equal(uploads.contentDigest("build", of, "h"), null);
   });
 
   it("counts for the one request that it came for, and for its user", () => {

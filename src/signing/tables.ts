@@ -1,10 +1,12 @@
-// Tables of page hashes that are too large for a request: they come in parts, are hashed as they come, and are kept nowhere.
+// Tables of page hashes that are too large for a request: they come in parts, are read and hashed as they come, and are kept nowhere.
 
 import { createHash, type Hash } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
 import { fromHex, toHex } from "../core/bytes.ts";
 import { MINUTE } from "../core/instant.ts";
 import { peIndirectOctets } from "../artifact/pe/indirect.ts";
+import { PageRows } from "../artifact/pe/page-rows.ts";
+import { UpkeepError } from "../core/errors.ts";
 import { SigningError } from "./errors.ts";
 import { tableReference, type SigningRequest } from "./request.ts";
 
@@ -28,6 +30,7 @@ type Upload = {
   /** Over the indirect data around the table: this is what is signed. */
   readonly content: Hash;
   readonly after: Uint8Array;
+  readonly rows: PageRows;
   received: number;
   at: number;
   digest: Uint8Array | null;
@@ -72,6 +75,7 @@ export class TableUploads {
       table: createHash("sha256"),
       content: createHash(operation.algorithm).update(around.before),
       after: around.after,
+      rows: new PageRows(named.algorithm, named.length, request.file.length),
       received: 0,
       at: this.#clock.monotonic(),
       digest: null,
@@ -92,6 +96,7 @@ export class TableUploads {
     if (offset < upload.received) return upload.received;
     if (offset > upload.received || part.length === 0 || offset + part.length > upload.length)
       throw refused(id, "the part does not go on where the last one ended");
+    this.#read(key, id, () => upload.rows.push(part));
     upload.table.update(part);
     upload.content.update(part);
     upload.received += part.length;
@@ -100,6 +105,7 @@ export class TableUploads {
         this.#uploads.delete(key);
         throw refused(id, "the table is not the one that the request names");
       }
+      this.#read(key, id, () => upload.rows.end());
       upload.digest = new Uint8Array(upload.content.update(upload.after).digest());
     }
     return upload.received;
@@ -109,6 +115,17 @@ export class TableUploads {
   contentDigest(user: string, request: SigningRequest, hash: string): Uint8Array | null {
     const upload = this.#uploads.get(keyOf(user, request.id));
     return upload?.hash === hash ? upload.digest : null;
+  }
+
+  /** Nothing more of a table is taken once one of its rows is wrong. */
+  #read(key: string, id: string, read: () => void): void {
+    try {
+      read();
+    } catch (cause) {
+      this.#uploads.delete(key);
+      if (!(cause instanceof UpkeepError)) throw cause;
+      throw refused(id, String(cause.facts["what"] ?? cause.message));
+    }
   }
 
   forget(user: string, id: string): void {

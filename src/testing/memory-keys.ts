@@ -13,15 +13,19 @@ import { checkTicket, issueTicket, type Ticket } from "../signing/ticket.ts";
 export class MemoryKeys implements KeyRing {
   readonly #keys = new Map<string, Signer>();
   readonly #macKey = systemRandom.bytes(32);
+  readonly #schemes = new Map<string, readonly Scheme[]>();
   readonly #used = new Map<number, number>();
   readonly replaced: string[] = [];
   /** Signatures really made. */
   made = 0;
+  /** Keys whose process is being replaced. */
+  readonly away = new Set<string>();
   /** Called before a key is used: a test makes a key slow, stuck or broken here. */
   before: (key: string) => Promise<void> = async () => {};
 
-  add(name: string, key: KeyObject, scheme: Scheme): PublicKey {
+  add(name: string, key: KeyObject, scheme: Scheme, also: readonly Scheme[] = []): PublicKey {
     const signer = localSigner(key, scheme);
+    this.#schemes.set(name, [scheme, ...also]);
     this.#keys.set(name, signer);
     return signer.publicKey;
   }
@@ -31,6 +35,10 @@ export class MemoryKeys implements KeyRing {
   }
 
   publicKey(key: string): PublicKey | null {
+    return this.away.has(key) ? null : this.lastPublicKey(key);
+  }
+
+  lastPublicKey(key: string): PublicKey | null {
     return this.#keys.get(key)?.publicKey ?? null;
   }
 
@@ -44,7 +52,7 @@ export class MemoryKeys implements KeyRing {
     await this.before(ticket.key);
     checkTicket(this.#macKey, ticket, {
       key: ticket.key,
-      schemes: [signer.publicKey.scheme],
+      schemes: this.#schemes.get(ticket.key)!,
       message,
       now: systemClock.now(),
       used: this.#used,

@@ -1,7 +1,7 @@
 // One signer of a test rig: real log, real service, real dialler to every gateway of the rig; only its keys are in memory.
 
 import { generateKeyPairSync, sign as cryptoSign, type KeyObject } from "node:crypto";
-import { fromBase64 } from "../core/bytes.ts";
+import { fromBase64, fromUtf8 } from "../core/bytes.ts";
 import type { Clock } from "../core/clock.ts";
 import { buildCertificate } from "../der/issue.ts";
 import { commonName } from "../der/names.ts";
@@ -23,11 +23,30 @@ import type { ServiceDescription } from "../signing/description.ts";
 import { Ledger } from "../signing/ledger.ts";
 import { TokenChecker, type FetchJson } from "../signing/oidc.ts";
 import type { Build } from "../signing/ports.ts";
+import type { CallMessage } from "../signing/protocol.ts";
+import { readKeptRequest } from "../signing/request.ts";
 import { SigningService, type LoadedCertificate, type StampSettings } from "../signing/service.ts";
 import { FAILURE_BUDGET, SigningSession, type Peer } from "../signing/session.ts";
 import { MemoryKeys } from "./memory-keys.ts";
 
 export const UNLOCKED: Uint8Array = new Uint8Array(32).fill(7);
+
+/** The call as a signer of protocol version 1 reads it; null for what it refuses as unknown. */
+function asVersionOne(call: CallMessage): CallMessage | null {
+  if (call.type === "hello") return { ...call, versions: call.versions.filter((version) => version === 1) };
+  if (call.type === "table" || call.type === "preview") return null;
+  if (call.type !== "sign") return call;
+  const { payload } = JSON.parse(fromUtf8(fromBase64(call.envelope))) as { payload: string };
+  const { operation, release } = readKeptRequest(fromBase64(payload));
+  const { contentType, pageHashes } =
+    operation.kind === "authenticode" ? operation : { contentType: undefined, pageHashes: undefined };
+  const later = [
+    contentType,
+    release?.nonce,
+    pageHashes !== undefined && "sha256" in pageHashes ? 1 : undefined,
+  ];
+  return later.every((member) => member === undefined) ? call : null;
+}
 
 export type RigGatewayEnd = { readonly address: string; readonly spki: string };
 export type RigSignerOptions = {
@@ -58,6 +77,10 @@ export class RigSigner {
   readonly sessions = new Set<SigningSession>();
   /** Calls that sessions took up so far. */
   calls = 0;
+  /** It behaves as one of protocol version 1: says so, and refuses the forms of requests that came later. */
+  old = false;
+  /** What an old one did not understand. */
+  misunderstood = 0;
   session!: (peer: Peer) => SigningSession;
   running = false;
   log!: AuditLog;
@@ -70,7 +93,10 @@ export class RigSigner {
     const { privateKey, publicKey } = generateKeyPairSync("ed25519");
     this.#logPrivate = privateKey;
     this.logKey = noteKeyFromSpki(`${options.name}/log`, publicKeyOf(publicKey, "ed25519").spki);
-    this.keys.add("release", options.release, "ecdsa-sha2-nistp256");
+    if (options.release.asymmetricKeyType === "rsa") {
+      const also = ["rsa-pkcs1v15-sha384", "rsa-pkcs1v15-sha512"] as const;
+      this.keys.add("release", options.release, "rsa-pkcs1v15-sha256", also);
+    } else this.keys.add("release", options.release, "ecdsa-sha2-nistp256");
     this.keys.add("other", generateKeyPairSync("ed25519").privateKey, "ed25519");
   }
 
@@ -209,7 +235,16 @@ ${config}`;
       const handle = session.handle.bind(session);
       session.handle = (call) => {
         this.calls++;
-        return handle(call);
+        if (!this.old) return handle(call);
+        const known = asVersionOne(call);
+        if (known !== null) return handle(known);
+        this.misunderstood++;
+        return Promise.resolve({
+          seq: call.seq,
+          ok: false,
+          code: "schema/invalid",
+          message: "Unrecognized key",
+        });
       };
       this.sessions.add(session);
       return session;

@@ -37,6 +37,8 @@ export type RigOptions = {
   readonly gateway?: string;
   readonly gateways?: number;
   readonly signers?: number;
+  /** The key called `release`; P-256 if none is given. */
+  readonly release?: KeyObject;
   readonly fetchJson?: FetchJson;
   readonly clock?: Clock;
   readonly stamps?: () => StampSettings | undefined;
@@ -105,7 +107,7 @@ export class SigningRig {
   static async start(options: RigOptions): Promise<SigningRig> {
     const rig = new SigningRig(await mkdtemp(join(tmpdir(), "upkeep-signing-")), options);
     rig.clientIdentity = await makeIdentity(rig.clientKey);
-    const release = generateKeyPairSync("ec", { namedCurve: "prime256v1" }).privateKey;
+    const release = options.release ?? generateKeyPairSync("ec", { namedCurve: "prime256v1" }).privateKey;
     const gatewayConfig = (ports: {
       readonly clients: number;
       readonly signers: number;

@@ -144,6 +144,39 @@ describe("sign --service", () => {
     );
   });
 
+  it("knows with --dry-run the key and what the rules would say, if the call says how to sign in", async () => {
+    const before = await world.ok(["--json", "--data", "signer", "audit", "list", "--kind", "intent"]);
+    world.put("asked.exe", tinyPe({ seed: 19 }));
+    const { code, lines, stdout } = await world.sign("--dry-run", "asked.exe");
+    assert.equal(code, 0, stdout);
+    const { key, preview } = lines[0] as {
+      key: { [name: string]: unknown };
+      preview: { [name: string]: unknown };
+    };
+    assert.equal(key["certificate"], "release");
+    assert.equal(key["scheme"], "rsa-pkcs1v15-sha256");
+    assert.match(String(key["subject"]), /CN=/);
+    assert.match(String(key["expires"]), /^20\d\d-/);
+    assert.deepEqual([preview["outcome"], preview["rule"]], ["allow", "default"]);
+    const words = ["sign", "--service", "service.json", "--identity", "build.pem", "--cert", "release"];
+    const text = await world.ok([...words, "--dry-run", "asked.exe"]);
+    assert.match(text, /key: release, rsa-pkcs1v15-sha256, .*CN=.*, until 20/);
+    assert.match(text, /rules: signer-1 would sign it by the rule default/);
+    const operations = ["authenticode", "elf", "cms"].flatMap((each) => ["--operation", each]);
+    const rule = ["policy", "set", "release", "--user", "build", ...operations];
+    await world.admin(...rule, "--file-name", "setup-*.exe");
+    try {
+      await new Promise((resolve) => setTimeout(resolve, 2500));
+      const refused = await world.upkeep([...words, "--dry-run", "asked.exe"]);
+      assert.equal(refused.code, 3, refused.stdout + refused.stderr);
+      assert.match(refused.stdout, /signer-1 would refuse it \(default\/name: the file name fits no pattern/);
+    } finally {
+      await world.admin(...rule);
+      await new Promise((resolve) => setTimeout(resolve, 2500));
+    }
+    assert.equal(await world.ok(["--json", "--data", "signer", "audit", "list", "--kind", "intent"]), before);
+  });
+
   it("prints digest and request with --dry-run, without network, key or change", async () => {
     const description = JSON.parse(Buffer.from(world.read("service.json")).toString()) as {
       gateways: object[];

@@ -1,7 +1,10 @@
 // Every format through the signing service as programs: signed, believed by osslsigncode and by us, proven by the receipt.
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { after, before, describe, it } from "node:test";
+import { writeCatalog } from "../../src/artifact/cat/catalog.ts";
+import { unsignedCatalog } from "../../src/artifact/cat/format.ts";
 import { SCRIPTS } from "../../src/testing/tiny-windows-files.ts";
 import { tinyPe } from "../../src/testing/tiny-pe.ts";
 import { needs, SigningWorld } from "./_signing.ts";
@@ -56,6 +59,56 @@ describe("the signing service signs", needs("osslsigncode"), () => {
     assert.equal(again.code, 3, again.stdout);
     assert.equal((await world.sign("driver.cat", "--append")).code, 0);
     await world.ok(["verify", "--root", "root.pem", "driver.cat"]);
+  });
+
+  it("what a catalog lists is read: a file is found through it in the log", async () => {
+    world.put("listed.inf", "[Version]\r\n; listed\r\n");
+    await world.ok(["catalog", "listed.cat", "driver.sys", "listed.inf"]);
+    assert.equal((await world.sign("listed.cat")).code, 0);
+    const found = await world.ok(["--data", "signer", "audit", "find", "listed.inf"]);
+    assert.match(found, /intent .*authenticode\/cat.*listed\.cat.* lists 2 files, among them listed\.inf/);
+    assert.match(found, /result .*listed\.cat/);
+    const json = await world.ok(["--json", "--data", "signer", "audit", "find", "listed.inf"]);
+    const { catalogs } = JSON.parse(json) as { catalogs: { files: number; listed: { name: string }[] }[] };
+    assert.deepEqual(
+      catalogs.map(({ files, listed }) => [files, listed.map(({ name }) => name)]),
+      [[2, ["listed.inf"]]],
+    );
+    // The image digest of a program leads to its catalogs as well, and another file to none.
+    assert.match(
+      await world.ok(["--data", "signer", "audit", "find", "driver.sys"]),
+      /among them driver\.sys/,
+    );
+    world.put("stranger.inf", "[Version]\r\n; another\r\n");
+    assert.equal((await world.upkeep(["--data", "signer", "audit", "find", "stranger.inf"])).code, 1);
+  });
+
+  it("a catalog too long to be read only where the rule allows it", async () => {
+    const members = Array.from({ length: 1500 }, (_, i) => ({
+      name: `driver-${i}.sys`,
+      kind: "file" as const,
+      algorithm: "sha256" as const,
+      digest: createHash("sha256").update(String(i)).digest(),
+    }));
+    world.put("long.cat", unsignedCatalog(writeCatalog(members, new Uint8Array(16).fill(3), Date.now())));
+    const denied = await world.sign("long.cat");
+    assert.equal(denied.code, 3, denied.stdout);
+    assert.match(denied.stdout, /signing\/denied/);
+    assert.match(
+      await world.ok(["--data", "signer", "audit", "list", "--kind", "denied"]),
+      /default\/catalog: the catalog's list did not come with the request/,
+    );
+    const rule = ["policy", "set", "release", "--user", "build", "--operation", "authenticode"];
+    await world.admin(...rule, "--unread-catalogs");
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    assert.equal((await world.sign("long.cat")).code, 0);
+    await world.ok(["verify", "--root", "root.pem", "long.cat"]);
+    await world.admin(...rule, "--member", "*.sys");
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    await world.ok(["catalog", "both.cat", "driver.sys", "listed.inf"]);
+    assert.equal((await world.sign("both.cat")).code, 3);
+    await world.ok(["catalog", "one.cat", "driver.sys"]);
+    assert.equal((await world.sign("one.cat")).code, 0);
   });
 
   it("catalogs only where the rule names them", async () => {

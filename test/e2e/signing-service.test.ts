@@ -1,103 +1,34 @@
 // The signing service as its operator runs it: real processes, kills, tampering, theft.
 
 import assert from "node:assert/strict";
-import { execFile, spawn, type ChildProcess } from "node:child_process";
+import { execFile, type ChildProcess } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
 import { existsSync, globSync, readFileSync, writeFileSync } from "node:fs";
 import { cp, mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { tinyPe } from "../../src/testing/tiny-pe.ts";
 import { stepOf, totpAt } from "../../src/signing/totp.ts";
+import { freePort, PASSPHRASE, Programs, type Env, type Ran } from "./_programs.ts";
+import { childrenOf } from "./_signer.ts";
 
-const root = new URL("../..", import.meta.url).pathname;
-const main = join(root, "src/apps/cli/main.ts");
 const SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so";
-const PASSPHRASE = "correct horse battery staple";
 let folder: string;
 let service: string;
 let identity: string;
 let gatewaySpki: string;
 let ports: { clients: number; signers: number };
-const running = new Set<ChildProcess>();
+let programs: Programs;
 
-type Ran = { readonly code: number; readonly stdout: string; readonly stderr: string };
-
-function upkeep(args: readonly string[], env: { readonly [name: string]: string } = {}): Promise<Ran> {
-  return new Promise((resolve) => {
-    execFile(
-      process.execPath,
-      [main, ...args],
-      {
-        cwd: folder,
-        env: { PATH: process.env["PATH"] ?? "", HOME: folder, UPKEEP_SERVICE: service, ...env },
-        timeout: 90_000,
-        maxBuffer: 64 * 1024 * 1024,
-      },
-      (error, stdout, stderr) =>
-        resolve({ code: error === null ? 0 : Number(error.code ?? 99), stdout, stderr }),
-    );
-  });
-}
-
-async function ok(args: readonly string[], env: { readonly [name: string]: string } = {}): Promise<string> {
-  const ran = await upkeep(args, env);
-  assert.equal(ran.code, 0, `${args.join(" ")}\n${ran.stdout}${ran.stderr}`);
-  return ran.stdout;
-}
-
-/** Starts a long-running command and waits until it says that it is ready. */
-function start(
-  args: readonly string[],
-  env: { readonly [name: string]: string } = {},
-): Promise<ChildProcess> {
-  const child = spawn(process.execPath, [main, "--json", ...args], {
-    cwd: folder,
-    env: { PATH: process.env["PATH"] ?? "", HOME: folder, ...env },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  running.add(child);
-  child.once("exit", () => running.delete(child));
-  return new Promise((resolve, reject) => {
-    let said = "";
-    child.stderr.on("data", (part: Buffer) => (said += part.toString()));
-    child.stdout.on("data", (part: Buffer) => {
-      if (part.toString().includes('"ready":true')) resolve(child);
-    });
-    child.once("exit", (code) => reject(new Error(`${args.join(" ")} ended with ${code}: ${said}`)));
-    setTimeout(() => reject(new Error(`${args.join(" ")} was not ready in time: ${said}`)), 30_000).unref();
-  });
-}
-
+const upkeep = (args: readonly string[], env: Env = {}): Promise<Ran> => programs.run(args, env);
+const ok = (args: readonly string[], env: Env = {}): Promise<string> => programs.ok(args, env);
+const start = (args: readonly string[], env: Env = {}): Promise<ChildProcess> => programs.start(args, env);
+const stop = (child: ChildProcess, signal?: NodeJS.Signals): Promise<void> => programs.stop(child, signal);
 const startSigner = (data = "signer"): Promise<ChildProcess> =>
   start(["--data", data, "signer", "run"], { UPKEEP_UNLOCK: PASSPHRASE });
 const startGateway = (): Promise<ChildProcess> => start(["--data", "gateway", "gateway", "run"]);
-
-async function stop(child: ChildProcess, signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const gone = new Promise((resolve) => child.once("exit", resolve));
-  child.kill(signal);
-  await gone;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-function childrenOf(pid: number): readonly number[] {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8")
-    .trim()
-    .split(" ")
-    .filter((s) => s !== "")
-    .map(Number);
-}
 
 let signer: ChildProcess;
 let gateway: ChildProcess;
@@ -105,6 +36,7 @@ let gateway: ChildProcess;
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "upkeep-signing-e2e-"));
   service = join(folder, "service.json");
+  programs = new Programs(folder, { UPKEEP_SERVICE: service });
   identity = join(folder, "build.pem");
   ports = { clients: await freePort(), signers: await freePort() };
   const made = JSON.parse(
@@ -173,7 +105,7 @@ before(async () => {
 });
 
 after(async () => {
-  for (const child of running) await stop(child, "SIGKILL");
+  await programs.stopAll();
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -284,7 +216,8 @@ describe("the signing service, as programs", () => {
     await stop(gateway, "SIGKILL");
     gateway = await startGateway();
     const ran = await work;
-    assert.equal(ran.code, 0, ran.stdout.slice(-2000) + ran.stderr);
+    const failed = linesOf(ran).filter((line) => String(line["ok"]) === "false");
+    assert.equal(ran.code, 0, JSON.stringify(failed) + ran.stderr);
     const results = (await logOf("result")).slice(before);
     assert.equal(new Set(results.map((entry) => entry["file"])).size, 100);
     assert.equal(results.length, 100);

@@ -24,6 +24,7 @@ import type { Call, Result } from "./command.ts";
 import { CliError, usage } from "./errors.ts";
 import { digestsOfFile } from "./file-digests.ts";
 import { EXIT } from "./exit-codes.ts";
+import { listedIn, type ListedIn } from "./listed-in-catalogs.ts";
 import { readDescription } from "./service-inputs.ts";
 
 type Where = { readonly files: FileStore; readonly folder: string; readonly key: NoteKey };
@@ -77,17 +78,44 @@ export async function auditFind(call: Call): Promise<Result> {
   const log = await where(call);
   const what = call.argument(0);
   const wanted = /^[0-9a-f]{40,128}$/.test(what) ? [what] : await digestsOfFile(resolve(what));
-  const found: { entry: AuditEntry; bytes: Uint8Array }[] = [];
-  await scan(log, (bytes) => {
+  const found: { readonly entry: AuditEntry; readonly listed: ListedIn | null }[] = [];
+  /** Requests for catalogs that list it: what became of them is an answer as well. */
+  const through = new Set<string>();
+  await scan(log, async (bytes) => {
     const text = fromUtf8(bytes);
-    if (!wanted.some((digest) => text.includes(digest))) return;
-    found.push({ entry: parseEntry(bytes), bytes });
+    const named = wanted.some((digest) => text.includes(digest));
+    if (!named && !text.includes('"authenticode/cat"')) return;
+    const entry = parseEntry(bytes);
+    const listed = await listedIn(log.files, log.folder, entry, wanted);
+    const lists = listed !== null && listed.members.length > 0;
+    if (lists && "request" in entry) through.add(entry.request);
+    if (named || lists || ("request" in entry && through.has(entry.request))) found.push({ entry, listed });
   });
   if (found.length === 0)
     throw new CliError("cli/not-found", `The log says nothing about ${what}.`, { digests: wanted });
   return {
-    text: found.map(({ entry }) => sentence(entry)).join("\n"),
-    json: { digests: wanted, entries: found.map(({ entry }) => entry) as never },
+    text: found
+      .map(({ entry, listed }) => `${sentence(entry)}${listed === null ? "" : listedSentence(listed)}`)
+      .join("\n"),
+    json: {
+      digests: wanted,
+      entries: found.map(({ entry }) => entry) as never,
+      catalogs: found.flatMap(({ entry, listed }) =>
+        listed === null
+          ? []
+          : [
+              {
+                entry: entry.n,
+                files: listed.files,
+                listed: listed.members.map(({ name, kind, algorithm, digest }) => ({
+                  name,
+                  kind,
+                  digest: `${algorithm}:${toHex(digest)}`,
+                })),
+              },
+            ],
+      ),
+    },
   };
 }
 
@@ -199,10 +227,18 @@ async function receiptKey(call: Call, receipt: Uint8Array): Promise<NoteKey> {
   return keys.find((key) => text.includes(`\n\u2014 ${key.name} `)) ?? keys[0]!;
 }
 
-async function scan({ files, folder }: Where, seen: (bytes: Uint8Array, n: number) => void): Promise<void> {
+function listedSentence({ files, members }: ListedIn): string {
+  const names = members.map(({ name }) => name ?? "a file without a name").join(", ");
+  return `  lists ${files} ${files === 1 ? "file" : "files"}${names === "" ? "" : `, among them ${names}`}`;
+}
+
+async function scan(
+  { files, folder }: Where,
+  seen: (bytes: Uint8Array, n: number) => void | Promise<void>,
+): Promise<void> {
   let n = 0;
   for (const first of await segmentsOf(files, folder)) {
-    for (const bytes of splitLines(await readSegment(files, folder, first)).lines) seen(bytes, n++);
+    for (const bytes of splitLines(await readSegment(files, folder, first)).lines) await seen(bytes, n++);
   }
 }
 

@@ -4,6 +4,7 @@ import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject 
 import { resolve } from "node:path";
 import { fromUtf8, toBase64, toUtf8 } from "../../core/bytes.ts";
 import { writeAtomic } from "../../core/disk.ts";
+import { parseInstant, type Instant } from "../../core/instant.ts";
 import { isJsonObject, parseJsonText } from "../../core/json.ts";
 import { isScheme, SCHEMES, type Scheme } from "../../keys/scheme.ts";
 import { localSigner } from "../../keys/signer.ts";
@@ -16,18 +17,23 @@ import { IDENTITY_KEY, loadSettings, LOG_KEY, signerFolder, type SignerFolder } 
 import type { Call, Result } from "./command.ts";
 import { unknownScheme, usage } from "./errors.ts";
 import { unlocked, writeSealedKey } from "./run-signer.ts";
-import { done, edit, known } from "./signer-edit.ts";
+import { done, edit, known, nameFor } from "./signer-edit.ts";
 import { columns } from "./style.ts";
+
+const USER_ACTIONS = ["add", "list", "show", "enable", "disable", "remove", "reset"];
+const KEY_ACTIONS = ["new", "import", "add", "list", "remove"];
 
 type Tree = { [name: string]: unknown };
 
 export async function signerUser(call: Call): Promise<Result> {
   const folder = signerFolder(call.context.data);
-  const [action, name] = [call.argument(0), call.argumentOr(1)];
+  const action = call.argument(0);
   if (action === "list") return userList(call, folder);
-  if (name === undefined) throw usage(`signer user ${action} needs a name.`);
+  const name = nameFor(call, "user", USER_ACTIONS);
   const at = ["users", name];
   switch (action) {
+    case "show":
+      return (await import("./run-signer-show.ts")).showUser(call, name);
     case "add":
       return userAdd(call, folder, name);
     case "enable":
@@ -44,15 +50,15 @@ export async function signerUser(call: Call): Promise<Result> {
       await known(call, folder, "users", name);
       await edit(call, folder, (text) => removeTable(text, at));
       return done(`The user ${name} is removed.`, { user: name, action });
-    case "reset": {
+    default: {
+      // reset
+      await known(call, folder, "users", name);
       const { settings, made } = await person(call, folder, name);
       await edit(call, folder, (text) =>
         editSetting(editSetting(text, at, "password", settings["password"]), at, "totp", settings["totp"]),
       );
       return made;
     }
-    default:
-      throw usage(`There is no signer user ${action}.`, "One of: add, list, enable, disable, remove, reset.");
   }
 }
 
@@ -133,7 +139,9 @@ async function userList(call: Call, folder: SignerFolder): Promise<Result> {
     kind: user.kind,
     roles: user.roles,
     disabled: user.disabled,
-    ...(user.kind === "machine" ? { keys: user.keys } : {}),
+    ...(user.kind === "machine"
+      ? { keys: user.keys, ...(user.expires === undefined ? {} : { expires: user.expires }) }
+      : {}),
     ...(user.kind === "ci" ? { issuer: user.issuer, claims: user.claims } : {}),
   }));
   return {
@@ -146,17 +154,26 @@ async function userList(call: Call, folder: SignerFolder): Promise<Result> {
               user.name,
               user.kind,
               user.roles.join(","),
-              user.disabled ? "disabled" : "enabled",
+              stateOf(user, call.context.clock.now()),
             ]),
           ]),
     json: { users },
   };
 }
 
+function stateOf(
+  { disabled, expires }: { readonly disabled: boolean; readonly expires?: string },
+  now: Instant,
+): string {
+  if (disabled) return "disabled";
+  if (expires === undefined) return "enabled";
+  return parseInstant(expires) <= now ? `expired at ${expires}` : `until ${expires}`;
+}
+
 export async function signerKey(call: Call): Promise<Result> {
   const { context } = call;
   const folder = signerFolder(context.data);
-  const [action, name] = [call.argument(0), call.argumentOr(1)];
+  const [action, name = ""] = [call.argument(0), call.argumentOr(1)];
   if (action === "list") {
     const { config } = await loadSettings(context.disk, folder);
     const keys = Object.entries(config.keys).map(([key, { custody, scheme }]) => ({
@@ -172,7 +189,7 @@ export async function signerKey(call: Call): Promise<Result> {
       json: { keys },
     };
   }
-  if (name === undefined) throw usage(`signer key ${action} needs a name.`);
+  nameFor(call, "key", KEY_ACTIONS);
   if (name === LOG_KEY || name === IDENTITY_KEY) throw usage(`The name ${name} is the signer's own.`);
   if (action === "remove") {
     await known(call, folder, "keys", name);
@@ -211,8 +228,6 @@ export async function signerKey(call: Call): Promise<Result> {
       spki: toBase64(publicKey.spki),
     });
   }
-  if (action !== "add")
-    throw usage(`There is no signer key ${action}.`, "One of: new, import, add, list, remove.");
   const table: Tree = { scheme, ...also };
   for (const setting of call.list("set")) {
     const cut = setting.indexOf("=");
@@ -279,10 +294,17 @@ function newKey(scheme: Scheme, bits: number): KeyObject {
 export async function signerPolicy(call: Call): Promise<Result> {
   const folder = signerFolder(call.context.data);
   const [action, certificate, rule] = [call.argument(0), call.argument(1), call.argumentOr(2) ?? "default"];
+  if (!["set", "show", "remove"].includes(action))
+    throw usage(`There is no signer policy ${action}.`, "One of: set, show, remove.");
   const settings = await loadSettings(call.context.disk, folder);
   const config = settings.config.certificates[certificate];
   if (config === undefined)
-    throw new SigningError("signing/not-found", `There is no certificate ${certificate}.`, { certificate });
+    throw new SigningError(
+      "signing/not-found",
+      `There is no certificate ${certificate}.`,
+      { certificate },
+      { hint: '"upkeep signer cert list" says which there are.' },
+    );
   const at = ["certificates", certificate, "policy", rule];
   if (action === "show") {
     const text = Object.entries(config.policy).map(
@@ -297,16 +319,28 @@ export async function signerPolicy(call: Call): Promise<Result> {
     };
   }
   if (action === "remove") {
+    if (config.policy[rule] === undefined)
+      throw new SigningError(
+        "signing/not-found",
+        `There is no rule ${rule} of ${certificate}.`,
+        { certificate, rule, rules: Object.keys(config.policy) },
+        { hint: `"upkeep signer policy show ${certificate}" says which there are.` },
+      );
     await edit(call, folder, (text) => removeTable(text, at));
     return done(`The rule ${rule} of ${certificate} is removed.`, { certificate, rule });
   }
-  if (action !== "set") throw usage(`There is no signer policy ${action}.`, "One of: set, show, remove.");
+  if (call.list("user").length === 0 || call.list("operation").length === 0)
+    throw usage(
+      "A rule says who may sign what: --user and --operation are needed.",
+      "Setting a rule replaces all of it.",
+    );
   const table: Tree = { users: [...call.list("user")], operations: [...call.list("operation")] };
   const lists = {
     formats: "format",
     algorithms: "algorithm",
     names: "file-name",
     purposes: "purpose",
+    members: "member",
     days: "day",
     addresses: "address",
     approvers: "approver",
@@ -315,6 +349,7 @@ export async function signerPolicy(call: Call): Promise<Result> {
     if (call.list(option).length > 0) table[field] = [...call.list(option)];
   for (const field of ["timestamp", "hours", "until"])
     if (call.text(field) !== undefined) table[field] = call.text(field);
+  if (call.flag("unread-catalogs")) table["unread-catalogs"] = true;
   for (const field of ["per-hour", "per-day", "total", "approvals"]) {
     const value = call.whole(field, field === "approvals" ? 0 : 1, 1_000_000_000);
     if (value !== undefined) table[field] = value;

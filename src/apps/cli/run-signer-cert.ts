@@ -19,14 +19,20 @@ import { loadSettings, signerFolder, type SignerFolder } from "../signer/setting
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
 import { unlocked } from "./run-signer.ts";
-import { done, edit, known } from "./signer-edit.ts";
+import { done, edit, known, nameFor } from "./signer-edit.ts";
+
+const ACTIONS = ["csr", "import", "self", "add", "list", "show", "enable", "disable", "remove"];
 
 export async function signerCert(call: Call): Promise<Result> {
   const { context } = call;
   const folder = signerFolder(context.data);
-  const [action, name] = [call.argument(0), call.argumentOr(1)];
+  const action = call.argument(0);
   if (action === "list") return (await import("./run-signer.ts")).signerCheck(call);
-  if (name === undefined) throw usage(`signer cert ${action} needs a name.`);
+  const name = nameFor(call, "cert", ACTIONS);
+  if (action === "show") return (await import("./run-signer-show.ts")).showCertificate(call, name);
+  if (action === "import" && call.argumentOr(2) === undefined)
+    throw usage("signer cert import needs a file: PEM with the leaf first, then its intermediates.");
+  if (["enable", "disable", "remove"].includes(action)) await known(call, folder, "certificates", name);
   const settings = await loadSettings(context.disk, folder);
   const existing = settings.config.certificates[name];
   const key = call.text("key") ?? existing?.key ?? name;
@@ -39,8 +45,11 @@ export async function signerCert(call: Call): Promise<Result> {
       { hint: `Make one with "upkeep signer key new ${key}".` },
     );
   }
-  const entry = (text: string): string =>
-    existing === undefined ? appendTable(text, ["certificates", name], { key }) : text;
+  const at = ["certificates", name];
+  const entry = (text: string): string => {
+    if (existing === undefined) return appendTable(text, at, { key });
+    return existing.key === key ? text : editSetting(text, at, "key", key);
+  };
   switch (action) {
     case "csr":
     case "self": {
@@ -50,7 +59,8 @@ export async function signerCert(call: Call): Promise<Result> {
       try {
         if (action === "csr") {
           const pem = toPem("CERTIFICATE REQUEST", await buildCsr({ subject, signer, scheme }));
-          await edit(call, folder, entry);
+          // Asking for a certificate takes nothing out of use: the one that is there stays with its key until the new one is imported.
+          if (existing === undefined) await edit(call, folder, entry);
           return { text: pem.trimEnd(), json: { certificate: name, csr: pem } };
         }
         const certificate = await buildCertificate({
@@ -86,20 +96,13 @@ export async function signerCert(call: Call): Promise<Result> {
       );
     case "enable":
     case "disable":
-      await known(call, folder, "certificates", name);
       await edit(call, folder, (text) =>
-        editSetting(text, ["certificates", name], "disabled", action === "disable" ? true : undefined),
+        editSetting(text, at, "disabled", action === "disable" ? true : undefined),
       );
       return done(`The certificate ${name} is ${action}d.`, { certificate: name, action });
-    case "remove":
-      await known(call, folder, "certificates", name);
-      await edit(call, folder, (text) => removeTable(text, ["certificates", name]));
+    default: // remove
+      await edit(call, folder, (text) => removeTable(text, at));
       return done(`The certificate ${name} is out of use.`, { certificate: name, action });
-    default:
-      throw usage(
-        `There is no signer cert ${action}.`,
-        "One of: csr, import, self, add, list, enable, disable, remove.",
-      );
   }
 }
 

@@ -2,9 +2,9 @@
 
 import { createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
 import { resolve } from "node:path";
-import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
+import { fromUtf8, toBase64, toUtf8 } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
-import { exists, makeDirectories, writeAtomic, type Disk } from "../../core/disk.ts";
+import { exists, makeDirectories, readOrNull, writeAtomic, type Disk } from "../../core/disk.ts";
 import { DAY, formatInstant } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
 import { fromBase64 } from "../../core/bytes.ts";
@@ -204,17 +204,27 @@ export async function signerCheck(call: Call): Promise<Result> {
   const settings = await loadSettings(context.disk, folder);
   const { config, certificates } = settings;
   const own = await ownKeys(context.disk, folder, config.service.name);
+  const keys = new Map<string, string | undefined>();
+  for (const key of Object.keys(config.keys)) {
+    const sealed = await readOrNull(context.disk, folder.key(key), 64 * 1024);
+    keys.set(key, sealed === null ? undefined : parseSealedKey(sealed).spki);
+  }
   const rows = Object.entries(config.certificates).map(([name, certificate]) => {
     const leaf = certificates.get(name)?.chain[0];
+    const spki = keys.get(certificate.key);
+    // Where the key itself is elsewhere, its public part need not be known here.
+    const fits = leaf === undefined || spki === undefined || toBase64(leaf.spki) === spki;
     const days = leaf === undefined ? null : Math.floor((leaf.notAfter - context.clock.now()) / DAY);
     const alarm =
-      !certificate.disabled && (days === null || certificate["alarm-days"].some((limit) => days <= limit));
+      !certificate.disabled &&
+      (!fits || days === null || certificate["alarm-days"].some((limit) => days <= limit));
     return {
       name,
       key: certificate.key,
       disabled: certificate.disabled,
       expires: leaf === undefined ? null : formatInstant(leaf.notAfter),
       days,
+      fits,
       alarm,
     };
   });
@@ -234,13 +244,15 @@ export async function signerCheck(call: Call): Promise<Result> {
                 row.expires ?? "-",
                 row.disabled
                   ? "disabled"
-                  : row.days === null
-                    ? "not imported"
-                    : row.days < 0
-                      ? "expired"
-                      : row.alarm
-                        ? `expires in ${row.days} days`
-                        : "good",
+                  : !row.fits
+                    ? `not for the key ${row.key}`
+                    : row.days === null
+                      ? "not imported"
+                      : row.days < 0
+                        ? "expired"
+                        : row.alarm
+                          ? `expires in ${row.days} days`
+                          : "good",
               ]),
             ]),
           ]),

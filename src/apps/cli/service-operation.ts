@@ -15,6 +15,7 @@ import { readPages } from "../../artifact/pe/indirect.ts";
 import type { ByteSource } from "../../artifact/source.ts";
 import type { SignWish } from "../../io/signing-client.ts";
 import type { Scheme } from "../../keys/scheme.ts";
+import { MAX_LIST } from "../../signing/catalog-list.ts";
 import { SigningError } from "../../signing/errors.ts";
 import type { Operation } from "../../signing/request.ts";
 import { usage } from "./errors.ts";
@@ -104,7 +105,10 @@ function contentOf(what: AuthenticodeToBeSigned): {
   readonly members: Partial<Authenticode>;
   readonly table?: Uint8Array;
 } {
-  if (what.contentType === CTL_OID) return { members: { contentType: CTL_OID } };
+  if (what.contentType === CTL_OID) {
+    const list = what.indirectData.length > MAX_LIST ? {} : { list: toBase64(what.indirectData) };
+    return { members: { contentType: CTL_OID, ...list } };
+  }
   if (what.format !== "pe") return { members: { indirectData: toBase64(what.indirectData) } };
   const pages = readPages(readIndirectData(parseDer(what.indirectData)).value);
   if (pages === null) return { members: {} };

@@ -46,7 +46,8 @@ const SERVICE_ONLY: readonly string[] = [
   "timeout",
 ];
 
-function given(call: Call, name: string): boolean {
+/** Whether the call itself says it. */
+export function given(call: Call, name: string): boolean {
   return call.flag(name) || call.text(name) !== undefined || call.list(name).length > 0;
 }
 

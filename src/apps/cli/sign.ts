@@ -60,7 +60,7 @@ export const signCommand: CommandSpec = {
     {
       flags: "--dry-run",
       about:
-        "print the digest that would be signed, with --service the request too; needs no key, changes nothing",
+        "print the digest that would be signed, with --service the request too, and with --identity or --user what its rules would say; changes nothing",
     },
     { flags: "--allow-expired", about: "sign with a certificate that is not valid now" },
     { flags: "--recheck", about: "verify what was written also for files above 64 MiB" },

@@ -10,6 +10,7 @@ import type { Settings } from "../../signing/service.ts";
 import { changedMeanwhile } from "../signer/admin-requests.ts";
 import { loadSettings, type SignerFolder } from "../signer/settings.ts";
 import type { Call, Result } from "./command.ts";
+import { usage } from "./errors.ts";
 import { acceptNow, asking } from "./signer-accept.ts";
 
 /**
@@ -25,7 +26,16 @@ export async function edit(
   const { disk } = call.context;
   const config = await disk.read(folder.config, MAX_CONFIG);
   const after = change(fromUtf8(config));
-  parseConfig(after, folder.config);
+  try {
+    parseConfig(after, folder.config);
+  } catch (cause) {
+    if (!(cause instanceof SigningError)) throw cause;
+    // The lines are those of a file that was not written.
+    throw new SigningError(cause.code, cause.message, cause.facts, {
+      cause: cause.cause,
+      hint: "Nothing was changed: no signer would start with what this would have written.",
+    });
+  }
   const by = await asking(call, folder);
   const base = by === null ? null : await loadSettings(disk, folder);
   const before: { readonly path: string; readonly bytes: Uint8Array | null }[] = [
@@ -72,7 +82,27 @@ export async function known(
 ): Promise<void> {
   const { config } = await loadSettings(call.context.disk, folder);
   if (config[table][name] === undefined)
-    throw new SigningError("signing/not-found", `There is no [${table}.${name}].`, { name });
+    throw new SigningError(
+      "signing/not-found",
+      `There is no ${NOUNS[table].word} ${name}.`,
+      { name },
+      { hint: `"upkeep signer ${NOUNS[table].command} list" says which there are.` },
+    );
+}
+
+const NOUNS = {
+  users: { word: "user", command: "user" },
+  keys: { word: "key", command: "key" },
+  certificates: { word: "certificate", command: "cert" },
+} as const;
+
+/** What an action of this noun needs; an action that is none is told before anything that is missing for it. Errors: `cli/usage`. */
+export function nameFor(call: Call, noun: string, actions: readonly string[]): string {
+  const [action, name] = [call.argument(0), call.argumentOr(1)];
+  if (!actions.includes(action))
+    throw usage(`There is no signer ${noun} ${action}.`, `One of: ${actions.join(", ")}.`);
+  if (name === undefined) throw usage(`signer ${noun} ${action} needs a name.`);
+  return name;
 }
 
 export function done(text: string, json: { readonly [name: string]: unknown }): Result {

@@ -96,7 +96,7 @@ export const signerNoun: NounSpec = {
       name: "user",
       about: "manage users: add, list, show, enable, disable, remove, reset",
       arguments: [
-        { name: "<action>", about: "add, list, enable, disable, remove, reset" },
+        { name: "<action>", about: "add, list, show, enable, disable, remove, reset" },
         { name: "[name]", about: "the user" },
       ],
       options: [
@@ -167,11 +167,11 @@ export const signerNoun: NounSpec = {
     },
     {
       name: "cert",
-      about: "manage certificates: csr, import, self, add, list, enable, disable, remove",
+      about: "manage certificates: csr, import, self, add, list, show, enable, disable, remove",
       arguments: [
         {
           name: "<action>",
-          about: "csr, import, self, add (a key without certificate), list, enable, disable, remove",
+          about: "csr, import, self, add (a key without certificate), list, show, enable, disable, remove",
         },
         { name: "[name]", about: "the certificate" },
         { name: "[file]", about: "import: PEM with the leaf and its intermediates" },
@@ -193,6 +193,8 @@ export const signerNoun: NounSpec = {
     {
       name: "policy",
       about: "manage who may sign what with a certificate: set, show, remove",
+      details:
+        "A rule needs --user and --operation. Setting one replaces all of it. A request is allowed if one rule lets all of it pass.",
       arguments: [
         { name: "<action>", about: "set, show, remove" },
         { name: "<certificate>", about: "the certificate" },
@@ -209,6 +211,12 @@ export const signerNoun: NounSpec = {
         { flags: "--algorithm <name>", about: "sha256, sha384, sha512; may be repeated", repeat: true },
         { flags: "--file-name <pattern>", about: "such as setup-*.exe; may be repeated", repeat: true },
         { flags: "--purpose <pattern>", about: "raw: such as tuf/*; may be repeated", repeat: true },
+        {
+          flags: "--member <pattern>",
+          about: "catalogs: names of the files they may list; may be repeated",
+          repeat: true,
+        },
+        { flags: "--unread-catalogs", about: "also catalogs too long for the signer to see what they list" },
         { flags: "--timestamp <need>", about: "required or optional", choices: ["required", "optional"] },
         { flags: "--hours <span>", about: "UTC, such as 08:00-18:00" },
         { flags: "--day <day>", about: "mon to sun; may be repeated", repeat: true },

@@ -1,5 +1,6 @@
 // Writing a backup of a signer, running or not: one consistent file that signs nothing without the unlock secret.
 
+import { createHash } from "node:crypto";
 import { equalBytes, fromBase64, toHex, toUtf8 } from "../../core/bytes.ts";
 import type { Clock } from "../../core/clock.ts";
 import { sha256Hex } from "../../core/digest.ts";
@@ -7,18 +8,12 @@ import { exists, parentOf, readOrNull, type Disk, type DiskFile } from "../../co
 import { formatInstant } from "../../core/instant.ts";
 import { tarEnd, tarHeader, tarPadding } from "../../release/tar-writer.ts";
 import { leafOf, parseEntry, type Blob } from "../../signing/audit/entry.ts";
-import {
-  blobPath,
-  damaged,
-  readSegment,
-  segmentsOf,
-  splitLines,
-  type LogPlace,
-} from "../../signing/audit/files.ts";
+import { blobPath, damaged, segmentPath, segmentsOf, type LogPlace } from "../../signing/audit/files.ts";
 import { newestNote } from "../../signing/audit/newest-note.ts";
 import { formatNoteKey, noteKeyFromSpki, type NoteKey } from "../../signing/audit/note.ts";
 import { TileTree } from "../../signing/audit/tiles.ts";
 import {
+  badBackup,
   CHECKPOINT_FILE,
   formatBackupHead,
   formatSums,
@@ -28,6 +23,7 @@ import {
 } from "../../signing/backup.ts";
 import { parseSealedKey } from "../../signing/custody.ts";
 import { SigningError } from "../../signing/errors.ts";
+import { linesIn, piecesOf } from "./segment-stream.ts";
 import { loadSettings, LOG_KEY, logOrigin, type SignerFolder } from "./settings.ts";
 
 /** How often the small files are read again when somebody changed them meanwhile. */
@@ -161,9 +157,10 @@ async function addLog(
   for (const first of await segmentsOf(disk, audit)) {
     if (tree.size >= checkpoint.size) break;
     if (first !== tree.size) throw damaged(tree.size, "it is missing");
-    const bytes = await readSegment(disk, audit, first);
+    const path = segmentPath(audit, first);
+    const sum = createHash("sha256");
     let end = 0;
-    for (const line of splitLines(bytes).lines) {
+    for await (const line of linesIn(disk, path, first)) {
       if (tree.size === checkpoint.size) break;
       const entry = parseEntry(line);
       for (const blob of [
@@ -173,9 +170,16 @@ async function addLog(
         if (blob.inline === undefined) blobs.add(blob.sha256);
       tree.push(leafOf(line));
       tree.take();
+      sum.update(line).update("\n");
       end += line.length + 1;
     }
-    await tar.add(`audit/entries/${String(first).padStart(12, "0")}.jsonl`, bytes.subarray(0, end));
+    const copied = await tar.copy(
+      `audit/entries/${String(first).padStart(12, "0")}.jsonl`,
+      end,
+      piecesOf(disk, path, end),
+    );
+    // What was checked is what was copied.
+    if (copied !== sum.digest("hex")) throw damaged(first, "its segment was changed while it was copied");
   }
   if (tree.size < checkpoint.size) throw damaged(tree.size, "it is missing");
   if (!equalBytes(tree.root(), checkpoint.root)) {
@@ -215,6 +219,24 @@ class TarFile {
     await this.#put(tarPadding(bytes.length));
     this.sums.push([path, sha256Hex(bytes)]);
     if (path.startsWith("audit/")) this.#onBytes(bytes.length);
+  }
+
+  /** A file of so many bytes; returns their SHA-256. */
+  async copy(path: string, size: number, pieces: AsyncIterable<Uint8Array>): Promise<string> {
+    await this.#put(tarHeader({ kind: "file", path, size, executable: false }));
+    const sum = createHash("sha256");
+    let left = size;
+    for await (const piece of pieces) {
+      await this.#put(piece);
+      sum.update(piece);
+      left -= piece.length;
+      this.#onBytes(piece.length);
+    }
+    if (left !== 0) throw badBackup(`${path} ended while it was copied`, undefined, path);
+    await this.#put(tarPadding(size));
+    const sha256 = sum.digest("hex");
+    this.sums.push([path, sha256]);
+    return sha256;
   }
 
   async end(): Promise<void> {

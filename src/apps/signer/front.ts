@@ -296,8 +296,8 @@ async function fingerprintOfFiles(): Promise<string> {
 function alarms(): void {
   for (const [name, { chain }] of settings.certificates) {
     const left = (chain[0]!.notAfter - clock.now()) / DAY;
-    const alarm = settings.config.certificates[name]?.["alarm-days"].some((days) => left <= days) === true;
-    if (alarm)
+    const config = settings.config.certificates[name];
+    if (config?.disabled === false && config["alarm-days"].some((days) => left <= days))
       say("warn", "certificate-expires", {
         certificate: name,
         expires: formatInstant(chain[0]!.notAfter),
@@ -346,6 +346,7 @@ const watch = setInterval(async () => {
   if (now !== seen) {
     seen = now;
     await reload();
+    alarms();
   }
   await Promise.all([...dialler, ...retired].map((each) => each.review()));
 }, REVIEW_EVERY);
@@ -356,10 +357,11 @@ const daily = setInterval(() => {
 const often = setInterval(() => void keepSnapshot(SNAPSHOT_EVERY), MINUTE);
 void keepSnapshot(SNAPSHOT_EVERY);
 alarms();
-process.on("SIGHUP", () => void reload());
+process.on("SIGHUP", () => void reload().then(alarms));
 // Where there are no such signals the keeper says it.
 process.on("message", (message: unknown) => {
-  if (isJsonObject(message as Json) && (message as { reload?: unknown }).reload === true) void reload();
+  if (isJsonObject(message as Json) && (message as { reload?: unknown }).reload === true)
+    void reload().then(alarms);
 });
 answerControl = async (request) => {
   const answer = await answerAdmin(

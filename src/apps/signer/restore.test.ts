@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { concat, fromUtf8, toUtf8 } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
+import type { Disk } from "../../core/disk.ts";
 import { systemClock } from "../../io/clock.ts";
 import { systemDisk } from "../../io/disk.ts";
 import { systemRandom } from "../../io/random.ts";
@@ -35,7 +36,7 @@ before(() => {
 after(() => rmSync(place, { recursive: true, force: true }));
 
 /** A signer's folder with `entries` entries in its log, every third with a document too large to stand in it. */
-async function signer(entries: number, name = "s1"): Promise<Made> {
+async function signer(entries: number, name = "s1", documents = true): Promise<Made> {
   const data = join(place, `data-${count++}`);
   const folder = signerFolder(data);
   for (const sub of ["keys", "certificates", "audit"]) mkdirSync(join(folder.root, sub), { recursive: true });
@@ -67,7 +68,7 @@ async function signer(entries: number, name = "s1"): Promise<Made> {
   const config = sha256Hex(readFileSync(folder.config));
   const waiting: Promise<unknown>[] = [];
   for (let i = 0; i < entries; i++) {
-    if (i % 3 !== 1) waiting.push(log.append({ kind: "config", config, note: `entry ${i}` }));
+    if (i % 3 !== 1 || !documents) waiting.push(log.append({ kind: "config", config, note: `entry ${i}` }));
     else {
       const document = await log.keep(toUtf8(`document ${i} `.repeat(2000)));
       const hash = sha256Hex(toUtf8(String(i)));
@@ -212,6 +213,59 @@ describe("a backup", () => {
     const data = await restore(await backup(made), made.secret);
     const key = noteKeyFromSpki(logOrigin("s1"), made.spki);
     assert.deepEqual((await verifyLog(systemDisk, signerFolder(data).audit, key)).faults, []);
+  });
+
+  it("takes no more memory than a piece of a segment, and refuses a segment that changes under it", async () => {
+    const made = await signer(6000, "s1", false);
+    const folder = signerFolder(made.data);
+    let most = 0;
+    let reads = 0;
+    let change = false;
+    const isSegment = (path: string): boolean => path.includes("/entries/");
+    const watched: Disk = {
+      ...systemDisk,
+      read: async (path, limit) => {
+        if (isSegment(path)) reads++;
+        return systemDisk.read(path, limit);
+      },
+      open: async (path, how, mode) => {
+        const file = await systemDisk.open(path, how, mode);
+        if (!isSegment(path)) return file;
+        let at = 0;
+        return {
+          write: (position, bytes) => file.write(position, bytes),
+          truncate: (length) => file.truncate(length),
+          sync: () => file.sync(),
+          close: () => file.close(),
+          read: async (position, length) => {
+            const bytes = await file.read(position, length);
+            most = Math.max(most, bytes.length);
+            return change && at++ === 0 && reads++ > 0 ? bytes.with(20, bytes[20]! ^ 1) : bytes;
+          },
+        };
+      },
+    };
+    const to = join(place, `backup-${count++}.tar`);
+    const given = {
+      disk: watched,
+      log: { disk: watched, folder: folder.audit },
+      clock: systemClock,
+      folder,
+      to,
+      onBytes: () => {},
+    };
+    await backupSigner(given);
+    assert.ok(statSync(join(folder.audit, "entries/000000000000.jsonl")).size > 512 * 1024);
+    assert.ok(most <= 256 * 1024, `${most} bytes at once`);
+    assert.equal(reads, 0);
+    await restore(to, made.secret);
+    // Intact while it is checked, another one while it is copied.
+    change = true;
+    await assert.rejects(backupSigner({ ...given, to: join(place, "changed.tar") }), {
+      code: "signing/log-damaged",
+      message: /Entry 0 of the audit log: its segment was changed while it was copied/,
+    });
+    assert.ok(!existsSync(join(place, "changed.tar")) && !existsSync(join(place, "changed.tar.part")));
   });
 
   it("is not made of a log that was edited, cut off, or lost a document", async () => {

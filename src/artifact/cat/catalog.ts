@@ -184,7 +184,7 @@ function malformed(what: string, cause?: unknown): ArtifactError {
   return new ArtifactError(
     "artifact/malformed",
     `The catalog is malformed: ${what}.`,
-    { format: "cat" },
+    { format: "cat", what },
     { cause },
   );
 }
