@@ -1,10 +1,12 @@
 // Signatures a second through gateway, policy and audit log, beside the raw rate of node:crypto in the same run.
 //
-//   node bench/signing-service.ts [seconds]
+//   node bench/signing-service.ts [seconds] [postgres]
+//
+// With `postgres` the signer's log is in a database of this machine's own instead of its folder.
 
 import { spawn, execFileSync, type ChildProcess } from "node:child_process";
 import { createPrivateKey, generateKeyPairSync, sign } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,9 +17,11 @@ import { identityOf } from "../src/io/pinned-tls.ts";
 import { systemRandom } from "../src/io/random.ts";
 import { SigningClient } from "../src/io/signing-client.ts";
 import { parseDescription } from "../src/signing/description.ts";
+import { startPostgres } from "../src/testing/postgres-cluster.ts";
 import type { Scheme } from "../src/keys/scheme.ts";
 
 const seconds = Number(process.argv[2] ?? 5);
+const cluster = process.argv[3] === "postgres" ? await startPostgres() : null;
 const IN_FLIGHT = 64;
 const root = new URL("..", import.meta.url).pathname;
 const main = join(root, "src/apps/cli/main.ts");
@@ -82,6 +86,11 @@ try {
     upkeep("--data", "s", "signer", "policy", "set", name, "--user", "load", "--operation", "raw");
     keys.push({ name, scheme, pem });
   }
+  if (cluster !== null)
+    appendFileSync(
+      join(folder, "s/signer/signer.toml"),
+      `\n[store]\nurl = "${await cluster.createDatabase()}"\npassword-file = "${cluster.passwordFile}"\n`,
+    );
   const service = upkeep("--data", "s", "signer", "describe", "--gateway", `127.0.0.1:${clients}=${spki}`);
   const gateway = await start(["--data", "g", "gateway", "run"]);
   const signer = await start(["--data", "s", "signer", "run"]);
@@ -155,6 +164,7 @@ try {
     await gone;
   }
   rmSync(folder, { recursive: true, force: true });
+  await cluster?.remove();
 }
 
 function perSignature(used: { readonly [who: string]: number }, n: number): string {

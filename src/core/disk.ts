@@ -41,11 +41,13 @@ export interface DiskFile {
 }
 
 /**
+ * What the audit log of a signer needs of the place where its files are: a folder of a disk, or rows of a database.
  * Paths are absolute, with `/`; on Windows they begin with a drive, and `\\` is as good. Nothing is durable until synced: file content by `DiskFile.sync`,
- * names (create, rename, unlink, link) by `syncDirectory` of the folder that holds them. Every method throws `DiskError`.
+ * names (create, rename, unlink, link) by `syncDirectory` of the folder that holds them. An implementation may keep more than that.
+ * Every method throws `DiskError`.
  */
-export interface Disk {
-  stat(path: string): Promise<FileStat>;
+export interface FileStore {
+  stat(path: string): Promise<Pick<FileStat, "kind" | "size" | "mode">>;
   /** Names only, sorted. */
   list(path: string): Promise<readonly string[]>;
   /** Whole content; refuses more than `limit` bytes with `disk/io`. */
@@ -54,14 +56,21 @@ export interface Disk {
   open(path: string, how: "read" | "write" | "create", mode?: number): Promise<DiskFile>;
   /** Replaces the target atomically if it exists. */
   rename(from: string, to: string): Promise<void>;
-  /** Makes a symbolic link named `path`; fails if the name is taken. */
-  link(path: string, target: string): Promise<void>;
-  readLink(path: string): Promise<string>;
   makeDirectory(path: string, mode?: number): Promise<void>;
   removeFile(path: string): Promise<void>;
   removeDirectory(path: string): Promise<void>;
-  chmod(path: string, mode: number): Promise<void>;
   syncDirectory(path: string): Promise<void>;
+  /** Where there is one: what `writeAtomic` does, in one step of its own. Most stores won't need it. */
+  replace?(path: string, bytes: Uint8Array, mode: number): Promise<void>;
+}
+
+/** A disk as the system has it. */
+export interface Disk extends FileStore {
+  stat(path: string): Promise<FileStat>;
+  /** Makes a symbolic link named `path`; fails if the name is taken. */
+  link(path: string, target: string): Promise<void>;
+  readLink(path: string): Promise<string>;
+  chmod(path: string, mode: number): Promise<void>;
   /** Bytes free for this user on the volume that holds `path`. */
   free(path: string): Promise<number>;
 }
@@ -76,11 +85,14 @@ export function parentOf(path: string): string {
 }
 
 /** True if something by that name exists; links are not followed. */
-export async function exists(disk: Disk, path: string): Promise<boolean> {
+export async function exists(disk: FileStore, path: string): Promise<boolean> {
   return (await statOrNull(disk, path)) !== null;
 }
 
-export async function statOrNull(disk: Disk, path: string): Promise<FileStat | null> {
+export async function statOrNull<S>(
+  disk: { readonly stat: (path: string) => Promise<S> },
+  path: string,
+): Promise<S | null> {
   try {
     return await disk.stat(path);
   } catch (error) {
@@ -89,7 +101,7 @@ export async function statOrNull(disk: Disk, path: string): Promise<FileStat | n
   }
 }
 
-export async function readOrNull(disk: Disk, path: string, limit: number): Promise<Uint8Array | null> {
+export async function readOrNull(disk: FileStore, path: string, limit: number): Promise<Uint8Array | null> {
   try {
     return await disk.read(path, limit);
   } catch (error) {
@@ -99,7 +111,7 @@ export async function readOrNull(disk: Disk, path: string, limit: number): Promi
 }
 
 /** Makes the folder and its parents, each durable. */
-export async function makeDirectories(disk: Disk, path: string, mode = 0o755): Promise<void> {
+export async function makeDirectories(disk: FileStore, path: string, mode = 0o755): Promise<void> {
   const found = await statOrNull(disk, path);
   if (found?.kind === "directory") return;
   if (path !== parentOf(path)) await makeDirectories(disk, parentOf(path), mode);
@@ -117,7 +129,13 @@ export async function makeDirectories(disk: Disk, path: string, mode = 0o755): P
  * The file is the old or the new one at every instant, also across a power cut: write beside, sync, rename, sync the folder.
  * A leftover `.tmp` of an earlier crash is overwritten.
  */
-export async function writeAtomic(disk: Disk, path: string, bytes: Uint8Array, mode = 0o644): Promise<void> {
+export async function writeAtomic(
+  disk: FileStore,
+  path: string,
+  bytes: Uint8Array,
+  mode = 0o644,
+): Promise<void> {
+  if (disk.replace !== undefined) return disk.replace(path, bytes, mode);
   const beside = `${path}.tmp`;
   const file = await disk.open(beside, "write", mode);
   try {
@@ -132,7 +150,7 @@ export async function writeAtomic(disk: Disk, path: string, bytes: Uint8Array, m
 }
 
 /** Removes a file, link or whole tree; a missing one is fine. Links are removed, never followed. */
-export async function removeTree(disk: Disk, path: string): Promise<void> {
+export async function removeTree(disk: FileStore, path: string): Promise<void> {
   const found = await statOrNull(disk, path);
   if (found === null) return;
   if (found.kind !== "directory") return disk.removeFile(path);

@@ -52,6 +52,14 @@ const serviceSchema = z.strictObject({
   sandbox: z._default(z.enum(["require", "try", "off"]), "try"),
 });
 
+/** Where the audit log is, if not in the signer's folder. What else a signer keeps never leaves its folder. */
+const storeSchema = z.strictObject({
+  /** A PostgreSQL database, without password: postgres://USER@HOST[:PORT]/DATABASE[?sslrootcert=FILE&sslcert=FILE&sslkey=FILE]. */
+  url: lineSchema.check(z.regex(/^postgres(?:ql)?:\/\/\S+$/, "expected postgres://USER@HOST/DATABASE")),
+  /** In the form of PostgreSQL's own .pgpass, mode 0600; a relative path is one in the signer's folder. */
+  "password-file": z.optional(lineSchema.check(z.minLength(1))),
+});
+
 const timestampSchema = z.strictObject({
   /** RFC 3161 authorities, tried in this order. */
   urls: z.array(url).check(z.minLength(1), z.maxLength(16)),
@@ -217,6 +225,7 @@ const certificateSchema = z.strictObject({
 const configSchema = z.strictObject({
   version: z.literal(1),
   service: serviceSchema,
+  store: z.optional(storeSchema),
   timestamp: z.optional(timestampSchema),
   oidc: z._default(z.record(nameSchema, oidcSchema), {}),
   users: z._default(z.record(nameSchema, userSchema), {}),
@@ -230,6 +239,7 @@ export type KeyConfig = SignerConfig["keys"][string];
 export type CertificateConfig = SignerConfig["certificates"][string];
 export type RuleConfig = CertificateConfig["policy"][string];
 export type OidcConfig = SignerConfig["oidc"][string];
+export type StoreConfig = NonNullable<SignerConfig["store"]>;
 export type GatewayConfig = SignerConfig["service"]["gateways"][number];
 
 /** Whether the process of this key must reach a network; every other one is started without. */

@@ -34,5 +34,8 @@ export type SigningErrorCode =
   | "signing/bad-backup"
   | "signing/not-accepted"
   | "signing/no-sandbox"
-  | "signing/log-file";
+  | "signing/log-file"
+  | "signing/store-unavailable"
+  | "signing/store-refused"
+  | "signing/store-lost";
 export class SigningError extends UpkeepError<SigningErrorCode> {}

@@ -2,7 +2,7 @@
 
 import { createHmac } from "node:crypto";
 import { concat, equalBytes, fromHex, fromUtf8, toHex, toUtf8 } from "../core/bytes.ts";
-import { readOrNull, writeAtomic, type Disk } from "../core/disk.ts";
+import { readOrNull, writeAtomic, type FileStore } from "../core/disk.ts";
 import { parseJson } from "../core/json.ts";
 import { checkSchema, lengthSchema, sha256Schema, z } from "../core/schema.ts";
 import { encodeEntry, parseEntry, type AuditEntry } from "./audit/entry.ts";
@@ -76,7 +76,7 @@ export function openSnapshot(bytes: Uint8Array, key: Uint8Array): Snapshot | nul
 
 /** Where the log is, what it is called, and what seals its snapshots. */
 export type SnapshotPlace = {
-  readonly disk: Disk;
+  readonly disk: FileStore;
   readonly folder: string;
   readonly origin: string;
   readonly key: Uint8Array;

@@ -1,4 +1,4 @@
-// The compliance suite of the Disk port: what every disk must do, in memory and for real.
+// The compliance suites of the Disk and FileStore ports: what every disk and every store must do, in memory and for real.
 
 import assert from "node:assert/strict";
 import { it } from "node:test";
@@ -11,17 +11,17 @@ import {
   writeAtomic,
   type Disk,
   type DiskErrorCode,
+  type FileStore,
 } from "../core/disk.ts";
 
 const code = (expected: DiskErrorCode) => (error: unknown) =>
   error instanceof DiskError && error.code === expected;
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
-/** Registers tests; `make` returns a disk and an empty folder of its own on it. */
-export function testDisk(
-  make: () => Promise<{ disk: Disk; folder: string; clean: () => Promise<void> }>,
-): void {
-  const on = (name: string, body: (disk: Disk, folder: string) => Promise<void>): void => {
+type Place<D> = { readonly disk: D; readonly folder: string; readonly clean: () => Promise<void> };
+
+function onPlaces<D>(make: () => Promise<Place<D>>) {
+  return (name: string, body: (disk: D, folder: string) => Promise<void>): void => {
     void it(name, async () => {
       const { disk, folder, clean } = await make();
       try {
@@ -31,6 +31,108 @@ export function testDisk(
       }
     });
   };
+}
+
+/** Registers tests; `make` returns a store and an empty folder of its own on it. */
+export function testFileStore(make: () => Promise<Place<FileStore>>): void {
+  const on = onPlaces(make);
+
+  on("reads what was written, at any position", async (disk, folder) => {
+    const file = await disk.open(`${folder}/a`, "create");
+    await file.write(0, toUtf8("hello"));
+    await file.write(7, toUtf8("x"));
+    assert.deepEqual(await file.read(4, 10), Uint8Array.of(0x6f, 0, 0, 0x78));
+    await file.truncate(2);
+    await file.sync();
+    await file.close();
+    assert.equal(text(await disk.read(`${folder}/a`, 2)), "he");
+    assert.deepEqual(await disk.list(folder), ["a"]);
+  });
+
+  on("refuses to read more than the limit", async (disk, folder) => {
+    await writeAtomic(disk, `${folder}/a`, toUtf8("hello"));
+    await assert.rejects(disk.read(`${folder}/a`, 4), code("disk/io"));
+  });
+
+  on("names what is missing, full of something, or of another kind", async (disk, folder) => {
+    await assert.rejects(disk.stat(`${folder}/no`), code("disk/missing"));
+    await assert.rejects(disk.open(`${folder}/no`, "read"), code("disk/missing"));
+    await assert.rejects(disk.rename(`${folder}/no`, `${folder}/b`), code("disk/missing"));
+    await disk.makeDirectory(`${folder}/d`);
+    await writeAtomic(disk, `${folder}/d/f`, toUtf8("f"));
+    await assert.rejects(disk.removeDirectory(`${folder}/d`), code("disk/not-empty"));
+    await assert.rejects(disk.list(`${folder}/d/f`), code("disk/wrong-kind"));
+    assert.equal(await exists(disk, `${folder}/d/f`), true);
+  });
+
+  on("refuses to create what exists", async (disk, folder) => {
+    const file = await disk.open(`${folder}/a`, "create", 0o600);
+    await file.close();
+    await assert.rejects(disk.open(`${folder}/a`, "create"), code("disk/exists"));
+    await disk.makeDirectory(`${folder}/d`);
+    await assert.rejects(disk.makeDirectory(`${folder}/d`), code("disk/exists"));
+    await assert.rejects(disk.open(`${folder}/d`, "write"), code("disk/wrong-kind"));
+    await assert.rejects(disk.open(`${folder}/no/a`, "create"), code("disk/missing"));
+    assert.equal((await disk.stat(`${folder}/a`)).mode, 0o600);
+  });
+
+  on("writes over what is there, across the seams of earlier writes", async (disk, folder) => {
+    const expected = new Uint8Array(64);
+    const file = await disk.open(`${folder}/a`, "write");
+    let step = 7;
+    for (let i = 0; i < 40; i++) {
+      step = (step * 31 + 11) % 97;
+      const [at, length] = [step % 50, 1 + (step % 14)];
+      expected.fill(i + 1, at, at + length);
+      await file.write(at, new Uint8Array(length).fill(i + 1));
+      if (i % 3 === 0) await file.sync();
+      if (i % 7 === 0)
+        assert.deepEqual(
+          await file.read(0, 20),
+          expected.slice(0, Math.min(20, (await disk.stat(`${folder}/a`)).size)),
+        );
+    }
+    await file.close();
+    const found = await disk.read(`${folder}/a`, 64);
+    assert.deepEqual(found, expected.slice(0, found.length));
+    assert.ok(expected.slice(found.length).every((byte) => byte === 0));
+  });
+
+  on("replaces a file as a whole, also by a shorter one, and shows it at once", async (disk, folder) => {
+    for (const content of ["first", "the second is longer", "3"]) {
+      await writeAtomic(disk, `${folder}/a`, toUtf8(content), 0o600);
+      assert.equal(text(await disk.read(`${folder}/a`, 100)), content);
+      assert.equal((await disk.stat(`${folder}/a`)).size, content.length);
+    }
+    assert.deepEqual(await disk.list(folder), ["a"]);
+    const open = await disk.open(`${folder}/b`, "write");
+    await open.write(0, toUtf8("not synced"));
+    assert.equal(text(await disk.read(`${folder}/b`, 100)), "not synced");
+    assert.equal((await disk.stat(`${folder}/b`)).size, 10);
+    await disk.rename(`${folder}/b`, `${folder}/a`);
+    await open.close();
+    assert.equal(text(await disk.read(`${folder}/a`, 100)), "not synced");
+    await disk.removeFile(`${folder}/a`);
+    assert.deepEqual(await disk.list(folder), []);
+  });
+
+  on("moves a folder with everything below it", async (disk, folder) => {
+    await makeDirectories(disk, `${folder}/old/deep`);
+    await writeAtomic(disk, `${folder}/old/deep/a`, toUtf8("a"));
+    await writeAtomic(disk, `${folder}/older`, toUtf8("stays"));
+    await disk.rename(`${folder}/old`, `${folder}/new`);
+    assert.deepEqual(await disk.list(folder), ["new", "older"]);
+    assert.equal(text(await disk.read(`${folder}/new/deep/a`, 1)), "a");
+    await assert.rejects(disk.list(`${folder}/old`), code("disk/missing"));
+    await removeTree(disk, `${folder}/new`);
+    assert.deepEqual(await disk.list(folder), ["older"]);
+  });
+}
+
+/** Registers tests; `make` returns a disk and an empty folder of its own on it. */
+export function testDisk(make: () => Promise<Place<Disk>>): void {
+  testFileStore(make);
+  const on = onPlaces(make);
 
   on("gives another stamp to what was changed, and the same to what was only read", async (disk, folder) => {
     const path = `${folder}/stamped`;
@@ -57,23 +159,6 @@ export function testDisk(
     assert.equal(new Set(stamps).size, stamps.length, stamps.join());
     assert.equal(await stampAfter(async () => void (await disk.read(path, 10))), stamps.at(-1));
     assert.equal(await stampAfter(async () => void (await disk.list(folder))), stamps.at(-1));
-  });
-
-  on("reads what was written, at any position", async (disk, folder) => {
-    const file = await disk.open(`${folder}/a`, "create");
-    await file.write(0, toUtf8("hello"));
-    await file.write(7, toUtf8("x"));
-    assert.deepEqual(await file.read(4, 10), Uint8Array.of(0x6f, 0, 0, 0x78));
-    await file.truncate(2);
-    await file.sync();
-    await file.close();
-    assert.equal(text(await disk.read(`${folder}/a`, 2)), "he");
-    assert.deepEqual(await disk.list(folder), ["a"]);
-  });
-
-  on("refuses to read more than the limit", async (disk, folder) => {
-    await writeAtomic(disk, `${folder}/a`, toUtf8("hello"));
-    await assert.rejects(disk.read(`${folder}/a`, 4), code("disk/io"));
   });
 
   on("refuses to create what exists, also behind a link", async (disk, folder) => {
@@ -107,17 +192,6 @@ export function testDisk(
     await disk.rename(`${folder}/next`, `${folder}/current`);
     assert.equal(await disk.readLink(`${folder}/current`), "slots/2");
     assert.deepEqual(await disk.list(folder), ["current"]);
-  });
-
-  on("names what is missing, full of something, or of another kind", async (disk, folder) => {
-    await assert.rejects(disk.stat(`${folder}/no`), code("disk/missing"));
-    await assert.rejects(disk.open(`${folder}/no`, "read"), code("disk/missing"));
-    await assert.rejects(disk.rename(`${folder}/no`, `${folder}/b`), code("disk/missing"));
-    await disk.makeDirectory(`${folder}/d`);
-    await writeAtomic(disk, `${folder}/d/f`, toUtf8("f"));
-    await assert.rejects(disk.removeDirectory(`${folder}/d`), code("disk/not-empty"));
-    await assert.rejects(disk.list(`${folder}/d/f`), code("disk/wrong-kind"));
-    assert.equal(await exists(disk, `${folder}/d/f`), true);
   });
 
   on("removes a tree without following its links", async (disk, folder) => {

@@ -11,7 +11,11 @@ import { freePort, PASSPHRASE, type Env, type Ran } from "./_programs.ts";
 export { PASSPHRASE, type Ran } from "./_programs.ts";
 
 const main = new URL("../../src/apps/cli/main.ts", import.meta.url).pathname;
-export type Running = { readonly child: ChildProcess; readonly stderr: () => string };
+export type Running = {
+  readonly child: ChildProcess;
+  readonly stdout: () => string;
+  readonly stderr: () => string;
+};
 
 export class SignerBench {
   readonly folder: string;
@@ -69,7 +73,8 @@ export class SignerBench {
     return this.ok(["--data", "signer", "signer", ...args], { UPKEEP_UNLOCK: PASSPHRASE });
   }
 
-  start(args: readonly string[], env: Env = {}): Promise<Running> {
+  /** Resolves as soon as standard output holds `until`. */
+  start(args: readonly string[], env: Env = {}, until = '"ready":true'): Promise<Running> {
     const child = spawn(process.execPath, [main, "--json", ...args], {
       cwd: this.folder,
       env: { PATH: process.env["PATH"] ?? "", HOME: this.folder, ...env },
@@ -77,19 +82,20 @@ export class SignerBench {
     });
     this.#running.add(child);
     child.once("exit", () => this.#running.delete(child));
-    let said = "";
+    let [out, said] = ["", ""];
     child.stderr.on("data", (part: Buffer) => (said += part.toString()));
     return new Promise((resolve, reject) => {
       child.stdout.on("data", (part: Buffer) => {
-        if (part.toString().includes('"ready":true')) resolve({ child, stderr: () => said });
+        out += part.toString();
+        if (out.includes(until)) resolve({ child, stdout: () => out, stderr: () => said });
       });
       child.once("exit", (code) => reject(new Error(`${args.join(" ")} ended with ${code}: ${said}`)));
       setTimeout(() => reject(new Error(`${args.join(" ")} was not ready in time: ${said}`)), 30_000).unref();
     });
   }
 
-  startSigner(data = "signer"): Promise<Running> {
-    return this.start(["--data", data, "signer", "run"], { UPKEEP_UNLOCK: PASSPHRASE });
+  startSigner(data = "signer", until?: string): Promise<Running> {
+    return this.start(["--data", data, "signer", "run"], { UPKEEP_UNLOCK: PASSPHRASE }, until);
   }
 
   startGateway(): Promise<Running> {
@@ -176,4 +182,12 @@ export function childrenOf(pid: number): readonly number[] {
     .split(" ")
     .filter((text) => text !== "")
     .map(Number);
+}
+
+/** A host that loses its power: the process and everything below it, at once and without a word. */
+export async function killWhole(child: ChildProcess): Promise<void> {
+  const below = (pid: number): readonly number[] => [pid, ...childrenOf(pid).flatMap(below)];
+  const gone = new Promise((resolve) => child.once("close", resolve));
+  for (const pid of below(child.pid!)) process.kill(pid, "SIGKILL");
+  await gone;
 }

@@ -30,6 +30,7 @@ const RULES: readonly (readonly [pattern: string, exit: ExitName])[] = [
   ["publisher/", "failed"],
   ["signing/pending", "pending"],
   ["signing/unreachable", "network"],
+  ["signing/store-unavailable", "network"],
   // The signer's authorities, as `artifact/no-timestamp` says it of one's own.
   ["signing/timestamp-failed", "network"],
   ["signing/outcome-unknown", "network"],

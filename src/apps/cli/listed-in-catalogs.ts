@@ -1,7 +1,7 @@
 // Catalogs in the audit log that list a file: the log keeps each request with the list that came in it.
 
 import { fromBase64, toHex } from "../../core/bytes.ts";
-import type { Disk } from "../../core/disk.ts";
+import type { FileStore } from "../../core/disk.ts";
 import { isJsonObject, parseJson } from "../../core/json.ts";
 import { UpkeepError } from "../../core/errors.ts";
 import type { Catalog, CatalogMember } from "../../artifact/cat/catalog.ts";
@@ -17,7 +17,7 @@ export type ListedIn = { readonly files: number; readonly members: readonly Cata
  * for a catalog whose list came along, or one of another time that is not read any more. Errors: those of reading the kept document.
  */
 export async function listedIn(
-  disk: Disk,
+  disk: FileStore,
   folder: string,
   entry: AuditEntry,
   digests: readonly string[],

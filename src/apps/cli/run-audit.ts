@@ -2,6 +2,7 @@
 
 import { resolve } from "node:path";
 import { fromBase64, fromUtf8, toBase64, toHex, toUtf8 } from "../../core/bytes.ts";
+import { exists, type FileStore } from "../../core/disk.ts";
 import { parseSealedKey } from "../../signing/custody.ts";
 import { openCheckpoint, type Checkpoint } from "../../signing/audit/checkpoint.ts";
 import { leafOf, parseEntry, type AuditEntry, type EntryOf } from "../../signing/audit/entry.ts";
@@ -17,6 +18,7 @@ import { TileTree } from "../../signing/audit/tiles.ts";
 import { newestNote } from "../../signing/audit/newest-note.ts";
 import { verifyLog } from "../../signing/audit/verify.ts";
 import { SigningError } from "../../signing/errors.ts";
+import { readHome } from "../signer/log-home.ts";
 import { loadSettings, LOG_KEY, logOrigin, signerFolder } from "../signer/settings.ts";
 import type { Call, Result } from "./command.ts";
 import { CliError, usage } from "./errors.ts";
@@ -25,35 +27,47 @@ import { EXIT } from "./exit-codes.ts";
 import { listedIn, type ListedIn } from "./listed-in-catalogs.ts";
 import { readDescription } from "./service-inputs.ts";
 
-type Where = { readonly folder: string; readonly key: NoteKey };
+type Where = { readonly files: FileStore; readonly folder: string; readonly key: NoteKey };
 
+/** The log of the signer in the data folder, wherever it keeps it, or the folder that `--log` names. */
 async function where(call: Call): Promise<Where> {
   const { disk, data } = call.context;
   const signer = signerFolder(data);
-  const folder = call.text("log") === undefined ? signer.audit : resolve(call.needed("log"));
+  const key = await logKey(call);
+  if (call.text("log") !== undefined) return { files: disk, folder: resolve(call.needed("log")), key };
+  // Without a signer there may still be the folder of its log.
+  if (!(await exists(disk, signer.config))) return { files: disk, folder: signer.audit, key };
+  const home = await readHome(disk, signer, await loadSettings(disk, signer));
+  call.context.atEnd(home.close);
+  return { files: home.files, folder: home.folder, key };
+}
+
+async function logKey(call: Call): Promise<NoteKey> {
+  const { disk, data } = call.context;
   const given = call.text("log-key");
-  if (given !== undefined) return { folder, key: parseNoteKey(given) };
+  if (given !== undefined) return parseNoteKey(given);
+  const signer = signerFolder(data);
   const { config } = await loadSettings(disk, signer);
   const { spki } = parseSealedKey(await disk.read(signer.key(LOG_KEY), 64 * 1024));
-  return { folder, key: noteKeyFromSpki(logOrigin(config.service.name), fromBase64(spki ?? "")) };
+  return noteKeyFromSpki(logOrigin(config.service.name), fromBase64(spki ?? ""));
 }
 
 export async function auditVerify(call: Call): Promise<Result> {
   const { disk } = call.context;
-  const { folder, key } = await where(call);
+  const { files, folder, key } = await where(call);
   const known: Checkpoint[] = [];
   for (const file of call.list("checkpoint"))
     known.push(openCheckpoint(await disk.read(resolve(file), 64 * 1024), key));
   for (const file of call.list("receipt"))
     known.push(verifyReceipt(await disk.read(resolve(file), MAX_RECEIPT), key).checkpoint);
-  const verdict = await verifyLog(disk, folder, key, known);
+  const verdict = await verifyLog(files, folder, key, known);
   const good = verdict.faults.length === 0;
   return {
     text: good
       ? `${verdict.size} entries, root ${verdict.root}: the log is whole${verdict.open.length === 0 ? "" : `; ${verdict.open.length} signatures were begun and not ended: ${verdict.open.join(", ")}`}`
       : [
           ...verdict.faults.map((fault) => `${fault.what}: ${fault.sentence}`),
-          "The log is not what was written: either its files were changed by somebody who could, or the disk lost data.",
+          "The log is not what was written: either it was changed by somebody who could, or disk or database lost data.",
         ].join("\n"),
     json: { ok: good, ...verdict },
     exit: good ? EXIT.ok : EXIT["verify-failed"],
@@ -61,19 +75,18 @@ export async function auditVerify(call: Call): Promise<Result> {
 }
 
 export async function auditFind(call: Call): Promise<Result> {
-  const { folder } = await where(call);
+  const log = await where(call);
   const what = call.argument(0);
   const wanted = /^[0-9a-f]{40,128}$/.test(what) ? [what] : await digestsOfFile(resolve(what));
-  const { disk } = call.context;
   const found: { readonly entry: AuditEntry; readonly listed: ListedIn | null }[] = [];
   /** Requests for catalogs that list it: what became of them is an answer as well. */
   const through = new Set<string>();
-  await scan(call, folder, async (bytes) => {
+  await scan(log, async (bytes) => {
     const text = fromUtf8(bytes);
     const named = wanted.some((digest) => text.includes(digest));
     if (!named && !text.includes('"authenticode/cat"')) return;
     const entry = parseEntry(bytes);
-    const listed = await listedIn(disk, folder, entry, wanted);
+    const listed = await listedIn(log.files, log.folder, entry, wanted);
     const lists = listed !== null && listed.members.length > 0;
     if (lists && "request" in entry) through.add(entry.request);
     if (named || lists || ("request" in entry && through.has(entry.request))) found.push({ entry, listed });
@@ -107,10 +120,10 @@ export async function auditFind(call: Call): Promise<Result> {
 }
 
 export async function auditList(call: Call): Promise<Result> {
-  const { folder } = await where(call);
+  const log = await where(call);
   const [kind, user, last] = [call.text("kind"), call.text("user"), call.whole("last", 1, 1_000_000) ?? 50];
   const entries: AuditEntry[] = [];
-  await scan(call, folder, (bytes) => {
+  await scan(log, (bytes) => {
     const entry = parseEntry(bytes);
     if (kind !== undefined && entry.kind !== kind) return;
     if (user !== undefined && !("user" in entry && entry.user === user)) return;
@@ -122,15 +135,16 @@ export async function auditList(call: Call): Promise<Result> {
 
 export async function auditProve(call: Call): Promise<Result> {
   const { disk } = call.context;
-  const { folder, key } = await where(call);
-  const head = await readHead(disk, folder, key);
+  const log = await where(call);
+  const { files, folder, key } = log;
+  const head = await readHead(files, folder, key);
   if (head === null) throw new SigningError("signing/not-found", "The log has no checkpoint yet.");
   const number = call.argumentOr(0);
   const since = call.text("since");
   const tiles = new Map<string, Uint8Array>();
   const tree = new TileTree(async (level, index) => tiles.get(`${level}/${index}`)!);
   let entry: Uint8Array | null = null;
-  await scan(call, folder, (bytes, n) => {
+  await scan(log, (bytes, n) => {
     if (n >= head.size) return;
     if (number !== undefined && n === Number(number)) entry = bytes.slice();
     tree.push(leafOf(bytes));
@@ -142,7 +156,7 @@ export async function auditProve(call: Call): Promise<Result> {
       'The log does not lead to its checkpoint. Run "upkeep audit verify".',
     );
   }
-  const checkpoint = (await newestNote(disk, folder, key))?.note ?? "";
+  const checkpoint = (await newestNote(files, folder, key))?.note ?? "";
   if (since !== undefined) {
     const old = openCheckpoint(await disk.read(resolve(since), 64 * 1024), key);
     const proof = (await tree.consistency(old.size, head.size)).map(toBase64);
@@ -203,10 +217,9 @@ async function checkReceipt(call: Call, receipt: string, file: string | undefine
 
 async function receiptKey(call: Call, receipt: Uint8Array): Promise<NoteKey> {
   const { context } = call;
-  const given = call.text("log-key");
-  if (given !== undefined) return parseNoteKey(given);
+  if (call.text("log-key") !== undefined) return logKey(call);
   const service = call.text("service") ?? context.world.env["UPKEEP_SERVICE"];
-  if (service === undefined) return (await where(call)).key;
+  if (service === undefined) return logKey(call);
   const { signers } = await readDescription(context.disk, resolve(service));
   const text = fromUtf8(receipt);
   const keys = signers.map((signer) => parseNoteKey(signer.log));
@@ -220,14 +233,12 @@ function listedSentence({ files, members }: ListedIn): string {
 }
 
 async function scan(
-  call: Call,
-  folder: string,
+  { files, folder }: Where,
   seen: (bytes: Uint8Array, n: number) => void | Promise<void>,
 ): Promise<void> {
-  const { disk } = call.context;
   let n = 0;
-  for (const first of await segmentsOf(disk, folder)) {
-    for (const bytes of splitLines(await readSegment(disk, folder, first)).lines) await seen(bytes, n++);
+  for (const first of await segmentsOf(files, folder)) {
+    for (const bytes of splitLines(await readSegment(files, folder, first)).lines) await seen(bytes, n++);
   }
 }
 

@@ -1,11 +1,13 @@
 // What `signer accept` and `signer admin` do.
 
+import { isJsonObject } from "../../core/json.ts";
 import { wholeHash } from "../../signing/admins.ts";
 import { readAdmins } from "../signer/admin-requests.ts";
 import { loadSettings, signerFolder } from "../signer/settings.ts";
 import type { Call, Result } from "./command.ts";
 import { usage } from "./errors.ts";
-import { acceptNow, asking, askFor, askSigner } from "./signer-accept.ts";
+import { EXIT } from "./exit-codes.ts";
+import { acceptNow, asking, askFor, askRunning, askSigner } from "./signer-accept.ts";
 import { done } from "./signer-edit.ts";
 
 export async function signerAccept(call: Call): Promise<Result> {
@@ -19,6 +21,28 @@ export async function signerAccept(call: Call): Promise<Result> {
     `${by.admin} accepted the configuration ${config}: ${Object.keys(users).length} users, ${Object.keys(keys).length} keys, ${Object.keys(certificates).length} certificates.`,
     { admin: by.admin, config },
   );
+}
+
+export async function signerStatus(call: Call): Promise<Result> {
+  const folder = signerFolder(call.context.data);
+  const { config } = await loadSettings(call.context.disk, folder);
+  const answer = await askRunning(call, folder, { ask: "status" });
+  const state = isJsonObject(answer) ? answer : { state: "stopped" };
+  const { name } = config.service;
+  const where = state["store"] === undefined ? "" : `; its log is in ${String(state["store"])}`;
+  const sentences: { readonly [state: string]: string } = {
+    signing: `signer ${name} signs${where}`,
+    starting: `signer ${name} starts${where}`,
+    waiting: `signer ${name} waits${where}, written by ${String(state["holder"])} since ${String(state["since"])}`,
+    "no-database": `signer ${name} waits for its database: ${String(state["what"])}`,
+    stopped: `signer ${name} does not run here`,
+  };
+  const known = String(state["state"]);
+  return {
+    text: sentences[known] ?? known,
+    json: { signer: name, ...state },
+    exit: known === "signing" ? EXIT.ok : known === "stopped" ? EXIT.failed : EXIT.pending,
+  };
 }
 
 export async function signerAdmin(call: Call): Promise<Result> {

@@ -4,20 +4,27 @@ import { resolve } from "node:path";
 import { unlockSecret } from "../../signing/custody.ts";
 import { backupSigner, backupSize } from "../signer/backup.ts";
 import { restoreSigner } from "../signer/restore.ts";
-import { signerFolder } from "../signer/settings.ts";
+import { readHome } from "../signer/log-home.ts";
+import type { Target } from "../signer/move-log.ts";
+import { loadSettings, signerFolder } from "../signer/settings.ts";
 import type { Call, Result } from "./command.ts";
+import { usage } from "./errors.ts";
 import { unlocking } from "./run-signer.ts";
 
 export async function signerBackup(call: Call): Promise<Result> {
   const { context } = call;
   const folder = signerFolder(context.data);
   const to = resolve(call.argument(0));
-  const bar = context.progress("copying", await backupSize(context.disk, folder));
+  const home = await readHome(context.disk, folder, await loadSettings(context.disk, folder));
+  context.atEnd(home.close);
+  const log = { disk: home.files, folder: home.folder };
+  const bar = context.progress("copying", await backupSize(log));
   try {
     const facts = await backupSigner({
       disk: context.disk,
       clock: context.clock,
       folder,
+      log,
       to,
       onBytes: (bytes) => bar.advance(bytes),
     });
@@ -45,6 +52,7 @@ export async function signerRestore(call: Call): Promise<Result> {
         bar.done();
         return unlockSecret(unlock, await unlocking(call, unlock));
       },
+      store: target(call),
       acceptConfiguration: call.flag("accept-configuration"),
       onBytes: (bytes) => bar.advance(bytes),
     });
@@ -59,4 +67,16 @@ export async function signerRestore(call: Call): Promise<Result> {
   } finally {
     bar.done();
   }
+}
+
+/** `--log-store`: the word folder, or a database's address. */
+function target(call: Call): Target {
+  const [url, file] = [call.text("log-store"), call.text("log-password-file")];
+  if (url === undefined || url === "folder") {
+    if (file !== undefined) throw usage("--log-password-file goes with --log-store postgres://…");
+    return url ?? null;
+  }
+  if (!/^postgres(?:ql)?:\/\/\S+$/.test(url))
+    throw usage('--log-store is "folder" or postgres://USER@HOST/DATABASE.');
+  return { url, ...(file === undefined ? {} : { "password-file": resolve(file) }) };
 }

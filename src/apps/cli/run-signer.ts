@@ -165,6 +165,14 @@ export async function signerRun(call: Call): Promise<Result> {
     data: context.data,
     unlock,
     signal: context.signal,
+    waiting: ({ holder, since }) => {
+      const { name } = settings.config.service;
+      if (context.json)
+        context.world.stdout.write(
+          `${JSON.stringify({ ready: false, waiting: true, signer: name, holder, since })}\n`,
+        );
+      else context.note(`signer ${name} waits: its log is written by ${holder} since ${since}`);
+    },
     ready: ({ entries }) => {
       context.world.ready?.();
       const { name } = settings.config.service;

@@ -12,6 +12,7 @@ import { purposeKey } from "../../signing/custody.ts";
 import { SigningError, type SigningErrorCode } from "../../signing/errors.ts";
 import type { Settings } from "../../signing/service.ts";
 import { adminDesk, answerAdmin, readAdmins, type AdminRequest } from "../signer/admin-requests.ts";
+import { writeHome, type LogHome } from "../signer/log-home.ts";
 import { openOwnLog } from "../signer/own-log.ts";
 import { loadSettings, type SignerFolder } from "../signer/settings.ts";
 import type { Call } from "./command.ts";
@@ -23,13 +24,19 @@ export async function askSigner(
   folder: SignerFolder,
   request: AdminRequest,
 ): Promise<{ readonly [name: string]: Json }> {
+  const answer =
+    (await askRunning(call, folder, request as unknown as Json)) ?? (await answerHere(call, folder, request));
+  return isJsonObject(answer) ? answer : {};
+}
+
+/** What the running signer answers; null when none runs. Errors: those that it says. */
+export async function askRunning(call: Call, folder: SignerFolder, request: Json): Promise<Json | null> {
   const { context } = call;
-  let answer: Json;
   try {
     const where = await readOrNull(context.disk, folder.control, 4096);
     // Without that line no signer runs, and in the data folder is no socket.
     const sockets = where === null ? folder.root : fromUtf8(where).trimEnd();
-    answer = await askAgent(sockets, request as unknown as Json, context.signal);
+    return await askAgent(sockets, request, context.signal);
   } catch (error) {
     const { code, message, facts, hint } = error as UpkeepError;
     if (code === "control/refused")
@@ -40,9 +47,8 @@ export async function askSigner(
         hint === undefined ? {} : { hint },
       );
     if (code !== "control/no-agent") throw error;
-    answer = await answerHere(call, folder, request);
+    return null;
   }
-  return isJsonObject(answer) ? answer : {};
 }
 
 /** The signer does not run: whoever has the unlock secret writes its log instead, under its lock. */
@@ -53,12 +59,15 @@ async function answerHere(call: Call, folder: SignerFolder, request: AdminReques
   const secret = await unlocked(call, folder);
   const key = purposeKey(secret, "admins v1");
   const letGo = await holdFolder(`${folder.root}/lock`, clock);
+  let home: LogHome | undefined;
   try {
-    const log = await openOwnLog(disk, clock, folder, name, secret);
+    home = await writeHome(disk, folder, settings, { clock });
+    const { files, folder: at } = home;
+    const log = await openOwnLog(disk, clock, folder, home, name, secret);
     secret.fill(0);
     try {
       const ledger = new AdminLedger(key);
-      await replayLog(disk, folder.audit, log.size, (entry) => ledger.apply(entry));
+      await replayLog(files, at, log.size, (entry) => ledger.apply(entry));
       const record = async (body: Parameters<typeof log.seal>[0]) => (await log.seal(body)).entry;
       const desk = adminDesk({ disk, clock, random, folder, ledger, key, signer: name, record });
       return await answerAdmin(
@@ -71,6 +80,7 @@ async function answerHere(call: Call, folder: SignerFolder, request: AdminReques
       await log.close();
     }
   } finally {
+    await home?.close();
     letGo();
   }
 }

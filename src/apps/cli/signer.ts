@@ -66,6 +66,14 @@ export const signerNoun: NounSpec = {
       run: async (call) => (await import("./run-signer.ts")).signerCheck(call),
     },
     {
+      name: "status",
+      about: "ask the signer that runs on this data folder whether it signs, or waits for another one",
+      details:
+        "Ends with 0 if it signs, with 4 if it starts or waits (for another signer that writes its log, or for the database that it is in), with 1\nif none runs.",
+      examples: ["upkeep signer status"],
+      run: async (call) => (await import("./run-signer-accept.ts")).signerStatus(call),
+    },
+    {
       name: "describe",
       about: "print the service description that clients are given",
       details: "Nothing in it is secret, but clients trust it: hand it over as you would a root certificate.",
@@ -280,9 +288,21 @@ export const signerNoun: NounSpec = {
           flags: "--accept-configuration",
           about: "also if the configuration is not the one that the backup's log names last",
         },
+        {
+          flags: "--log-store <where>",
+          about:
+            "where the log shall be from now on: folder, or postgres://USER@HOST/DATABASE; by default where it was",
+        },
+        {
+          flags: "--log-password-file <file>",
+          about: "the database's password, in the form of PostgreSQL's own .pgpass",
+        },
         ...UNLOCK,
       ],
-      examples: ["upkeep signer restore /backup/signer-1.tar --data /var/lib/upkeep-signer"],
+      examples: [
+        "upkeep signer restore /backup/signer-1.tar --data /var/lib/upkeep-signer",
+        "upkeep signer restore /backup/signer-1.tar --data NEW --log-store postgres://upkeep@db.example/upkeep",
+      ],
       run: async (call) => (await import("./run-signer-backup.ts")).signerRestore(call),
     },
     {

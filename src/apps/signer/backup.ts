@@ -8,7 +8,7 @@ import { exists, parentOf, readOrNull, type Disk, type DiskFile } from "../../co
 import { formatInstant } from "../../core/instant.ts";
 import { tarEnd, tarHeader, tarPadding } from "../../release/tar-writer.ts";
 import { leafOf, parseEntry, type Blob } from "../../signing/audit/entry.ts";
-import { blobPath, damaged, segmentPath, segmentsOf } from "../../signing/audit/files.ts";
+import { blobPath, damaged, segmentPath, segmentsOf, type LogPlace } from "../../signing/audit/files.ts";
 import { newestNote } from "../../signing/audit/newest-note.ts";
 import { formatNoteKey, noteKeyFromSpki, type NoteKey } from "../../signing/audit/note.ts";
 import { TileTree } from "../../signing/audit/tiles.ts";
@@ -50,15 +50,17 @@ export async function backupSigner(given: {
   readonly disk: Disk;
   readonly clock: Clock;
   readonly folder: SignerFolder;
+  /** The log, in the folder or elsewhere. */
+  readonly log: LogPlace;
   readonly to: string;
   readonly onBytes: (bytes: number) => void;
 }): Promise<BackupFacts> {
-  const { disk, clock, folder, to } = given;
+  const { disk, clock, folder, log, to } = given;
   const small = await smallFiles(disk, folder);
   const { config, sha256 } = await loadSettings(disk, folder);
   const { spki } = parseSealedKey(small.get(`keys/${LOG_KEY}.json`) ?? new Uint8Array(0));
   const key = noteKeyFromSpki(logOrigin(config.service.name), fromBase64(spki ?? ""));
-  const newest = (await exists(disk, folder.audit)) ? await newestNote(disk, folder.audit, key) : null;
+  const newest = (await exists(log.disk, log.folder)) ? await newestNote(log.disk, log.folder, key) : null;
   const size = newest?.checkpoint.size ?? 0;
 
   const beside = `${to}.part`;
@@ -80,7 +82,7 @@ export async function backupSigner(given: {
     if (newest !== null) {
       await tar.add(CHECKPOINT_FILE, toUtf8(newest.note));
       root = toHex(newest.checkpoint.root);
-      await addLog(disk, folder.audit, key, newest.checkpoint, tar);
+      await addLog(log.disk, log.folder, key, newest.checkpoint, tar);
     }
     await tar.end();
   } catch (error) {
@@ -103,10 +105,10 @@ export async function backupSigner(given: {
 }
 
 /** Roughly what a backup will have to copy, for a progress bar. */
-export async function backupSize(disk: Disk, folder: SignerFolder): Promise<number> {
+export async function backupSize({ disk, folder }: LogPlace): Promise<number> {
   let total = 0;
   for (const sub of ["entries", "blobs"]) {
-    const path = `${folder.audit}/${sub}`;
+    const path = `${folder}/${sub}`;
     if (!(await exists(disk, path))) continue;
     for (const name of await disk.list(path)) total += (await disk.stat(`${path}/${name}`)).size;
   }
@@ -144,7 +146,7 @@ async function readSmall(disk: Disk, folder: SignerFolder): Promise<Map<string, 
 
 /** Entries up to the checkpoint, then the documents they name. */
 async function addLog(
-  disk: Disk,
+  disk: LogPlace["disk"],
   audit: string,
   key: NoteKey,
   checkpoint: { readonly size: number; readonly root: Uint8Array },

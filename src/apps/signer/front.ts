@@ -12,6 +12,7 @@ import { Budgets } from "../../signing/budget.ts";
 import { openKey, parseSealedKey, purposeKey } from "../../signing/custody.ts";
 import { resumeLedger, SnapshotWriter } from "../../signing/ledger-snapshot.ts";
 import { TokenChecker } from "../../signing/oidc.ts";
+import { SigningError } from "../../signing/errors.ts";
 import { SigningService, stampSettings } from "../../signing/service.ts";
 import { FAILURE_BUDGET, REVIEW_EVERY, SigningSession, type Peer } from "../../signing/session.ts";
 import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
@@ -34,6 +35,7 @@ import { messageBuilder } from "../../io/message-builder.ts";
 import { createPrivateKey } from "node:crypto";
 import { adminDesk, answerAdmin } from "./admin-requests.ts";
 import { levelled } from "./levels.ts";
+import { rememberHome, type LogHome } from "./log-home.ts";
 import { readOrder } from "./order.ts";
 import {
   IDENTITY_KEY,
@@ -44,8 +46,12 @@ import {
   timestampRootsPath,
 } from "./settings.ts";
 
+import { takeTurn, type Standing } from "./turn.ts";
+
 const [clock, disk, random] = [systemClock, systemDisk, systemRandom];
 const KEYS_PATIENCE = 5 * SECOND;
+/** EX_TEMPFAIL: the keeper starts another one, which waits for its turn. */
+const STORE_LOST = 75;
 leaveNothingInCoreFiles();
 // Lines go through the keeper; when it is gone, nobody reads them, and that is no reason to end in the middle of a stop.
 process.stderr.on("error", () => {});
@@ -53,6 +59,7 @@ let stop = async (): Promise<void> => {};
 const order = await readOrder("front", () => void stop().finally(() => process.exit(0)));
 const folder = signerFolder(order.data);
 let settings = await loadSettings(disk, folder);
+const started = settings;
 const say = levelled(jsonLog(clock), () => settings.config.service["log-level"]);
 reportCrashes({ program: "signer front", clock, say, folder: `${folder.root}/crashes` });
 const { service: serviceConfig } = settings.config;
@@ -67,6 +74,23 @@ const identity = await identityOf(
 identityKey.fill(0);
 
 const letGo = await holdFolder(`${folder.root}/lock`, clock);
+/** What `signer status` is told. */
+let state: Standing | { readonly state: "signing" } = { state: "starting" };
+let answerControl = async (_request: Json): Promise<Json> => {
+  throw new SigningError(
+    "signing/busy",
+    `This signer does not write the log now${state.state === "waiting" ? `: ${state.holder} does` : ""}.`,
+    {},
+    { hint: 'Ask where the one that signs runs; "upkeep signer status" tells of this one.' },
+  );
+};
+// In the folder of sockets, not of data: a copy of the data folder is files only. Where that is stands in the data folder.
+const control = await listenForControl(order.sockets, async (request) => {
+  if (!isJsonObject(request) || request["ask"] !== "status") return answerControl(request);
+  const { store } = started.config;
+  return { ...state, signer: serviceConfig.name, ...(store === undefined ? {} : { store: store.url }) };
+});
+await writeAtomic(disk, folder.control, toUtf8(`${order.sockets}\n`), 0o600);
 const keys = new KeyProcesses({
   folder: order.sockets,
   ticketKey: fromBase64(order.ticketKey),
@@ -82,10 +106,13 @@ const cadence: Cadence = new Cadence(clock, {
   busy: () => service.running >= BUSY,
   fed: () => service.keysFed(FED),
 });
+const home = await theHome();
+// While this one waited, the configuration may have changed.
+settings = await loadSettings(disk, folder);
 const { log, dropped } = await AuditLog.open({
-  disk,
+  disk: home.files,
   clock,
-  folder: folder.audit,
+  folder: home.folder,
   key: logKey,
   sign: (message) => {
     const { size } = parseCheckpointText(fromUtf8(message));
@@ -95,8 +122,8 @@ const { log, dropped } = await AuditLog.open({
 });
 const sealKey = fromBase64(order.sealKey);
 const snapshots = {
-  disk,
-  folder: folder.audit,
+  disk: home.files,
+  folder: home.folder,
   origin: logKey.name,
   key: purposeKey(sealKey, "ledger v1"),
 };
@@ -107,10 +134,8 @@ const { ledger, replayed, refused } = await resumeLedger(snapshots, log, admins)
 log.follow((entry) => admins.apply(entry));
 if (refused !== undefined) say("warn", "snapshot-refused", { what: refused });
 if (!admins.allows(wholeHash(settings))) {
-  const { message, hint } = notAccepted(wholeHash(settings), admins.names);
   say("error", "config-not-accepted", { config: wholeHash(settings) });
-  await new Promise<void>((sent) => process.send?.({ refused: message, hint }, undefined, {}, () => sent()));
-  process.exit(3);
+  await endRefused(notAccepted(wholeHash(settings), admins.names));
 }
 ledger.forget(clock.now());
 const snapshot = new SnapshotWriter(snapshots, log, { ledger, admins }, log.size - replayed);
@@ -129,7 +154,7 @@ async function keepSnapshot(behind: number): Promise<void> {
 
 const readBlob = async (blob: Blob): Promise<Uint8Array> =>
   blob.inline === undefined
-    ? disk.read(blobPath(folder.audit, blob.sha256), blob.length)
+    ? home.files.read(blobPath(home.folder, blob.sha256), blob.length)
     : fromBase64(blob.inline);
 const service = new SigningService(
   {
@@ -164,8 +189,16 @@ await service.record({
   config: settings.sha256,
   dropped,
 });
+await rememberHome(disk, folder, home);
 const abandoned = await service.recover();
-say("info", "started", { signer: serviceConfig.name, entries: log.size, replayed, dropped, abandoned });
+say("info", "started", {
+  signer: serviceConfig.name,
+  entries: log.size,
+  replayed,
+  dropped,
+  abandoned,
+  ...(home.store === null ? {} : { store: home.store }),
+});
 
 // A session is offered the keys that are there when it begins. A token may take long, or never come: the others sign meanwhile.
 await Promise.race([
@@ -220,6 +253,8 @@ async function reload(): Promise<void> {
     tellKeys();
     await Promise.all([...dialler, ...retired].map((each) => each.review()));
     say("info", "reloaded", { config: next.sha256 });
+    if (JSON.stringify(next.config.store) !== JSON.stringify(started.config.store))
+      say("warn", "store-unchanged", { what: "another [store] takes force at the next start" });
   } catch (error) {
     say("error", "reload-refused", { what: String((error as Error).message).slice(0, 2000) });
   }
@@ -266,6 +301,40 @@ function alarms(): void {
   }
 }
 
+/** Nothing of a log that is not there or not ours is guessed at: the keeper is told why, and this process ends. */
+async function theHome(): Promise<LogHome> {
+  try {
+    return await takeTurn({
+      disk,
+      clock,
+      folder,
+      settings: started,
+      patient: order.patient,
+      say,
+      stand: (standing) => {
+        state = standing;
+        if (standing.state === "waiting") process.send?.({ waiting: standing });
+      },
+      // At once, before anybody is answered: clients find the connection cut, ask again with the same id, and the log answers them.
+      lost: (error) => {
+        say("error", "store-lost", { what: error.message });
+        process.exit(STORE_LOST);
+      },
+    });
+  } catch (error) {
+    if (!(error instanceof SigningError)) throw error;
+    say("error", "no-log", { code: error.code, what: error.message });
+    return endRefused(error);
+  }
+}
+
+async function endRefused({ code, message, hint = "" }: SigningError): Promise<never> {
+  await new Promise<void>((sent) =>
+    process.send?.({ refused: message, hint, code }, undefined, {}, () => sent()),
+  );
+  process.exit(3);
+}
+
 let seen = await fingerprintOfFiles();
 const watch = setInterval(async () => {
   const now = await fingerprintOfFiles();
@@ -289,8 +358,7 @@ process.on("message", (message: unknown) => {
   if (isJsonObject(message as Json) && (message as { reload?: unknown }).reload === true)
     void reload().then(alarms);
 });
-// In the folder of sockets, not of data: a copy of the data folder is files only. Where that is stands in the data folder.
-const control = await listenForControl(order.sockets, async (request) => {
+answerControl = async (request) => {
   const answer = await answerAdmin(
     desk,
     admins,
@@ -302,9 +370,8 @@ const control = await listenForControl(order.sockets, async (request) => {
     await reload();
   }
   return answer;
-});
-
-await writeAtomic(disk, folder.control, toUtf8(`${order.sockets}\n`), 0o600);
+};
+state = { state: "signing" };
 
 let stopping: Promise<void> | null = null;
 stop = () =>
@@ -317,6 +384,7 @@ stop = () =>
     await service.record({ kind: "stop" });
     await log.close();
     await keepSnapshot(STOP_SNAPSHOT);
+    await home.close();
     keys.close();
     letGo();
     say("info", "stopped", { entries: log.size });

@@ -19,7 +19,7 @@ import { systemClock } from "../../io/clock.ts";
 import { needsNetwork, type KeyConfig, type SignerConfig } from "../../signing/config.ts";
 import { parseUnlock, purposeKey, unlockSecret, wrappingKey } from "../../signing/custody.ts";
 import { wholeHash } from "../../signing/admins.ts";
-import { SigningError } from "../../signing/errors.ts";
+import { SigningError, type SigningErrorCode } from "../../signing/errors.ts";
 import type { Share } from "../../signing/shamir.ts";
 import { levelled } from "./levels.ts";
 import { orderText, type FrontOrder, type KeyOrder } from "./order.ts";
@@ -39,12 +39,16 @@ type FrontMessage = {
   readonly config?: string;
   readonly refused?: string;
   readonly hint?: string;
+  readonly code?: SigningErrorCode;
+  /** Somebody else writes the log; this signer takes over when that one is gone. */
+  readonly waiting?: Waiting;
 };
+export type Waiting = { readonly holder: string; readonly since: string };
 type SandboxMode = SignerConfig["service"]["sandbox"];
 
 /**
  * Runs until `signal` aborts. Errors before it is ready: `signing/bad-config`, `signing/locked`, `signing/not-found`,
- * `signing/no-sandbox`, `signing/log-file`, `signing/not-accepted`.
+ * `signing/no-sandbox`, `signing/log-file`, `signing/not-accepted`, `signing/store-unavailable`, `signing/store-refused`, `signing/refused`.
  * The unlock secret stays in this process, which talks to nobody but its own children.
  */
 export async function runSigner(given: {
@@ -52,6 +56,8 @@ export async function runSigner(given: {
   readonly unlock: Unlocking;
   readonly signal: AbortSignal;
   readonly ready: (facts: { readonly entries: number }) => void;
+  /** Another signer writes the log; `ready` comes when it is gone. */
+  readonly waiting: (who: Waiting) => void;
 }): Promise<void> {
   const noCores = leaveNothingInCoreFiles();
   const { signal } = given;
@@ -118,6 +124,7 @@ export async function runSigner(given: {
       sealKey: toBase64(purposeKey(secret, "config v1")),
       adminKey: toBase64(purposeKey(secret, "admins v1")),
       identityWrapping: toBase64(wrappingKey(secret, IDENTITY_KEY)),
+      patient: everReady,
     };
     const child = start("front.ts", order, ["pipe", "inherit", "pipe", "ipc"], confined.open());
     relayLines(child.stderr!, "front", logFile.write, say);
@@ -126,13 +133,25 @@ export async function runSigner(given: {
         failures.delete("front");
         ready(message.entries ?? 0);
       }
+      if (message.waiting !== undefined) {
+        failures.delete("front");
+        everReady = true;
+        given.waiting(message.waiting);
+      }
       if (message.replace !== undefined) children.get(message.replace)?.kill("SIGKILL");
       if (message.keys !== undefined)
         follow(message.keys, message.config ?? "").catch((error: unknown) =>
           say("error", "reload-refused", { what: (error as Error).message }),
         );
       if (message.refused !== undefined && !everReady)
-        fail(new SigningError("signing/not-accepted", message.refused, {}, { hint: message.hint ?? "" }));
+        fail(
+          new SigningError(
+            message.code ?? "signing/not-accepted",
+            message.refused,
+            {},
+            { hint: message.hint ?? "" },
+          ),
+        );
     });
     watch("front", child, () => startFront(() => {}));
   };
@@ -177,6 +196,8 @@ export async function runSigner(given: {
     });
   };
 
+  let saidReady = false;
+  /** It started well once, if only to wait: from then on nothing that fails is the end. */
   let everReady = false;
   let fail: (error: Error) => void = () => {};
   const failed = new Promise<never>((_, reject) => (fail = reject));
@@ -184,8 +205,8 @@ export async function runSigner(given: {
     // The log first: it says whether the configuration may take force, and before that no process of another key is started.
     startKey(LOG_KEY);
     startFront((entries) => {
-      if (!everReady) given.ready({ entries });
-      everReady = true;
+      if (!saidReady) given.ready({ entries });
+      saidReady = everReady = true;
     });
     const reload = (): void => {
       // First: whoever moved the file away waits for its successor.

@@ -26,6 +26,8 @@ const frontOrderSchema = z.strictObject({
   /** For the administrators' codes and entries. */
   adminKey: base64,
   identityWrapping: base64,
+  /** The signer ran before: a database that is not there now is waited for. */
+  patient: z.boolean(),
 });
 export type KeyOrder = z.infer<typeof keyOrderSchema>;
 export type FrontOrder = z.infer<typeof frontOrderSchema>;

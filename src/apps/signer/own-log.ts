@@ -9,13 +9,18 @@ import { AuditLog } from "../../signing/audit/log.ts";
 import { noteKeyFromSpki } from "../../signing/audit/note.ts";
 import { openKey, parseSealedKey, wrappingKey } from "../../signing/custody.ts";
 import { SigningError } from "../../signing/errors.ts";
+import type { LogHome } from "./log-home.ts";
 import { LOG_KEY, logOrigin, type SignerFolder } from "./settings.ts";
 
-/** The caller holds the folder's lock, or knows that nobody else sees it. Errors: `signing/locked`, `signing/log-damaged`, `disk/*`. */
+/**
+ * The caller holds the folder's lock, or knows that nobody else sees it, and has the right to write `home`.
+ * Errors: `signing/locked`, `signing/log-damaged`, `disk/*`, `signing/store-unavailable`.
+ */
 export async function openOwnLog(
   disk: Disk,
   clock: Clock,
   folder: SignerFolder,
+  home: Pick<LogHome, "files" | "folder">,
   name: string,
   secret: Uint8Array,
 ): Promise<AuditLog> {
@@ -34,9 +39,9 @@ export async function openOwnLog(
       {},
     );
   const { log } = await AuditLog.open({
-    disk,
+    disk: home.files,
     clock,
-    folder: folder.audit,
+    folder: home.folder,
     key: noteKeyFromSpki(logOrigin(name), spki),
     sign: (message) => signer.sign(message, "ed25519"),
   });

@@ -102,6 +102,7 @@ async function backup({ data }: Made): Promise<string> {
     disk: systemDisk,
     clock: systemClock,
     folder: signerFolder(data),
+    log: { disk: systemDisk, folder: signerFolder(data).audit },
     to,
     onBytes: () => {},
   });
@@ -245,7 +246,14 @@ describe("a backup", () => {
       },
     };
     const to = join(place, `backup-${count++}.tar`);
-    const given = { disk: watched, clock: systemClock, folder, to, onBytes: () => {} };
+    const given = {
+      disk: watched,
+      log: { disk: watched, folder: folder.audit },
+      clock: systemClock,
+      folder,
+      to,
+      onBytes: () => {},
+    };
     await backupSigner(given);
     assert.ok(statSync(join(folder.audit, "entries/000000000000.jsonl")).size > 512 * 1024);
     assert.ok(most <= 256 * 1024, `${most} bytes at once`);
@@ -275,6 +283,7 @@ describe("a backup", () => {
           disk: systemDisk,
           clock: systemClock,
           folder: signerFolder(made.data),
+          log: { disk: systemDisk, folder: signerFolder(made.data).audit },
           to,
           onBytes: () => {},
         }),

@@ -52,6 +52,7 @@ import {
   type SignerFolder,
 } from "./settings.ts";
 import { readAdmins } from "./admin-requests.ts";
+import { moveLog, setStore, type Target } from "./move-log.ts";
 import { openOwnLog } from "./own-log.ts";
 
 const CHUNK = 256 * 1024;
@@ -69,7 +70,8 @@ export type RestoreFacts = {
 
 /**
  * `unlock` asks for passphrase or shares and gives the secret: with it every seal is opened once, and the log's key signs the entry that says
- * that this is a restored signer. Errors: `signing/exists`, `signing/bad-backup`, `signing/locked`, `signing/refused`, `disk/*`.
+ * that this is a restored signer. Errors: `signing/exists`, `signing/bad-backup`, `signing/locked`, `signing/refused`, `disk/*`, and those
+ * of `moveLog`.
  */
 export async function restoreSigner(given: {
   readonly disk: Disk;
@@ -79,6 +81,8 @@ export async function restoreSigner(given: {
   readonly unlock: (unlock: Unlock) => Promise<Uint8Array>;
   /** A configuration that the log does not name may have been changed in the backup by somebody who could not change the log. */
   readonly acceptConfiguration: boolean;
+  /** Where the log shall be from now on; without it where the configuration in the backup says. */
+  readonly store?: Target;
   readonly onBytes: (bytes: number) => void;
 }): Promise<RestoreFacts> {
   const { disk, folder } = given;
@@ -111,9 +115,12 @@ export async function restoreSigner(given: {
     const root = checkpoint === null ? "0".repeat(64) : toHex(checkpoint.root);
     await continueLog(given, staged, secret, { head, id, root });
     secret.fill(0);
-    if (await exists(disk, folder.root)) await disk.removeDirectory(folder.root);
-    await disk.rename(staged.root, folder.root);
-    await disk.syncDirectory(parentOf(folder.root));
+    await setStore(disk, staged, given.store ?? null);
+    await moveLog(given, staged, key, async () => {
+      if (await exists(disk, folder.root)) await disk.removeDirectory(folder.root);
+      await disk.rename(staged.root, folder.root);
+      await disk.syncDirectory(parentOf(folder.root));
+    });
     return {
       signer: head.signer,
       made: head.made,
@@ -264,7 +271,14 @@ async function continueLog(
 ): Promise<void> {
   const { disk, clock } = given;
   await storeTiles(disk, staged.audit);
-  const log = await openOwnLog(disk, clock, staged, from.head.signer, secret);
+  const log = await openOwnLog(
+    disk,
+    clock,
+    staged,
+    { files: disk, folder: staged.audit },
+    from.head.signer,
+    secret,
+  );
   const { head, id, root } = from;
   await log.seal({
     kind: "restored",

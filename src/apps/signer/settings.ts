@@ -6,6 +6,7 @@ import { readOrNull, type Disk } from "../../core/disk.ts";
 import { parseCertificatesPem, type Certificate } from "../../der/x509.ts";
 import { MAX_CONFIG, parseConfig, refuseConfig, type SignerConfig } from "../../signing/config.ts";
 import { lineOf } from "../../signing/config-text.ts";
+import { parsePostgresAddress } from "../../io/postgres-address.ts";
 import { SigningError } from "../../signing/errors.ts";
 import type { LoadedCertificate, Settings } from "../../signing/service.ts";
 
@@ -16,6 +17,8 @@ export type SignerFolder = {
   readonly audit: string;
   /** Sealed one-time code secrets of administrators. */
   readonly admins: string;
+  /** One line: the database that the log was in last; not there if it never was in one. */
+  readonly home: string;
   /** One line: the folder with the running signer's control socket. A stale one leads nowhere. */
   readonly control: string;
   readonly key: (name: string) => string;
@@ -40,6 +43,7 @@ export function signerFolderAt(root: string): SignerFolder {
     unlock: `${root}/unlock.json`,
     audit: `${root}/audit`,
     admins: `${root}/admins.json`,
+    home: `${root}/home`,
     control: `${root}/control`,
     key: (name) => `${root}/keys/${name}.json`,
     certificate: (name) => `${root}/certificates/${name}.pem`,
@@ -61,6 +65,7 @@ export async function loadSettings(disk: Disk, folder: SignerFolder): Promise<Se
   }
   const configText = fromUtf8(bytes);
   const loaded = parseConfig(configText, folder.config);
+  demandStoreAddress(folder, loaded.config, configText);
   const certificates = new Map<string, LoadedCertificate>();
   for (const name of Object.keys(loaded.config.certificates)) {
     const pem = await readOrNull(disk, folder.certificate(name), 1024 * 1024);
@@ -70,6 +75,15 @@ export async function loadSettings(disk: Disk, folder: SignerFolder): Promise<Se
   }
   const timestampRoots = await loadTimestampRoots(disk, folder, loaded.config, configText);
   return { ...loaded, certificates, ...(timestampRoots === undefined ? {} : { timestampRoots }) };
+}
+
+/** Errors: `signing/bad-config` with the line; its sentence repeats no secret. */
+function demandStoreAddress(folder: SignerFolder, { store }: SignerConfig, text: string): void {
+  if (store === undefined) return;
+  const address = parsePostgresAddress(store.url);
+  if (!("wrong" in address)) return;
+  const what = `store.url: ${address.wrong}`;
+  throw refuseConfig(folder.config, [{ line: lineOf(text, ["store", "url"]), what }]);
 }
 
 /** The file that `[timestamp] roots` names, or null. */

@@ -1,7 +1,7 @@
 // The files of the audit log: where they are, how each is read, what a damaged one is called.
 
 import { fromUtf8, toHex } from "../../core/bytes.ts";
-import { makeDirectories, parentOf, readOrNull, type Disk } from "../../core/disk.ts";
+import { makeDirectories, parentOf, readOrNull, type FileStore } from "../../core/disk.ts";
 import { SigningError } from "../errors.ts";
 import { openCheckpoint, type Checkpoint } from "./checkpoint.ts";
 import { leafOf, MAX_ENTRY, NO_ENTRY } from "./entry.ts";
@@ -14,7 +14,7 @@ export const MAX_SEGMENT_BYTES = SEGMENT * (MAX_ENTRY + 1);
 export const HEAD_SLOT = 1024;
 
 /** Absolute path of the log's own folder. */
-export type LogPlace = { readonly disk: Disk; readonly folder: string };
+export type LogPlace = { readonly disk: FileStore; readonly folder: string };
 
 export function segmentPath(folder: string, first: number): string {
   return `${folder}/entries/${String(first).padStart(12, "0")}.jsonl`;
@@ -47,7 +47,7 @@ export function splitLines(bytes: Uint8Array): {
 export type Head = Checkpoint & { readonly note: string };
 
 /** The newest checkpoint of the two slots of `head`, or null if there never was one. Errors: `signing/log-damaged`. */
-export async function readHead(disk: Disk, folder: string, key: NoteKey): Promise<Head | null> {
+export async function readHead(disk: FileStore, folder: string, key: NoteKey): Promise<Head | null> {
   const bytes = await readOrNull(disk, headPath(folder), 2 * HEAD_SLOT);
   if (bytes === null) return null;
   const found: Head[] = [];
@@ -74,16 +74,16 @@ export async function readHead(disk: Disk, folder: string, key: NoteKey): Promis
 }
 
 /** First entry numbers of the segments, ascending. */
-export async function segmentsOf(disk: Disk, folder: string): Promise<readonly number[]> {
+export async function segmentsOf(disk: FileStore, folder: string): Promise<readonly number[]> {
   const names = await disk.list(`${folder}/entries`);
   return names.filter((name) => /^\d{12}\.jsonl$/.test(name)).map((name) => Number(name.slice(0, 12)));
 }
 
-export async function readSegment(disk: Disk, folder: string, first: number): Promise<Uint8Array> {
+export async function readSegment(disk: FileStore, folder: string, first: number): Promise<Uint8Array> {
   return disk.read(segmentPath(folder, first), MAX_SEGMENT_BYTES);
 }
 
-export async function leafBefore(disk: Disk, folder: string, first: number): Promise<string> {
+export async function leafBefore(disk: FileStore, folder: string, first: number): Promise<string> {
   if (first === 0) return NO_ENTRY;
   const last = splitLines(await readSegment(disk, folder, first - SEGMENT)).lines.at(-1);
   if (last === undefined) throw damaged(first - 1, "the segment before it is empty");
@@ -92,7 +92,7 @@ export async function leafBefore(disk: Disk, folder: string, first: number): Pro
 
 /** A full tile, from the tile files, or derived again from the entries if its file is not there. */
 export async function readTile(
-  disk: Disk,
+  disk: FileStore,
   folder: string,
   level: number,
   index: number,
@@ -119,7 +119,7 @@ export async function readTile(
 }
 
 /** The bytes of one entry, unchecked: from its bundle, or from its segment while the bundle is not written yet. */
-export async function readEntryBytes(disk: Disk, folder: string, n: number): Promise<Uint8Array | null> {
+export async function readEntryBytes(disk: FileStore, folder: string, n: number): Promise<Uint8Array | null> {
   const path = tilePath("entries", Math.floor(n / TILE_WIDTH));
   const bundle = await readOrNull(disk, `${folder}/tiles/${path}`, TILE_WIDTH * (MAX_ENTRY + 2));
   const found = bundle === null ? null : bundledEntry(bundle, n % TILE_WIDTH);
@@ -132,6 +132,7 @@ export async function readEntryBytes(disk: Disk, folder: string, n: number): Pro
 export async function storeTile({ disk, folder }: LogPlace, path: string, bytes: Uint8Array): Promise<void> {
   const full = `${folder}/tiles/${path}`;
   await makeDirectories(disk, parentOf(full), 0o700);
+  if (disk.replace !== undefined) return disk.replace(full, bytes, 0o600);
   const beside = `${full}.tmp`;
   const file = await disk.open(beside, "write", 0o600);
   try {

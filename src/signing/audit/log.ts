@@ -3,7 +3,7 @@
 import { concat, equalBytes, toBase64, toHex, toUtf8 } from "../../core/bytes.ts";
 import type { Clock } from "../../core/clock.ts";
 import { sha256Hex } from "../../core/digest.ts";
-import { exists, makeDirectories, writeAtomic, type Disk, type DiskFile } from "../../core/disk.ts";
+import { exists, makeDirectories, writeAtomic, type FileStore, type DiskFile } from "../../core/disk.ts";
 import { formatInstant, SECOND } from "../../core/instant.ts";
 import { SigningError } from "../errors.ts";
 import { signCheckpoint } from "./checkpoint.ts";
@@ -37,7 +37,7 @@ import { TILE_WIDTH, TileTree } from "./tiles.ts";
 const PUBLISH_EVERY = SECOND;
 
 export type AuditLogPorts = {
-  readonly disk: Disk;
+  readonly disk: FileStore;
   readonly clock: Clock;
   /** Absolute path of the log's own folder. */
   readonly folder: string;

@@ -1,14 +1,14 @@
 // The newest checkpoint of a log as the very note that was signed.
 
 import { fromUtf8 } from "../../core/bytes.ts";
-import { readOrNull, type Disk } from "../../core/disk.ts";
+import { readOrNull, type FileStore } from "../../core/disk.ts";
 import { openCheckpoint, type Checkpoint } from "./checkpoint.ts";
 import { headPath, HEAD_SLOT } from "./files.ts";
 import type { NoteKey } from "./note.ts";
 
 /** Null if neither slot of `head` holds a checkpoint of this key. A slot that is being written is passed over: the other one is whole. */
 export async function newestNote(
-  disk: Disk,
+  disk: FileStore,
   folder: string,
   key: NoteKey,
 ): Promise<{ readonly note: string; readonly checkpoint: Checkpoint } | null> {

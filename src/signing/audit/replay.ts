@@ -1,13 +1,13 @@
 // Reading the log again at a start: every entry in order, its place in the chain checked, nothing else.
 
 import { fromUtf8, toHex } from "../../core/bytes.ts";
-import type { Disk } from "../../core/disk.ts";
+import type { FileStore } from "../../core/disk.ts";
 import { leafOf, NO_ENTRY, type AuditEntry } from "./entry.ts";
 import { damaged, readSegment, SEGMENT, segmentsOf, splitLines } from "./files.ts";
 
 /** Calls `seen` for each of the first `size` entries, or for those from `from` on. Errors: `signing/log-damaged`. */
 export async function replayLog(
-  disk: Disk,
+  disk: FileStore,
   folder: string,
   size: number,
   seen: (entry: AuditEntry) => void,

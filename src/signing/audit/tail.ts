@@ -1,7 +1,7 @@
 // The end of a log as a start finds it: the last segment, judged against the head that was signed.
 
 import { toHex } from "../../core/bytes.ts";
-import { readOrNull, type Disk } from "../../core/disk.ts";
+import { readOrNull, type FileStore } from "../../core/disk.ts";
 import { leafOf, parseEntry } from "./entry.ts";
 import {
   damaged,
@@ -30,7 +30,7 @@ export type Tail = {
 };
 
 /** Errors: `signing/log-damaged` when entries that were acknowledged are missing or changed. */
-export async function readTail(disk: Disk, folder: string, key: NoteKey): Promise<Tail> {
+export async function readTail(disk: FileStore, folder: string, key: NoteKey): Promise<Tail> {
   const head = await readHead(disk, folder, key);
   const first = (await segmentsOf(disk, folder)).at(-1) ?? 0;
   const bytes = (await readOrNull(disk, segmentPath(folder, first), MAX_SEGMENT_BYTES)) ?? new Uint8Array(0);

@@ -3,7 +3,7 @@
 import { toHex } from "../../core/bytes.ts";
 import { equalBytes } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
-import { readOrNull, type Disk } from "../../core/disk.ts";
+import { readOrNull, type FileStore } from "../../core/disk.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { openCheckpoint } from "./checkpoint.ts";
 import { leafOf, NO_ENTRY, parseEntry, type AuditEntry, type Blob } from "./entry.ts";
@@ -44,7 +44,7 @@ export type AuditVerdict = {
  * them, which is what catches a log that was rewritten as a whole.
  */
 export async function verifyLog(
-  disk: Disk,
+  disk: FileStore,
   folder: string,
   key: NoteKey,
   known: readonly Checkpoint[] = [],
@@ -192,7 +192,7 @@ function ranges(numbers: ReadonlySet<number>): readonly (readonly [number, numbe
 }
 
 /** Leaf hashes as the tiles hold them, so that an edited entry is named even if it was the last. */
-async function storedLeaves(disk: Disk, folder: string): Promise<ReadonlyMap<number, string>> {
+async function storedLeaves(disk: FileStore, folder: string): Promise<ReadonlyMap<number, string>> {
   const leaves = new Map<number, string>();
   for (let index = 0; ; index++) {
     const full = await readOrNull(disk, `${folder}/tiles/${tilePath(0, index)}`, TILE_WIDTH * 32);
@@ -205,7 +205,7 @@ async function storedLeaves(disk: Disk, folder: string): Promise<ReadonlyMap<num
   }
 }
 
-async function widestPartial(disk: Disk, folder: string, index: number): Promise<Uint8Array | null> {
+async function widestPartial(disk: FileStore, folder: string, index: number): Promise<Uint8Array | null> {
   const at = `${folder}/tiles/${tilePath(0, index)}.p`;
   let names: readonly string[];
   try {
@@ -223,7 +223,7 @@ function blobsOf(entry: AuditEntry): readonly Blob[] {
 }
 
 async function judgeBlob(
-  disk: Disk,
+  disk: FileStore,
   folder: string,
   n: number,
   blob: Blob,
