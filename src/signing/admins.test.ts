@@ -8,6 +8,7 @@ import { formatInstant, MINUTE, parseInstant, SECOND } from "../core/instant.ts"
 import { AdminDesk, AdminLedger, NO_ADMINS, parseAdminsFile, type AdminsFile } from "./admins.ts";
 import { NO_ENTRY, parseEntry, encodeEntry, type AuditEntry, type EntryBody } from "./audit/entry.ts";
 import { stepOf, totpAt } from "./totp.ts";
+import { fromBase32 } from "../testing/base32.ts";
 
 const KEY = new Uint8Array(32).fill(7);
 const [ONE, TWO, THREE] = ["1", "2", "3"].map((text) => sha256Hex(toUtf8(text))) as [string, string, string];
@@ -171,17 +172,3 @@ describe("somebody who can write files but has neither passphrase nor device", (
     });
   });
 });
-
-function fromBase32(text: string): Uint8Array {
-  let [bits, value] = [0, 0];
-  const out: number[] = [];
-  for (const c of text) {
-    value = ((value << 5) | "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".indexOf(c)) & 0xffff;
-    bits += 5;
-    if (bits >= 8) {
-      out.push((value >> (bits - 8)) & 255);
-      bits -= 8;
-    }
-  }
-  return Uint8Array.from(out);
-}

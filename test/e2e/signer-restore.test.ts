@@ -6,6 +6,7 @@ import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { stepOf, totpAt } from "../../src/signing/totp.ts";
 import { PASSPHRASE, SignerBench, type Ran, type Running } from "./_signer.ts";
+import { fromBase32 } from "../../src/testing/base32.ts";
 
 let bench: SignerBench;
 let signer: Running;
@@ -198,18 +199,3 @@ describe("a signer with administrators that is made again from its backup", () =
     assert.equal((await bench.sign("other.txt", "--patience", "10")).code, 0);
   });
 });
-
-/** RFC 4648 section 6, without padding. */
-function fromBase32(text: string): Uint8Array {
-  let [bits, value] = [0, 0];
-  const out: number[] = [];
-  for (const c of text) {
-    value = ((value << 5) | "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".indexOf(c)) & 0xffff;
-    bits += 5;
-    if (bits >= 8) {
-      out.push((value >> (bits - 8)) & 255);
-      bits -= 8;
-    }
-  }
-  return Uint8Array.from(out);
-}

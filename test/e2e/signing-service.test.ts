@@ -13,6 +13,7 @@ import { tinyPe } from "../../src/testing/tiny-pe.ts";
 import { stepOf, totpAt } from "../../src/signing/totp.ts";
 import { freePort, PASSPHRASE, Programs, type Env, type Ran } from "./_programs.ts";
 import { childrenOf } from "./_signer.ts";
+import { fromBase32 } from "../../src/testing/base32.ts";
 
 const SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so";
 let folder: string;
@@ -549,17 +550,3 @@ describe("the signing service, as programs", () => {
     assert.match(await ok(["--data", "shared", "audit", "verify"]), /the log is whole/);
   });
 });
-
-function fromBase32(text: string): Uint8Array {
-  let [bits, value] = [0, 0];
-  const out: number[] = [];
-  for (const c of text) {
-    value = ((value << 5) | "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".indexOf(c)) & 0xffff;
-    bits += 5;
-    if (bits >= 8) {
-      out.push((value >> (bits - 8)) & 255);
-      bits -= 8;
-    }
-  }
-  return Uint8Array.from(out);
-}
