@@ -106,6 +106,26 @@ describe("sign-in", () => {
     await assert.rejects(second.certificates(), { code: "signing/refused" });
   });
 
+  it("gives a token that eight keys show at the same moment to one of them (race for a stolen token)", async () => {
+    const own = await startRig();
+    try {
+      const stolen = await token("https://ci.example", {});
+      const asked = await Promise.allSettled(
+        (await Promise.all(Array.from({ length: 8 }, () => identity()))).map((who) =>
+          own
+            .client({ identity: who, signIn: async () => ({ method: "oidc", token: stolen }) })
+            .certificates(),
+        ),
+      );
+      assert.equal(asked.filter(({ status }) => status === "fulfilled").length, 1);
+      const sessions = (await own.entries()).filter((e) => e.kind === "session");
+      assert.equal(sessions.filter((e) => e.kind === "session" && e.outcome === "accepted").length, 1);
+      assert.equal(sessions.length, 8);
+    } finally {
+      await own.close();
+    }
+  });
+
   it("refuses a key that nobody registered", async () => {
     await assert.rejects(rig.client({ identity: await identity() }).certificates(), {
       code: "signing/refused",

@@ -161,4 +161,16 @@ describe("a counter", () => {
     }
     assert.equal(counter.since(-Infinity), 5000);
   });
+
+  it("lets one key have a token or code, before and after the log knows of it", () => {
+    const ledger = new Ledger();
+    const day = 24 * HOUR;
+    assert.ok(ledger.claim("token", "a", 0) && ledger.claim("token", "a", 1));
+    assert.ok(!ledger.claim("token", "b", 1));
+    assert.ok(ledger.claim("another", "b", 1));
+    ledger.forget(day);
+    assert.ok(!ledger.claim("token", "b", day), "held as long as it could be shown again");
+    ledger.forget(2 * day);
+    assert.ok(ledger.claim("token", "b", 2 * day));
+  });
 });

@@ -29,6 +29,8 @@ export class Ledger implements Usage {
   #marks: { readonly n: number; readonly time: Instant }[] = [];
   readonly #approvals = new Map<string, GivenApproval[]>();
   readonly #used = new Map<string, { readonly spki: string; readonly time: Instant }>();
+  /** Taken by a sign-in that the log does not have yet. */
+  readonly #claimed = new Map<string, { readonly spki: string; readonly time: Instant }>();
   readonly #counters = new Map<string, Counter>();
   readonly #reserved = new Map<string, number>();
   /** Places in release lists that were signed, and for which request: as many as people approved files. */
@@ -42,7 +44,9 @@ export class Ledger implements Usage {
     if (time - this.#tidied >= HOUR) this.forget(time);
     switch (entry.kind) {
       case "session":
-        if (entry.used !== undefined) this.#used.set(own(entry.used), { spki: own(entry.spki), time });
+        if (entry.used === undefined) return;
+        this.#used.set(own(entry.used), { spki: own(entry.spki), time });
+        this.#claimed.delete(entry.used);
         return;
       case "denied":
         return this.#set(
@@ -145,6 +149,17 @@ export class Ledger implements Usage {
     return this.#used.get(word)?.spki;
   }
 
+  /**
+   * Takes a token or code for a key; false when another one has it. Held from now on, so that two sessions cannot both have it while
+   * neither is in the log yet; the log's entry makes it lasting.
+   */
+  claim(word: string, spki: string, now: Instant): boolean {
+    const first = this.usedBy(word) ?? this.#claimed.get(word)?.spki;
+    if (first !== undefined) return first === spki;
+    this.#claimed.set(word, { spki, time: now });
+    return true;
+  }
+
   openIntents(): readonly OpenIntent[] {
     return [...this.#intents.values()];
   }
@@ -172,7 +187,8 @@ export class Ledger implements Usage {
     for (const [subject, given] of this.#approvals) {
       if (given.every((approval) => approval.expires + KEEP_REPLIES < now)) this.#approvals.delete(subject);
     }
-    for (const [word, { time }] of this.#used) if (time + KEEP_USED < now) this.#used.delete(word);
+    for (const words of [this.#used, this.#claimed])
+      for (const [word, { time }] of words) if (time + KEEP_USED < now) words.delete(word);
     for (const counter of this.#counters.values()) counter.forget(now);
     const old = this.#marks.findLast(({ time }) => time + KEEP_REPLIES < now);
     if (old === undefined) return;

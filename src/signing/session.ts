@@ -1,22 +1,16 @@
 // One inner session: hello, sign-in, then calls; what it may ask depends on who signed in.
 
-import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import { fromBase64, toBase64, toHex } from "../core/bytes.ts";
 import { UpkeepError } from "../core/errors.ts";
-import { formatInstant, MINUTE, parseInstant, SECOND, type Instant } from "../core/instant.ts";
+import { formatInstant, MINUTE, SECOND, type Instant } from "../core/instant.ts";
 import { sha256Hex } from "../core/digest.ts";
 import { certificatePem } from "../der/x509.ts";
 import type { PublicKey } from "../keys/public-key.ts";
 import { openApproval, subjectWord } from "./approval.ts";
 import { line } from "./audit/entry.ts";
 import { formatNoteKey, type NoteKey } from "./audit/note.ts";
-import type { Budgets } from "./budget.ts";
-import type { UserConfig } from "./config.ts";
-import { openWith } from "./custody.ts";
 import { SigningError } from "./errors.ts";
-import type { TokenChecker } from "./oidc.ts";
-import { NOBODY, passwordFits } from "./password.ts";
 import type { KeyRing, Log } from "./ports.ts";
 import {
   type Answers,
@@ -32,23 +26,17 @@ import { denied } from "./policy.ts";
 import type { SigningService } from "./service.ts";
 import type { AuditLog } from "./audit/log.ts";
 import type { Ledger } from "./ledger.ts";
-import { totpStep } from "./totp.ts";
+import { identify, refused, type SignInPorts } from "./sign-in.ts";
 import { commonVersion, speaks, VERSIONS, type Version } from "./versions.ts";
 
-export type SessionPorts = {
-  readonly clock: Clock;
+export type SessionPorts = SignInPorts & {
   readonly random: Random;
   readonly service: SigningService;
   readonly log: AuditLog;
   readonly ledger: Ledger;
   readonly keys: KeyRing;
-  readonly tokens: TokenChecker;
   readonly logKey: NoteKey;
-  /** Opens what config seals, such as one-time code secrets. */
-  readonly sealKey: Uint8Array;
   readonly say: Log;
-  /** Shared by all sessions: failed sign-ins per user and per address. */
-  readonly failures: Budgets;
 };
 
 /** What the inner TLS session says about the other side. */
@@ -73,8 +61,6 @@ const ALLOWED: { readonly [S in State]: readonly CallBody["type"][] } = {
 };
 
 const MAX_TRIES = 3;
-/** Failed sign-ins: a handful at once, then one every 30 seconds, per user and per address. */
-export const FAILURE_BUDGET = { rate: 1 / 30, burst: 5 } as const;
 
 export class SigningSession {
   readonly id: string;
@@ -213,7 +199,7 @@ export class SigningSession {
       method: given.method,
     } as const;
     try {
-      const { user, used } = await this.#identify(given);
+      const { user, used } = await identify(given, this.#spki, this.#peer.address, this.#ports);
       const config = service.config.users[user];
       if (config === undefined || config.disabled) throw refused(`the user ${user} is disabled`);
       await service.record({
@@ -236,64 +222,6 @@ export class SigningSession {
       // Which of user, password, code, key or token was wrong, or whether the user exists, is said in the log only.
       throw new SigningError("signing/refused", "Sign-in was refused.");
     }
-  }
-
-  async #identify(given: SignIn): Promise<{ readonly user: string; readonly used?: string }> {
-    const { service, clock, ledger, tokens } = this.#ports;
-    const { config } = service;
-    const now = clock.now();
-    if (given.method === "key") {
-      const found = Object.entries(config.users).find(
-        ([, user]) => user.kind === "machine" && user.keys.includes(this.#spki),
-      );
-      if (found === undefined) throw refused("no user has this key");
-      const [name, user] = found;
-      if (user.kind === "machine" && user.expires !== undefined && parseInstant(user.expires) <= now) {
-        throw refused(`the user ${name} expired at ${user.expires}`);
-      }
-      return { user: name };
-    }
-    if (given.method === "oidc") {
-      const { user, used } = await tokens.check(given.token, this.#spki, config, now);
-      const first = ledger.usedBy(used);
-      if (first !== undefined && first !== this.#spki) {
-        throw refused(
-          "the token was used before with another key: either it was stolen, or a job was run twice",
-        );
-      }
-      return { user, used };
-    }
-    return this.#password(given.user, given.password, given.code, config.users[given.user]);
-  }
-
-  async #password(
-    name: string,
-    password: string,
-    code: string,
-    user: UserConfig | undefined,
-  ): Promise<{ readonly user: string; readonly used: string }> {
-    const { clock, failures, ledger, sealKey } = this.#ports;
-    const monotonic = clock.monotonic();
-    const throttled =
-      !failures.take(`user ${line(name)}`, monotonic, 0.001) ||
-      !failures.take(`address ${this.#peer.address}`, monotonic, 0.001);
-    const person = user?.kind === "person" ? user : undefined;
-    // An unknown user costs the same work as a known one.
-    const fits = throttled ? false : await passwordFits(password, person?.password ?? NOBODY);
-    if (throttled) throw refused("too many failed sign-ins of this user or from this address");
-    if (person === undefined) throw refused("there is no such person");
-    if (!fits) throw refused("the password is wrong");
-    const secret = openWith(sealKey, parseSealedWord(person.totp), `totp ${name}`);
-    if (secret === null)
-      throw refused("the one-time code secret cannot be opened with this signer's unlock secret");
-    const step = totpStep(secret, code, clock.now());
-    if (step === null) throw refused("the one-time code is wrong");
-    // RFC 6238 5.2: a code is good once. The key that used it may come again within its time, after a broken connection.
-    const used = `totp:${name}:${step}`;
-    const first = ledger.usedBy(used);
-    if (first !== undefined && first !== this.#spki)
-      throw refused("the one-time code was used before, with another key");
-    return { user: name, used };
   }
 
   #certificates(): OfferedCertificate[] {
@@ -432,16 +360,6 @@ export class SigningSession {
     if (user === undefined || user.disabled) return false;
     return user.kind !== "machine" || user.keys.includes(this.#spki);
   }
-}
-
-/** `nonce.ciphertext`: the form in which configuration carries a sealed secret. */
-export function parseSealedWord(word: string): { readonly nonce: string; readonly ciphertext: string } {
-  const [nonce = "", ciphertext = ""] = word.split(".");
-  return { nonce, ciphertext };
-}
-
-function refused(what: string): SigningError {
-  return new SigningError("signing/refused", `Sign-in failed: ${what}.`);
 }
 
 function ended(): SigningError {

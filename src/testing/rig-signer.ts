@@ -26,7 +26,8 @@ import type { Build } from "../signing/ports.ts";
 import type { CallMessage } from "../signing/protocol.ts";
 import { readKeptRequest } from "../signing/request.ts";
 import { SigningService, type LoadedCertificate, type StampSettings } from "../signing/service.ts";
-import { FAILURE_BUDGET, SigningSession, type Peer } from "../signing/session.ts";
+import { SigningSession, type Peer } from "../signing/session.ts";
+import { FAILURE_BUDGET } from "../signing/sign-in.ts";
 import { MemoryKeys } from "./memory-keys.ts";
 
 export const UNLOCKED: Uint8Array = new Uint8Array(32).fill(7);
