@@ -77,15 +77,29 @@ describe("approvals", () => {
       wishes.map((wish, i) => build.sign({ ...wish, release: member(i) }, offered)),
     );
     assert.ok(pending.every((each) => each.state === "pending"));
+    // The same file of the list again and again, waiting for the same approvals.
+    const crowd = await Promise.all(
+      Array.from({ length: 5 }, () => build.sign({ ...wishes[2]!, release: member(2) }, offered)),
+    );
     const subject = { kind: "release", root: listRoot(listed), size: 3 } as const;
     for (const user of ["dave", "erin"]) {
       await rig
         .client({ identity: await identity(), signIn: signInAs(user) })
         .approve(subject, "approve", 3_600_000);
     }
-    for (const [i, each] of pending.entries()) {
-      assert.equal((await build.status(each.request, "signer-1", wishes[i]!, offered)).state, "signed");
-    }
+    const before = rig.signers[0]!.keys.made;
+    const race = await Promise.allSettled(
+      [pending[2]!, ...crowd].map((each) => build.status(each.request, "signer-1", wishes[2]!, offered)),
+    );
+    assert.equal(race.filter(({ status }) => status === "fulfilled").length, 1, "one of six at once");
+    assert.equal(rig.signers[0]!.keys.made, before + 1);
+    for (const lost of race)
+      if (lost.status === "rejected") assert.equal((lost.reason as { code: string }).code, "signing/denied");
+    for (const i of [0, 1])
+      assert.equal(
+        (await build.status(pending[i]!.request, "signer-1", wishes[i]!, offered)).state,
+        "signed",
+      );
     await assert.rejects(build.sign({ ...wishes[0]!, release: member(0) }, offered), {
       code: "signing/denied",
     });

@@ -62,6 +62,8 @@ export class SigningService {
   readonly #queues = new Map<string, FairQueue>();
   readonly #running = new Map<string, { readonly who: string; readonly outcome: Promise<SignOutcome> }>();
   readonly #tables: TableUploads;
+  /** Places of approved lists for which a request is under way: two must not have one place while the log knows of neither. */
+  readonly #placing = new Map<string, string>();
   /** Failures after which a signature may have left its process: nobody vouches that there is none. */
   readonly #doubtful = new WeakSet<Error>();
 
@@ -232,6 +234,12 @@ export class SigningService {
       const vote = quorum(given, { ...decision, requester: asker.user, now: clock.now() });
       if (vote.state === "rejected") return deny([`approval: ${vote.by} rejected it`]);
       if (vote.state === "waiting") return this.#wait(request, hash, asker, decision, vote.have, document);
+      if (place !== undefined && (this.#placing.get(place) ?? request.id) !== request.id)
+        throw new SigningError(
+          "signing/busy",
+          "Another request for this place of the release is under way; try again later.",
+          { place },
+        );
       approvals = vote.by;
     }
     // Only now: nobody sends a table for a request that would be refused.
@@ -239,6 +247,8 @@ export class SigningService {
     if (received !== null) return { state: "table", request: request.id, received };
     // From here on the signature counts, though its intent is not written yet.
     const release = ledger.reserve(request.certificate, decision.rule);
+    const placed = decision.outcome === "ask" ? place : undefined;
+    if (placed !== undefined) this.#placing.set(placed, request.id);
     try {
       return await this.#sign(request, hash, asker, {
         rule: decision.rule,
@@ -248,10 +258,11 @@ export class SigningService {
         counted: release,
         sealing,
         // An approval covers its place once; where none is needed there is nothing to use up.
-        ...(place === undefined || decision.outcome !== "ask" ? {} : { place }),
+        ...(placed === undefined ? {} : { place: placed }),
       });
     } finally {
       release();
+      if (placed !== undefined) this.#placing.delete(placed);
     }
   }
 
