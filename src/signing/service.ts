@@ -5,12 +5,11 @@ import { fromBase64, toBase64 } from "../core/bytes.ts";
 import { sha256Hex } from "../core/digest.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { formatInstant, HOUR } from "../core/instant.ts";
-import { isJsonObject, parseJson } from "../core/json.ts";
 import { fingerprint, type Certificate } from "../der/x509.ts";
 import type { Scheme } from "../keys/scheme.ts";
 import { quorum, subjectWord, type GivenApproval } from "./approval.ts";
 import type { AuditLog } from "./audit/log.ts";
-import { line, type Blob, type EntryBody, type EntryOf } from "./audit/entry.ts";
+import { line, type Blob, type EntryBody } from "./audit/entry.ts";
 import type { CertificateConfig, LoadedConfig, SignerConfig } from "./config.ts";
 import { SigningError } from "./errors.ts";
 import type { Ledger } from "./ledger.ts";
@@ -18,9 +17,10 @@ import { decide, denied, type Check, type Decision } from "./policy.ts";
 import { previewOf, type Preview } from "./preview.ts";
 import type { Build, KeyRing, Log } from "./ports.ts";
 import type { SignOutcome } from "./protocol.ts";
-import { FairQueue } from "./queue.ts";
+import { KeptAnswers } from "./kept-answers.ts";
+import { KeyQueues } from "./key-queues.ts";
 import { TableUploads } from "./tables.ts";
-import { readKeptRequest, requestHash, type SigningRequest } from "./request.ts";
+import { requestHash, type SigningRequest } from "./request.ts";
 import { describe, placeWord, resultOf, schemeFor, subjectOf } from "./wording.ts";
 
 export type LoadedCertificate = { readonly pem: string; readonly chain: readonly Certificate[] };
@@ -54,12 +54,11 @@ export type ServicePorts = {
 /** Who asks, from where. */
 export type Asker = { readonly user: string; readonly session: string; readonly address: string };
 
-type Logged = { readonly entry: EntryOf<"result">; readonly bytes: Uint8Array };
-
 export class SigningService {
   readonly #ports: ServicePorts;
   #settings: Settings;
-  readonly #queues = new Map<string, FairQueue>();
+  readonly #queues: KeyQueues;
+  readonly #kept: KeptAnswers;
   readonly #running = new Map<string, { readonly who: string; readonly outcome: Promise<SignOutcome> }>();
   readonly #tables: TableUploads;
   /** Places of approved lists for which a request is under way: two must not have one place while the log knows of neither. */
@@ -71,6 +70,8 @@ export class SigningService {
     this.#ports = ports;
     this.#settings = settings;
     this.#tables = new TableUploads(ports.clock);
+    this.#queues = new KeyQueues(ports, () => this.#settings.config);
+    this.#kept = new KeptAnswers(ports);
     ports.log.follow((entry) => ports.ledger.apply(entry));
   }
 
@@ -85,8 +86,7 @@ export class SigningService {
 
   /** Whether every key for which there is work has at least so many messages at hand. */
   keysFed(least: number): boolean {
-    for (const queue of this.#queues.values()) if (queue.length > 0 && queue.atKey < least) return false;
-    return true;
+    return this.#queues.fed(least);
   }
 
   get settings(): Settings {
@@ -126,14 +126,14 @@ export class SigningService {
         const known = this.#ports.ledger.request(request.id);
         // What cannot be read back may have been signed.
         if (known?.state === "signed") sealing();
-        const signed = known?.state === "signed" ? await this.#result(known.n, request.id) : undefined;
+        const signed = known?.state === "signed" ? await this.#kept.result(known.n, request.id) : undefined;
         const other = signed?.entry.requestHash ?? (known?.state === "signed" ? undefined : known?.hash);
         if (other !== undefined && other !== hash) {
           throw new SigningError("signing/bad-request", "The request's id was used for another request.", {
             request: request.id,
           });
         }
-        if (signed !== undefined) return await this.#signedAnswer(signed);
+        if (signed !== undefined) return await this.#kept.answer(signed);
         return await this.#judge(request, hash, asker, () => this.#ports.log.keep(envelope), sealing);
       } catch (error) {
         if (released && error instanceof Error) this.#doubtful.add(error);
@@ -155,14 +155,14 @@ export class SigningService {
     return this.#once(id, asker.user, async () => {
       const known = this.#ports.ledger.request(id);
       if (known?.state === "signed") {
-        const signed = await this.#result(known.n, id);
-        if (signed.entry.user === asker.user) return this.#signedAnswer(signed);
+        const signed = await this.#kept.result(known.n, id);
+        if (signed.entry.user === asker.user) return this.#kept.answer(signed);
       }
       if (known?.state === "pending" && known.entry.user === asker.user) {
         const { n, address } = known.entry;
         const { entry } = await this.#ports.log.entry(n);
         if (entry.kind !== "pending" || entry.request !== id) throw new Error(`entry ${n} is another one`);
-        const request = await this.#kept(entry.document);
+        const request = await this.#kept.request(entry.document);
         return this.#judge(request, known.hash, { ...asker, address }, async () => entry.document);
       }
       if (known?.state === "failed") {
@@ -343,7 +343,7 @@ export class SigningService {
     let over = false;
     // The one way to the key: the intent is durable, the ticket names exactly these bytes.
     const useKey = (scheme: Scheme) => (message: Uint8Array) => {
-      const queue = this.#queue(config.key);
+      const queue = this.#queues.of(config.key);
       return queue.run(asker.user, async () => {
         if (intent >= 0) throw new Error("one intent allows one signature");
         intent = await this.record({
@@ -436,52 +436,5 @@ export class SigningService {
       }
       throw error;
     }
-  }
-
-  /** The result of a request that was signed before, as the log holds it. */
-  async #result(n: number, request: string): Promise<Logged> {
-    const { entry, bytes } = await this.#ports.log.entry(n);
-    if (entry.kind !== "result" || entry.request !== request) throw new Error(`entry ${n} is another one`);
-    return { entry, bytes };
-  }
-
-  async #signedAnswer({ entry, bytes }: Logged): Promise<SignOutcome> {
-    const { log, readBlob } = this.#ports;
-    const { checkpoint, covered: size } = log;
-    // Nobody hears of a result before a durable checkpoint covers it, which is a matter of moments.
-    if (entry.n >= size)
-      throw new SigningError("signing/busy", "The request is just being signed; try again.");
-    return {
-      state: "signed",
-      request: entry.request,
-      reply: toBase64(await readBlob(entry.reply)),
-      receipt: await log.receipt({ bytes, index: entry.n, checkpoint, size }),
-    };
-  }
-
-  async #kept(document: Blob): Promise<SigningRequest> {
-    const envelope = parseJson(await this.#ports.readBlob(document));
-    if (!isJsonObject(envelope) || typeof envelope["payload"] !== "string")
-      throw new Error("a kept request is unreadable");
-    return readKeptRequest(fromBase64(envelope["payload"]));
-  }
-
-  #queue(key: string): FairQueue {
-    const known = this.#queues.get(key);
-    if (known !== undefined) return known;
-    const { service, keys } = this.#settings.config;
-    const queue = new FairQueue({
-      name: key,
-      clock: this.#ports.clock,
-      limit: service.queue,
-      parallel: keys[key]!.parallel,
-      timeout: service["key-timeout-seconds"] * 1000,
-      stuck: () => {
-        this.#ports.say("error", "key-stuck", { key });
-        this.#ports.keys.replace(key);
-      },
-    });
-    this.#queues.set(key, queue);
-    return queue;
   }
 }
