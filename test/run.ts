@@ -4,7 +4,7 @@
 //   node test/run.ts --unit [TEXT]   unit tests only, of files whose path contains TEXT
 //   node test/run.ts --e2e [TEXT]    whole-program tests only
 
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { globSync } from "node:fs";
 import { relative } from "node:path";
 import { run } from "node:test";
@@ -45,9 +45,16 @@ const matching = (patterns: string[]): string[] =>
   globSync(patterns)
     .filter((file) => file.includes(filter))
     .sort();
-if (only !== "e2e") await tests("unit", matching(["src/**/*.test.ts", "test/*.test.ts"]), "none");
+// Of a whole run the unit tests get a process of their own, beside the whole-program tests, which mostly wait.
+const beside = only === null && filter === "" ? unitTestsBeside() : null;
+if (only !== "e2e" && beside === null)
+  await tests("unit", matching(["src/**/*.test.ts", "test/*.test.ts"]), "none");
 // Whole-program tests start processes and listen on ports: one at a time, each in a process of its own.
 if (only !== "unit") await tests("e2e", matching(["test/e2e/**/*.test.ts"]), "process");
+const unit = await beside;
+totals.passed += unit?.passed ?? 0;
+totals.failed += unit?.failed ?? 0;
+totals.skipped += unit?.skipped ?? 0;
 
 console.log(
   `${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped in ${Math.round((performance.now() - started) / 1000)} s`,
@@ -66,6 +73,30 @@ function check(name: string, command: string[]): void {
     totals.passed++;
     console.log(`✓ ${name}`);
   }
+}
+
+/** What they print comes when they are done; without their last line they have failed. */
+function unitTestsBeside(): Promise<typeof totals> {
+  const child = spawn(process.execPath, [import.meta.filename, "--unit"], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  process.on("exit", () => child.kill());
+  let said = "";
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      heard = performance.now();
+      said += text;
+    });
+  return new Promise((resolve) => {
+    child.on("close", (code) => {
+      const last = /^(\d+) passed, (\d+) failed, (\d+) skipped in \d+ s\n$/m.exec(said);
+      process.stdout.write(last === null ? said : said.replace(last[0], ""));
+      const [passed = 0, failed = 0, skipped = 0] = (last ?? []).slice(1).map(Number);
+      const broken = last === null || (code !== 0 && failed === 0);
+      if (broken) console.error(`✗ the unit tests ended with ${code}`);
+      resolve({ passed, failed: broken ? failed + 1 : failed, skipped });
+    });
+  });
 }
 
 function report(why: string): void {

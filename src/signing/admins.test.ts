@@ -8,7 +8,7 @@ import { formatInstant, MINUTE, parseInstant, SECOND } from "../core/instant.ts"
 import { AdminDesk, AdminLedger, NO_ADMINS, parseAdminsFile, type AdminsFile } from "./admins.ts";
 import { NO_ENTRY, parseEntry, encodeEntry, type AuditEntry, type EntryBody } from "./audit/entry.ts";
 import { stepOf, totpAt } from "./totp.ts";
-import { fromBase32 } from "../testing/base32.ts";
+import { fromBase32 } from "../testing/authenticator.ts";
 
 const KEY = new Uint8Array(32).fill(7);
 const [ONE, TWO, THREE] = ["1", "2", "3"].map((text) => sha256Hex(toUtf8(text))) as [string, string, string];

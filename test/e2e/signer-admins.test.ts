@@ -6,7 +6,7 @@ import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { stepOf, totpAt } from "../../src/signing/totp.ts";
 import { PASSPHRASE, SignerBench, type Ran, type Running } from "./_signer.ts";
-import { fromBase32 } from "../../src/testing/base32.ts";
+import { fromBase32, nextStep } from "../../src/testing/authenticator.ts";
 
 let bench: SignerBench;
 let signer: Running;
@@ -30,8 +30,7 @@ const enrol = (ran: Ran, name: string): void => {
 /** The next code of the device that was not used yet: the signer takes those of the step before and the one after as well. */
 async function codeOf(name: string): Promise<string> {
   const device = devices.get(name)!;
-  while (device.step > stepOf(Date.now())) await sleep(500);
-  device.step = Math.max(device.step + 1, stepOf(Date.now()) - 1);
+  device.step = await nextStep(device.step);
   return totpAt(device.secret, device.step);
 }
 const policy = (...more: string[]): readonly string[] => [

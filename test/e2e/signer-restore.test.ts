@@ -4,9 +4,9 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { stepOf, totpAt } from "../../src/signing/totp.ts";
+import { totpAt } from "../../src/signing/totp.ts";
 import { PASSPHRASE, SignerBench, type Ran, type Running } from "./_signer.ts";
-import { fromBase32 } from "../../src/testing/base32.ts";
+import { fromBase32, nextStep } from "../../src/testing/authenticator.ts";
 
 let bench: SignerBench;
 let signer: Running;
@@ -21,9 +21,7 @@ const steps = new Map<string, number>();
 
 /** The next code of a device that was not used yet: the signer takes those of the step before and the one after as well. */
 async function codeOf(name: string): Promise<string> {
-  const used = steps.get(name) ?? -1;
-  while (used > stepOf(Date.now())) await sleep(500);
-  const step = Math.max(used + 1, stepOf(Date.now()) - 1);
+  const step = await nextStep(steps.get(name) ?? -1);
   steps.set(name, step);
   return totpAt(secrets.get(name)!, step);
 }

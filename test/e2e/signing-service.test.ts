@@ -13,7 +13,7 @@ import { tinyPe } from "../../src/testing/tiny-pe.ts";
 import { stepOf, totpAt } from "../../src/signing/totp.ts";
 import { freePort, PASSPHRASE, Programs, type Env, type Ran } from "./_programs.ts";
 import { childrenOf } from "./_signer.ts";
-import { fromBase32 } from "../../src/testing/base32.ts";
+import { fromBase32 } from "../../src/testing/authenticator.ts";
 
 const SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so";
 let folder: string;
