@@ -1,13 +1,18 @@
 // The disk of a command on Windows: modes that say "nobody else" become access lists, and are read from them.
 
 import { DiskError, type Disk } from "../core/disk.ts";
-import * as windowsAccess from "./windows-access.ts";
 
 /** What this needs of the system, so that it can be tried on another. */
 export type AccessLists = {
   readonly isPrivateFile: (path: string) => Promise<boolean>;
   /** Says whether it is private afterwards. */
   readonly keepPrivate: (path: string, kind: "file" | "folder") => Promise<boolean>;
+};
+
+/** Loaded when a file is first asked about, so that no command elsewhere pays for it at its start. */
+const SYSTEM: AccessLists = {
+  isPrivateFile: async (path) => (await import("./windows-access.ts")).isPrivateFile(path),
+  keepPrivate: async (path, kind) => (await import("./windows-access.ts")).keepPrivate(path, kind),
 };
 
 /** What stat says of a file there: that everybody may use it, until its access list says otherwise. */
@@ -18,10 +23,7 @@ const OPEN = 0o666;
  * The same disk; a file is shown with mode 0600 only if its access list keeps others out, and what is made with such a mode keeps them out
  * before anything is written to it. Errors: those of the disk, `disk/io` when no private file can be made here.
  */
-export function withAccessLists(
-  disk: Disk,
-  { isPrivateFile, keepPrivate }: AccessLists = windowsAccess,
-): Disk {
+export function withAccessLists(disk: Disk, { isPrivateFile, keepPrivate }: AccessLists = SYSTEM): Disk {
   const secured = async (path: string, mode: number | undefined, kind: "file" | "folder"): Promise<void> => {
     if (mode === undefined || (mode & 0o077) !== 0) return;
     if (await keepPrivate(path, kind)) return;
