@@ -81,12 +81,12 @@ async function ours(
   store: string,
   twice: boolean,
 ): Promise<() => Promise<{ [name: string]: number }>> {
-  const { mirrorAt, openRepository } = await import("../src/repository/client.ts");
-  const { diskStore } = await import("../src/repository/store.ts");
-  const { httpSource } = await import("../src/io/http-source.ts");
-  const { systemDisk } = await import("../src/io/disk.ts");
-  const { systemClock } = await import("../src/io/clock.ts");
-  const { systemRandom } = await import("../src/io/random.ts");
+  const { mirrorAt, openRepository } = await import("../src/repository/client/client.ts");
+  const { diskStore } = await import("../src/repository/client/store.ts");
+  const { httpSource } = await import("../src/io/source/http.ts");
+  const { systemDisk } = await import("../src/io/system/disk.ts");
+  const { systemClock } = await import("../src/io/system/clock.ts");
+  const { systemRandom } = await import("../src/io/system/random.ts");
   const source = httpSource(url, { plainHttp: "allowed" });
   const client = openRepository({
     mirrors: [mirrorAt(source)],
@@ -128,10 +128,10 @@ function readdirHas(folder: string, name: string): boolean {
 /** Writes a repository of `count` targets, with both digests each as our publisher does. */
 async function make(folder: string, count: number, bins: boolean): Promise<void> {
   const { digestsOf } = await import("../src/core/digest.ts");
-  const { bitsFor } = await import("../src/repository/hash-bins.ts");
+  const { bitsFor } = await import("../src/repository/publish/hash-bins.ts");
   const { binName, binOf, NO_EXTRA, SPEC_VERSION } = await import("../src/repository/metadata.ts");
   const { targetNameHash, roleFile } = await import("../src/repository/names.ts");
-  const { signMetadata } = await import("../src/repository/write-metadata.ts");
+  const { signMetadata } = await import("../src/repository/publish/write-metadata.ts");
   const { localSigner } = await import("../src/keys/signer.ts");
 
   const signer = localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519");

@@ -12,11 +12,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { toBase64 } from "../src/core/bytes.ts";
 import { sha256Hex } from "../src/core/digest.ts";
-import { systemClock } from "../src/io/clock.ts";
-import { identityOf } from "../src/io/pinned-tls.ts";
-import { systemRandom } from "../src/io/random.ts";
-import { SigningClient } from "../src/io/signing-client.ts";
-import { parseDescription } from "../src/signing/description.ts";
+import { systemClock } from "../src/io/system/clock.ts";
+import { identityOf } from "../src/io/signing/pinned-tls.ts";
+import { systemRandom } from "../src/io/system/random.ts";
+import { SigningClient } from "../src/io/signing/client.ts";
+import { parseDescription } from "../src/signing/wire/description.ts";
 import { startPostgres } from "../src/testing/postgres-cluster.ts";
 import type { Scheme } from "../src/keys/scheme.ts";
 

@@ -6,8 +6,8 @@ import { createHash } from "node:crypto";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { systemClock } from "../src/io/clock.ts";
-import { systemDisk } from "../src/io/disk.ts";
+import { systemClock } from "../src/io/system/clock.ts";
+import { systemDisk } from "../src/io/system/disk.ts";
 import { checkSlot, type SlotCheck } from "../src/slot/check-slot.ts";
 import type { SlotFile } from "../src/slot/record.ts";
 

@@ -65,6 +65,7 @@ const files: readonly File[] = globSync("**/*.ts", { cwd: src })
 const floorOf = (room: string): number => FLOORS.findIndex((floor) => floor.includes(room));
 const roomOf = (file: File, imported: string): string =>
   relative(src, join(src, dirname(file.path), imported)).split("/")[0]!;
+const folderOf = (file: File, imported: string): string => dirname(join(dirname(file.path), imported));
 const product = files.filter((file) => !file.test);
 
 describe("the house", () => {
@@ -88,10 +89,13 @@ describe("the house", () => {
     assert.deepEqual(wrong, []);
   });
 
-  it("keeps private files private", () => {
+  it("keeps private files private to their folder", () => {
     const wrong = files.flatMap((file) =>
       file.imports
-        .filter((name) => name.startsWith(".") && /\/_[^/]+$/.test(name) && roomOf(file, name) !== file.room)
+        .filter(
+          (name) =>
+            name.startsWith(".") && /\/_[^/]+$/.test(name) && folderOf(file, name) !== dirname(file.path),
+        )
         .map((name) => `${file.path} imports ${name}`),
     );
     assert.deepEqual(wrong, []);
@@ -150,41 +154,41 @@ describe("the house", () => {
 /** What must never be part of a program, and why. Files, rooms, or packages. */
 const BANS: { readonly [entry: string]: { readonly [banned: string]: string } } = {
   "apps/agent/main.ts": {
-    "io/http-server.ts": "the agent listens to nobody",
-    "io/fleet-store.ts": "the agent keeps no books on others",
+    "io/http/server.ts": "the agent listens to nobody",
+    "io/fleet-store/store.ts": "the agent keeps no books on others",
     pg: "the agent has no database",
-    "io/sqlite.ts": "the agent keeps its state in small files that survive power cuts one by one",
+    "io/database/sqlite.ts": "the agent keeps its state in small files that survive power cuts one by one",
     signing: "an agent never signs for others",
     testing: "doubles never ship",
     kysely: "the agent has no database",
   },
   "apps/signer/main.ts": {
-    "io/_advapi.ts": "calls of Windows are for commands and for what hosts a service",
-    "io/http-server.ts": "the signer dials out and listens to nobody",
+    "io/windows/_advapi.ts": "calls of Windows are for commands and for what hosts a service",
+    "io/http/server.ts": "the signer dials out and listens to nobody",
     agent: "a signer installs nothing",
     testing: "doubles never ship",
   },
   "apps/signer/front.ts": {
-    "io/_advapi.ts": "calls of Windows are for commands and for what hosts a service",
-    "io/custody.ts": "the process that reads requests opens no signing key",
-    "io/pkcs11.ts": "the process that reads requests opens no signing key",
-    "io/kms.ts": "the process that reads requests opens no signing key",
-    "io/http-server.ts": "the signer dials out and listens to nobody",
+    "io/windows/_advapi.ts": "calls of Windows are for commands and for what hosts a service",
+    "io/keys/custody.ts": "the process that reads requests opens no signing key",
+    "io/keys/pkcs11.ts": "the process that reads requests opens no signing key",
+    "io/keys/kms.ts": "the process that reads requests opens no signing key",
+    "io/http/server.ts": "the signer dials out and listens to nobody",
     testing: "doubles never ship",
   },
   "apps/signer/worker.ts": {
-    "io/_advapi.ts": "calls of Windows are for commands and for what hosts a service",
-    "io/signer-dial.ts": "a key's process reads no request",
-    "io/pinned-tls.ts": "a key's process talks to its own signer only",
-    "signing/session.ts": "a key's process reads no request",
+    "io/windows/_advapi.ts": "calls of Windows are for commands and for what hosts a service",
+    "io/signing/signer-dial.ts": "a key's process reads no request",
+    "io/signing/pinned-tls.ts": "a key's process talks to its own signer only",
+    "signing/wire/session.ts": "a key's process reads no request",
     "signing/service.ts": "a key's process decides nothing",
     jose: "a key's process reads no token",
     testing: "doubles never ship",
   },
   "apps/gateway/main.ts": {
-    "io/_advapi.ts": "calls of Windows are for commands and for what hosts a service",
-    "io/custody.ts": "the gateway holds no signing key",
-    "io/key-store.ts": "the gateway holds no signing key",
+    "io/windows/_advapi.ts": "calls of Windows are for commands and for what hosts a service",
+    "io/keys/custody.ts": "the gateway holds no signing key",
+    "io/keys/key-store.ts": "the gateway holds no signing key",
     "keys/key-file.ts": "the gateway holds no signing key",
     artifact: "the gateway parses no file",
     pg: "the gateway has no database",
@@ -192,7 +196,7 @@ const BANS: { readonly [entry: string]: { readonly [banned: string]: string } } 
   },
   "apps/daemon/main.ts": {
     "apps/cli/table.ts": "what hosts a service is given the command, and knows none",
-    "io/custody.ts": "hosting opens no key",
+    "io/keys/custody.ts": "hosting opens no key",
     "signing/service.ts": "hosting decides nothing",
     testing: "doubles never ship",
   },

@@ -7,7 +7,7 @@ import { fromUtf8, toUtf8 } from "../src/core/bytes.ts";
 import { sha256Hex } from "../src/core/digest.ts";
 import { openKeyFile } from "../src/keys/key-file.ts";
 import { openChannel } from "../src/release/channel.ts";
-import { formatBackupHead, parseBackupHead } from "../src/signing/backup.ts";
+import { formatBackupHead, parseBackupHead } from "../src/signing/custody/backup.ts";
 import { openRelease } from "../src/release/manifest.ts";
 
 const examples = (page: string): readonly string[] =>

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { digestsOf } from "../core/digest.ts";
 import { DiskError, type Disk } from "../core/disk.ts";
-import { systemDisk } from "../io/disk.ts";
+import { systemDisk } from "../io/system/disk.ts";
 import { memorySource } from "../testing/memory-source.ts";
 import { ScriptedClock } from "../testing/scripted-clock.ts";
 import { downloadFile, type Download, type Progress } from "./download.ts";

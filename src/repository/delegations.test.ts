@@ -6,11 +6,11 @@ import { toUtf8 } from "../core/bytes.ts";
 import { NO_RETRY } from "../mirror/fetch.ts";
 import { newSigner, RepositorySimulator } from "../testing/repository-simulator.ts";
 import { ScriptedClock } from "../testing/scripted-clock.ts";
-import { openRepository, type Repository } from "./client.ts";
+import { openRepository, type Repository } from "./client/client.ts";
 import { NO_EXTRA } from "./metadata.ts";
 import { targetNameHash } from "./names.ts";
-import { memoryStore } from "./store.ts";
-import { matchesPattern } from "./_glob.ts";
+import { memoryStore } from "./client/store.ts";
+import { matchesPattern } from "./glob.ts";
 
 async function refreshed(repo: RepositorySimulator, limits: { roles?: number } = {}): Promise<Repository> {
   await repo.publish();

@@ -2,7 +2,7 @@
 
 import { binName, binOf, type DelegatedRole, type Delegations, type RoleKeys } from "./metadata.ts";
 import { targetNameHash } from "./names.ts";
-import { matchesPattern } from "./_glob.ts";
+import { matchesPattern } from "./glob.ts";
 
 export type Delegate = { readonly name: string; readonly terminating: boolean; readonly role: RoleKeys };
 

@@ -7,7 +7,7 @@ import { canonicalJson } from "../core/canonical-json.ts";
 import type { Json } from "../core/json.ts";
 import { RepositorySimulator } from "../testing/repository-simulator.ts";
 import { parseRoot, parseSnapshot, parseTargets, parseTimestamp } from "./parse-metadata.ts";
-import { canonicalBody, writeMetadata } from "./write-metadata.ts";
+import { canonicalBody, writeMetadata } from "./publish/write-metadata.ts";
 import type { RepositoryError } from "./errors.ts";
 
 const parsers = {

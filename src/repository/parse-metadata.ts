@@ -4,7 +4,7 @@ import { canonicalJson, CanonicalJsonError } from "../core/canonical-json.ts";
 import { isJsonObject, parseJson, type Json, type JsonObject } from "../core/json.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { RepositoryError } from "./errors.ts";
-import { Fields } from "./_fields.ts";
+import { Fields } from "./fields.ts";
 import type {
   DelegatedRole,
   Delegations,

@@ -3,8 +3,8 @@
 import type { PublicKey } from "../keys/public-key.ts";
 import type { Scheme } from "../keys/scheme.ts";
 import type { Certificate } from "../der/x509.ts";
-import type { Operation } from "./request.ts";
-import type { Ticket } from "./ticket.ts";
+import type { Operation } from "./request/request.ts";
+import type { Ticket } from "./custody/ticket.ts";
 
 /** Keys that live in processes of their own. */
 export interface KeyRing {

@@ -8,7 +8,7 @@ import type { Random } from "../core/random.ts";
 import { sha256 } from "../core/digest.ts";
 import { toUtf8 } from "../core/bytes.ts";
 import type { Instant } from "../core/instant.ts";
-import { zipReader } from "../io/unpack-zip.ts";
+import { zipReader } from "../io/archive/unpack-zip.ts";
 import { DAY_ZERO, FleetOfOne } from "./fleet-of-one.ts";
 import { MemoryDisk } from "./memory-disk.ts";
 import { MemoryProcesses } from "./memory-processes.ts";

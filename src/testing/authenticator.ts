@@ -1,7 +1,7 @@
 // What an authenticator app does with a one-time code secret, for tests.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { stepOf } from "../signing/totp.ts";
+import { stepOf } from "../signing/policy/totp.ts";
 
 /** Milliseconds in which a code that was given out is to be used. */
 const IN_USE = 10_000;

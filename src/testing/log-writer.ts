@@ -4,8 +4,8 @@
 
 import { createPrivateKey, createPublicKey, sign } from "node:crypto";
 import { writeSync } from "node:fs";
-import { systemClock } from "../io/clock.ts";
-import { writeStore } from "../io/signer-store.ts";
+import { systemClock } from "../io/system/clock.ts";
+import { writeStore } from "../io/log-store/signer-store.ts";
 import { AuditLog } from "../signing/audit/log.ts";
 import { noteKeyFromSpki } from "../signing/audit/note.ts";
 import { ending } from "./audit-log-suite.ts";

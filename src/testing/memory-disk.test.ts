@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { toUtf8 } from "../core/bytes.ts";
 import { DiskError, readOrNull, statOrNull, writeAtomic } from "../core/disk.ts";
-import { systemDisk } from "../io/disk.ts";
+import { systemDisk } from "../io/system/disk.ts";
 import { crashMatrix } from "./crash-matrix.ts";
 import { testDisk } from "./disk-suite.ts";
 import { MemoryDisk, PowerCut } from "./memory-disk.ts";

@@ -1,14 +1,14 @@
 // Signing keys in this process, behind the same tickets as the real ones: a test makes a key slow, stuck or broken here.
 
 import type { KeyObject } from "node:crypto";
-import { systemClock } from "../io/clock.ts";
-import { systemRandom } from "../io/random.ts";
+import { systemClock } from "../io/system/clock.ts";
+import { systemRandom } from "../io/system/random.ts";
 import type { PublicKey } from "../keys/public-key.ts";
 import type { Scheme } from "../keys/scheme.ts";
 import { localSigner, type Signer } from "../keys/signer.ts";
 import { SigningError } from "../signing/errors.ts";
 import type { KeyRing } from "../signing/ports.ts";
-import { checkTicket, issueTicket, type Ticket } from "../signing/ticket.ts";
+import { checkTicket, issueTicket, type Ticket } from "../signing/custody/ticket.ts";
 
 export class MemoryKeys implements KeyRing {
   readonly #keys = new Map<string, Signer>();

@@ -6,27 +6,27 @@ import { toHex, toUtf8 } from "../core/bytes.ts";
 import { digestsOf, RunningMerkle } from "../core/digest.ts";
 import { writeAtomic, type Disk } from "../core/disk.ts";
 import type { Random } from "../core/random.ts";
-import { diskSource } from "../io/disk-source.ts";
+import { diskSource } from "../io/source/disk.ts";
 import type { Scheme } from "../keys/scheme.ts";
 import { localSigner, type Signer } from "../keys/signer.ts";
-import { mirrorAt, openRepository, type Repository } from "../repository/client.ts";
-import { Draft, emptyTargets } from "../repository/draft.ts";
+import { mirrorAt, openRepository, type Repository } from "../repository/client/client.ts";
+import { Draft, emptyTargets } from "../repository/publish/draft.ts";
 import {
   firstTrustedKeys,
   makeRoot,
   putTrustedKeys,
   type NamedKey,
   type RepositorySetup,
-} from "../repository/new-repository.ts";
-import { openPublisher, type Publisher } from "../repository/publisher.ts";
-import type { KeyRing } from "../repository/quorum.ts";
+} from "../repository/publish/new-repository.ts";
+import { openPublisher, type Publisher } from "../repository/publish/publisher.ts";
+import type { KeyRing } from "../repository/publish/quorum.ts";
 import {
   addRelease,
   type NewArtifact,
   type NewRelease,
   type ReleaseTools,
-} from "../repository/release-publisher.ts";
-import { memoryStore, type MetadataStore } from "../repository/store.ts";
+} from "../repository/publish/release-publisher.ts";
+import { memoryStore, type MetadataStore } from "../repository/client/store.ts";
 import { MemoryDisk } from "./memory-disk.ts";
 import { ScriptedClock } from "./scripted-clock.ts";
 

@@ -4,14 +4,14 @@ import { generateKeyPairSync } from "node:crypto";
 import { connect } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { toUtf8 } from "../core/bytes.ts";
-import { systemClock } from "../io/clock.ts";
-import { nextFrame, onFrames } from "../io/frame-stream.ts";
-import { noLog, type Log } from "../io/log.ts";
-import { handshake, identityOf, type Identity } from "../io/pinned-tls.ts";
-import { systemRandom } from "../io/random.ts";
-import { startRelay, type Relay } from "../io/relay.ts";
-import { encodeFrame, type FrameType } from "../signing/frame.ts";
-import { parseGatewayConfig, type GatewayConfig } from "../signing/gateway-config.ts";
+import { systemClock } from "../io/system/clock.ts";
+import { nextFrame, onFrames } from "../io/signing/frame-stream.ts";
+import { noLog, type Log } from "../io/system/log.ts";
+import { handshake, identityOf, type Identity } from "../io/signing/pinned-tls.ts";
+import { systemRandom } from "../io/system/random.ts";
+import { startRelay, type Relay } from "../io/signing/relay.ts";
+import { encodeFrame, type FrameType } from "../signing/wire/frame.ts";
+import { parseGatewayConfig, type GatewayConfig } from "../signing/wire/gateway-config.ts";
 
 export const newIdentity = (): Promise<Identity> =>
   identityOf(generateKeyPairSync("ed25519").privateKey, systemClock, systemRandom);

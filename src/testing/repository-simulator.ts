@@ -6,7 +6,7 @@ import { equalBytes } from "../core/bytes.ts";
 import { DAY, parseInstant, type Instant } from "../core/instant.ts";
 import type { JsonObject } from "../core/json.ts";
 import { localSigner, type Signer } from "../keys/signer.ts";
-import { mirrorAt, type Mirror } from "../repository/client.ts";
+import { mirrorAt, type Mirror } from "../repository/client/client.ts";
 import {
   binName,
   NO_EXTRA,
@@ -17,7 +17,7 @@ import {
   type RoleType,
 } from "../repository/metadata.ts";
 import { parseTargetName, roleFile, targetPath } from "../repository/names.ts";
-import { canonicalBody, signMetadata } from "../repository/write-metadata.ts";
+import { canonicalBody, signMetadata } from "../repository/publish/write-metadata.ts";
 import type { Root, Snapshot, TargetFile, Targets, Timestamp } from "../repository/metadata.ts";
 import { memorySource, type MemorySource } from "./memory-source.ts";
 

@@ -4,12 +4,12 @@ import { generateKeyPairSync } from "node:crypto";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { toBase64, toUtf8 } from "../core/bytes.ts";
 import { sha256Hex } from "../core/digest.ts";
-import { systemClock } from "../io/clock.ts";
-import { identityOf, type Identity } from "../io/pinned-tls.ts";
-import { systemRandom } from "../io/random.ts";
-import { purposeKey, sealWith } from "../signing/custody.ts";
-import { hashPassword } from "../signing/password.ts";
-import { stepOf, totpAt } from "../signing/totp.ts";
+import { systemClock } from "../io/system/clock.ts";
+import { identityOf, type Identity } from "../io/signing/pinned-tls.ts";
+import { systemRandom } from "../io/system/random.ts";
+import { purposeKey, sealWith } from "../signing/custody/custody.ts";
+import { hashPassword } from "../signing/policy/password.ts";
+import { stepOf, totpAt } from "../signing/policy/totp.ts";
 import { newId, SigningRig, UNLOCKED, type RigOptions } from "./signing-rig.ts";
 
 const TOTP = new Uint8Array(20).fill(9);

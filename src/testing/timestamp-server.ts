@@ -2,7 +2,7 @@
 
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { systemClock } from "../io/clock.ts";
+import { systemClock } from "../io/system/clock.ts";
 import type { Holder } from "./publisher-pki.ts";
 import { answerTimestamp, type Lies } from "./timestamp-authority.ts";
 

@@ -23,7 +23,7 @@ import { requireElf, type ElfPolicy } from "../../src/artifact/elf/verify.ts";
 import { makeSignature } from "../../src/artifact/make-signature.ts";
 import { writeRewrite } from "../../src/artifact/rewrite.ts";
 import type { SignOptions } from "../../src/artifact/format.ts";
-import { replaceFile, withFileSource } from "../../src/io/file-source.ts";
+import { replaceFile, withFileSource } from "../../src/io/source/file.ts";
 import { publisherPki, type Pki } from "../../src/testing/publisher-pki.ts";
 
 const root = new URL("../..", import.meta.url).pathname;

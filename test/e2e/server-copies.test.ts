@@ -11,7 +11,7 @@ import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { UpdateServer } from "../../src/apps/server/server.ts";
 import { parseToken } from "../../src/identity/token.ts";
-import { openServerClient } from "../../src/io/server-client.ts";
+import { openServerClient } from "../../src/io/device/server-client.ts";
 import { needsPostgres, startPostgres, type PostgresCluster } from "../../src/testing/postgres-cluster.ts";
 import { assigned, checkIn, enroll, eventually, type Device } from "./_server.ts";
 

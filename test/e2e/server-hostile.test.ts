@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { Agent, request, type RequestOptions } from "node:https";
 import { after, before, describe, it } from "node:test";
 import { toBase64, toHex } from "../../src/core/bytes.ts";
-import { connectOptions } from "../../src/io/tls.ts";
+import { connectOptions } from "../../src/io/device/tls.ts";
 import { enrolmentProof } from "../../src/message/enroll.ts";
 import { signReport } from "../../src/report/report.ts";
 import type { UpdateServer } from "../../src/apps/server/server.ts";

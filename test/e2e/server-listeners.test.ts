@@ -4,10 +4,10 @@ import assert from "node:assert/strict";
 import { Agent, request } from "node:http";
 import type { IncomingMessage } from "node:http";
 import { after, describe, it } from "node:test";
-import { HttpError } from "../../src/io/http-errors.ts";
-import { startHttpServer, type HttpServer } from "../../src/io/http-server.ts";
-import { noLog } from "../../src/io/log.ts";
-import { WakeHub } from "../../src/io/wake-hub.ts";
+import { HttpError } from "../../src/io/http/errors.ts";
+import { startHttpServer, type HttpServer } from "../../src/io/http/server.ts";
+import { noLog } from "../../src/io/system/log.ts";
+import { WakeHub } from "../../src/io/http/wake-hub.ts";
 
 const MANY = 1000;
 

@@ -93,7 +93,7 @@ describe("the program", () => {
       await ended(first.child);
       const third = await serve();
       const again = { ...device.server, port: third.port };
-      const { openServerClient } = await import("../../src/io/server-client.ts");
+      const { openServerClient } = await import("../../src/io/device/server-client.ts");
       const client = openServerClient(again, device.identity);
       await checkIn({ ...device, client });
       await assert.rejects(enroll(at(third), token), { code: "server/refused" }, "the token stays spent");

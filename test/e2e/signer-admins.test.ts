@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { stepOf, totpAt } from "../../src/signing/totp.ts";
+import { stepOf, totpAt } from "../../src/signing/policy/totp.ts";
 import { PASSPHRASE, SignerBench, type Ran, type Running } from "./_signer.ts";
 import { fromBase32, nextStep } from "../../src/testing/authenticator.ts";
 

@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { findSandbox, networkOf } from "../../src/io/sandbox.ts";
+import { findSandbox, networkOf } from "../../src/io/system/sandbox.ts";
 import { childrenOf, PASSPHRASE, SignerBench, type Running } from "./_signer.ts";
 
 let bench: SignerBench;

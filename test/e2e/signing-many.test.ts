@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseDescription } from "../../src/signing/description.ts";
+import { parseDescription } from "../../src/signing/wire/description.ts";
 import { parseNoteKey } from "../../src/signing/audit/note.ts";
 import { verifyReceipt } from "../../src/signing/audit/receipt.ts";
 import { freePort, PASSPHRASE, Programs } from "./_programs.ts";

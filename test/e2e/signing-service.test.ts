@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { tinyPe } from "../../src/testing/tiny-pe.ts";
-import { stepOf, totpAt } from "../../src/signing/totp.ts";
+import { stepOf, totpAt } from "../../src/signing/policy/totp.ts";
 import { freePort, PASSPHRASE, Programs, type Env, type Ran } from "./_programs.ts";
 import { childrenOf } from "./_signer.ts";
 import { fromBase32 } from "../../src/testing/authenticator.ts";

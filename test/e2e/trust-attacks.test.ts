@@ -22,10 +22,10 @@ import {
   type AuthorityKind,
   type TrustBundle,
 } from "../../src/identity/trust-bundle.ts";
-import { systemClock } from "../../src/io/clock.ts";
-import { systemDisk } from "../../src/io/disk.ts";
-import type { Log } from "../../src/io/log.ts";
-import { systemRandom } from "../../src/io/random.ts";
+import { systemClock } from "../../src/io/system/clock.ts";
+import { systemDisk } from "../../src/io/system/disk.ts";
+import type { Log } from "../../src/io/system/log.ts";
+import { systemRandom } from "../../src/io/system/random.ts";
 import { TRUST_BUNDLE_TARGET } from "../../src/release/target-names.ts";
 import { enrol } from "../../src/apps/agent/enroll.ts";
 import { checkOnce, installOnce } from "../../src/apps/agent/serve.ts";

@@ -11,7 +11,7 @@ import type { SignOptions } from "../../src/artifact/format.ts";
 import { formatOf } from "../../src/artifact/formats.ts";
 import { makeSignature } from "../../src/artifact/make-signature.ts";
 import type { FileReport } from "../../src/artifact/report.ts";
-import { replaceFile, withFileSource } from "../../src/io/file-source.ts";
+import { replaceFile, withFileSource } from "../../src/io/source/file.ts";
 import { publisherPki, type Pki } from "../../src/testing/publisher-pki.ts";
 
 const needs = (...commands: readonly string[]): { skip?: string } => {

@@ -21,8 +21,8 @@ import { parseTufKey } from "../../src/keys/public-key.ts";
 import { localSigner } from "../../src/keys/signer.ts";
 import { checkPath } from "../../src/mirror/source.ts";
 import { formatTargets } from "./format-targets.ts";
-import { parseMap } from "../../src/repository/map.ts";
-import { matchesPattern } from "../../src/repository/_glob.ts";
+import { parseMap } from "../../src/repository/client/map.ts";
+import { matchesPattern } from "../../src/repository/glob.ts";
 import type { Body, Signed } from "../../src/repository/metadata.ts";
 import { parseRoleName, parseTargetName, roleFile, targetPath } from "../../src/repository/names.ts";
 import {
@@ -37,7 +37,7 @@ import {
   storedSnapshot,
   storedTimestamp,
 } from "../../src/repository/trusted-set.ts";
-import { canonicalBody, writeMetadata } from "../../src/repository/write-metadata.ts";
+import { canonicalBody, writeMetadata } from "../../src/repository/publish/write-metadata.ts";
 import { RepositorySimulator } from "../../src/testing/repository-simulator.ts";
 
 /** The list inside an unsigned catalog. */

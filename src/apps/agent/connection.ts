@@ -8,8 +8,8 @@ import { DAY } from "../../core/instant.ts";
 import { buildCsr } from "../../der/csr.ts";
 import { commonName } from "../../der/names.ts";
 import { toPem } from "../../der/pem.ts";
-import { newTlsKey, saveClient, tlsSigner, type StoredIdentity } from "../../io/device-identity.ts";
-import { openServerClient, type ServerClient } from "../../io/server-client.ts";
+import { newTlsKey, saveClient, tlsSigner, type StoredIdentity } from "../../io/device/device-identity.ts";
+import { openServerClient, type ServerClient } from "../../io/device/server-client.ts";
 import { X509Certificate } from "node:crypto";
 import type { DeviceTrust } from "./trust.ts";
 

@@ -1,10 +1,10 @@
 // The agent as a program of its own, built into one executable: checks its own image, then does what `upkeep agent` does.
 
 import { homedir } from "node:os";
-import { agentNoun } from "../cli/agent.ts";
-import { takeEnvironment } from "../../io/environment.ts";
-import { runProgram } from "../cli/program.ts";
-import { renderError } from "../cli/render.ts";
+import { agentNoun } from "./commands.ts";
+import { takeEnvironment } from "../../io/system/environment.ts";
+import { runProgram } from "../framework/program.ts";
+import { renderError } from "../framework/render.ts";
 import { checkOwnImage } from "./self-check.ts";
 
 /** Set by the build. */

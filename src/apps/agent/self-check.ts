@@ -7,7 +7,7 @@ import { parseInstant } from "../../core/instant.ts";
 import { parseJson } from "../../core/json.ts";
 import { checkSchema, instantSchema, sha256Schema, z } from "../../core/schema.ts";
 import { parseCertificatesPem } from "../../der/x509.ts";
-import { isSingleExecutable, openOwnImage, ownAsset } from "../../io/own-image.ts";
+import { isSingleExecutable, openOwnImage, ownAsset } from "../../io/device/own-image.ts";
 
 export type SelfCheckErrorCode = "agent/image-refused";
 export class SelfCheckError extends UpkeepError<SelfCheckErrorCode> {}

@@ -7,10 +7,10 @@ import { runAgent } from "../../agent/loop.ts";
 import type { Json } from "../../core/json.ts";
 import { makeDirectories } from "../../core/disk.ts";
 import { checkSchema, nameSchema, z } from "../../core/schema.ts";
-import { lockAgent } from "../../io/agent-lock.ts";
-import { systemClock } from "../../io/clock.ts";
-import { listenForControl } from "../../io/control-socket.ts";
-import { systemDisk } from "../../io/disk.ts";
+import { lockAgent } from "../../io/device/agent-lock.ts";
+import { systemClock } from "../../io/system/clock.ts";
+import { listenForControl } from "../../io/system/control-socket.ts";
+import { systemDisk } from "../../io/system/disk.ts";
 import { wireAgent, type Wired, type WiringOptions } from "./wiring.ts";
 
 const requestSchema = z.discriminatedUnion("do", [

@@ -7,8 +7,8 @@ import { certificatePem, parseCertificate } from "../../der/x509.ts";
 import { AUTHORITY_STATES } from "../../identity/authority-states.ts";
 import { openBundleKeeper } from "../../identity/bundle-keeper.ts";
 import { believedOf, issuerIn } from "../../identity/trust-bundle.ts";
-import type { StoredIdentity } from "../../io/device-identity.ts";
-import type { ServerIdentity } from "../../io/tls.ts";
+import type { StoredIdentity } from "../../io/device/device-identity.ts";
+import type { ServerIdentity } from "../../io/device/tls.ts";
 
 export type DeviceTrust = ServerTrust & {
   /** As of now. Without any authority while the kept bundle is damaged: nobody is believed then. */

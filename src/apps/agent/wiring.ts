@@ -9,29 +9,29 @@ import { fromUtf8 } from "../../core/bytes.ts";
 import { readOrNull } from "../../core/disk.ts";
 import { UpkeepError, type Facts } from "../../core/errors.ts";
 import { parseJsonText } from "../../core/json.ts";
-import { agentRepository, type SourceWord } from "../../io/agent-repository.ts";
-import { broughtSource } from "../../io/bundle-source.ts";
-import { climbingSource } from "../../io/climbing-source.ts";
-import { systemClock } from "../../io/clock.ts";
-import { loadIdentity } from "../../io/device-identity.ts";
-import { diskSource } from "../../io/disk-source.ts";
-import { systemDisk } from "../../io/disk.ts";
-import { httpSource } from "../../io/http-source.ts";
-import type { Log } from "../../io/log.ts";
-import { thisPlatform } from "../../io/platform.ts";
-import { boundLog, logTail, rotateLog, systemProbes, systemProcesses } from "../../io/process.ts";
-import { systemPublisherVerifier } from "../../io/publisher-verifier.ts";
-import { systemRandom } from "../../io/random.ts";
-import { storeLock } from "../../io/store-lock.ts";
-import { zipReader } from "../../io/unpack-zip.ts";
+import { agentRepository, type SourceWord } from "../../io/device/agent-repository.ts";
+import { broughtSource } from "../../io/source/bundle.ts";
+import { climbingSource } from "../../io/device/recovering-source.ts";
+import { systemClock } from "../../io/system/clock.ts";
+import { loadIdentity } from "../../io/device/device-identity.ts";
+import { diskSource } from "../../io/source/disk.ts";
+import { systemDisk } from "../../io/system/disk.ts";
+import { httpSource } from "../../io/source/http.ts";
+import type { Log } from "../../io/system/log.ts";
+import { thisPlatform } from "../../io/system/platform.ts";
+import { boundLog, logTail, rotateLog, systemProbes, systemProcesses } from "../../io/system/process.ts";
+import { systemPublisherVerifier } from "../../io/device/publisher-verifier.ts";
+import { systemRandom } from "../../io/system/random.ts";
+import { storeLock } from "../../io/system/store-lock.ts";
+import { zipReader } from "../../io/archive/unpack-zip.ts";
 import { below, type Source } from "../../mirror/source.ts";
 import {
   mirrorAt,
   openRepository,
   type Mirror,
   type Repository as TufClient,
-} from "../../repository/client.ts";
-import { diskStore } from "../../repository/store.ts";
+} from "../../repository/client/client.ts";
+import { diskStore } from "../../repository/client/store.ts";
 import { openConnection } from "./connection.ts";
 import { addressOf } from "./enroll.ts";
 import { openDeviceTrust } from "./trust.ts";

@@ -2,10 +2,10 @@
 
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
-import { systemDisk } from "../../io/disk.ts";
-import { takeEnvironment } from "../../io/environment.ts";
-import { runProgram } from "./program.ts";
-import { loadSettings } from "./settings-file.ts";
+import { systemDisk } from "../../io/system/disk.ts";
+import { takeEnvironment } from "../../io/system/environment.ts";
+import { runProgram } from "../framework/program.ts";
+import { loadSettings } from "../framework/settings-file.ts";
 import { TABLE } from "./table.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../../package.json", import.meta.url), "utf8")) as {

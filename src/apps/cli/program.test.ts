@@ -5,13 +5,13 @@ import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import { UpkeepError } from "../../core/errors.ts";
-import { isNoun, type TableEntry } from "./command.ts";
-import { completionScript } from "./completion.ts";
-import type { World } from "./context.ts";
-import { EXIT, exitFor } from "./exit-codes.ts";
-import { runProgram } from "./program.ts";
-import { progressLine } from "./progress.ts";
-import { columns, size } from "./style.ts";
+import { isNoun, type TableEntry } from "../framework/command.ts";
+import { completionScript } from "../framework/completion.ts";
+import type { World } from "../framework/context.ts";
+import { EXIT, exitFor } from "../framework/exit-codes.ts";
+import { runProgram } from "../framework/program.ts";
+import { progressLine } from "../framework/progress.ts";
+import { columns, size } from "../framework/style.ts";
 import { TABLE } from "./table.ts";
 
 async function run(table: readonly TableEntry[], ...words: string[]) {

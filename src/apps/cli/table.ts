@@ -1,23 +1,23 @@
 // The command table: every noun and verb of the program, one row each.
 
-import { agentWithBuildNoun } from "./agent-build.ts";
-import { catalogCommand } from "./catalog.ts";
-import type { CommandSpec, TableEntry } from "./command.ts";
-import { SHELLS, type Shell } from "./completion.ts";
-import { daemonNoun } from "./daemon.ts";
-import { demoCommand } from "./demo.ts";
-import { caNoun } from "./ca.ts";
-import { deviceNoun, fleetNoun, reportNoun, tokenNoun } from "./fleet.ts";
-import { keyNoun } from "./key.ts";
-import { releaseNoun } from "./release.ts";
-import { repoNoun } from "./repo.ts";
-import { serverCommand } from "./server.ts";
-import { removeCommand, signCommand, timestampCommand } from "./sign.ts";
-import { verifyCommand } from "./verify.ts";
-import { auditNoun } from "./audit.ts";
-import { gatewayNoun } from "./gateway.ts";
-import { serviceNoun } from "./service.ts";
-import { signerNoun } from "./signer.ts";
+import { agentWithBuildNoun } from "./agent-build/command.ts";
+import { catalogCommand } from "./sign/catalog-command.ts";
+import type { CommandSpec, TableEntry } from "../framework/command.ts";
+import { SHELLS, type Shell } from "../framework/completion.ts";
+import { daemonNoun } from "./signer/daemon-commands.ts";
+import { demoCommand } from "./demo/command.ts";
+import { caNoun } from "./fleet/ca-commands.ts";
+import { deviceNoun, fleetNoun, reportNoun, tokenNoun } from "./fleet/commands.ts";
+import { keyNoun } from "./key/commands.ts";
+import { releaseNoun } from "./release/commands.ts";
+import { repoNoun } from "./repo/commands.ts";
+import { serverCommand } from "./fleet/server-command.ts";
+import { removeCommand, signCommand, timestampCommand } from "./sign/commands.ts";
+import { verifyCommand } from "./sign/verify-command.ts";
+import { auditNoun } from "./service/audit-commands.ts";
+import { gatewayNoun } from "./signer/gateway-commands.ts";
+import { serviceNoun } from "./service/commands.ts";
+import { signerNoun } from "./signer/commands.ts";
 
 const completion: CommandSpec = {
   name: "completion",
@@ -27,10 +27,10 @@ const completion: CommandSpec = {
   run: async (call) => {
     const shell = call.argument(0);
     if (!SHELLS.includes(shell as Shell)) {
-      const { usage } = await import("./errors.ts");
+      const { usage } = await import("../framework/errors.ts");
       throw usage(`There is no completion for "${shell.slice(0, 40)}".`, `One of: ${SHELLS.join(", ")}.`);
     }
-    const { completionScript } = await import("./completion.ts");
+    const { completionScript } = await import("../framework/completion.ts");
     const script = completionScript(TABLE, shell as Shell);
     return { text: script.trimEnd(), json: { shell, script } };
   },

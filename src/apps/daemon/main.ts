@@ -2,11 +2,11 @@
 
 import { mkdirSync } from "node:fs";
 import { UpkeepError } from "../../core/errors.ts";
-import { LogFile } from "../../io/log-file.ts";
-import { jsonLog, type Log } from "../../io/log.ts";
-import { windowsServiceManager } from "../../io/windows-service-manager.ts";
+import { LogFile } from "../../io/system/log-file.ts";
+import { jsonLog, type Log } from "../../io/system/log.ts";
+import { windowsServiceManager } from "../../io/windows/service-manager.ts";
 import { hostService } from "../../process/service-host.ts";
-import type { Context, World } from "../cli/context.ts";
+import type { Context, World } from "../framework/context.ts";
 
 const LOG = { "log-max-bytes": 16 * 1024 * 1024, "log-keep": 8 } as const;
 

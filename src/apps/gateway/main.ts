@@ -1,18 +1,18 @@
 // The gateway program: reads its configuration, relays, reports counters, reloads on SIGHUP.
 
 import { fromUtf8 } from "../../core/bytes.ts";
-import { systemClock } from "../../io/clock.ts";
-import { systemDisk } from "../../io/disk.ts";
-import { leaveNothingInCoreFiles } from "../../io/hardening.ts";
-import { reportCrashes } from "../../io/crash.ts";
-import { jsonLog } from "../../io/log.ts";
-import { LogFile } from "../../io/log-file.ts";
-import { identityFromPem } from "../../io/pinned-tls.ts";
-import { systemRandom } from "../../io/random.ts";
-import { parseGatewayConfig } from "../../signing/gateway-config.ts";
-import { startRelay } from "../../io/relay.ts";
-import { serveMetrics } from "../../io/metrics-page.ts";
-import { prometheusText } from "../../signing/gateway-metrics.ts";
+import { systemClock } from "../../io/system/clock.ts";
+import { systemDisk } from "../../io/system/disk.ts";
+import { leaveNothingInCoreFiles } from "../../io/system/hardening.ts";
+import { reportCrashes } from "../../io/system/crash.ts";
+import { jsonLog } from "../../io/system/log.ts";
+import { LogFile } from "../../io/system/log-file.ts";
+import { identityFromPem } from "../../io/signing/pinned-tls.ts";
+import { systemRandom } from "../../io/system/random.ts";
+import { parseGatewayConfig } from "../../signing/wire/gateway-config.ts";
+import { startRelay } from "../../io/signing/relay.ts";
+import { serveMetrics } from "../../io/http/metrics-page.ts";
+import { prometheusText } from "../../signing/wire/gateway-metrics.ts";
 import { levelled } from "../signer/levels.ts";
 
 const COUNTERS_EVERY = 60_000;

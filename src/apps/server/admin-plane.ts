@@ -1,8 +1,8 @@
 // The admin plane: health and metrics, on an address of its own that devices never see.
 
 import { toUtf8 } from "../../core/bytes.ts";
-import { HttpError } from "../../io/http-errors.ts";
-import type { Handler } from "../../io/http-server.ts";
+import { HttpError } from "../../io/http/errors.ts";
+import type { Handler } from "../../io/http/server.ts";
 import type { Metrics } from "./metrics.ts";
 
 export function adminPlane(parts: {

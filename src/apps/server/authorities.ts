@@ -10,7 +10,7 @@ import { certificatePem, parseCertificatesPem, type Certificate } from "../../de
 import { createAuthority, issueServer, spkiDigest, type Authority } from "../../identity/authority.ts";
 import { IdentityError } from "../../identity/errors.ts";
 import type { AuthorityKind } from "../../identity/trust-bundle.ts";
-import { openKeyStore } from "../../io/key-store.ts";
+import { openKeyStore } from "../../io/keys/key-store.ts";
 
 const CERTIFICATE_FILE_LIMIT = 64 * 1024;
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { DAY } from "../../core/instant.ts";
-import { touchDue } from "../../repository/status.ts";
+import { touchDue } from "../../repository/publish/status.ts";
 import { FOLDER, OperatorWorld } from "../../testing/operator-world.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import { Metrics } from "./metrics.ts";

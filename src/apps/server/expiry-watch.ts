@@ -3,10 +3,10 @@
 import { hash } from "node:crypto";
 import type { Disk } from "../../core/disk.ts";
 import { DAY, parseInstant, SECOND, type Instant } from "../../core/instant.ts";
-import type { Log } from "../../io/log.ts";
-import { ALARM_DAYS, alarmOf, type Alarm } from "../../repository/publisher-policy.ts";
-import { hasRepository, readPublished, type Published } from "../../repository/published.ts";
-import { mainRoleStatus, repositoryStatus, type RoleStatus } from "../../repository/status.ts";
+import type { Log } from "../../io/system/log.ts";
+import { ALARM_DAYS, alarmOf, type Alarm } from "../../repository/publish/publisher-policy.ts";
+import { hasRepository, readPublished, type Published } from "../../repository/publish/published.ts";
+import { mainRoleStatus, repositoryStatus, type RoleStatus } from "../../repository/publish/status.ts";
 import type { Metrics } from "./metrics.ts";
 
 const GAUGES = [

@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import { assign } from "../../fleet/assign.ts";
 import type { Catalogue } from "../../fleet/decide.ts";
-import { systemClock } from "../../io/clock.ts";
-import { openFleetStore } from "../../io/fleet-store.ts";
+import { systemClock } from "../../io/system/clock.ts";
+import { openFleetStore } from "../../io/fleet-store/store.ts";
 import { FleetView } from "./fleet-view.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "upkeep-view-"));

@@ -10,10 +10,10 @@ import { findRelease, readCatalogue, type Problem } from "../../fleet/catalogue.
 import type { Catalogue, ListedRelease } from "../../fleet/decide.ts";
 import type { RepositoryState } from "../../fleet/lead.ts";
 import type { Desired } from "../../fleet/records.ts";
-import { readBundleTarget } from "../../io/bundle-target.ts";
-import { diskSource } from "../../io/disk-source.ts";
-import { mirrorAt, openRepository, type Repository } from "../../repository/client.ts";
-import { diskStore, type MetadataStore } from "../../repository/store.ts";
+import { readBundleTarget } from "../../io/source/bundle-target.ts";
+import { diskSource } from "../../io/source/disk.ts";
+import { mirrorAt, openRepository, type Repository } from "../../repository/client/client.ts";
+import { diskStore, type MetadataStore } from "../../repository/client/store.ts";
 
 const ROOT_LIMIT = 512 * 1024;
 const TIMESTAMP_LIMIT = 16 * 1024;

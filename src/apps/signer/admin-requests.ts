@@ -15,7 +15,7 @@ import {
   type AdminLedger,
   type AdminPorts,
   type AdminsFile,
-} from "../../signing/admins.ts";
+} from "../../signing/policy/admins.ts";
 import { SigningError } from "../../signing/errors.ts";
 import { loadSettings, type SignerFolder } from "./settings.ts";
 

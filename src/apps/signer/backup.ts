@@ -20,8 +20,8 @@ import {
   HEAD_FILE,
   placeInBackup,
   SUMS_FILE,
-} from "../../signing/backup.ts";
-import { parseSealedKey } from "../../signing/custody.ts";
+} from "../../signing/custody/backup.ts";
+import { parseSealedKey } from "../../signing/custody/custody.ts";
 import { SigningError } from "../../signing/errors.ts";
 import { linesIn, piecesOf } from "./segment-stream.ts";
 import { loadSettings, LOG_KEY, logOrigin, type SignerFolder } from "./settings.ts";

@@ -1,6 +1,6 @@
 // A log that keeps what its level asks for.
 
-import type { Log } from "../../io/log.ts";
+import type { Log } from "../../io/system/log.ts";
 
 const ORDER = ["error", "warn", "info"] as const;
 

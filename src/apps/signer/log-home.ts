@@ -4,10 +4,10 @@ import { resolve } from "node:path";
 import type { Clock } from "../../core/clock.ts";
 import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
 import { exists, readOrNull, writeAtomic, type Disk, type FileStore } from "../../core/disk.ts";
-import type { SignerConfig } from "../../signing/config.ts";
+import type { SignerConfig } from "../../signing/policy/config.ts";
 import { segmentsOf } from "../../signing/audit/files.ts";
 import { SigningError } from "../../signing/errors.ts";
-import type { Holder, StoreAddress } from "../../io/signer-store.ts";
+import type { Holder, StoreAddress } from "../../io/log-store/signer-store.ts";
 import type { SignerFolder } from "./settings.ts";
 
 export type LogHome = {
@@ -36,7 +36,7 @@ export async function readHome(disk: Disk, folder: SignerFolder, settings: Named
   const address = storeAddress(folder, settings);
   await demandSameHome(disk, folder, address);
   if (address === null) return inFolder(disk, folder.audit);
-  const { readStore } = await import("../../io/signer-store.ts");
+  const { readStore } = await import("../../io/log-store/signer-store.ts");
   return { ...(await readStore(address, settings.config.service.name)), store: address.url };
 }
 
@@ -58,7 +58,7 @@ export async function writeHome(
   const address = storeAddress(folder, settings);
   await demandSameHome(disk, folder, address);
   if (address === null) return inFolder(disk, folder.audit);
-  const { writeStore } = await import("../../io/signer-store.ts");
+  const { writeStore } = await import("../../io/log-store/signer-store.ts");
   const store = await writeStore(address, { signer: settings.config.service.name, ...more });
   try {
     if ((await exists(disk, folder.home)) && !(await hasLog(store.files, store.folder)))

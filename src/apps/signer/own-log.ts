@@ -7,7 +7,7 @@ import type { Disk } from "../../core/disk.ts";
 import { localSigner } from "../../keys/signer.ts";
 import { AuditLog } from "../../signing/audit/log.ts";
 import { noteKeyFromSpki } from "../../signing/audit/note.ts";
-import { openKey, parseSealedKey, wrappingKey } from "../../signing/custody.ts";
+import { openKey, parseSealedKey, wrappingKey } from "../../signing/custody/custody.ts";
 import { SigningError } from "../../signing/errors.ts";
 import type { LogHome } from "./log-home.ts";
 import { LOG_KEY, logOrigin, type SignerFolder } from "./settings.ts";

@@ -20,7 +20,7 @@ import {
 import { formatNoteKey, noteKeyFromSpki, type NoteKey } from "../../signing/audit/note.ts";
 import { leafOf } from "../../signing/audit/entry.ts";
 import { entryBundle, tilePath, TILE_WIDTH, TileTree } from "../../signing/audit/tiles.ts";
-import { openAdmin } from "../../signing/admins.ts";
+import { openAdmin } from "../../signing/policy/admins.ts";
 import { verifyLog } from "../../signing/audit/verify.ts";
 import {
   badBackup,
@@ -32,7 +32,7 @@ import {
   placeInBackup,
   SUMS_FILE,
   type BackupHead,
-} from "../../signing/backup.ts";
+} from "../../signing/custody/backup.ts";
 import {
   openKey,
   openWith,
@@ -41,7 +41,7 @@ import {
   purposeKey,
   wrappingKey,
   type Unlock,
-} from "../../signing/custody.ts";
+} from "../../signing/custody/custody.ts";
 import { SigningError } from "../../signing/errors.ts";
 import {
   IDENTITY_KEY,

@@ -2,18 +2,18 @@
 
 import { fromBase64, fromUtf8 } from "../../core/bytes.ts";
 import type { Instant } from "../../core/instant.ts";
-import { systemClock } from "../../io/clock.ts";
-import { reportCrashes } from "../../io/crash.ts";
-import { openCustody } from "../../io/custody.ts";
-import { leaveNothingInCoreFiles } from "../../io/hardening.ts";
-import { jsonLog } from "../../io/log.ts";
-import { serveKey } from "../../io/key-process.ts";
+import { systemClock } from "../../io/system/clock.ts";
+import { reportCrashes } from "../../io/system/crash.ts";
+import { openCustody } from "../../io/keys/custody.ts";
+import { leaveNothingInCoreFiles } from "../../io/system/hardening.ts";
+import { jsonLog } from "../../io/system/log.ts";
+import { serveKey } from "../../io/keys/key-process.ts";
 import { parseCheckpointText } from "../../signing/audit/checkpoint.ts";
-import type { KeyConfig } from "../../signing/config.ts";
-import { openKey, parseSealedKey } from "../../signing/custody.ts";
+import type { KeyConfig } from "../../signing/policy/config.ts";
+import { openKey, parseSealedKey } from "../../signing/custody/custody.ts";
 import { SigningError } from "../../signing/errors.ts";
-import { checkTicket } from "../../signing/ticket.ts";
-import { systemDisk } from "../../io/disk.ts";
+import { checkTicket } from "../../signing/custody/ticket.ts";
+import { systemDisk } from "../../io/system/disk.ts";
 import { readOrder } from "./order.ts";
 
 leaveNothingInCoreFiles();

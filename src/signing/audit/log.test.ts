@@ -5,7 +5,7 @@ import { cp, mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { systemDisk } from "../../io/disk.ts";
+import { systemDisk } from "../../io/system/disk.ts";
 import { ending, logOf, portsOf, suiteKey as key, testAuditLog } from "../../testing/audit-log-suite.ts";
 import { headPath, segmentPath } from "./files.ts";
 import { AuditLog } from "./log.ts";

@@ -1,0 +1,84 @@
+// The noun `agent`: enrol a device, run its agent, and talk to it.
+
+import type { NounSpec } from "../framework/command.ts";
+
+export const agentNoun: NounSpec = {
+  name: "agent",
+  about: "keep this device up to date",
+  commands: [
+    {
+      name: "enroll",
+      about: "exchange a one-time token for this device's identity",
+      details:
+        "The token comes from the environment variable UPKEEP_TOKEN, from --token-file or from standard input, never from the\ncommand line. It pins the server and the root of trust: another server is not even told the token.",
+      options: [
+        { flags: "--server <address>", about: "host:port of the update server", required: true },
+        { flags: "--token-file <file>", about: "file (mode 0600) whose first line is the token" },
+        { flags: "--name <name>", about: "name for people; default: this host's name" },
+      ],
+      examples: [
+        "UPKEEP_TOKEN=... upkeep agent enroll --server updates.example.org:8443",
+        "upkeep agent enroll --server 127.0.0.1:8443 --token-file token",
+      ],
+      run: async (call) => (await import("./run-commands.ts")).agentEnroll(call),
+    },
+    {
+      name: "run",
+      about: "run the agent of this data folder until it is stopped",
+      details:
+        "Checks at the start, by schedule and at wake-ups; runs and watches the installed components. One JSON line per event goes\nto stderr. SIGTERM and SIGINT stop it and its components gracefully. Settings of this device are read from agent.toml.",
+      examples: ["upkeep agent run --data /var/lib/upkeep"],
+      run: async (call) => (await import("./run-commands.ts")).agentRun(call),
+    },
+    {
+      name: "update",
+      about: "check now, exactly as the schedule would",
+      details:
+        "Asks the running agent, or does the same check itself when none runs. Ends with 0 when every component is as it should be,\n3 when something was refused, 5 when server or repository could not be reached, 1 when an update failed or was taken back.\nWith --from, a copy of the repository takes the server's place, as `repo bundle` or `repo export` makes it: everything is verified\nas always, and reports wait until the server can be reached. A version that failed here, or was left by hand, is skipped until a newer one\ncomes; --retry-skipped forgets that once.",
+      options: [
+        {
+          flags: "--from <path>",
+          about: "bundle, or folder with metadata/ and targets/, such as a USB stick",
+        },
+        {
+          flags: "--product <name>",
+          about: "with --from: what to install (what is installed already)",
+          repeat: true,
+        },
+        { flags: "--channel <name>", about: "with --from: the channel to follow (stable)" },
+        { flags: "--retry-skipped", about: "try again what failed on this device before" },
+      ],
+      examples: [
+        "upkeep agent update",
+        "upkeep agent update --json",
+        "upkeep agent update --retry-skipped",
+        "upkeep agent update --from /mnt/stick/upkeep.bundle",
+        "upkeep agent update --from /mnt/stick/upkeep --product shop",
+      ],
+      run: async (call) => (await import("./run-commands.ts")).agentUpdate(call),
+    },
+    {
+      name: "status",
+      about: "show what runs, what is happening, why nothing is, and until when",
+      examples: ["upkeep agent status", "upkeep agent status --json"],
+      run: async (call) => (await import("./run-commands.ts")).agentStatus(call),
+    },
+    {
+      name: "check",
+      about: "read back every byte of what is installed",
+      details:
+        "Compares each installed version with the record that was made when it was verified: content, modes, links, nothing missing or\nadded. Also those that are kept to go back to. Ends with 6 if one is damaged; a running agent then repairs it, without one the next\n`upkeep agent update` does. What runs is not stopped by a check.",
+      examples: ["upkeep agent check", "upkeep agent check --json"],
+      run: async (call) => (await import("./run-commands.ts")).agentCheck(call),
+    },
+    {
+      name: "rollback",
+      about: "go back to the last version that was good on this device",
+      details:
+        "Never below the floor. The version that is left is not installed again until a newer one is released.",
+      arguments: [{ name: "<product>", about: "the component" }],
+      examples: ["upkeep agent rollback shop"],
+      run: async (call) => (await import("./run-commands.ts")).agentRollback(call),
+    },
+  ],
+};

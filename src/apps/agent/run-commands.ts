@@ -1,0 +1,289 @@
+// What the verbs of `agent` do.
+
+import { hostname } from "node:os";
+import { resolve } from "node:path";
+import type { CheckResult } from "../../agent/check-result.ts";
+import type { SlotFinding } from "../../agent/care.ts";
+import { withoutAgent, type Status } from "../../agent/status.ts";
+import type { ComponentResult } from "../../agent/update-component.ts";
+import { collect, fromUtf8 } from "../../core/bytes.ts";
+import { readOrNull } from "../../core/disk.ts";
+import { UpkeepError } from "../../core/errors.ts";
+import { formatInstant } from "../../core/instant.ts";
+import { parseJson, type Json } from "../../core/json.ts";
+import { nameSchema, z } from "../../core/schema.ts";
+import { askAgent, ControlError } from "../../io/system/control-socket.ts";
+import { loadIdentity } from "../../io/device/device-identity.ts";
+import { jsonLog, noLog, type Log } from "../../io/system/log.ts";
+import { thisPlatform } from "../../io/system/platform.ts";
+import type { Call, Result } from "../framework/command.ts";
+import { CliError, usage } from "../framework/errors.ts";
+import { EXIT, exitFor } from "../framework/exit-codes.ts";
+import { columns } from "../framework/style.ts";
+
+export async function agentEnroll(call: Call): Promise<Result> {
+  const { context } = call;
+  const { enrol } = await import("./enroll.ts");
+  const server = serverOf(call.needed("server"));
+  const token = await tokenOf(call);
+  const { device } = await enrol({
+    disk: context.disk,
+    folder: context.data,
+    server,
+    token,
+    name: call.text("name") ?? hostname(),
+    platform: thisPlatform(),
+    signal: context.signal,
+  });
+  return {
+    text: `This device is ${device}. \`upkeep agent run\` keeps it up to date.`,
+    json: { device, server: `${server.host}:${server.port}`, data: context.data },
+  };
+}
+
+export async function agentRun(call: Call): Promise<Result> {
+  const { context } = call;
+  const { serveAgent } = await import("./serve.ts");
+  const { signal } = context;
+  await serveAgent({ folder: context.data, log: logOf(call), environment: context.world.env }, signal);
+  return { json: { stopped: true } };
+}
+
+export async function agentUpdate(call: Call): Promise<Result> {
+  const result = await (call.text("from") === undefined ? checkNow(call) : installNow(call));
+  return {
+    text: checkText(result),
+    json: { ...result, code: codeOfCheck(result) },
+    exit: exitOfCheck(result),
+  };
+}
+
+async function checkNow(call: Call): Promise<CheckResult> {
+  const { context } = call;
+  if (call.list("product").length > 0 || call.text("channel") !== undefined)
+    throw usage("--product and --channel go with --from; online, the server's assignment says what to run.");
+  const retry = call.flag("retry-skipped");
+  return (await ask(call, { do: "check", ...(retry ? { retrySkipped: true } : {}) }, async () => {
+    const { checkOnce } = await import("./serve.ts");
+    const options = { folder: context.data, log: quietLogOf(call), environment: context.world.env };
+    return checkOnce(options, context.signal, retry);
+  })) as unknown as CheckResult;
+}
+
+async function installNow(call: Call): Promise<CheckResult> {
+  const { context } = call;
+  if (call.flag("retry-skipped"))
+    throw usage("--retry-skipped goes with a check of the server, not with --from.");
+  const from = resolve(call.needed("from"));
+  const products = call.list("product");
+  const wish = {
+    products: products.length === 0 ? null : products,
+    channel: call.text("channel") ?? "stable",
+  };
+  for (const name of [...products, wish.channel])
+    if (!z.safeParse(nameSchema, name).success)
+      throw usage(`"${name}" is not a name of a product or channel.`);
+  const result = (await ask(call, { do: "install", from, ...wish }, async () => {
+    const { installOnce } = await import("./serve.ts");
+    const options = { folder: context.data, log: quietLogOf(call), environment: context.world.env };
+    return installOnce(options, from, wish, context.signal);
+  })) as unknown as CheckResult;
+  if (result.failure === null && result.components.length === 0)
+    throw usage(`${from} holds nothing for what is installed here; --product names what else to install.`);
+  return result;
+}
+
+export async function agentCheck(call: Call): Promise<Result> {
+  const { context } = call;
+  const findings = (await ask(call, { do: "verify" }, async () => {
+    const { verifyOnce } = await import("./serve.ts");
+    return verifyOnce({ folder: context.data, log: quietLogOf(call), environment: context.world.env });
+  })) as unknown as readonly SlotFinding[];
+  const lines = findings.map(({ product, version, current, whole, what, files, bytes, added }) => {
+    const more =
+      added.length === 0
+        ? ""
+        : ` ${added.length} ${added.length === 1 ? "entry belongs" : "entries belong"} to no release (${added
+            .slice(0, 5)
+            .map((entry) => JSON.stringify(entry))
+            .join(", ")}); the next start puts that aside.`;
+    const which = current ? "" : " (kept to go back to)";
+    return whole
+      ? `${product} ${version}${which}: whole, ${files} entries, ${bytes} bytes read.${more}`
+      : `${product} ${version}${which}: damaged. ${what}`;
+  });
+  const whole = findings.every((finding) => finding.whole);
+  return {
+    text: lines.length === 0 ? "Nothing is installed here." : lines.join("\n"),
+    json: { whole, code: whole ? null : "slot/damaged", slots: findings as unknown as Json },
+    exit: whole ? EXIT.ok : EXIT["verify-failed"],
+  };
+}
+
+export async function agentRollback(call: Call): Promise<Result> {
+  const { context } = call;
+  const product = call.argument(0);
+  const result = (await ask(call, { do: "roll-back", product }, async () => {
+    const { rollBackOnce } = await import("./serve.ts");
+    const options = { folder: context.data, log: quietLogOf(call), environment: context.world.env };
+    return rollBackOnce(options, product, context.signal);
+  })) as unknown as ComponentResult;
+  return {
+    text: `${product}: ${result.from ?? "nothing"} → ${result.running ?? "nothing"}. ${result.reason}`,
+    json: result,
+    exit: result.result === "updated" ? EXIT.ok : EXIT.failed,
+  };
+}
+
+export async function agentStatus(call: Call): Promise<Result> {
+  const { context } = call;
+  try {
+    const status = (await askAgent(context.data, { do: "status" }, context.signal)) as unknown as Status;
+    return { text: statusText(status, true), json: { ...status, live: true } };
+  } catch (error) {
+    if (!(error instanceof ControlError && error.code === "control/no-agent")) throw error;
+  }
+  const bytes = await readOrNull(context.disk, `${context.data}/status.json`, 1024 * 1024);
+  if (bytes !== null) {
+    const left = leftStatus(bytes, `${context.data}/status.json`);
+    return { text: statusText(left, false), json: { ...left, live: false } };
+  }
+  // Throws `agent/not-enrolled`: then nothing can happen here at all.
+  const { record } = await loadIdentity(context.disk, `${context.data}/identity`);
+  const why = "It is enrolled, and no agent has run yet: nothing happens until one does.";
+  return {
+    text: `This is device ${record.device}. ${why}\nhint: ${START_HINT}`,
+    json: { device: record.device, doing: "stopped", why, until: null, components: [], live: false },
+  };
+}
+
+const START_HINT = "`upkeep agent run` starts it, `upkeep agent update` checks once.";
+
+/** Nothing is decided by this file, and a new agent writes it anew: if it cannot be read, that is said, and no more. */
+function leftStatus(bytes: Uint8Array, path: string): Status {
+  try {
+    return withoutAgent(parseJson(bytes) as unknown as Status);
+  } catch (cause) {
+    throw new CliError(
+      "cli/not-found",
+      `No agent runs, and what the last one wrote to ${path} cannot be read.`,
+      { path },
+      { cause, hint: START_HINT },
+    );
+  }
+}
+
+/** The running agent does it; without one, the same is done here. */
+async function ask(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
+  try {
+    return await askAgent(call.context.data, request, call.context.signal);
+  } catch (error) {
+    if (!(error instanceof ControlError)) throw error;
+    if (error.code === "control/no-agent") return otherwise();
+    // What the agent says no with is what is said here: the same call has the same code, whether an agent runs or not.
+    const { code, ...facts } = error.facts;
+    if (error.code !== "control/refused" || typeof code !== "string") throw error;
+    throw new UpkeepError(code, error.message, facts, error.hint === undefined ? {} : { hint: error.hint });
+  }
+}
+
+function serverOf(text: string): { host: string; port: number } {
+  const plain = text.replace(/^https:\/\//, "").replace(/\/$/, "");
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})$/.exec(plain);
+  const port = Number(match?.[3] ?? Number.NaN);
+  if (match === null || port < 1 || port > 65_535)
+    throw usage("--server takes host:port, for example updates.example.org:8443.");
+  return { host: match[1] ?? match[2]!, port };
+}
+
+async function tokenOf(call: Call): Promise<string> {
+  const { context } = call;
+  const file = call.text("token-file");
+  const request = { what: "Enrolment token", env: "UPKEEP_TOKEN", file, option: "--token-file" };
+  const found = await context.secretOrNull(request);
+  if (found !== null) return found;
+  const { stdin } = context.world;
+  if (stdin.isTTY !== true) {
+    const line = fromUtf8(await collect(stdin as AsyncIterable<Uint8Array>, 4096)).split(/\r?\n/, 1)[0] ?? "";
+    if (line !== "") return line;
+  }
+  return context.secret(request);
+}
+
+function logOf(call: Call): Log {
+  const everything = jsonLog(call.context.clock, (line) => void call.context.world.stderr.write(line));
+  return (level, event, facts) => {
+    if (!call.context.quiet || level !== "info") everything(level, event, facts);
+  };
+}
+
+/** Without an agent the result tells it all; the lines are for who asks for them. */
+function quietLogOf(call: Call): Log {
+  return call.context.verbose ? logOf(call) : noLog;
+}
+
+/** The code that stands for a whole check: its failure, else that of the first component in trouble. */
+function codeOfCheck(result: CheckResult): string | null {
+  return result.failure?.code ?? troubled(result)?.code ?? null;
+}
+
+function troubled(result: CheckResult): ComponentResult | undefined {
+  return result.components.find(({ result }) => !["current", "updated", "repaired", "held"].includes(result));
+}
+
+function exitOfCheck(result: CheckResult): number {
+  if (result.failure !== null) return exitFor(result.failure.code);
+  const worst = troubled(result);
+  if (worst === undefined) return EXIT.ok;
+  if (worst.result === "refused") return EXIT.refused;
+  return worst.result === "waiting" ? exitFor(worst.code ?? "") : EXIT.failed;
+}
+
+function checkText(result: CheckResult): string {
+  const lines = result.components.map((component) => {
+    const until = component.until === null ? "" : ` Until ${formatInstant(component.until)}.`;
+    const code = component.code === null ? "" : ` (${component.code})`;
+    return `${component.product}: ${component.result}${code}: ${component.reason}${until}`;
+  });
+  if (result.failure !== null) {
+    lines.push(`The check failed (${result.failure.code}): ${result.failure.message}`);
+    if (result.failure.hint !== null) lines.push(`hint: ${result.failure.hint}`);
+  }
+  return lines.length === 0 ? "Nothing is assigned to this device." : lines.join("\n");
+}
+
+function statusText(status: Status, live: boolean): string {
+  const lines = [
+    live
+      ? `The agent of device ${status.device} is ${status.doing}.`
+      : `The agent of device ${status.device} is ${status.doing}. It left this at ${status.written}:`,
+  ];
+  if (status.why !== null) lines.push(live ? status.why : `${status.why} ${START_HINT}`);
+  if (status.lastCheck !== null) {
+    const { at, result, code, message } = status.lastCheck;
+    lines.push(
+      result === "ok"
+        ? `Last check: ${at}, went through.`
+        : `Last check: ${at}, failed (${code}): ${message}`,
+    );
+  }
+  for (const { message } of status.notices) lines.push(`Notice: ${message}`);
+  lines.push(`Wake-ups: ${status.wakeUps}. Reports waiting: ${status.reportsWaiting}.`);
+  if (status.components.length > 0) {
+    const rows = status.components.map((component) => [
+      component.product,
+      component.running ?? "-",
+      component.committed ?? "-",
+      component.attempt === null ? "-" : `${component.attempt.to} ${component.attempt.state}`,
+      component.floor ?? "-",
+    ]);
+    lines.push("", columns([["PRODUCT", "RUNNING", "COMMITTED", "ATTEMPT", "FLOOR"], ...rows]));
+    for (const component of status.components) {
+      const until = component.until === null ? "" : ` Until ${component.until}.`;
+      lines.push(`${component.product}: ${component.why}${until}`);
+      // An older agent may have left a status without it.
+      if (typeof component.damage === "string") lines.push(`${component.product}: ${component.damage}`);
+    }
+  }
+  return lines.join("\n");
+}

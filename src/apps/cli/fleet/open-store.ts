@@ -1,0 +1,50 @@
+// Where the fleet's records are for a command: the database that --store names, or the file of the data folder.
+
+import { makeDirectories } from "../../../core/disk.ts";
+import type { FleetReads, FleetRecords, FleetStore } from "../../../fleet/store.ts";
+import { openFleetStore } from "../../../io/fleet-store/store.ts";
+import { isPostgres } from "../../../io/database/postgres-address.ts";
+import type { Call } from "../../framework/command.ts";
+import { usage } from "../../framework/errors.ts";
+
+/** Whether the records are in a database that other servers may share. Error: `cli/usage`. */
+export function isShared(call: Call): boolean {
+  const { store } = call.context;
+  if (store === null) return false;
+  if (isPostgres(store)) return true;
+  throw usage(
+    "--store takes the address of a PostgreSQL database, postgres://USER@HOST/DATABASE.",
+    "Without it the fleet is kept in a file of the data folder.",
+  );
+}
+
+/** An address, or the path of a file, whose folder is made. Errors: `cli/usage`, `disk/*`. */
+export async function fleetPlace(call: Call): Promise<string> {
+  const { context } = call;
+  if (isShared(call)) return context.store!;
+  const folder = `${context.data}/server`;
+  await makeDirectories(context.disk, folder, 0o700);
+  return `${folder}/upkeep.sqlite`;
+}
+
+export async function withStore<T>(call: Call, work: (store: FleetStore) => Promise<T>): Promise<T> {
+  const store = await openFleetStore(await fleetPlace(call), call.context.world.env);
+  try {
+    return await work(store);
+  } finally {
+    await store.close();
+  }
+}
+
+/** Changes the fleet's records in one transaction. */
+export function withFleet<T>(
+  call: Call,
+  work: (records: FleetRecords, now: number) => Promise<T>,
+): Promise<T> {
+  return withStore(call, (store) => store.transaction((records) => work(records, call.context.clock.now())));
+}
+
+/** Reads without hindering the server. */
+export function readFleet<T>(call: Call, work: (records: FleetReads, now: number) => Promise<T>): Promise<T> {
+  return withStore(call, (store) => store.read((records) => work(records, call.context.clock.now())));
+}

@@ -1,0 +1,92 @@
+// What `server` does: reads its options, starts the server, waits for a signal, stops it.
+
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { UpkeepError } from "../../../core/errors.ts";
+import { reportCrashes } from "../../../io/system/crash.ts";
+import { HTTP_LIMITS } from "../../../io/http/server.ts";
+import { jsonLog, type Log } from "../../../io/system/log.ts";
+import { startUpdateServer, type Listen, type UpdateServerOptions } from "../../server/server.ts";
+import type { Call, Result } from "../../framework/command.ts";
+import { usage } from "../../framework/errors.ts";
+import { keysOf } from "../key/keys.ts";
+import { isShared } from "./open-store.ts";
+import { operatorOf } from "../repo/operator.ts";
+
+export async function runServer(call: Call): Promise<Result> {
+  const { context } = call;
+  const { clock, disk, random } = context;
+  const everything = jsonLog(clock, (line) => void context.world.stderr.write(line));
+  const log: Log = (level, event, facts) => {
+    if (!context.quiet || level !== "info") everything(level, event, facts);
+  };
+  const names = call.list("name");
+  const connections = call.whole("max-connections", 1, 1_000_000) ?? HTTP_LIMITS.connections;
+  reportCrashes({ program: "server", clock, say: everything, folder: `${context.data}/crashes` });
+  // Asked for now, so that a signal during the start is not lost.
+  const { signal } = context;
+  const server = await startUpdateServer({
+    data: context.data,
+    store: isShared(call) ? context.store : null,
+    env: context.world.env,
+    listen: listenOf(call.needed("listen"), "--listen"),
+    admin: adminOf(call.needed("admin")),
+    names: names.length > 0 ? names : [hostname(), "localhost", "127.0.0.1", "::1"],
+    director: await keysOf(call).signer(call.needed("director")),
+    version: programVersion(),
+    log,
+    clock,
+    disk,
+    random,
+    limits: { connections, connectionsPerAddress: Math.max(50, Math.ceil(connections / 4)) },
+    ...(call.flag("renewed-elsewhere") ? {} : { renewOnline: renewal(call, log) }),
+  });
+  context.world.ready?.();
+  if (!signal.aborted) {
+    await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+  }
+  await server.stop();
+  return { json: { stopped: true } };
+}
+
+/** Signs snapshot and timestamp again before they expire, with the keys of this data folder. */
+function renewal(call: Call, log: Log): NonNullable<UpdateServerOptions["renewOnline"]> {
+  const operator = operatorOf(call);
+  return async (now) => {
+    try {
+      const { kind } = await operator.publisher.renewOnline(now);
+      if (kind !== "unchanged") log("info", "repository/renewed", { outcome: kind });
+    } catch (error) {
+      // Another publisher is at work and renews on its way; without a repository there is nothing to renew.
+      if (error instanceof UpkeepError && ["publisher/busy", "publisher/missing"].includes(error.code))
+        return;
+      throw error;
+    }
+  };
+}
+
+function adminOf(text: string): UpdateServerOptions["admin"] {
+  if (text === "off") return null;
+  if (text.startsWith("/")) return { path: text };
+  const listen = listenOf(text, "--admin");
+  if (!["127.0.0.1", "::1", "localhost"].includes(listen.host)) {
+    throw usage(
+      "The admin plane listens on a loopback address or a socket only.",
+      "Put a proxy with authentication in front to reach it from elsewhere.",
+    );
+  }
+  return listen;
+}
+
+/** `host:port` or `[v6]:port`; port 0 takes a free one. */
+function listenOf(text: string, option: string): Listen {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3] ?? Number.NaN);
+  if (match === null || port > 65_535) throw usage(`${option} takes host:port, for example 127.0.0.1:8443.`);
+  return { host: match[1] ?? match[2]!, port };
+}
+
+function programVersion(): string {
+  const text = readFileSync(new URL("../../../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}

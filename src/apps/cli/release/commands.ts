@@ -1,0 +1,146 @@
+// The noun `release`: what products consist of, and which release a channel stands for.
+
+import type { NounSpec, OptionSpec } from "../../framework/command.ts";
+import { SIGNING_KEYS } from "../key/key-options.ts";
+
+const ATTESTATION_OPTIONS: readonly OptionSpec[] = [
+  { flags: "--sbom <file>", about: "bill of materials, CycloneDX or SPDX as JSON, published beside it" },
+  {
+    flags: "--provenance <file>",
+    about: "the builder's in-toto statement (SLSA), published beside it; it has to name these very artifacts",
+  },
+  { flags: "--source <url>", about: "without --provenance: where the source is; makes a statement" },
+  { flags: "--commit <sha>", about: "without --provenance: which commit was built" },
+  { flags: "--builder <id>", about: "without --provenance: who built it, such as the URL of the job" },
+];
+
+export const releaseNoun: NounSpec = {
+  name: "release",
+  about: "add, promote, show and recall releases",
+  commands: [
+    {
+      name: "add",
+      about: "sign a release and publish it; no channel points to it yet",
+      details:
+        "An ARTIFACT is [PLATFORM=]PATH, where PLATFORM is for example linux-x64, linux-x64-musl, windows-arm64 or any (the\ndefault). A folder is packed into a tar.gz with the same bytes on every machine; .tar.gz, .tgz and .zip are taken as\narchives; anything else is a single file, installed as PRODUCT. What is not given (entry point, health probe,\npublisher) is as in the highest earlier release.",
+      arguments: [
+        { name: "<product>", about: "lower-case name" },
+        { name: "<version>", about: "SemVer; higher than what devices run" },
+        { name: "<artifact...>", about: "[PLATFORM=]PATH" },
+      ],
+      options: [
+        { flags: "--channel <name>", about: "the channel it was made for", default: "stable" },
+        { flags: "--promote", about: "also point this channel to it" },
+        {
+          flags: "--run <command>",
+          about: "entry point: program inside the artifact and its arguments, split at spaces",
+        },
+        { flags: "--env <NAME=VALUE>", about: "environment of the entry point", repeat: true },
+        { flags: "--data-only", about: "nothing is started: the artifact is data" },
+        {
+          flags: "--health <probe>",
+          about:
+            "http:/path (port from the variable PORT), http:PORT/path, command:PROGRAM ARGS, exit-code, or running",
+        },
+        { flags: "--probation <seconds>", about: "how long it must stay healthy before it is committed" },
+        { flags: "--start-grace <seconds>", about: "how long it may take to start" },
+        { flags: "--security", about: "it closes a security hole" },
+        { flags: "--minimum-from <version>", about: "lowest version that may go to it directly" },
+        { flags: "--floor <version>", about: "once committed, nothing lower is ever installed again" },
+        { flags: "--needs <product@range>", about: "dependency, for example db@>=1.2.0", repeat: true },
+        { flags: "--notes-file <file>", about: "release notes" },
+        { flags: "--config <file>", about: "TOML with entryPoint, health, publisher, dependencies" },
+        {
+          flags: "--cert <name>",
+          about:
+            "have the signing service sign every artifact with this certificate first: programs inside, archives beside",
+        },
+        { flags: "--timestamp", about: "with --cert: with time stamps of the service's authorities" },
+        {
+          flags: "--release-number <n>",
+          about: "with --cert, Linux programs: a number that grows with every release (seconds of now)",
+        },
+        ...ATTESTATION_OPTIONS,
+        {
+          flags: "--product-key <file>",
+          about: "new product: public key of a person who signs its releases, as `key show --out` writes it",
+          repeat: true,
+        },
+        {
+          flags: "--product-threshold <n>",
+          about: "new product: how many of them must sign each release (2 if there are several)",
+        },
+        ...SIGNING_KEYS,
+      ],
+      examples: [
+        'upkeep release add shop 1.0.0 ./dist --run "bin/shop --serve" --health http:/health --promote',
+        "upkeep release add tool 2.1.0 linux-x64=build/tool windows-x64=build/tool.exe --health exit-code",
+        "upkeep release add tool 2.1.0 build/tool build/tool.exe --service service.json --identity build-1.pem --cert release",
+      ],
+      run: async (call) => (await import("./add.ts")).releaseAdd(call),
+    },
+    {
+      name: "promote",
+      about: "point a channel to a release",
+      arguments: [
+        { name: "<product>", about: "which product" },
+        { name: "<version>", about: "which release" },
+        { name: "[channel]", about: "which channel (stable)" },
+      ],
+      options: SIGNING_KEYS,
+      examples: ["upkeep release promote shop 1.1.0", "upkeep release promote shop 1.2.0-rc.1 beta"],
+      run: async (call) => (await import("./list-promote-recall.ts")).releasePromote(call),
+    },
+    {
+      name: "list",
+      about: "list releases and the channels that point to them",
+      arguments: [{ name: "[product]", about: "only this product" }],
+      examples: ["upkeep release list", "upkeep release list shop --json"],
+      run: async (call) => (await import("./list-promote-recall.ts")).releaseList(call),
+    },
+    {
+      name: "show",
+      about: "show a release's manifest",
+      arguments: [
+        { name: "<product>", about: "which product" },
+        { name: "<version>", about: "which release" },
+      ],
+      options: [
+        {
+          flags: "--document <kind>",
+          about: "print this document about it instead",
+          choices: ["sbom", "provenance"],
+        },
+      ],
+      examples: ["upkeep release show shop 1.1.0", "upkeep release show shop 1.1.0 --document sbom"],
+      run: async (call) => (await import("./list-promote-recall.ts")).releaseShow(call),
+    },
+    {
+      name: "affected",
+      about: "list the devices that report running a release",
+      arguments: [
+        { name: "<product>", about: "which product" },
+        { name: "<version>", about: "which release" },
+      ],
+      examples: ["upkeep release affected shop 1.2.0 --json"],
+      run: async (call) => (await import("./list-promote-recall.ts")).releaseAffected(call),
+    },
+    {
+      name: "recall",
+      about: "take a release back and let devices that run it go back",
+      details:
+        "Withdraws the release, moves every channel that points to it, and signs the permission to go back. Devices do so at\ntheir next check; their floor holds all the same.",
+      arguments: [
+        { name: "<product>", about: "which product" },
+        { name: "<version>", about: "which release" },
+      ],
+      options: [
+        { flags: "--reason <text>", about: "shown on every device", required: true },
+        { flags: "--to <version>", about: "where devices go (the highest release below)" },
+        ...SIGNING_KEYS,
+      ],
+      examples: ['upkeep release recall shop 1.2.0 --reason "loses orders on restart"'],
+      run: async (call) => (await import("./list-promote-recall.ts")).releaseRecall(call),
+    },
+  ],
+};

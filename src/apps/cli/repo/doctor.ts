@@ -1,0 +1,276 @@
+// What `repo doctor`, `repo rehearse`, `repo clean`, `repo export` and `repo import` do.
+
+import { resolve } from "node:path";
+import { toHex } from "../../../core/bytes.ts";
+import {
+  makeDirectories,
+  parentOf,
+  removeTree,
+  statOrNull,
+  writeAtomic,
+  type Disk,
+} from "../../../core/disk.ts";
+import { DAY } from "../../../core/instant.ts";
+import { sha256Hex } from "../../../core/digest.ts";
+import { UpkeepError } from "../../../core/errors.ts";
+import { diskSource } from "../../../io/source/disk.ts";
+import { mirrorAt, openRepository } from "../../../repository/client/client.ts";
+import { filesBelow, inspectRepository, listedFiles } from "../../../repository/publish/inspect.ts";
+import { readPublished, repositoryId, hasRepository } from "../../../repository/publish/published.ts";
+import { PublisherError } from "../../../repository/publish/publisher-errors.ts";
+import { repositoryStatus } from "../../../repository/publish/status.ts";
+import { memoryStore } from "../../../repository/client/store.ts";
+import type { Call, Result } from "../../framework/command.ts";
+import { CliError, usage } from "../../framework/errors.ts";
+import { EXIT } from "../../framework/exit-codes.ts";
+import { operatorOf } from "./operator.ts";
+import { describeInspection } from "./verify-listed.ts";
+import { count, size } from "../../framework/style.ts";
+
+export async function repoDoctor(call: Call): Promise<Result> {
+  const { context } = call;
+  const { folder } = operatorOf(call);
+  // Where any metadata is, a missing timestamp is a loss to be told, and not an empty place.
+  if ((await statOrNull(context.disk, `${folder}/metadata`)) === null) {
+    throw new PublisherError(
+      "publisher/missing",
+      `There is no repository in ${folder}.`,
+      { folder },
+      { hint: "upkeep repo init makes one; upkeep repo recover puts one together again from what is left." },
+    );
+  }
+  return describeInspection(call, await inspectRepository(context.disk, folder, context.clock.now()));
+}
+
+/** Larger targets are not needed to see whether clients follow. */
+const REHEARSED_TARGET = 1 << 20;
+
+export async function repoRehearse(call: Call): Promise<Result> {
+  const { context } = call;
+  const { disk, data } = context;
+  // Beside the original: keys are copied along, and must not lie where they are less protected.
+  const copy = `${data}/rehearsal-${toHex(context.random.bytes(6))}`;
+  const words = call.argumentsFrom(0);
+  const lines: string[] = [];
+  let exit: number = EXIT.ok;
+  await makeDirectories(disk, copy, 0o700);
+  try {
+    for (const part of ["repository", "keys", "ceremony"]) {
+      if ((await statOrNull(disk, `${data}/${part}`)) !== null)
+        await copyTree(disk, `${data}/${part}`, `${copy}/${part}`, REHEARSED_TARGET);
+    }
+    if (words.length > 0) {
+      const [{ runProgram }, { TABLE }] = await Promise.all([
+        import("../../framework/program.ts"),
+        import("../table.ts"),
+      ]);
+      const shown = { write: (text: string) => void lines.push(...text.trimEnd().split("\n")) };
+      const world = { ...context.world, stdout: shown, stderr: shown };
+      exit = await runProgram(TABLE, ["--data", copy, "--quiet", "--no-color", ...words], world, "rehearsal");
+      lines.unshift(`on a copy: upkeep ${words.join(" ")} (exit ${exit})`);
+    }
+    const { clients, failed } = await simulateClients(call, `${copy}/repository`);
+    lines.push(
+      ...clients,
+      failed === 0 ? "every client follows" : `${count(failed, "client")} cannot follow`,
+    );
+    return {
+      text: lines.join("\n").replaceAll(copy, data),
+      json: { command: words, exit, clients, failed },
+      exit: failed === 0 ? exit : EXIT["verify-failed"],
+    };
+  } finally {
+    await removeTree(disk, copy);
+  }
+}
+
+/** Files younger than this may still be wanted by a client in the middle of a refresh. */
+const YOUNG = DAY;
+
+export async function repoClean(call: Call): Promise<Result> {
+  const { context } = call;
+  const { disk } = context;
+  const operator = operatorOf(call);
+  const keep = call.whole("keep", 1, 1_000_000) ?? 20;
+  const removed: string[] = [];
+  let bytes = 0;
+  await operator.publisher.change(async (draft) => {
+    // Under the publisher's lock, and without changing anything: what is listed cannot move meanwhile.
+    const wanted = await listedFiles(draft, keep);
+    for (const part of ["metadata", "targets"]) {
+      for (const path of await filesBelow(disk, operator.folder, `${part}/`)) {
+        const stat = await disk.stat(`${operator.folder}/${path}`);
+        if (wanted(path) || stat.mtimeMs > context.clock.now() - YOUNG) continue;
+        await disk.removeFile(`${operator.folder}/${path}`);
+        removed.push(path);
+        bytes += stat.size;
+      }
+    }
+  });
+  return {
+    text:
+      removed.length === 0
+        ? "There is nothing to remove."
+        : `removed ${count(removed.length, "file")} (${size(bytes)})`,
+    json: { removed, bytes },
+  };
+}
+
+/** A client that was built when each historical root was the newest. */
+async function simulateClients(
+  call: Call,
+  folder: string,
+): Promise<{ readonly clients: readonly string[]; readonly failed: number }> {
+  const { disk, clock, random } = call.context;
+  const clients: string[] = [];
+  let failed = 0;
+  for (const root of (await readPublished(disk, folder)).roots) {
+    const client = openRepository({
+      mirrors: [mirrorAt(diskSource(disk, folder))],
+      store: memoryStore(),
+      clock,
+      random,
+      trustedRoot: root.bytes,
+    });
+    try {
+      const { root: reached } = await client.refresh();
+      clients.push(`a client with root ${root.signed.version} reaches root ${reached}`);
+    } catch (error) {
+      if (!(error instanceof UpkeepError)) throw error;
+      failed++;
+      clients.push(`a client with root ${root.signed.version} is stuck: ${error.message}`);
+    }
+  }
+  return { clients, failed };
+}
+
+export async function repoExport(call: Call): Promise<Result> {
+  const { context } = call;
+  const operator = operatorOf(call);
+  const to = resolve(call.argument(0));
+  const found = await inspectRepository(context.disk, operator.folder, context.clock.now());
+  const wrong = found.findings.filter((finding) => finding.level === "bad");
+  if (wrong.length > 0) return describeInspection(call, found);
+  const bar = context.progress("copying", found.bytes);
+  // Targets before metadata, the timestamp last: a client may read along.
+  for (const part of ["targets", "metadata"])
+    await copyTree(
+      context.disk,
+      `${operator.folder}/${part}`,
+      `${to}/${part}`,
+      Number.MAX_SAFE_INTEGER,
+      (bytes) => bar.advance(bytes),
+    );
+  bar.done();
+  const published = await readPublished(context.disk, to);
+  return {
+    text: [
+      `exported to ${to}: ${count(found.targets, "target")} (${size(found.bytes)})`,
+      `a client needs metadata/1.root.json, SHA-256 ${repositoryId(published)}`,
+    ].join("\n"),
+    json: { folder: to, repository: repositoryId(published), targets: found.targets, bytes: found.bytes },
+  };
+}
+
+export async function repoImport(call: Call): Promise<Result> {
+  const { context } = call;
+  const operator = operatorOf(call);
+  const from = resolve(call.argument(0));
+  if (await hasRepository(context.disk, operator.folder)) {
+    throw new PublisherError("publisher/exists", `There is a repository in ${operator.folder} already.`, {
+      folder: operator.folder,
+    });
+  }
+  const published = await readPublished(context.disk, from);
+  const id = repositoryId(published);
+  const pin = call.text("root-sha256");
+  if (pin !== undefined && pin !== id) {
+    throw new CliError("cli/verify-failed", "The repository begins at another root than the one you named.", {
+      wanted: pin,
+      found: id,
+    });
+  }
+  if (!published.root.signed.consistentSnapshot) {
+    throw usage(
+      "Only repositories with consistent snapshots can be taken over.",
+      "Have its present tool publish a root with consistent_snapshot: true first.",
+    );
+  }
+  const found = await inspectRepository(context.disk, from, context.clock.now());
+  const broken = found.findings.filter(
+    (finding) => finding.level === "bad" && !/expired at/.test(finding.message),
+  );
+  if (broken.length > 0) return describeInspection(call, found);
+  for (const part of ["targets", "metadata"])
+    if ((await statOrNull(context.disk, `${from}/${part}`)) !== null)
+      await copyTree(context.disk, `${from}/${part}`, `${operator.folder}/${part}`, Number.MAX_SAFE_INTEGER);
+  await makeDirectories(context.disk, `${operator.folder}/targets`);
+  const taken = await operator.publisher.read();
+  const status = await repositoryStatus(taken, context.clock.now());
+  const here = new Set((await operator.keys.list()).map((info) => sha256Hex(info.publicKey.spki)));
+  const { keyOf } = await import("../../../repository/publish/quorum.ts");
+  const lines = status.roles.map(({ role, threshold, couldSign }) => {
+    const top = taken.root.signed.roles[role as "root"] as
+      | (typeof taken.root.signed.roles)["root"]
+      | undefined;
+    const held = (top?.keyids ?? []).filter((keyid) => {
+      const key = keyOf(taken.root.signed.keys, keyid);
+      return key !== null && here.has(sha256Hex(key.spki));
+    }).length;
+    return `${role}: ${threshold} of ${couldSign.length} keys must sign${top === undefined ? "" : `, ${held} are here`}`;
+  });
+  return {
+    text: [
+      `took over ${id}; key ids stay as they are`,
+      ...lines,
+      "bring its keys with: upkeep key import NAME FILE",
+    ].join("\n"),
+    json: { repository: id, roles: status.roles },
+  };
+}
+
+/** Files whose name and length are there already are not copied again; `timestamp.json` always is, and last. */
+async function copyTree(
+  disk: Disk,
+  from: string,
+  to: string,
+  limit: number,
+  onBytes: (bytes: number) => void = () => {},
+): Promise<void> {
+  await makeDirectories(disk, to);
+  const names = [...(await disk.list(from))].sort(
+    (a, b) => Number(a === "timestamp.json") - Number(b === "timestamp.json"),
+  );
+  for (const name of names) {
+    const stat = await disk.stat(`${from}/${name}`);
+    if (stat.kind === "directory") await copyTree(disk, `${from}/${name}`, `${to}/${name}`, limit, onBytes);
+    else if (stat.kind === "file" && stat.size <= limit) {
+      const { mode } = stat;
+      const there = await statOrNull(disk, `${to}/${name}`);
+      if (name === "timestamp.json" || there?.size !== stat.size)
+        await copyFile(disk, `${from}/${name}`, `${to}/${name}`, stat.size, mode);
+      onBytes(stat.size);
+    }
+  }
+}
+
+async function copyFile(disk: Disk, from: string, to: string, length: number, mode: number): Promise<void> {
+  if (length <= REHEARSED_TARGET) return writeAtomic(disk, to, await disk.read(from, length), mode);
+  const source = await disk.open(from, "read");
+  const target = await disk.open(`${to}.tmp`, "write");
+  try {
+    await target.truncate(0);
+    for (let at = 0; at < length;) {
+      const part = await source.read(at, REHEARSED_TARGET);
+      if (part.length === 0) break;
+      await target.write(at, part);
+      at += part.length;
+    }
+    await target.sync();
+  } finally {
+    await source.close();
+    await target.close();
+  }
+  await disk.rename(`${to}.tmp`, to);
+  await disk.syncDirectory(parentOf(to));
+}

@@ -1,0 +1,149 @@
+// What a command may use of the world: folders, streams, secrets, progress; given to it, never reached for.
+
+import { resolve } from "node:path";
+import { systemClock } from "../../io/system/clock.ts";
+import { systemDisk } from "../../io/system/disk.ts";
+import { withAccessLists } from "../../io/windows/disk.ts";
+import { systemRandom } from "../../io/system/random.ts";
+import type { Clock } from "../../core/clock.ts";
+import type { Disk } from "../../core/disk.ts";
+import type { Random } from "../../core/random.ts";
+import { CliError } from "./errors.ts";
+import { noProgress, terminalProgress, type Progress } from "./progress.ts";
+import { readSecretFile, promptSecret } from "./secret.ts";
+import { styler, type Style } from "./style.ts";
+
+/** The streams and surroundings of one run of the program. */
+export type World = {
+  readonly stdout: { write(text: string): unknown; readonly isTTY?: boolean; readonly columns?: number };
+  readonly stderr: { write(text: string): unknown; readonly isTTY?: boolean; readonly columns?: number };
+  readonly stdin: NodeJS.ReadStream;
+  readonly env: { readonly [name: string]: string | undefined };
+  readonly home: string;
+  /** Called once when a program that runs all the time serves. */
+  readonly ready?: () => void;
+};
+
+export type Globals = {
+  readonly data?: string;
+  readonly store?: string;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+  readonly color?: boolean;
+  readonly verbose?: boolean;
+};
+
+export type SecretRequest = {
+  /** For people: "Passphrase of the key root-1". */
+  readonly what: string;
+  /** Name of the environment variable that may hold it. */
+  readonly env: string;
+  /** Value of the option that names a file, if it was given. */
+  readonly file?: string | undefined;
+  /** The option's name, for the hint. */
+  readonly option: string;
+  /** Ask twice: for a secret that is being chosen. */
+  readonly twice?: boolean;
+};
+
+export interface Context {
+  readonly world: World;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly disk: Disk;
+  /** Absolute path of the operator's data folder. */
+  readonly data: string;
+  /** Where the fleet's records are: a database's address, or null for the file in the data folder. */
+  readonly store: string | null;
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly verbose: boolean;
+  /** Colours for stdout; the identity in pipes. */
+  readonly style: Style;
+  /** A line on stderr for people; silent with --quiet and --json. */
+  note(line: string): void;
+  /** A bar on a terminal, nothing in pipes. */
+  progress(label: string, total: number): Progress;
+  /** From file, environment or hidden prompt, in this order; null when none of them is there. */
+  secretOrNull(request: SecretRequest): Promise<string | null>;
+  /** Throws `cli/no-secret`. */
+  secret(request: SecretRequest): Promise<string>;
+  /** Aborted by SIGINT and SIGTERM; asking for it installs the handlers. */
+  readonly signal: AbortSignal;
+  /** Has this closed when the command is over, however it ends. */
+  atEnd(close: () => Promise<void>): void;
+  /** Closes what was left to the end. Never throws. */
+  end(): Promise<void>;
+}
+
+function textOr(text: string | undefined): string | null {
+  return text === undefined || text === "" ? null : text;
+}
+
+export function createContext(world: World, globals: Globals): Context {
+  const disk = process.platform === "win32" ? withAccessLists(systemDisk) : systemDisk;
+  const json = globals.json === true;
+  const quiet = globals.quiet === true;
+  const plain = globals.color === false || (world.env["NO_COLOR"] ?? "") !== "";
+  const lively = world.stderr.isTTY === true && !quiet && !json && world.env["CI"] === undefined;
+  const folder =
+    globals.data ??
+    world.env["UPKEEP_DATA"] ??
+    `${world.env["XDG_DATA_HOME"] ?? `${world.home}/.local/share`}/upkeep`;
+  let aborter: AbortController | undefined;
+  const closers: (() => Promise<void>)[] = [];
+  const secretOrNull = async (request: SecretRequest): Promise<string | null> => {
+    if (request.file !== undefined) return readSecretFile(disk, resolve(request.file));
+    const inherited = world.env[request.env];
+    if (inherited !== undefined && inherited !== "") return inherited;
+    if (world.stdin.isTTY !== true || world.stderr.isTTY !== true) return null;
+    const first = await promptSecret(world, `${request.what}: `);
+    if (request.twice === true && (await promptSecret(world, `${request.what}, once more: `)) !== first) {
+      throw new CliError("cli/no-secret", "The two entries differ; nothing was done.", {});
+    }
+    return first;
+  };
+  return {
+    world,
+    clock: systemClock,
+    random: systemRandom,
+    disk,
+    data: resolve(folder),
+    store: textOr(globals.store) ?? textOr(world.env["UPKEEP_STORE"]),
+    json,
+    quiet,
+    verbose: globals.verbose === true,
+    style: styler(world.stdout.isTTY === true && !plain && !json),
+    note: (line) => {
+      if (!quiet && !json) world.stderr.write(`${line}\n`);
+    },
+    progress: (label, total) => (lively ? terminalProgress(world.stderr, label, total) : noProgress),
+    secretOrNull,
+    secret: async (request) => {
+      const secret = await secretOrNull(request);
+      if (secret !== null) return secret;
+      throw new CliError(
+        "cli/no-secret",
+        `${request.what} is needed and was not given.`,
+        { env: request.env },
+        { hint: `Set ${request.env}, or give ${request.option} FILE, or run it on a terminal.` },
+      );
+    },
+    atEnd: (close) => void closers.push(close),
+    end: async () => {
+      await Promise.allSettled(closers.splice(0).map((close) => close()));
+    },
+    get signal() {
+      if (aborter === undefined) {
+        aborter = new AbortController();
+        const made = aborter;
+        for (const name of ["SIGINT", "SIGTERM"] as const) {
+          process.once(name, () =>
+            made.abort(new CliError("cli/interrupted", "The command was interrupted.", { signal: name })),
+          );
+        }
+      }
+      return aborter.signal;
+    },
+  };
+}

@@ -1,0 +1,272 @@
+// The device's side of the HTTP interface: typed by the route table, limited in size and time, deaf to redirects.
+
+import { Agent, request as httpsRequest } from "node:https";
+import type { IncomingMessage } from "node:http";
+import { collect, toUtf8, BytesError } from "../../core/bytes.ts";
+import { UpkeepError, type Facts } from "../../core/errors.ts";
+import type { Schema } from "../../core/schema.ts";
+import { MAX_INTERVAL } from "../../message/check-in.ts";
+import { readMessage } from "../../message/common.ts";
+import {
+  FAILURE_LIMIT,
+  failureSchema,
+  ROUTES,
+  WAKE_PATH,
+  type AnswerOf,
+  type RequestOf,
+  type Route,
+  type RouteName,
+} from "../../message/routes.ts";
+import { WAKE_LIMIT, wakeSchema, type Wake } from "../../message/wake.ts";
+import { connectOptions, CONNECT_TIMEOUT, type ClientIdentity, type ServerIdentity } from "./tls.ts";
+
+/** `refused`: the server answered and said no; `facts.status`, `facts.code`, and `facts.retryAfter` (seconds) when it gave one. */
+export type ServerClientErrorCode =
+  | "server/unreachable"
+  | "server/slow"
+  | "server/untrusted"
+  | "server/refused"
+  | "server/bad-answer"
+  | "server/stopped";
+export class ServerClientError extends UpkeepError<ServerClientErrorCode> {}
+
+/** Milliseconds for a whole call, and for a silent wake-up stream (three heartbeats). */
+const CALL_TIMEOUT = 30_000;
+const SILENCE = 65_000;
+
+export interface ServerClient {
+  call<N extends RouteName>(name: N, request: RequestOf<N>, signal?: AbortSignal): Promise<AnswerOf<N>>;
+  /** Wake-ups after the given sequence number, until the server ends the stream. Comments keep it alive and are not shown. */
+  wakes(after: number | null, signal?: AbortSignal): AsyncGenerator<Wake, void, undefined>;
+  close(): void;
+}
+
+/** Errors: `identity/wrong-authority`. */
+export function openServerClient(server: ServerIdentity, client?: ClientIdentity): ServerClient {
+  const tls = connectOptions(server, client);
+  // No session is kept: see `connectOptions`.
+  const agent = new Agent({
+    ...tls,
+    keepAlive: true,
+    maxSockets: 4,
+    maxCachedSessions: 0,
+    timeout: CALL_TIMEOUT,
+  });
+  const place = `${server.host}:${server.port}`;
+
+  const send = (
+    method: "GET" | "POST",
+    path: string,
+    headers: Readonly<Record<string, string>>,
+    body: Uint8Array | null,
+    signal: AbortSignal,
+  ): Promise<IncomingMessage> =>
+    new Promise((resolve, reject) => {
+      const request = httpsRequest({ ...tls, agent, method, path, headers, signal }, resolve);
+      request.once("error", (cause) => reject(described(cause, place, signal)));
+      request.once("socket", (socket) => {
+        if (socket.connecting)
+          socket.setTimeout(CONNECT_TIMEOUT, () => request.destroy(new Error("connect timeout")));
+      });
+      request.end(body ?? undefined);
+    });
+
+  return {
+    call: async (name, request, signal) => {
+      // The row's types are those of `name`; TypeScript does not follow them through the union.
+      const row = ROUTES[name] as unknown as Route<RequestOf<typeof name>, AnswerOf<typeof name>>;
+      const body = toUtf8(JSON.stringify(request));
+      const limited = timeLimit(CALL_TIMEOUT, signal);
+      try {
+        const headers = {
+          "content-type": "application/json",
+          accept: "application/json",
+          "content-length": String(body.length),
+        };
+        const response = await send(row.method, row.path, headers, body, limited.signal);
+        return await answerOf(response, row.answer, row.answerLimit, place, limited.signal);
+      } finally {
+        limited.clear();
+      }
+    },
+    wakes: async function* (after, signal) {
+      const limited = timeLimit(SILENCE, signal);
+      const start = after === null ? {} : { "last-event-id": String(after) };
+      try {
+        const response = await send(
+          "GET",
+          WAKE_PATH,
+          { accept: "text/event-stream", ...start },
+          null,
+          limited.signal,
+        );
+        if (response.statusCode !== 200)
+          await answerOf(response, wakeSchema, WAKE_LIMIT, place, limited.signal);
+        if (!/^text\/event-stream\b/.test(response.headers["content-type"] ?? "")) {
+          response.destroy();
+          throw badAnswer(place, "it is not a stream of events");
+        }
+        response.socket.setTimeout(0);
+        yield* events(response, limited, place);
+      } finally {
+        limited.clear();
+      }
+    },
+    close: () => agent.destroy(),
+  };
+}
+
+async function answerOf<T>(
+  response: IncomingMessage,
+  schema: Schema<T>,
+  limit: number,
+  place: string,
+  signal: AbortSignal,
+): Promise<T> {
+  const ok = response.statusCode === 200;
+  let body: Uint8Array;
+  try {
+    body = await collect(response, ok ? limit : FAILURE_LIMIT);
+  } catch (cause) {
+    response.destroy();
+    if (cause instanceof BytesError) throw badAnswer(place, "it is longer than allowed", cause);
+    throw described(cause, place, signal);
+  }
+  if (!ok) throw refusal(response, body, place);
+  try {
+    return readMessage(body, schema, "answer of the server", limit);
+  } catch (cause) {
+    throw badAnswer(place, cause instanceof Error ? cause.message : "it cannot be read", cause);
+  }
+}
+
+function refusal(response: IncomingMessage, body: Uint8Array, place: string): ServerClientError {
+  const status = response.statusCode ?? 0;
+  const seconds = Number(response.headers["retry-after"]);
+  // Capped: otherwise whoever answers once could keep a device away for years.
+  const retry: Facts =
+    Number.isFinite(seconds) && seconds > 0 ? { retryAfter: Math.min(Math.ceil(seconds), MAX_INTERVAL) } : {};
+  try {
+    const { code, message, request } = readMessage(body, failureSchema, "refusal", FAILURE_LIMIT);
+    return new ServerClientError("server/refused", `The server at ${place} refused: ${message}`, {
+      place,
+      status,
+      code,
+      request,
+      ...retry,
+    });
+  } catch {
+    return new ServerClientError("server/refused", `The server at ${place} answered with status ${status}.`, {
+      place,
+      status,
+      ...retry,
+    });
+  }
+}
+
+/** Splits a stream into events; anything that is no valid wake-up ends it with an error (R18). */
+async function* events(
+  response: IncomingMessage,
+  limited: { readonly signal: AbortSignal; again(): void },
+  place: string,
+): AsyncGenerator<Wake, void, undefined> {
+  let rest = "";
+  response.setEncoding("utf8");
+  try {
+    for await (const part of response as AsyncIterable<string>) {
+      limited.again();
+      rest += part;
+      for (let end = rest.indexOf("\n\n"); end >= 0; end = rest.indexOf("\n\n")) {
+        const block = rest.slice(0, end);
+        rest = rest.slice(end + 2);
+        const data = block.split("\n").filter((line) => line.startsWith("data:"));
+        if (data.length === 0) continue;
+        yield readMessage(
+          toUtf8(data.map((line) => line.slice(5).trimStart()).join("\n")),
+          wakeSchema,
+          "wake-up",
+          WAKE_LIMIT,
+        );
+      }
+      if (rest.length > WAKE_LIMIT * 4) throw badAnswer(place, "an event is longer than allowed");
+    }
+  } catch (cause) {
+    if (cause instanceof ServerClientError) throw cause;
+    if (cause instanceof UpkeepError) throw badAnswer(place, cause.message, cause);
+    throw described(cause, place, limited.signal);
+  } finally {
+    response.destroy();
+  }
+}
+
+function badAnswer(place: string, what: string, cause?: unknown): ServerClientError {
+  return new ServerClientError(
+    "server/bad-answer",
+    `The answer of the server at ${place} is refused: ${what}`,
+    { place },
+    { cause },
+  );
+}
+
+/** TLS alerts and verification codes that mean: one of the two does not trust the other. */
+const UNTRUSTED =
+  /^(?:CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_TLS_|ERR_SSL_|HOSTNAME_MISMATCH|INVALID_CA|PATH_LENGTH)/;
+
+function described(cause: unknown, place: string, signal: AbortSignal): Error {
+  if (cause instanceof UpkeepError) return cause;
+  if (signal.aborted) {
+    const reason: unknown = signal.reason;
+    if (reason instanceof UpkeepError) return reason;
+    return new ServerClientError(
+      "server/stopped",
+      `The call to the server at ${place} was stopped.`,
+      { place },
+      { cause },
+    );
+  }
+  const code = String((cause as NodeJS.ErrnoException).code ?? "");
+  const message = cause instanceof Error ? cause.message : String(cause);
+  if (UNTRUSTED.test(code)) {
+    return new ServerClientError(
+      "server/untrusted",
+      `The server at ${place} could not be trusted (${message}): either somebody stands in between, or a certificate or a clock is wrong.`,
+      { place, reason: code },
+      { cause },
+    );
+  }
+  // TLS 1.3: the server judges the client's certificate after the handshake, and says no by closing.
+  return new ServerClientError(
+    "server/unreachable",
+    `The server at ${place} cannot be reached (${code === "" ? message : code}).`,
+    { place, reason: code },
+    { cause },
+  );
+}
+
+function timeLimit(
+  ms: number,
+  outer?: AbortSignal,
+): { readonly signal: AbortSignal; again(): void; clear(): void } {
+  const own = new AbortController();
+  const slow = (): void =>
+    own.abort(
+      new ServerClientError("server/slow", `The server was silent for ${ms / 1000} seconds.`, { ms }),
+    );
+  let timer = setTimeout(slow, ms);
+  timer.unref();
+  const stop = (): void => own.abort(outer!.reason);
+  if (outer?.aborted === true) stop();
+  outer?.addEventListener("abort", stop, { once: true });
+  return {
+    signal: own.signal,
+    again: () => {
+      clearTimeout(timer);
+      timer = setTimeout(slow, ms);
+      timer.unref();
+    },
+    clear: () => {
+      clearTimeout(timer);
+      outer?.removeEventListener("abort", stop);
+    },
+  };
+}

@@ -1,0 +1,134 @@
+// Reports, alarms and the audit log, in the store.
+
+import type { Kysely } from "kysely";
+import type { Alarm } from "../../fleet/records.ts";
+import type { FleetRecords } from "../../fleet/store.ts";
+import { auditOf, reportOf } from "./_rows.ts";
+import type { Tables } from "./schema.ts";
+
+type TrailRecords = Pick<
+  FleetRecords,
+  | "report"
+  | "addReport"
+  | "reports"
+  | "pruneReports"
+  | "alarm"
+  | "putAlarm"
+  | "alarmCount"
+  | "alarms"
+  | "lastAudit"
+  | "addAudit"
+  | "audit"
+>;
+
+export function trailRecords(tx: Kysely<Tables>): TrailRecords {
+  return {
+    report: async (device, id) => {
+      const row = await tx
+        .selectFrom("report")
+        .selectAll()
+        .where("device", "=", device)
+        .where("id", "=", id)
+        .executeTakeFirst();
+      return row === undefined ? null : reportOf(row);
+    },
+    addReport: async (r) => {
+      const { from: from_version, to: to_version, payloadSha256: payload_sha256, ...same } = r;
+      await tx
+        .insertInto("report")
+        .values({ ...same, from_version, to_version, payload_sha256 })
+        .execute();
+    },
+    reports: async ({ device, product, outcome, limit }) => {
+      let query = tx
+        .selectFrom("report")
+        .selectAll()
+        .orderBy("received", "desc")
+        .orderBy("device")
+        .orderBy("sequence", "desc")
+        .limit(limit);
+      if (device !== undefined) query = query.where("device", "=", device);
+      if (product !== undefined) query = query.where("product", "=", product);
+      if (outcome !== undefined) query = query.where("outcome", "=", outcome);
+      return (await query.execute()).map(reportOf);
+    },
+    pruneReports: async (device, keep) => {
+      const oldest = await tx
+        .selectFrom("report")
+        .select("sequence")
+        .where("device", "=", device)
+        .orderBy("sequence", "desc")
+        .offset(keep)
+        .limit(1)
+        .executeTakeFirst();
+      if (oldest === undefined) return;
+      await tx
+        .deleteFrom("report")
+        .where("device", "=", device)
+        .where("sequence", "<=", oldest.sequence)
+        .execute();
+    },
+    alarm: async (device, code) => {
+      const row = await tx
+        .selectFrom("alarm")
+        .selectAll()
+        .where("device", "=", device)
+        .where("code", "=", code)
+        .executeTakeFirst();
+      return row === undefined ? null : { ...row };
+    },
+    putAlarm: async (a) => {
+      const { device, code, ...values } = a;
+      await tx
+        .insertInto("alarm")
+        .values({ device, code, ...values })
+        .onConflict((o) => o.columns(["device", "code"]).doUpdateSet(values))
+        .execute();
+    },
+    alarmCount: async (device) => {
+      const { count } = await tx
+        .selectFrom("alarm")
+        .select((e) => e.fn.countAll<number>().as("count"))
+        .where("device", "=", device)
+        .executeTakeFirstOrThrow();
+      return Number(count);
+    },
+    alarms: async (limit) =>
+      (
+        await tx
+          .selectFrom("alarm")
+          .selectAll()
+          .orderBy("last", "desc")
+          .orderBy("device")
+          .orderBy("code")
+          .limit(limit)
+          .execute()
+      ).map((row): Alarm => ({ ...row })),
+    lastAudit: async () => {
+      const row = await tx
+        .selectFrom("audit")
+        .selectAll()
+        .orderBy("sequence", "desc")
+        .limit(1)
+        .executeTakeFirst();
+      return row === undefined ? null : auditOf(row);
+    },
+    addAudit: async (row) => {
+      const { facts, ...same } = row;
+      await tx
+        .insertInto("audit")
+        .values({ ...same, facts_json: JSON.stringify(facts) })
+        .execute();
+    },
+    audit: async (after, limit) =>
+      (
+        await tx
+          .selectFrom("audit")
+          .selectAll()
+          .where("sequence", ">", after)
+          .orderBy("sequence")
+          .limit(limit)
+          .execute()
+      ).map(auditOf),
+  };
+}
