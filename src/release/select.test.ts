@@ -63,6 +63,38 @@ describe("choosing a release", () => {
     assert.deepEqual(codes(sampleManifest({ version: "1.2.0" }), around({ channel })), ["recalled"]);
   });
 
+  it("takes a release that is the very floor, and none below (rollback attack)", () => {
+    assert.deepEqual(codes(sampleManifest(), around({ floor: "1.1.0" })), ["install"]);
+    assert.deepEqual(codes(sampleManifest(), around({ floor: "1.1.1" })), ["below-floor"]);
+    assert.deepEqual(codes(sampleManifest(), around({ version: null, floor: "1.1.1" })), ["below-floor"]);
+  });
+
+  it("never goes back from a bundle without a channel: nobody signed a recall", () => {
+    assert.deepEqual(codes(sampleManifest(), around({ version: "1.2.0", channel: null })), ["older"]);
+    assert.deepEqual(codes(sampleManifest(), around({ channel: null })), ["install"]);
+  });
+
+  it("does not go back because another version was recalled, or because none was", () => {
+    const recalled = [{ version: "1.3.0", reason: "loses orders", since: "2026-11-21T04:00:00Z" }];
+    for (const list of [recalled, []])
+      assert.deepEqual(
+        codes(sampleManifest(), around({ version: "1.2.0", channel: samplePointer({ recalled: list }) })),
+        ["older"],
+      );
+  });
+
+  it("says for which platform there is no artifact", () => {
+    const choice = choose(candidate(), around({ platform: { ...platform, arch: "arm64" } }));
+    assert.ok(choice.kind === "refused");
+    assert.match(describeObstacle(choice.obstacles[0]!), /1\.1\.0 has no artifact for linux-arm64-glibc/);
+  });
+
+  it("goes directly from the very minimum, and by a step from below", () => {
+    const manifest = sampleManifest({ version: "3.0.0", minimumFrom: "2.0.0" });
+    assert.deepEqual(codes(manifest, around({ version: "2.0.0" })), ["install"]);
+    assert.deepEqual(codes(manifest, around({ version: "2.0.0-rc.1" })), ["minimum-from"]);
+  });
+
   it("passes over a release that failed here", () => {
     assert.deepEqual(codes(sampleManifest(), around({ skipped: new Set(["d".repeat(64)]) })), [
       "failed-here",
