@@ -65,7 +65,8 @@ const files: readonly File[] = globSync("**/*.ts", { cwd: src })
 const floorOf = (room: string): number => FLOORS.findIndex((floor) => floor.includes(room));
 const roomOf = (file: File, imported: string): string =>
   relative(src, join(src, dirname(file.path), imported)).split("/")[0]!;
-const folderOf = (file: File, imported: string): string => dirname(join(dirname(file.path), imported));
+const pathOf = (file: File, imported: string): string => join(dirname(file.path), imported);
+const folderOf = (file: File, imported: string): string => dirname(pathOf(file, imported));
 const product = files.filter((file) => !file.test);
 
 describe("the house", () => {
@@ -123,6 +124,29 @@ describe("the house", () => {
     assert.deepEqual(wrong, []);
   });
 
+  it("has no circle of files, not even of types or of what is loaded later", () => {
+    const imports = new Map(
+      product.map((file) => [
+        file.path,
+        file.imports.filter((name) => name.startsWith(".")).map((name) => pathOf(file, name)),
+      ]),
+    );
+    assert.deepEqual(circlesOf(imports), []);
+  });
+
+  it("has no circle of folders", () => {
+    const imports = new Map<string, string[]>();
+    for (const file of product) {
+      // A door re-exports what lies below it.
+      if (file.path.endsWith("/index.ts") || ONE_ROOM.some((room) => file.path.startsWith(`${room}/`)))
+        continue;
+      const from = dirname(file.path);
+      const to = file.imports.filter((name) => name.startsWith(".")).map((name) => folderOf(file, name));
+      imports.set(from, [...(imports.get(from) ?? []), ...to.filter((folder) => folder !== from)]);
+    }
+    assert.deepEqual(circlesOf(imports), []);
+  });
+
   it("opens every file with one sentence that says what it is", () => {
     assert.deepEqual(
       files.filter((file) => !/^(#![^\n]*\n)?\/\/ \S.*/.test(file.text)).map((file) => file.path),
@@ -150,6 +174,32 @@ describe("the house", () => {
     assert.deepEqual(wrong, []);
   });
 });
+
+/** Rooms whose folders group files, while each file still knows its neighbors. */
+const ONE_ROOM: readonly string[] = ["artifact", "signing"];
+
+/** Groups of nodes that reach each other (Tarjan 1972), each sorted. */
+function circlesOf(graph: ReadonlyMap<string, readonly string[]>): readonly (readonly string[])[] {
+  const order = new Map<string, number>();
+  const lowest = new Map<string, number>();
+  const open: string[] = [];
+  const circles: string[][] = [];
+  const visit = (node: string): void => {
+    const at = order.size;
+    order.set(node, at);
+    lowest.set(node, at);
+    open.push(node);
+    for (const next of graph.get(node) ?? []) {
+      if (!order.has(next)) visit(next);
+      if (open.includes(next)) lowest.set(node, Math.min(lowest.get(node)!, lowest.get(next)!));
+    }
+    if (lowest.get(node) !== at) return;
+    const circle = open.splice(open.indexOf(node));
+    if (circle.length > 1) circles.push(circle.toSorted());
+  };
+  for (const node of graph.keys()) if (!order.has(node)) visit(node);
+  return circles;
+}
 
 /** What must never be part of a program, and why. Files, rooms, or packages. */
 const BANS: { readonly [entry: string]: { readonly [banned: string]: string } } = {

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { HOUR, MINUTE, parseInstant } from "../core/instant.ts";
-import { checkChain, chainRow, type AuditRow } from "./audit.ts";
+import { checkChain, chainRow } from "./audit.ts";
+import type { AuditRow } from "./records.ts";
 import { decide, type Catalogue } from "./decide.ts";
 import { liveness } from "./liveness.ts";
 import { Quotas } from "./quota.ts";

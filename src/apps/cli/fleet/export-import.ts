@@ -8,13 +8,13 @@ import { actor } from "./fleet.ts";
 
 export async function fleetExport(call: Call): Promise<Result> {
   const file = resolve(call.argument(0));
-  return told(file, await exportFleet(await fleetPlace(call), call.context.world.env, file));
+  return told(file, await exportFleet(await fleetPlace(call), call.context.terminal.env, file));
 }
 
 export async function fleetImport(call: Call): Promise<Result> {
   const file = resolve(call.argument(0));
   const by = { actor: actor(), now: call.context.clock.now() };
-  return told(file, await importFleet(await fleetPlace(call), call.context.world.env, file, by));
+  return told(file, await importFleet(await fleetPlace(call), call.context.terminal.env, file, by));
 }
 
 function told(file: string, { rows, sha256, audit }: Dumped): Result {

@@ -28,7 +28,7 @@ export async function fleetPlace(call: Call): Promise<string> {
 }
 
 export async function withStore<T>(call: Call, work: (store: FleetStore) => Promise<T>): Promise<T> {
-  const store = await openFleetStore(await fleetPlace(call), call.context.world.env);
+  const store = await openFleetStore(await fleetPlace(call), call.context.terminal.env);
   try {
     return await work(store);
   } finally {

@@ -16,7 +16,7 @@ import { operatorOf } from "../repo/operator.ts";
 export async function runServer(call: Call): Promise<Result> {
   const { context } = call;
   const { clock, disk, random } = context;
-  const everything = jsonLog(clock, (line) => void context.world.stderr.write(line));
+  const everything = jsonLog(clock, (line) => void context.terminal.stderr.write(line));
   const log: Log = (level, event, facts) => {
     if (!context.quiet || level !== "info") everything(level, event, facts);
   };
@@ -28,7 +28,7 @@ export async function runServer(call: Call): Promise<Result> {
   const server = await startUpdateServer({
     data: context.data,
     store: isShared(call) ? context.store : null,
-    env: context.world.env,
+    env: context.terminal.env,
     listen: listenOf(call.needed("listen"), "--listen"),
     admin: adminOf(call.needed("admin")),
     names: names.length > 0 ? names : [hostname(), "localhost", "127.0.0.1", "::1"],
@@ -41,7 +41,7 @@ export async function runServer(call: Call): Promise<Result> {
     limits: { connections, connectionsPerAddress: Math.max(50, Math.ceil(connections / 4)) },
     ...(call.flag("renewed-elsewhere") ? {} : { renewOnline: renewal(call, log) }),
   });
-  context.world.ready?.();
+  context.terminal.ready?.();
   if (!signal.aborted) {
     await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
   }

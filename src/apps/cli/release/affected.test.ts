@@ -24,7 +24,7 @@ describe("devices that run a recalled release", () => {
     const data = mkdtempSync(join(tmpdir(), "upkeep-affected-"));
     try {
       const call = {
-        context: { data, store: null, disk: systemDisk, clock: systemClock, world: { env: {} } },
+        context: { data, store: null, disk: systemDisk, clock: systemClock, terminal: { env: {} } },
       } as unknown as Call;
       assert.equal(await affectedBy(call, "shop", "1.2.0", "1.1.0"), null);
       mkdirSync(join(data, "server"));
