@@ -5,17 +5,16 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { gzipSync } from "node:zlib";
 import { toUtf8 } from "../core/bytes.ts";
 import { digestsOf, sha256Hex } from "../core/digest.ts";
 import { exists, makeDirectories, writeAtomic } from "../core/disk.ts";
-import { sampleManifest } from "../release/_sample.ts";
 import type { Artifact, ReleaseManifest } from "../release/manifest.ts";
 import { PUBLISHER_ROOTS_TARGET } from "../release/target-names.ts";
-import { tarOf } from "../slot/_tar-writer.ts";
 import type { Attempt } from "../slot/attempt.ts";
 import { makeComponent } from "../slot/install.ts";
 import { layoutOf, slotPath } from "../slot/layout.ts";
+import { EagerClock } from "../testing/agent-world.ts";
+import { FleetOfOne } from "../testing/fleet-of-one.ts";
 import { MemoryDisk } from "../testing/memory-disk.ts";
 import {
   checkBytes,
@@ -31,14 +30,12 @@ import type { World } from "./ports.ts";
 
 const DOWNLOADS = "/agent/download";
 const MARGIN = 16 * 1024 * 1024;
-const archive = new Uint8Array(
-  gzipSync(
-    tarOf([
-      { name: "bin/shop", body: "#!/bin/sh", mode: 0o755 },
-      { name: "bin/other", body: "x", mode: 0o755 },
-    ]),
-  ),
-);
+
+const publisher = new FleetOfOne(new EagerClock(), () => new MemoryDisk());
+const published = await publisher.publish("shop", "1.1.0", "well");
+const [sample] = published.artifacts;
+/** Holds one program, bin/service. */
+const archive = publisher.targets.get(sample!.target)!;
 
 type Options = {
   readonly bytes?: Uint8Array;
@@ -56,7 +53,6 @@ async function arrived(options: Options = {}) {
   const layout = layoutOf("/agent/components/shop");
   await makeComponent(disk, layout);
   await makeDirectories(disk, DOWNLOADS);
-  const [sample] = sampleManifest().artifacts;
   const artifact: Artifact = {
     ...sample!,
     length: bytes.length,
@@ -64,7 +60,7 @@ async function arrived(options: Options = {}) {
     unpackedLength: 1000,
     ...options.artifact,
   };
-  const { entryPoint: _, health: __, ...data } = sampleManifest();
+  const { entryPoint: _, health: __, ...data } = published;
   const manifest: ReleaseManifest = { ...data, artifacts: [artifact], ...options.manifest };
   const path = `${DOWNLOADS}/${artifact.sha256}.artifact`;
   await writeAtomic(disk, path, bytes);
@@ -203,7 +199,7 @@ describe("a pinned publisher", () => {
     await checkPublisher(arrival);
     const file = {
       path,
-      name: "shop-linux-x64.tar.gz",
+      name: "shop.tar.gz",
       product: "shop",
       version: "1.1.0",
       platform: arrival.component.world.platform,
@@ -275,14 +271,14 @@ describe("a pinned publisher", () => {
 });
 
 describe("a slot", () => {
-  const { health } = sampleManifest();
-  const started = { entryPoint: { command: ["bin/shop"] as [string] }, health: health! };
+  const { health } = published;
+  const started = { entryPoint: { command: ["bin/service"] as [string] }, health: health! };
 
   it("is made of the artifact, with the program that is started", async () => {
     const { arrival, disk, layout, id } = await arrived({ manifest: started });
     const record = await stageArtifact(arrival);
     assert.equal(record, sha256Hex(await disk.read(`${slotPath(layout, id)}/.upkeep-slot.json`, 100_000)));
-    assert.equal((await disk.stat(`${slotPath(layout, id)}/bin/shop`)).mode, 0o555);
+    assert.equal((await disk.stat(`${slotPath(layout, id)}/bin/service`)).mode, 0o555);
     const again = await arrived();
     const { plan: _, ...rest } = again.arrival;
     const other = { ...rest, plan: null, component: { ...arrival.component, isWhole: async () => true } };

@@ -20,7 +20,7 @@ import {
   third,
   trusted,
   unsigned,
-} from "./_forgery.ts";
+} from "../testing/forged-metadata.ts";
 import type { RoleKeys, Root } from "./metadata.ts";
 import { canonicalBody, signMetadata, writeMetadata } from "./publish/write-metadata.ts";
 import { finalRoot, initialRoot, nextRoot, wasRotated } from "./trusted-set.ts";

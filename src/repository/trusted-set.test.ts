@@ -22,7 +22,7 @@ import {
   thief,
   trusted,
   unsigned,
-} from "./_forgery.ts";
+} from "../testing/forged-metadata.ts";
 import {
   NO_EXTRA,
   type MetaFile,

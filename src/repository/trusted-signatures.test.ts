@@ -20,7 +20,7 @@ import {
   thief,
   third,
   unsigned,
-} from "./_forgery.ts";
+} from "../testing/forged-metadata.ts";
 import { NO_EXTRA, type MetaFile } from "./metadata.ts";
 import { canonicalBody, writeMetadata } from "./publish/write-metadata.ts";
 import { isListedContent, newTargets } from "./trusted-set.ts";

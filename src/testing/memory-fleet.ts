@@ -1,8 +1,8 @@
 // The records of a fleet in memory, for tests of the rules that work on them; looked into and edited like a document.
 
-import type { AuditRow } from "../fleet/audit.ts";
 import type {
   Alarm,
+  AuditRow,
   Desired,
   Device,
   DeviceComponent,

@@ -1,4 +1,4 @@
-// Metadata for the tests of this room that anybody may sign: the owner of a repository, and a thief with own or stolen keys.
+// TUF metadata for tests that anybody may sign: the owner of a repository, and a thief with own or stolen keys.
 
 import { generateKeyPairSync } from "node:crypto";
 import { DAY, parseInstant } from "../core/instant.ts";
@@ -11,8 +11,8 @@ import {
   type Root,
   type Snapshot,
   type Targets,
-} from "./metadata.ts";
-import { signMetadata } from "./publish/write-metadata.ts";
+} from "../repository/metadata.ts";
+import { signMetadata } from "../repository/publish/write-metadata.ts";
 
 const newSigner = (): Signer => localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519");
 
