@@ -6,14 +6,7 @@ import { UpkeepError } from "../core/errors.ts";
 import { nameSchema, z } from "../core/schema.ts";
 import { applyAssignment, type Device } from "./apply-assignment.ts";
 import { patrol, repairAll, tellDamage, verifyAll, type Care, type SlotFinding } from "./care.ts";
-import {
-  askWhatToRun,
-  loadChannel,
-  readRepository,
-  readWhatWasBrought,
-  type Instructions,
-  type Wish,
-} from "./check.ts";
+import { askWhatToRun, readRepository, readWhatWasBrought, type Instructions, type Wish } from "./check.ts";
 import { reportOf } from "./attempt-report.ts";
 import type { Component } from "./component.ts";
 import { checkFailure, type CheckResult } from "./check-result.ts";
