@@ -18,6 +18,7 @@ export type FleetErrorCode =
   | "fleet/quota"
   | "fleet/store-in-use"
   | "fleet/store-corrupt"
+  | "fleet/store-missing"
   | "fleet/store-newer"
   | "fleet/store-full"
   | "fleet/store-unavailable"

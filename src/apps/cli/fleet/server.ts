@@ -12,7 +12,7 @@ import { startUpdateServer, type Listen, type UpdateServerOptions } from "../../
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { keysOf } from "../key/keys.ts";
-import { isShared } from "./open-store.ts";
+import { isShared } from "../records/open-store.ts";
 import { operatorOf } from "../repo/operator.ts";
 
 /** Milliseconds from the signal to the end of the process, whatever hangs. */
