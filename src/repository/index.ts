@@ -46,7 +46,8 @@ export {
   type RoleSetup,
 } from "./publish/new-repository.ts";
 export { PublisherError, type PublisherErrorCode } from "./publish/publisher-errors.ts";
-export { DEFAULT_PERIODS, type Alarm, type Period } from "./publish/publisher-policy.ts";
+export type { Alarm } from "./publish/publisher-policy.ts";
+export { DEFAULT_PERIODS, type Period } from "./periods.ts";
 export {
   repositoryStatus,
   touchDue,
