@@ -12,6 +12,8 @@ export type FleetErrorCode =
   | "fleet/token-expired"
   | "fleet/key-in-use"
   | "fleet/bad-proof"
+  | "fleet/clocks-differ"
+  | "fleet/store-missing"
   | "fleet/no-repository"
   | "fleet/bad-interval"
   | "fleet/too-many-products"

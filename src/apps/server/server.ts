@@ -319,7 +319,9 @@ async function startLocked(
     every(FLUSH_EVERY, "server/flush-failed", () => view.flush()),
     every(MINUTE, "server/renewal-failed", async () => {
       await options.renewOnline?.(clock.now());
-      if (clock.now() < renewalTime(own.certificate)) return;
+      // Also when it is not good yet: it was made while this machine's clock was ahead.
+      const early = clock.now() < own.certificate.notBefore;
+      if (!early && clock.now() < renewalTime(own.certificate)) return;
       await present();
       log("info", "server/certificate-renewed", { ends: formatInstant(own.certificate.notAfter) });
     }),
