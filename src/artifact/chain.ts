@@ -128,6 +128,20 @@ function checkPath(
   });
 }
 
+/**
+ * What no chain can heal: for these reasons every verification refuses what the certificate signs, whoever issued it and whenever.
+ * A self-signed one may be named as root itself, where its own signature decides nothing.
+ */
+export function faultsOfLeaf(certificate: Certificate, purpose: Purpose): readonly Finding[] {
+  const findings = new Findings();
+  const root = sameName(certificate.issuer, certificate.subject);
+  checkKnownExtensions(certificate, root, findings);
+  checkKey(certificate, findings);
+  if (!root) checkSignatureStrength(certificate, findings);
+  checkLeafUsage(certificate, purpose, findings);
+  return findings.list.filter((finding) => finding.level === "error");
+}
+
 function checkUnanchored(path: readonly Certificate[], findings: Findings): void {
   const last = path[path.length - 1]!;
   const what = sameName(last.issuer, last.subject)
