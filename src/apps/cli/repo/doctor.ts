@@ -195,9 +195,7 @@ export async function repoImport(call: Call): Promise<Result> {
     );
   }
   const found = await inspectRepository(context.disk, from, context.clock.now());
-  const broken = found.findings.filter(
-    (finding) => finding.level === "bad" && !/expired at/.test(finding.message),
-  );
+  const broken = found.findings.filter(({ level, kind }) => level === "bad" && kind !== "expired");
   if (broken.length > 0) return describeInspection(call, found);
   for (const part of ["targets", "metadata"])
     if ((await statOrNull(context.disk, `${from}/${part}`)) !== null)
