@@ -67,6 +67,7 @@ export function indirectFormat(spec: IndirectFormat): Format {
       const file = await spec.read(source);
       if (file.cms === null) throw notSigned();
       await writeRewrite(source, file.remove(), sink);
+      return [];
     },
     stamp: (job) => stamp(spec, job),
     isSigned: async (source) => (await spec.read(source)).cms !== null,
