@@ -196,7 +196,10 @@ function stampWish(call: Call, urls: readonly string[]): TimestampWish {
   return {
     urls,
     hash: (call.text("timestamp-hash") ?? "sha256") as SigningHash,
-    transport: httpTimestamps(),
+    transport: httpTimestamps(undefined, (url) =>
+      call.context.note(`waiting for the time-stamp authority ${url} ...`),
+    ),
+    tell: (what) => call.context.note(what),
     clock: call.context.clock,
     random: call.context.random,
   };
