@@ -3,6 +3,7 @@
 import { UpkeepError } from "../core/errors.ts";
 
 export type IdentityErrorCode =
+  | "identity/authority-lost"
   | "identity/bad-token"
   | "identity/bad-request"
   | "identity/bad-certificate"

@@ -44,6 +44,11 @@ export function periodOf(role: string, keys: RoleKeys): Period {
   };
 }
 
+/** True if the role says itself how long its metadata lives; roles that another tool made do not. */
+export function carriesPeriod(keys: RoleKeys): boolean {
+  return typeof keys.extra[EXPIRY] === "number";
+}
+
 /** Names by key id, for people; never used to decide anything. */
 export function keyNames(keys: RoleKeys): ReadonlyMap<string, string> {
   const value = keys.extra[NAMES];
