@@ -105,7 +105,7 @@ async function orRefused<T>(
     const component = device.find(product);
     const running = component === undefined ? null : await component.running();
     // What could not be had is waited for; what cannot be believed is refused.
-    const transient = code === "agent/interrupted" || outcomeOf(code) === "transient";
+    const transient = code === "agent/interrupted" || outcomeOf(error) === "transient";
     const result = transient ? "waiting" : "refused";
     results.push({ product, result, from: running, to: version, running, code, reason, until: null });
     device.log({ level: "error", event: "refused", product, version, code, message: reason });

@@ -9,6 +9,7 @@ import { linkTarget, slotPath } from "../slot/layout.ts";
 import { restoreSnapshot, takeSnapshot } from "../slot/snapshot.ts";
 import { applyEnd } from "../slot/state.ts";
 import { damageOf, hasReplaced, type Attempt } from "../slot/attempt.ts";
+import { PROCESS_ERRORS } from "../process/errors.ts";
 import { SlotError } from "../slot/errors.ts";
 import {
   EFFECTS,
@@ -146,7 +147,7 @@ class Runner {
           return "stopping";
         }
         this.#trouble = { code, reason: sentenceOf(error) };
-        return outcomeOf(code);
+        return outcomeOf(error);
       }
     }
     return "ok";
@@ -295,7 +296,7 @@ class Runner {
   }
 
   async #withLog(code: string, reason: string): Promise<string> {
-    if (!code.startsWith("process/")) return reason;
+    if (!Object.hasOwn(PROCESS_ERRORS, code)) return reason;
     const tail = sentenceOf(await this.#component.world.logs.tail(this.#component.layout.log, 600)).trim();
     return tail === "" ? reason : `${reason.slice(0, 300)}; the end of its output: ${tail.slice(-600)}`;
   }

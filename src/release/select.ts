@@ -109,7 +109,7 @@ export function choose(candidate: Candidate, around: Surroundings): Choice {
   if (from !== null && !goesBack && manifest.minimumFrom !== undefined) {
     const bound = parseVersion(manifest.minimumFrom);
     if (compareVersions(from, bound) < 0) {
-      const step = stepTowards(installed.version!, manifest, channel);
+      const step = stepTowards(manifest, channel);
       if (step !== null && obstacles.length === 0) return { kind: "step", step };
       obstacles.push({
         code: "minimum-from",
@@ -151,25 +151,15 @@ export function entanglements(
 }
 
 /**
- * The lowest step above the installed version that satisfies the bound, so that as little as possible lies between;
+ * The lowest step that satisfies the bound, which the installed version is below, so that as little as possible lies between;
  * whether the device may take that step directly is asked again, of that release's own manifest.
  */
-function stepTowards(
-  installed: string,
-  manifest: ReleaseManifest,
-  channel: ChannelPointer | null,
-): ReleaseReference | null {
-  const [from, end] = [parseVersion(installed), parseVersion(manifest.version)];
+function stepTowards(manifest: ReleaseManifest, channel: ChannelPointer | null): ReleaseReference | null {
+  const end = parseVersion(manifest.version);
   const least = parseVersion(manifest.minimumFrom ?? "0.0.0-0");
   for (const step of channel?.steps ?? []) {
     const version = parseVersion(step.version);
-    if (
-      compareVersions(version, from) > 0 &&
-      compareVersions(version, least) >= 0 &&
-      compareVersions(version, end) < 0
-    ) {
-      return step;
-    }
+    if (compareVersions(version, least) >= 0 && compareVersions(version, end) < 0) return step;
   }
   return null;
 }

@@ -12,17 +12,17 @@ import { Draft } from "./draft.ts";
 import type { TargetFile } from "../metadata.ts";
 import { parseRoleFileName, roleFileName, targetFilePath } from "./disk-names.ts";
 import { readPublished, type Published } from "./published.ts";
-import { carriesPeriod, periodOf } from "./publisher-policy.ts";
+import { carriesPeriod, periodOf } from "../periods.ts";
 import { supersededProblems } from "./superseded.ts";
 import { strongHashes } from "../trusted-set.ts";
 
 export type Finding = {
   /** `bad`: a device refuses or is misled; `warn`: it will be, or space is wasted. */
   readonly level: "bad" | "warn";
+  /** `expired` is over once the role is signed again; `other` is not. */
+  readonly kind: "expired" | "other";
   readonly what: string;
   readonly message: string;
-  /** What kind of trouble it is, where something is decided by that. */
-  readonly code?: "expired";
 };
 
 export type Inspection = {
@@ -45,8 +45,8 @@ export async function inspectRepository(
   onBytes: (bytes: number) => void = () => {},
 ): Promise<Inspection> {
   const findings: Finding[] = [];
-  const say: Say = (level, what, message, code) => {
-    findings.push({ level, what, message, ...(code === undefined ? {} : { code }) });
+  const say: Say = (level, what, message, kind = "other") => {
+    findings.push({ level, kind, what, message });
   };
   let published: Published;
   try {
@@ -113,7 +113,7 @@ export async function inspectRepository(
   };
 }
 
-type Say = (level: Finding["level"], what: string, message: string, code?: "expired") => void;
+type Say = (level: Finding["level"], what: string, message: string, kind?: Finding["kind"]) => void;
 
 function expiryFindings(published: Published, now: Instant, say: Say): void {
   const { roles } = published.root.signed;

@@ -47,7 +47,7 @@ export async function repoImport(call: Call): Promise<Result> {
     );
   }
   const found = await inspectRepository(context.disk, from, context.clock.now());
-  const broken = found.findings.filter((finding) => finding.level === "bad" && finding.code !== "expired");
+  const broken = found.findings.filter(({ level, kind }) => level === "bad" && kind !== "expired");
   if (broken.length > 0) return describeInspection(call, found);
   const audit = auditOf(call);
   await audit.ready();
