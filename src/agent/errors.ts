@@ -26,6 +26,7 @@ export type AgentErrorCode =
   | "agent/image-refused"
   | "agent/repair-waits"
   | "agent/rolled-back-by-hand"
+  | "agent/unusable-certificate"
   /** An error that no room declared: a defect. */
   | "agent/unforeseen";
 export const AGENT_ERRORS = {
@@ -52,6 +53,7 @@ export const AGENT_ERRORS = {
   "agent/image-refused": REFUSED,
   "agent/repair-waits": TRANSIENT,
   "agent/rolled-back-by-hand": FAILED,
+  "agent/unusable-certificate": { nature: "transient", exit: "refused" },
   "agent/unforeseen": FAILED,
 } satisfies Traits<AgentErrorCode>;
 

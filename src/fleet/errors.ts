@@ -22,6 +22,8 @@ export type FleetErrorCode =
   | "fleet/token-expired"
   | "fleet/key-in-use"
   | "fleet/bad-proof"
+  | "fleet/clocks-differ"
+  | "fleet/store-missing"
   | "fleet/no-repository"
   | "fleet/bad-interval"
   | "fleet/too-many-products"
@@ -52,6 +54,8 @@ export const FLEET_ERRORS = {
   "fleet/no-repository": FAILED,
   "fleet/bad-interval": USAGE,
   "fleet/too-many-products": FAILED,
+  "fleet/clocks-differ": { nature: "transient", exit: "refused" },
+  "fleet/store-missing": FAILED,
   "fleet/quota": { nature: "transient", exit: "refused" },
   "fleet/store-in-use": PENDING,
   "fleet/store-corrupt": FAILED,

@@ -19,10 +19,11 @@ const platform: Platform = {
   hardware: null,
 };
 const around = (
-  changes: Partial<Surroundings> & { version?: string | null; floor?: string } = {},
+  changes: Partial<Surroundings> & { version?: string | null; sha256?: string; floor?: string } = {},
 ): Surroundings => ({
   installed: {
     version: changes.version === undefined ? "1.0.0" : changes.version,
+    sha256: changes.sha256 === undefined ? "0".repeat(64) : changes.sha256,
     floor: changes.floor ?? null,
   },
   platform,
@@ -46,9 +47,45 @@ describe("choosing a release", () => {
   });
 
   it("does nothing for the same version and refuses an older one (rollback attack)", () => {
-    assert.deepEqual(codes(sampleManifest(), around({ version: "1.1.0" })), ["current"]);
-    assert.deepEqual(codes(sampleManifest(), around({ version: "1.1.0+other.build" })), ["current"]);
+    const sha256 = "a".repeat(64);
+    assert.deepEqual(codes(sampleManifest(), around({ version: "1.1.0", sha256 })), ["current"]);
+    assert.deepEqual(codes(sampleManifest(), around({ version: "1.1.0+other.build", sha256 })), ["current"]);
     assert.deepEqual(codes(sampleManifest(), around({ version: "1.2.0" })), ["older"]);
+  });
+
+  it("never takes other bytes under the same number for what is installed, nor installs them (substitution attack)", () => {
+    assert.deepEqual(codes(sampleManifest(), around({ version: "1.1.0" })), ["same-number"]);
+    assert.deepEqual(codes(sampleManifest({ version: "1.1.0+b" }), around({ version: "1.1.0+a" })), [
+      "same-number",
+    ]);
+    const recalled = [{ version: "1.1.0+thief", reason: "not ours", since: "2026-11-21T04:00:00Z" }];
+    const channel = samplePointer({ recalled });
+    assert.deepEqual(codes(sampleManifest(), around({ version: "1.1.0+thief", channel })), ["install"]);
+    const elsewhere = samplePointer({ recalled, version: "1.2.0" });
+    assert.deepEqual(codes(sampleManifest(), around({ version: "1.1.0+thief", channel: elsewhere })), [
+      "same-number",
+    ]);
+  });
+
+  it("changes nothing that an installed product needs, forward or back, and names both", () => {
+    const others = (range: string) =>
+      new Map([["app", { version: "4.0.0", dependencies: [{ product: "shop", range }] }]]);
+    assert.deepEqual(codes(sampleManifest(), around({ others: others("<2.0.0") })), ["install"]);
+    const refused = choose(candidate(), around({ others: others("<1.1.0") }));
+    assert.ok(refused.kind === "refused");
+    assert.equal(refused.obstacles[0]!.code, "dependant-version");
+    assert.match(describeObstacle(refused.obstacles[0]!), /app 4\.0\.0.*needs shop <1\.1\.0.*1\.1\.0/);
+    const recalled = [{ version: "1.2.0", reason: "loses orders", since: "2026-11-21T04:00:00Z" }];
+    const back = around({
+      version: "1.2.0",
+      channel: samplePointer({ recalled }),
+      others: others(">=1.2.0"),
+    });
+    assert.deepEqual(codes(sampleManifest(), back), ["dependant-version"]);
+    const unrelated = new Map([
+      ["app", { version: "1.0.0", dependencies: [{ product: "db", range: "<1.0.0" }] }],
+    ]);
+    assert.deepEqual(codes(sampleManifest(), around({ others: unrelated })), ["install"]);
   });
 
   it("goes back only from a recalled version, only to where the channel points, and never below the floor", () => {
@@ -114,7 +151,7 @@ describe("choosing a release", () => {
     });
     const surroundings = around({
       platform: { ...platform, arch: "arm64" },
-      others: new Map([["db", "1.9.0"]]),
+      others: new Map([["db", { version: "1.9.0", dependencies: [] }]]),
       floor: "1.1.1",
     });
     assert.deepEqual(codes(manifest, surroundings), [

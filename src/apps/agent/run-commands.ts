@@ -34,6 +34,7 @@ export async function agentEnroll(call: Call): Promise<Result> {
     token,
     name: call.text("name") ?? hostname(),
     platform: thisPlatform(),
+    now: () => context.clock.now(),
     signal: context.signal,
   });
   return {

@@ -102,12 +102,14 @@ const FLEET: { readonly [C in Exclude<FleetErrorCode, StoreCode>]?: number } = {
   "fleet/device-revoked": 403,
   "fleet/key-in-use": 409,
   "fleet/bad-proof": 400,
+  "fleet/clocks-differ": 409,
   "fleet/quota": 429,
 };
 /** Where the records are kept, and as whom, is nobody's business out there: all of these are told alike. */
 const STORE: { readonly [C in StoreCode]: true } = {
   "fleet/store-in-use": true,
   "fleet/store-corrupt": true,
+  "fleet/store-missing": true,
   "fleet/store-newer": true,
   "fleet/store-full": true,
   "fleet/store-unavailable": true,
