@@ -29,7 +29,6 @@ export type FleetErrorCode =
   | "fleet/quota"
   | "fleet/store-in-use"
   | "fleet/store-corrupt"
-  | "fleet/store-missing"
   | "fleet/store-newer"
   | "fleet/store-full"
   | "fleet/store-unavailable"
@@ -55,6 +54,8 @@ export const FLEET_ERRORS = {
   "fleet/no-repository": FAILED,
   "fleet/bad-interval": USAGE,
   "fleet/too-many-products": FAILED,
+  "fleet/clocks-differ": { nature: "transient", exit: "refused" },
+  "fleet/store-missing": FAILED,
   "fleet/quota": { nature: "transient", exit: "refused" },
   "fleet/store-in-use": PENDING,
   "fleet/store-corrupt": FAILED,
