@@ -29,6 +29,7 @@ export type FleetErrorCode =
   | "fleet/quota"
   | "fleet/store-in-use"
   | "fleet/store-corrupt"
+  | "fleet/store-missing"
   | "fleet/store-newer"
   | "fleet/store-full"
   | "fleet/store-unavailable"
@@ -50,12 +51,10 @@ export const FLEET_ERRORS = {
   "fleet/token-expired": REFUSED,
   "fleet/key-in-use": REFUSED,
   "fleet/bad-proof": REFUSED,
-  "fleet/clocks-differ": REFUSED,
   "fleet/no-repository": FAILED,
   "fleet/bad-interval": USAGE,
   "fleet/too-many-products": FAILED,
   "fleet/clocks-differ": { nature: "transient", exit: "refused" },
-  "fleet/store-missing": FAILED,
   "fleet/quota": { nature: "transient", exit: "refused" },
   "fleet/store-in-use": PENDING,
   "fleet/store-corrupt": FAILED,
