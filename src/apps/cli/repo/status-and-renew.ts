@@ -1,6 +1,7 @@
 // What the verbs of `repo` do.
 
 import { sha256Hex } from "../../../core/digest.ts";
+import { parseInstant } from "../../../core/instant.ts";
 import { hasRepository } from "../../../repository/publish/published.ts";
 import { requestStatus, type SigningRequest } from "../../../repository/publish/signing-request.ts";
 import { repositoryStatus, touchDue, verdict, type RoleStatus } from "../../../repository/publish/status.ts";
@@ -8,7 +9,7 @@ import type { Call, Result } from "../../framework/command.ts";
 import { EXIT } from "../../framework/exit-codes.ts";
 import { conclude, loadRequest, refuseWhileOpen, requestPath, waitingLines } from "./ceremony.ts";
 import { operatorOf } from "./operator.ts";
-import { columns, count } from "../../framework/style.ts";
+import { columns, count, timeLeft } from "../../framework/style.ts";
 
 export async function repoStatus(call: Call): Promise<Result> {
   const operator = operatorOf(call);
@@ -16,14 +17,15 @@ export async function repoStatus(call: Call): Promise<Result> {
   const open = await loadRequest(context.disk, requestPath(call));
   if (open !== null && !(await hasRepository(context.disk, operator.folder))) return beginning(call, open);
   const published = await operator.publisher.read();
-  const status = await repositoryStatus(published, context.clock.now());
+  const now = context.clock.now();
+  const status = await repositoryStatus(published, now);
   const found = verdict(status);
   const { good, warn, bad } = context.style;
   const rows = status.roles.map((role) => [
     role.role,
     String(role.version),
     role.expires,
-    `${role.daysLeft} d`,
+    timeLeft(parseInstant(role.expires) - now),
     `${role.signedBy.join(", ")} (${role.threshold} of ${role.couldSign.length})`,
     note(role),
   ]);
