@@ -197,7 +197,6 @@ function checkSignatures<T extends Body>(
   const allowed = new Set(role.keyids);
   const good = new Set<string>();
   for (const { keyid, sig } of metadata.signatures) {
-    if (good.size >= role.threshold) break;
     const key = allowed.has(keyid) ? publicKey(keys.get(keyid), keyid) : null;
     if (key !== null && key.verify(metadata.canonical, signatureBytes(sig))) good.add(toHex(key.spki));
   }

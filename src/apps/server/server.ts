@@ -9,18 +9,20 @@ import { formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.
 import type { Random } from "../../core/random.ts";
 import { certificatePem } from "../../der/x509.ts";
 import { claimAuthorities } from "../../fleet/authorities.ts";
-import { liveness } from "../../fleet/liveness.ts";
 import { renewalTime, spkiDigest } from "../../identity/authority.ts";
 import { holdExclusive } from "../../io/database/sqlite.ts";
-import { startHttpServer, type HttpLimits, type HttpServer } from "../../io/http/server.ts";
+import { HTTP_LIMITS, startHttpServer, type HttpLimits, type HttpServer } from "../../io/http/server.ts";
+import { descriptorLimit, descriptors } from "../../io/system/descriptors.ts";
 import type { Log } from "../../io/system/log.ts";
 import { staticFiles } from "../../io/http/static-files.ts";
 import { WakeHub } from "../../io/http/wake-hub.ts";
 import { adminPlane } from "./admin-plane.ts";
 import { serverApi, type ApiQuotas } from "./api.ts";
 import { makeServerCertificate, type AuthorityTools, type ServerCertificate } from "./authorities.ts";
+import { countDevices } from "./count-devices.ts";
 import { devicePlane } from "./device-plane.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
+import { connectionsWithin, shortOf } from "./capacity.ts";
 import { FleetView } from "./fleet-view.ts";
 import { Metrics } from "./metrics.ts";
 import { RepositoryWatch, type Refreshed } from "./repository-watch.ts";
@@ -72,6 +74,8 @@ const LISTENERS = 8_000;
 const TICK = 500;
 const FLUSH_EVERY = 2 * SECOND;
 const SLOW_TICK = 30 * SECOND;
+/** Longest wait for one step of a stop. */
+const STEP_OF_STOP = 5 * SECOND;
 
 /** Errors: `fleet/store-*`, `key/*`, `disk/*`, and the system's when an address is taken. */
 export async function startUpdateServer(options: UpdateServerOptions): Promise<UpdateServer> {
@@ -111,7 +115,14 @@ async function startLocked(
   const view = new FleetView(store, clock);
   const watch = new RepositoryWatch(`${data}/repository`, `${folder}/tuf`, tools);
   const expiry = new ExpiryWatch(`${data}/repository`, { disk, metrics, log });
-  const { listeners = LISTENERS, heartbeat, ...limits } = options.limits ?? {};
+  const { listeners = LISTENERS, heartbeat, ...asked } = options.limits ?? {};
+  const wanted = asked.connections ?? HTTP_LIMITS.connections;
+  const connections = connectionsWithin(wanted, descriptorLimit());
+  // Silent connections alone must never be all that there is room for.
+  const unfinished = asked.unfinished ?? Math.ceil(connections / 4);
+  const limits = { ...asked, connections, unfinished };
+  if (connections < wanted)
+    log("warn", "server/few-descriptors", { wanted, connections, descriptors: descriptorLimit() ?? 0 });
   const hub = new WakeHub(listeners, heartbeat);
   const files = staticFiles(`${data}/repository`);
   const api = serverApi({
@@ -121,10 +132,10 @@ async function startLocked(
     director,
     metrics,
     quotas: options.quotas,
+    sharedAddresses: asked.sharedAddresses ?? [],
     findRelease: (product, version) => watch.findRelease(product, version),
     ...tools,
   });
-  const startedAt = clock.now();
   let behind = false;
   let trouble: string | null = "the repository was not read yet";
   /** Set while the repository does not trust this server's director key. */
@@ -226,9 +237,18 @@ async function startLocked(
     metrics.set("upkeep_store_up", {}, store.reachable() ? 1 : 0);
     metrics.set("upkeep_repository_behind", {}, behind ? 1 : 0);
     // What is counted in the store stays what it was while nobody can ask; what this process knows of itself is told all the same.
-    await guarded("server/count-failed", countDevices);
+    await guarded("server/count-failed", () => countDevices({ store, view, metrics, now: clock.now() }));
     metrics.set("upkeep_listeners", {}, hub.size);
-    metrics.set("upkeep_connections", {}, device?.connections() ?? 0);
+    const { open, unfinished, refused } = device!.connections();
+    metrics.set("upkeep_connections", {}, open);
+    metrics.set("upkeep_connections_limit", {}, connections);
+    metrics.set("upkeep_handshakes_unfinished", {}, unfinished);
+    metrics.set("upkeep_connections_refused_total", {}, refused);
+    const held = descriptors();
+    if (held !== null) {
+      metrics.set("process_open_fds", {}, held.open);
+      metrics.set("process_max_fds", {}, held.limit);
+    }
     metrics.set("upkeep_transfers", {}, files.active());
     metrics.set("upkeep_certificate_expires_seconds", {}, own.certificate.notAfter / SECOND);
     for (const kind of ["server", "device"] as const)
@@ -236,31 +256,11 @@ async function startLocked(
     const { user, system } = process.cpuUsage();
     metrics.set("process_cpu_seconds_total", {}, (user + system) / 1e6);
     metrics.set("process_resident_memory_bytes", {}, process.memoryUsage.rss());
-    metrics.set("process_start_time_seconds", {}, startedAt / SECOND);
-  };
-
-  const countDevices = async (): Promise<void> => {
-    const counts = new Map<string, number>([
-      ["new", 0],
-      ["online", 0],
-      ["late", 0],
-      ["dead", 0],
-      ["revoked", 0],
-    ]);
-    const now = clock.now();
-    let after: string | undefined;
-    for (;;) {
-      const page = await store.read((records) =>
-        records.devices({ limit: 1000, ...(after === undefined ? {} : { after }) }),
-      );
-      for (const one of page) {
-        const state = liveness(one, view.interval(one.group), now);
-        counts.set(state, counts.get(state)! + 1);
-      }
-      if (page.length < 1000) break;
-      after = page.at(-1)!.id;
-    }
-    for (const [state, count] of counts) metrics.set("upkeep_devices", { state }, count);
+    metrics.set(
+      "process_start_time_seconds",
+      {},
+      Math.round(clock.now() - process.uptime() * SECOND) / SECOND,
+    );
   };
 
   const stopping = new AbortController();
@@ -300,7 +300,11 @@ async function startLocked(
       handle: devicePlane({ api, files, hub, view, clock, version: options.version }),
     });
     if (options.admin !== null) {
-      const notReady = (): string | null => store.trouble() ?? trouble ?? untrusted;
+      const notReady = (): string | null =>
+        store.trouble() ??
+        trouble ??
+        untrusted ??
+        shortOf({ open: device!.connections().open, limit: connections }, descriptors());
       admin = await startHttpServer({
         listen: options.admin,
         limits: { connections: 100, connectionsPerAddress: 100 },
@@ -330,18 +334,30 @@ async function startLocked(
   ];
 
   let stopped: Promise<void> | null = null;
+  /** A step of the stop that hangs is named and left behind: a stop ends, whatever a disk or a database does. */
+  const bounded = async (step: string, action: Promise<unknown>): Promise<void> => {
+    const timer = new AbortController();
+    const late = clock.sleep(STEP_OF_STOP, timer.signal).then(
+      () => log("error", "server/stop-step-hangs", { step }),
+      () => {},
+    );
+    await Promise.race([action, late]);
+    timer.abort();
+  };
   const stop = async (): Promise<void> => {
-    log("info", "server/stopping", { connections: device!.connections() });
+    log("info", "server/stopping", { connections: device!.connections().open });
     stopping.abort();
-    await Promise.all(loops);
     // Streams end with a hint when to come back; answers under way are finished.
     const closed = device!.stop();
     hub.stop();
     await closed;
     await admin?.stop();
-    await looking;
-    await guarded("server/flush-failed", () => view.flush());
-    await store.close();
+    await bounded("work in turn", Promise.all([...loops, looking]));
+    await bounded(
+      "flush",
+      guarded("server/flush-failed", () => view.flush()),
+    );
+    await bounded("store", store.close());
     unlock();
     log("info", "server/stopped", {});
   };

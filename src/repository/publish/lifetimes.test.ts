@@ -10,7 +10,7 @@ import { memoryStore, type MetadataStore } from "../client/store.ts";
 import { carriedTargets } from "./carried.ts";
 import { describeChange } from "./describe-change.ts";
 import { lifetimes, setLifetimes } from "./lifetimes.ts";
-import { promote } from "./release-publisher.ts";
+import { promote } from "./promote.ts";
 
 async function world() {
   const operator = new OperatorWorld();

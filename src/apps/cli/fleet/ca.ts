@@ -29,7 +29,7 @@ import { conclude, refuseWhileOpen } from "../repo/ceremony.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { beginRecords } from "../../server/store-check.ts";
-import { isShared, readFleet, withStore } from "./open-store.ts";
+import { isShared, readFleet, withStore } from "../records/open-store.ts";
 import { operatorOf, type Operator } from "../repo/operator.ts";
 import { columns } from "../../framework/style.ts";
 
@@ -98,9 +98,14 @@ async function change(
   const operator = operatorOf(call);
   await refuseWhileOpen(call);
   const outcome = await operator.publisher.change(async (draft) => {
-    const after = await next((await publishedBundle(operator, draft)) ?? (await bundleInUse(call)));
+    const before = (await publishedBundle(operator, draft)) ?? (await bundleInUse(call));
+    const after = await next(before);
     const bytes = serialiseTrustBundle(after);
     const file = targetFileOf(bytes);
+    draft.trace("authorities/changed", reason, {
+      before: statesOf(before),
+      after: statesOf(after),
+    });
     await draft.changeTargets("targets", { put: new Map([[TRUST_BUNDLE_TARGET, file]]) });
     await operator.publisher.placeBytes(TRUST_BUNDLE_TARGET, file, bytes);
   });
@@ -118,6 +123,10 @@ async function beginHere(call: Call): Promise<void> {
   if (isShared(call)) return;
   const folder = `${call.context.data}/server`;
   await withStore(call, (store) => beginRecords(call.context.disk, folder, store, `${folder}/upkeep.sqlite`));
+}
+
+function statesOf({ authorities }: TrustBundle): readonly string[] {
+  return authorities.map(({ kind, state, spkiSha256 }) => `${kind} ${spkiSha256} ${state}`);
 }
 
 /** Before the first bundle: the pair of authorities that the server uses by itself. */

@@ -1,6 +1,5 @@
 // What the verbs of `fleet`, `device`, `token` and `report` do, on the store that a running server watches.
 
-import { userInfo } from "node:os";
 import { formatInstant, HOUR, parseInstant } from "../../../core/instant.ts";
 import { UpkeepError } from "../../../core/errors.ts";
 import type { Json } from "../../../core/json.ts";
@@ -23,7 +22,7 @@ import { firstRootDigest } from "../../server/repository-watch.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { serverPin } from "./ca.ts";
-import { readFleet, withFleet } from "./open-store.ts";
+import { actor, readFleet, withFleet } from "../records/open-store.ts";
 import { columns } from "../../framework/style.ts";
 
 export async function fleetAssign(call: Call): Promise<Result> {
@@ -431,13 +430,4 @@ function checkName(text: string): string {
   throw usage(
     `"${text.slice(0, 80)}" cannot be a name; use lower-case letters, digits, dots and dashes, at most 64.`,
   );
-}
-
-/** Who types: the user of the system, as far as it tells. */
-export function actor(): string {
-  try {
-    return `operator:${userInfo().username}`;
-  } catch {
-    return `operator:${process.getuid?.() ?? "unknown"}`;
-  }
 }
