@@ -56,6 +56,14 @@ export const repoNoun: NounSpec = {
       run: async (call) => (await import("./status-and-renew.ts")).repoRenew(call),
     },
     {
+      name: "forget-time",
+      about: "have the server of this data folder forget the time that it remembers",
+      details:
+        "A server takes no clock to be right that says an earlier time than one at which it looked before. Newer metadata corrects that by\nitself after a clock was ahead; this is for when nothing new can be signed. Says what is given up by it.",
+      examples: ["upkeep repo forget-time"],
+      run: async (call) => (await import("./status-and-renew.ts")).repoForgetTime(call),
+    },
+    {
       name: "lifetimes",
       about: "show or change how long each role's metadata lives",
       details:

@@ -24,6 +24,7 @@ import type { Call, Result } from "../../framework/command.ts";
 import { CliError, usage } from "../../framework/errors.ts";
 import { EXIT } from "../../framework/exit-codes.ts";
 import { operatorOf } from "./operator.ts";
+import { serverView } from "./server-view.ts";
 import { describeInspection } from "./verify-listed.ts";
 import { count, size } from "../../framework/style.ts";
 
@@ -39,7 +40,12 @@ export async function repoDoctor(call: Call): Promise<Result> {
       { hint: "upkeep repo init makes one; upkeep repo recover puts one together again from what is left." },
     );
   }
-  return describeInspection(call, await inspectRepository(context.disk, folder, context.clock.now()));
+  const found = await inspectRepository(context.disk, folder, context.clock.now());
+  const server = found.repository === null ? null : await serverView(context);
+  if (server === null || (server.follows && !server.clockBehind)) return describeInspection(call, found);
+  const level = server.follows ? "warn" : "bad";
+  const finding = { level, kind: "other", what: "server", message: server.sentence } as const;
+  return describeInspection(call, { ...found, findings: [...found.findings, finding] });
 }
 
 /** Larger targets are not needed to see whether clients follow. */
