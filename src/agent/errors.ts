@@ -53,7 +53,7 @@ export const AGENT_ERRORS = {
   "agent/image-refused": REFUSED,
   "agent/repair-waits": TRANSIENT,
   "agent/rolled-back-by-hand": FAILED,
-  "agent/unusable-certificate": REFUSED,
+  "agent/unusable-certificate": { nature: "transient", exit: "refused" },
   "agent/unforeseen": FAILED,
 } satisfies Traits<AgentErrorCode>;
 
