@@ -1,7 +1,7 @@
 // The part of an attempt that starts programs: the new version on its probation, or the old one on the way back.
 
-import { DAY, formatInstant, parseInstant, SECOND } from "../core/instant.ts";
 import { FAILED, ReportedError } from "../core/errors.ts";
+import { DAY, formatInstant, parseInstant, SECOND } from "../core/instant.ts";
 import type { Attempt } from "../slot/attempt.ts";
 import type { SlotId } from "../slot/layout.ts";
 import type { Component } from "./component.ts";

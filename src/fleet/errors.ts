@@ -23,13 +23,13 @@ export type FleetErrorCode =
   | "fleet/key-in-use"
   | "fleet/bad-proof"
   | "fleet/clocks-differ"
-  | "fleet/store-missing"
   | "fleet/no-repository"
   | "fleet/bad-interval"
   | "fleet/too-many-products"
   | "fleet/quota"
   | "fleet/store-in-use"
   | "fleet/store-corrupt"
+  | "fleet/store-missing"
   | "fleet/store-newer"
   | "fleet/store-full"
   | "fleet/store-unavailable"
@@ -55,10 +55,10 @@ export const FLEET_ERRORS = {
   "fleet/bad-interval": USAGE,
   "fleet/too-many-products": FAILED,
   "fleet/clocks-differ": { nature: "transient", exit: "refused" },
-  "fleet/store-missing": FAILED,
   "fleet/quota": { nature: "transient", exit: "refused" },
   "fleet/store-in-use": PENDING,
   "fleet/store-corrupt": FAILED,
+  "fleet/store-missing": FAILED,
   "fleet/store-newer": REFUSED,
   "fleet/store-full": TRANSIENT,
   "fleet/store-unavailable": UNREACHABLE,

@@ -11,7 +11,9 @@ export type ReleaseErrorCode =
   | "release/bad-command"
   | "release/bad-keys"
   | "release/no-key"
-  | "release/digest-mismatch";
+  | "release/digest-mismatch"
+  /** What installs or watches a version ends by it: its publisher took it back. */
+  | "release/recalled";
 export const RELEASE_ERRORS = {
   "release/bad-attestation": REFUSED,
   "release/bad-name": USAGE,
@@ -22,6 +24,7 @@ export const RELEASE_ERRORS = {
   "release/bad-keys": REFUSED,
   "release/no-key": REFUSED,
   "release/digest-mismatch": REFUSED,
+  "release/recalled": REFUSED,
 } satisfies Traits<ReleaseErrorCode>;
 
 export class ReleaseError extends UpkeepError<ReleaseErrorCode> {

@@ -8,6 +8,7 @@ import { exists, makeDirectories, readOrNull, writeAtomic, type Disk } from "../
 import { DAY, formatInstant } from "../../../core/instant.ts";
 import type { Random } from "../../../core/random.ts";
 import { fromBase64 } from "../../../core/bytes.ts";
+import { whyUnfit } from "../../../artifact/signing-certificate.ts";
 import { parseSealedKey, type Unlock } from "../../../signing/custody/custody.ts";
 import {
   formatSealed,
@@ -214,10 +215,14 @@ export async function signerCheck(call: Call): Promise<Result> {
     const spki = keys.get(certificate.key);
     // Where the key itself is elsewhere, its public part need not be known here.
     const fits = leaf === undefined || spki === undefined || toBase64(leaf.spki) === spki;
+    const unfit = leaf === undefined ? [] : whyUnfit(leaf);
     const days = leaf === undefined ? null : Math.floor((leaf.notAfter - context.clock.now()) / DAY);
     const alarm =
       !certificate.disabled &&
-      (!fits || days === null || certificate["alarm-days"].some((limit) => days <= limit));
+      (!fits ||
+        unfit.length > 0 ||
+        days === null ||
+        certificate["alarm-days"].some((limit) => days <= limit));
     return {
       name,
       key: certificate.key,
@@ -225,6 +230,7 @@ export async function signerCheck(call: Call): Promise<Result> {
       expires: leaf === undefined ? null : formatInstant(leaf.notAfter),
       days,
       fits,
+      unfit,
       alarm,
     };
   });
@@ -246,13 +252,15 @@ export async function signerCheck(call: Call): Promise<Result> {
                   ? "disabled"
                   : !row.fits
                     ? `not for the key ${row.key}`
-                    : row.days === null
-                      ? "not imported"
-                      : row.days < 0
-                        ? "expired"
-                        : row.alarm
-                          ? `expires in ${row.days} days`
-                          : "good",
+                    : row.unfit.length > 0
+                      ? `refused by every verification: ${row.unfit.join(" ")}`
+                      : row.days === null
+                        ? "not imported"
+                        : row.days < 0
+                          ? "expired"
+                          : row.alarm
+                            ? `expires in ${row.days} days`
+                            : "good",
               ]),
             ]),
           ]),
