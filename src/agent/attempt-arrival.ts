@@ -174,7 +174,7 @@ export async function stageArtifact(arrival: Arrival): Promise<string> {
         artifact.format === "file"
           ? { kind: "file", name, executable: name === program || name === probed }
           : { kind: artifact.format },
-      limits: { bytes: artifact.unpackedLength, entries: MAX_ENTRIES },
+      limits: { bytes: artifact.unpackedLength, entries: MAX_ENTRIES, names: world.platform.os },
       manifestSha256,
       run: runOf(manifest),
       entry: program ?? probed,

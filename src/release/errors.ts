@@ -3,6 +3,7 @@
 import { UpkeepError } from "../core/errors.ts";
 
 export type ReleaseErrorCode =
+  | "release/bad-archive"
   | "release/bad-attestation"
   | "release/bad-name"
   | "release/bad-platform"
@@ -10,6 +11,7 @@ export type ReleaseErrorCode =
   | "release/ambiguous-artifacts"
   | "release/bad-command"
   | "release/bad-keys"
+  | "release/empty"
   | "release/no-key"
   | "release/digest-mismatch";
 export class ReleaseError extends UpkeepError<ReleaseErrorCode> {}
