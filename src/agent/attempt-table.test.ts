@@ -50,6 +50,11 @@ describe("the state table of an attempt", () => {
       );
     assert.ok(EFFECTS.activating.indexOf("note-activating") < EFFECTS.activating.indexOf("stop"));
     assert.equal(EFFECTS["rolling-back"][0], "note-rolling-back");
+    assert.equal(
+      EFFECTS.staging.at(-1),
+      "prepare-snapshot",
+      "room for going back is looked for last, while the old runs",
+    );
   });
 
   it("goes back from activation and probation on any trouble, and never after the commit", () => {
@@ -82,6 +87,7 @@ describe("a code", () => {
     ["mirror/too-long", "refused"],
     ["disk/full", "transient"],
     ["agent/no-space", "transient"],
+    ["slot/data-not-kept", "transient"],
     ["agent/repair-waits", "transient"],
     ["agent/wrong-bytes", "refused"],
     ["agent/no-verifier", "refused"],

@@ -33,6 +33,7 @@ export type Effect =
   | "stage"
   | "note-staged"
   | "await-turn"
+  | "prepare-snapshot"
   | "look-at-old"
   | "note-activating"
   | "stop"
@@ -54,7 +55,7 @@ const END: readonly Effect[] = ["note-end", "remember", "report", "collect"];
 export const EFFECTS: { readonly [S in AttemptState]: readonly Effect[] } = {
   downloading: ["reserve-space", "fetch"],
   verifying: ["check-bytes", "check-publisher", "note-verified"],
-  staging: ["stage", "note-staged", "await-turn"],
+  staging: ["stage", "note-staged", "await-turn", "prepare-snapshot"],
   activating: ["look-at-old", "note-activating", "stop", "snapshot", "switch-forward"],
   probation: ["start-and-watch-new"],
   committed: END,
@@ -115,7 +116,7 @@ export function transition(
 
 /** Codes by which the world was in the way. Everything else that arrives before activation is a refusal or a failure. */
 const TRANSIENT =
-  /^(?:mirror\/(?:unreachable|slow|too-short|aborted|not-found|refused|bad-answer)|disk\/(?:full|io|read-only)|agent\/(?:no-space|stopping|repair-waits)|server\/.*|repository\/(?:expired|locked))$/;
+  /^(?:mirror\/(?:unreachable|slow|too-short|aborted|not-found|refused|bad-answer)|disk\/(?:full|io|read-only)|agent\/(?:no-space|stopping|repair-waits)|slot\/data-not-kept|server\/.*|repository\/(?:expired|locked))$/;
 const REFUSALS =
   /^(?:mirror\/(?:wrong-content|too-long)|repository\/.*|slot\/(?:bad-archive|unsafe-entry|too-large|wrong-bytes|entry-missing)|agent\/(?:wrong-bytes|no-verifier|wrong-release|refused)|artifact\/.*|der\/.*|dsse\/.*|release\/.*|schema\/.*|json\/.*)$/;
 

@@ -8,10 +8,10 @@ export type SlotErrorCode =
   | "slot/too-large"
   | "slot/wrong-bytes"
   | "slot/damaged"
+  | "slot/data-not-kept"
   | "slot/journal-corrupt"
   | "slot/journal-full"
   | "slot/state-corrupt"
   | "slot/link-unknown"
-  | "slot/snapshot-too-large"
   | "slot/entry-missing";
 export class SlotError extends UpkeepError<SlotErrorCode> {}

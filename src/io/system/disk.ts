@@ -17,6 +17,7 @@ import {
 } from "node:fs/promises";
 import { openPlain } from "./open-plain.ts";
 import { AS_READ, portName, systemPath } from "./raw-path.ts";
+import { UpkeepError } from "../../core/errors.ts";
 import { showName } from "../../core/raw-name.ts";
 import { DiskError, type Disk, type DiskErrorCode, type DiskFile, type FileStat } from "../../core/disk.ts";
 
@@ -183,14 +184,19 @@ async function at<T>(path: string, action: () => Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (cause) {
-    if (cause instanceof DiskError) throw cause;
-    const system = (cause as NodeJS.ErrnoException).code ?? "unknown";
-    const code = CODES[system] ?? "disk/io";
-    throw new DiskError(
-      code,
-      `${showName(path)} ${SENTENCES[code]} (${system}).`,
-      { path, system },
-      { cause },
-    );
+    throw diskErrorOf(path, cause);
   }
+}
+
+/** What the system said, as the port says it; an error of Upkeep stays what it is. */
+export function diskErrorOf(path: string, cause: unknown): UpkeepError {
+  if (cause instanceof UpkeepError) return cause;
+  const system = (cause as NodeJS.ErrnoException).code ?? "unknown";
+  const code = CODES[system] ?? "disk/io";
+  return new DiskError(
+    code,
+    `${showName(path)} ${SENTENCES[code]} (${system}).`,
+    { path, system },
+    { cause },
+  );
 }
