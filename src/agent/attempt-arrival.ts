@@ -55,6 +55,10 @@ function planOf({ plan }: Arrival): Plan {
   return plan;
 }
 
+export function marginFor(written: number): number {
+  return Math.min(Math.max(Math.ceil(written / 8), MARGIN.least), MARGIN.most);
+}
+
 /** Checked before the first byte, so that a small disk fails early and says how much is missing. Errors: `agent/no-space`, `disk/*`. */
 export async function reserveSpace(arrival: Arrival): Promise<void> {
   if (await staged(arrival)) return;
@@ -66,7 +70,7 @@ export async function reserveSpace(arrival: Arrival): Promise<void> {
     (await statOrNull(disk, `${partOf(arrival.downloads, arrival.attempt)}.part`));
   const present = found?.size ?? 0;
   const written = Math.max(0, artifact.length - present) + artifact.unpackedLength;
-  const needed = written + Math.min(Math.max(Math.ceil(written / 8), MARGIN.least), MARGIN.most);
+  const needed = written + marginFor(written);
   const free = await disk.free(arrival.component.layout.folder);
   if (free >= needed) return;
   throw new AgentError(

@@ -30,6 +30,7 @@ export type UnpackLimits = {
 export const RESERVED = ".upkeep-";
 
 const MAX_PATH = 1024;
+const MAX_NAME = 200;
 
 /**
  * Watches one archive go by. `admit` returns the entry's clean path, or null for the archive's own root folder ("./").
@@ -119,6 +120,8 @@ function cleanPath(entry: EntryHead, names: NameRules): string | null {
   for (const part of path.split("/")) {
     if (part === "..") throw unsafe(shown, 'its path holds ".."');
     if (part === "" || part === ".") throw unsafe(shown, "its path has an empty part");
+    if (Buffer.byteLength(part) > MAX_NAME)
+      throw unsafe(shown, `a name in it is longer than ${MAX_NAME} bytes`);
     const wrong = wrongName(part, names);
     if (wrong !== null) throw unsafe(shown, wrong);
   }
@@ -127,7 +130,7 @@ function cleanPath(entry: EntryHead, names: NameRules): string | null {
   return path;
 }
 
-/** `C:` and `C:evil` are places of their own there; elsewhere a colon is a letter like any other. */
+/** A place of its own there; elsewhere a colon is a letter like any other. */
 function isDrive(path: string, names: NameRules): boolean {
   return (names === "windows" || names === "any") && /^[A-Za-z]:(?:[\\/]|$)/.test(path);
 }

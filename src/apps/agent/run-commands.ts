@@ -8,7 +8,8 @@ import { withoutAgent, type Status } from "../../agent/status.ts";
 import type { ComponentResult } from "../../agent/update-component.ts";
 import { collect, fromUtf8 } from "../../core/bytes.ts";
 import { readOrNull } from "../../core/disk.ts";
-import { UpkeepError } from "../../core/errors.ts";
+import { ReportedError } from "../../core/errors.ts";
+import { traitOf } from "./known-codes.ts";
 import { formatInstant } from "../../core/instant.ts";
 import { parseJson, type Json } from "../../core/json.ts";
 import { nameSchema, z } from "../../core/schema.ts";
@@ -18,7 +19,7 @@ import { jsonLog, noLog, type Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
 import type { Call, Result } from "../framework/command.ts";
 import { CliError, usage } from "../framework/errors.ts";
-import { EXIT, exitFor } from "../framework/exit-codes.ts";
+import { EXIT } from "../framework/exit-codes.ts";
 import { columns } from "../framework/style.ts";
 
 export async function agentEnroll(call: Call): Promise<Result> {
@@ -33,6 +34,7 @@ export async function agentEnroll(call: Call): Promise<Result> {
     token,
     name: call.text("name") ?? hostname(),
     platform: thisPlatform(),
+    now: () => context.clock.now(),
     signal: context.signal,
   });
   return {
@@ -45,7 +47,7 @@ export async function agentRun(call: Call): Promise<Result> {
   const { context } = call;
   const { serveAgent } = await import("./serve.ts");
   const { signal } = context;
-  await serveAgent({ folder: context.data, log: logOf(call), environment: context.world.env }, signal);
+  await serveAgent({ folder: context.data, log: logOf(call), environment: context.terminal.env }, signal);
   return { json: { stopped: true } };
 }
 
@@ -65,7 +67,7 @@ async function checkNow(call: Call): Promise<CheckResult> {
   const retry = call.flag("retry-skipped");
   return (await ask(call, { do: "check", ...(retry ? { retrySkipped: true } : {}) }, async () => {
     const { checkOnce } = await import("./serve.ts");
-    const options = { folder: context.data, log: quietLogOf(call), environment: context.world.env };
+    const options = { folder: context.data, log: quietLogOf(call), environment: context.terminal.env };
     return checkOnce(options, context.signal, retry);
   })) as unknown as CheckResult;
 }
@@ -85,7 +87,7 @@ async function installNow(call: Call): Promise<CheckResult> {
       throw usage(`"${name}" is not a name of a product or channel.`);
   const result = (await ask(call, { do: "install", from, ...wish }, async () => {
     const { installOnce } = await import("./serve.ts");
-    const options = { folder: context.data, log: quietLogOf(call), environment: context.world.env };
+    const options = { folder: context.data, log: quietLogOf(call), environment: context.terminal.env };
     return installOnce(options, from, wish, context.signal);
   })) as unknown as CheckResult;
   if (result.failure === null && result.components.length === 0)
@@ -97,7 +99,7 @@ export async function agentCheck(call: Call): Promise<Result> {
   const { context } = call;
   const findings = (await ask(call, { do: "verify" }, async () => {
     const { verifyOnce } = await import("./serve.ts");
-    return verifyOnce({ folder: context.data, log: quietLogOf(call), environment: context.world.env });
+    return verifyOnce({ folder: context.data, log: quietLogOf(call), environment: context.terminal.env });
   })) as unknown as readonly SlotFinding[];
   const lines = findings.map(({ product, version, current, whole, what, files, bytes, added }) => {
     const more =
@@ -125,7 +127,7 @@ export async function agentRollback(call: Call): Promise<Result> {
   const product = call.argument(0);
   const result = (await ask(call, { do: "roll-back", product }, async () => {
     const { rollBackOnce } = await import("./serve.ts");
-    const options = { folder: context.data, log: quietLogOf(call), environment: context.world.env };
+    const options = { folder: context.data, log: quietLogOf(call), environment: context.terminal.env };
     return rollBackOnce(options, product, context.signal);
   })) as unknown as ComponentResult;
   return {
@@ -183,7 +185,8 @@ async function ask(call: Call, request: Json, otherwise: () => Promise<unknown>)
     // What the agent says no with is what is said here: the same call has the same code, whether an agent runs or not.
     const { code, ...facts } = error.facts;
     if (error.code !== "control/refused" || typeof code !== "string") throw error;
-    throw new UpkeepError(code, error.message, facts, error.hint === undefined ? {} : { hint: error.hint });
+    const hint = error.hint === undefined ? {} : { hint: error.hint };
+    throw new ReportedError(traitOf(code), code, error.message, facts, hint);
   }
 }
 
@@ -202,7 +205,7 @@ async function tokenOf(call: Call): Promise<string> {
   const request = { what: "Enrolment token", env: "UPKEEP_TOKEN", file, option: "--token-file" };
   const found = await context.secretOrNull(request);
   if (found !== null) return found;
-  const { stdin } = context.world;
+  const { stdin } = context.terminal;
   if (stdin.isTTY !== true) {
     const line = fromUtf8(await collect(stdin as AsyncIterable<Uint8Array>, 4096)).split(/\r?\n/, 1)[0] ?? "";
     if (line !== "") return line;
@@ -211,7 +214,7 @@ async function tokenOf(call: Call): Promise<string> {
 }
 
 function logOf(call: Call): Log {
-  const everything = jsonLog(call.context.clock, (line) => void call.context.world.stderr.write(line));
+  const everything = jsonLog(call.context.clock, (line) => void call.context.terminal.stderr.write(line));
   return (level, event, facts) => {
     if (!call.context.quiet || level !== "info") everything(level, event, facts);
   };
@@ -232,11 +235,11 @@ function troubled(result: CheckResult): ComponentResult | undefined {
 }
 
 function exitOfCheck(result: CheckResult): number {
-  if (result.failure !== null) return exitFor(result.failure.code);
+  if (result.failure !== null) return EXIT[traitOf(result.failure.code).exit];
   const worst = troubled(result);
   if (worst === undefined) return EXIT.ok;
   if (worst.result === "refused") return EXIT.refused;
-  return worst.result === "waiting" ? exitFor(worst.code ?? "") : EXIT.failed;
+  return worst.result === "waiting" ? EXIT[traitOf(worst.code ?? "").exit] : EXIT.failed;
 }
 
 function checkText(result: CheckResult): string {

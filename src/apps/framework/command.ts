@@ -6,12 +6,22 @@ export type OptionSpec = {
   /** As commander writes it: `--channel <name>`, `--security`. */
   readonly flags: string;
   readonly about: string;
+  /** The variable that is asked when the option is not given; it comes before the settings file. */
+  readonly env?: string;
+  /** What is taken when that is not set either, in words. */
+  readonly otherwise?: string;
   readonly default?: string;
   readonly choices?: readonly string[];
   readonly required?: boolean;
   /** May be given several times. */
   readonly repeat?: boolean;
 };
+
+/** The option's line in help and completion. */
+export function describeOption({ about, env, otherwise }: OptionSpec): string {
+  const next = [env, otherwise].filter((word) => word !== undefined).map((word) => `else ${word}`);
+  return next.length === 0 ? about : `${about} (${next.join(", ")})`;
+}
 
 export type ArgumentSpec = {
   /** As commander writes it: `<product>`, `[folder]`, `<file...>`. */
@@ -46,7 +56,8 @@ export type CommandSpec = {
 export type NounSpec = {
   readonly name: string;
   readonly about: string;
-  readonly commands: readonly CommandSpec[];
+  /** Verbs, and nouns below this one. */
+  readonly commands: readonly TableEntry[];
 };
 
 export type TableEntry = CommandSpec | NounSpec;
@@ -55,7 +66,7 @@ export function isNoun(entry: TableEntry): entry is NounSpec {
   return "commands" in entry;
 }
 
-/** One call of a command: its words, already split, and the world around it. Reading a wrong value throws `cli/usage`. */
+/** One call of a command: its words, already split, and its context. Reading a wrong value throws `cli/usage`. */
 export interface Call {
   readonly context: Context;
   /** A single positional argument by its place. Throws `cli/usage` when it is missing. */
