@@ -115,7 +115,7 @@ export function transition(
 
 /** Codes by which the world was in the way. Everything else that arrives before activation is a refusal or a failure. */
 const TRANSIENT =
-  /^(?:mirror\/(?:unreachable|slow|too-short|aborted|not-found|refused|bad-answer)|disk\/(?:full|io|read-only)|agent\/(?:no-space|stopping|repair-waits)|server\/.*|repository\/(?:expired|locked))$/;
+  /^(?:mirror\/(?:unreachable|untrusted|slow|too-short|aborted|not-found|refused|bad-answer)|disk\/(?:full|io|read-only)|agent\/(?:no-space|stopping|repair-waits)|server\/.*|repository\/(?:expired|locked))$/;
 const REFUSALS =
   /^(?:mirror\/(?:wrong-content|too-long)|repository\/.*|slot\/(?:bad-archive|unsafe-entry|too-large|wrong-bytes|entry-missing)|agent\/(?:wrong-bytes|no-verifier|wrong-release|refused)|artifact\/.*|der\/.*|dsse\/.*|release\/.*|schema\/.*|json\/.*)$/;
 

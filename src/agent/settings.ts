@@ -17,6 +17,15 @@ function isMirror(text: string): boolean {
   return /^https?:$/.test(protocol) && username + password + search + hash === "";
 }
 
+const NOT_A_PROXY = 'is neither "none" nor an http or https address with nothing behind its port';
+
+function isProxy(text: string): boolean {
+  if (text === "none") return true;
+  if (!/^https?:\/\//i.test(text) || !URL.canParse(text)) return false;
+  const { pathname, search, hash } = new URL(text);
+  return (pathname === "" || pathname === "/") && search + hash === "";
+}
+
 export const settingsSchema = z.strictObject({
   /** Seconds between checks until the server names another interval. */
   interval: z.exactOptional(seconds(10, DAY / SECOND)),
@@ -28,6 +37,17 @@ export const settingsSchema = z.strictObject({
   ),
   /** Allows `http://` among the mirrors: whoever is on the way sees what this device fetches. */
   untrustedHttp: z.exactOptional(z.boolean()),
+  /**
+   * The proxy that connections to the outside go through, `http://[NAME:PASSWORD@]HOST:PORT` or `https://…`; `none` for no proxy.
+   * Without it, HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the environment hold.
+   */
+  proxy: z.exactOptional(z.string().check(z.maxLength(2048), z.refine(isProxy, NOT_A_PROXY))),
+  /** With `proxy`: names (with what is below them), addresses and networks that are asked directly. */
+  noProxy: z.exactOptional(
+    z
+      .array(z.string().check(z.minLength(1), z.maxLength(255), z.regex(/^\S+$/, "holds a blank")))
+      .check(z.maxLength(64)),
+  ),
   /** What is read before a component is started: every byte, or only of files that changed since they were read last. */
   verify: z.exactOptional(z.enum(["always", "changed"])),
   components: z.exactOptional(

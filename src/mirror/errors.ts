@@ -7,8 +7,10 @@ export type MirrorErrorCode =
   | "mirror/not-found"
   /** The place answers and refuses (other 4xx). */
   | "mirror/refused"
-  /** No connection, TLS failure, connection cut, or a 5xx answer. Trying again later may help. */
+  /** No connection, connection cut, or a 5xx answer. Trying again later may help. */
   | "mirror/unreachable"
+  /** Who answers did not prove to be the place: certificate, name, dates or pin. Somebody may stand in between. */
+  | "mirror/untrusted"
   /** Slower than the idle limit or the minimum rate allows. */
   | "mirror/slow"
   /** More bytes than allowed, announced or sent. */

@@ -365,7 +365,7 @@ describe("an agent", { timeout: 120_000 }, () => {
       const { server, seen } = await impostor(authority, fleet.port, files);
       try {
         const result = await fleet.check(folder);
-        assert.equal(result.failure?.code, "mirror/unreachable");
+        assert.equal(result.failure?.code, "mirror/untrusted");
         assert.ok(seen.length > 0);
         for (const line of seen) assert.match(line, /^GET \/repository\/metadata\/[A-Za-z0-9.-]+\.json$/);
       } finally {

@@ -9,6 +9,7 @@ import { buildCsr } from "../../der/csr.ts";
 import { commonName } from "../../der/names.ts";
 import { toPem } from "../../der/pem.ts";
 import { newTlsKey, saveClient, tlsSigner, type StoredIdentity } from "../../io/device/device-identity.ts";
+import type { Proxies } from "../../io/connection/proxies.ts";
 import { openServerClient, type ServerClient } from "../../io/device/server-client.ts";
 import { X509Certificate } from "node:crypto";
 import type { DeviceTrust } from "./trust.ts";
@@ -28,12 +29,13 @@ export function openConnection(
   identity: StoredIdentity,
   trust: () => DeviceTrust,
   world: World,
+  proxies: Proxies,
 ): Connection {
   let { expires, client: own } = identity;
   let open: ServerClient | null = null;
   /** The bundle for which this device has a certificate of the authority that issued then. */
   let replacedFor: string | null = null;
-  const client = (): ServerClient => (open ??= openServerClient(trust().server, own));
+  const client = (): ServerClient => (open ??= openServerClient(trust().server, own, proxies));
   const reconnect = (): void => {
     open?.close();
     open = null;

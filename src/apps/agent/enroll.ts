@@ -9,11 +9,14 @@ import { commonName } from "../../der/names.ts";
 import { toPem } from "../../der/pem.ts";
 import { parseToken } from "../../identity/token.ts";
 import { deviceKeys, isEnrolled, saveIdentity } from "../../io/device/device-identity.ts";
+import { DIRECT, type Proxies } from "../../io/connection/proxies.ts";
+import { systemClock } from "../../io/system/clock.ts";
 import { httpSource } from "../../io/source/http.ts";
 import { openServerClient } from "../../io/device/server-client.ts";
 import { findAuthority } from "../../io/device/tls.ts";
 import { enrolmentProof } from "../../message/enroll.ts";
 import { readAll } from "../../mirror/source.ts";
+import { METADATA_SPEED, withSpeedFloor } from "../../mirror/speed.ts";
 import type { Platform } from "../../release/platform.ts";
 
 export type Enrolment = {
@@ -27,6 +30,8 @@ export type Enrolment = {
   readonly name: string;
   readonly platform: Platform;
   readonly signal: AbortSignal;
+  /** None by default. */
+  readonly proxies?: Proxies;
 };
 
 const ROOT_LIMIT = 512 * 1024;
@@ -36,7 +41,7 @@ const ROOT_LIMIT = 512 * 1024;
  * Nothing counts as enrolled until everything is written; the keys are kept for the next try.
  */
 export async function enrol(enrolment: Enrolment): Promise<{ readonly device: string }> {
-  const { disk, folder, server, platform, signal } = enrolment;
+  const { disk, folder, server, platform, signal, proxies = DIRECT } = enrolment;
   const identity = `${folder}/identity`;
   if (await isEnrolled(disk, identity)) {
     throw new AgentError(
@@ -50,11 +55,11 @@ export async function enrol(enrolment: Enrolment): Promise<{ readonly device: st
   await makeDirectories(disk, folder, 0o750);
   const keys = await deviceKeys(disk, identity);
   // 1. The server must hold the pinned authority before it is told anything.
-  const authority = await findAuthority(server, token.caSpkiSha256, signal);
+  const authority = await findAuthority(server, token.caSpkiSha256, signal, proxies);
   const pins = [token.caSpkiSha256];
   const trusted = { ...server, authorities: [authority], pins };
   // 2. The root of trust must be the pinned one, before the token is spent.
-  const root = await fetchRoot(server, authority, token.caSpkiSha256, signal);
+  const root = await fetchRoot(server, authority, token.caSpkiSha256, signal, proxies);
   if (sha256Hex(root) !== token.rootSha256) {
     throw new AgentError(
       "agent/refused",
@@ -63,7 +68,7 @@ export async function enrol(enrolment: Enrolment): Promise<{ readonly device: st
     );
   }
   // 3. The token buys a certificate for a key that never leaves this folder.
-  const client = openServerClient(trusted);
+  const client = openServerClient(trusted, undefined, proxies);
   try {
     const csr = await buildCsr({ subject: commonName("upkeep device"), signer: keys.tls });
     const { os, arch, libc } = platform;
@@ -103,10 +108,12 @@ async function fetchRoot(
   authority: string,
   pin: string,
   signal: AbortSignal,
+  proxies: Proxies,
 ): Promise<Uint8Array> {
-  const source = httpSource(addressOf(server), { tls: { ca: authority, pins: [pin] } });
+  const source = httpSource(addressOf(server), { tls: { ca: authority, pins: [pin] }, proxies });
   try {
-    return await readAll(source, "repository/metadata/1.root.json", ROOT_LIMIT, signal);
+    const patient = withSpeedFloor(source, systemClock, METADATA_SPEED);
+    return await readAll(patient, "repository/metadata/1.root.json", ROOT_LIMIT, signal);
   } finally {
     source.close();
   }

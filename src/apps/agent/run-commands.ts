@@ -17,6 +17,7 @@ import { loadIdentity } from "../../io/device/device-identity.ts";
 import { jsonLog, noLog, type Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
 import type { Call, Result } from "../framework/command.ts";
+import { proxiesOf } from "./proxies.ts";
 import { CliError, usage } from "../framework/errors.ts";
 import { EXIT, exitFor } from "../framework/exit-codes.ts";
 import { columns } from "../framework/style.ts";
@@ -24,6 +25,7 @@ import { columns } from "../framework/style.ts";
 export async function agentEnroll(call: Call): Promise<Result> {
   const { context } = call;
   const { enrol } = await import("./enroll.ts");
+  const { loadSettings } = await import("./wiring.ts");
   const server = serverOf(call.needed("server"));
   const token = await tokenOf(call);
   const { device } = await enrol({
@@ -34,6 +36,7 @@ export async function agentEnroll(call: Call): Promise<Result> {
     name: call.text("name") ?? hostname(),
     platform: thisPlatform(),
     signal: context.signal,
+    proxies: proxiesOf(await loadSettings(context.data), context.terminal.env),
   });
   return {
     text: `This device is ${device}. \`upkeep agent run\` keeps it up to date.`,

@@ -12,6 +12,7 @@ import { parseJsonText } from "../../core/json.ts";
 import { agentRepository, type SourceWord } from "../../io/device/agent-repository.ts";
 import { broughtSource } from "../../io/source/bundle.ts";
 import { climbingSource } from "../../io/device/recovering-source.ts";
+import type { Proxies } from "../../io/connection/proxies.ts";
 import { systemClock } from "../../io/system/clock.ts";
 import { loadIdentity } from "../../io/device/device-identity.ts";
 import { diskSource } from "../../io/source/disk.ts";
@@ -34,6 +35,7 @@ import {
 import { diskStore } from "../../repository/client/store.ts";
 import { openConnection } from "./connection.ts";
 import { addressOf } from "./enroll.ts";
+import { proxiesOf } from "./proxies.ts";
 import { openDeviceTrust } from "./trust.ts";
 
 export type WiringOptions = {
@@ -74,12 +76,13 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     log: ({ level, event, ...facts }: LogLine) => log(level, `agent/${event}`, facts as Facts),
     atPoint: options.atPoint ?? (async () => {}),
   };
+  const proxies = proxiesOf(settings, world.environment);
   const trust = await openDeviceTrust(systemDisk, `${folder}/identity`, server, () => {
     connection.reconnect();
     source.renew();
     log("info", "agent/authorities-changed", { believed: trust.server.pins });
   });
-  const connection = openConnection(`${folder}/identity`, identity, () => trust, world);
+  const connection = openConnection(`${folder}/identity`, identity, () => trust, world, proxies);
   const source = climbingSource(
     addressOf(server),
     () => trust.server,
@@ -90,9 +93,10 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
               "The server shows a certificate of an authority that is not known here. Signed metadata is read from it all the same, to see whether the authorities were replaced; nothing else is asked for, and nothing is told.",
           })
         : log("info", "agent/server-known", {}),
+    proxies,
   );
   const store = diskStore(systemDisk, `${folder}/tuf`, storeLock(`${folder}/tuf/lock`, systemClock));
-  const copies = settingsMirrors(settings);
+  const copies = settingsMirrors(settings, proxies);
   const client = (mirrors: readonly Mirror[]): TufClient =>
     openRepository({
       mirrors,
@@ -131,11 +135,12 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
 /** The mirrors of `agent.toml`: folders, and web servers that anybody's certificate vouches for; content needs no trust. */
 function settingsMirrors(
   settings: Settings,
+  proxies: Proxies,
 ): readonly { readonly source: Source; readonly close: () => void }[] {
   return (settings.mirrors ?? []).map((place) => {
     if (place.startsWith("/")) return { source: diskSource(systemDisk, place), close: () => {} };
     const plain = settings.untrustedHttp === true ? ({ plainHttp: "allowed" } as const) : {};
-    const source = httpSource(place, plain);
+    const source = httpSource(place, { ...plain, proxies });
     return { source, close: () => source.close() };
   });
 }

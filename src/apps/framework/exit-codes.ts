@@ -36,9 +36,11 @@ const RULES: readonly (readonly [pattern: string, exit: ExitName])[] = [
   ["signing/outcome-unknown", "network"],
   // The bytes that came are wrong: a matter of trust. Bytes that did not come: a matter of the network.
   ["mirror/wrong-content", "refused"],
+  ["mirror/untrusted", "refused"],
   ["mirror/", "network"],
   ["http/cannot-listen", "failed"],
   ["http/", "network"],
+  ["network/untrusted", "refused"],
   ["network/", "network"],
   ["server/refused", "refused"],
   ["server/untrusted", "refused"],

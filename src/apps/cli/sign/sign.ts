@@ -19,6 +19,7 @@ import {
   type TimestampWish,
 } from "../../../artifact/timestamp-request.ts";
 import { replaceFile, withFileSource } from "../../../io/source/file.ts";
+import { proxiesFrom } from "../../../io/connection/proxies.ts";
 import { httpTimestamps } from "../../../io/signing/timestamp-transport.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
@@ -169,7 +170,7 @@ function stampWish(call: Call, urls: readonly string[]): TimestampWish {
   return {
     urls,
     hash: (call.text("timestamp-hash") ?? "sha256") as SigningHash,
-    transport: httpTimestamps(),
+    transport: httpTimestamps(proxiesFrom(call.context.terminal.env)),
     clock: call.context.clock,
     random: call.context.random,
   };
