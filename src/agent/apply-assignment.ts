@@ -7,13 +7,13 @@ import {
   inOrder,
   isRelease,
   loadAssigned,
-  loadChannel,
   loadRelease,
   type AssignedRelease,
   type Instructions,
 } from "./check.ts";
 import type { Component } from "./component.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
+import { loadChannel } from "./load-channel.ts";
 import type { LogLine } from "./ports.ts";
 import { updateComponent, type ComponentResult, type Offer, type Update } from "./update-component.ts";
 

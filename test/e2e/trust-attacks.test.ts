@@ -125,7 +125,7 @@ class Fleet {
     await enrol({
       disk: systemDisk,
       folder,
-      server: { host: "127.0.0.1", port: this.port },
+      servers: [{ host: "127.0.0.1", port: this.port }],
       token: token ?? (await this.world.token(this.server)),
       name: "device",
       platform: plain,

@@ -1,21 +1,25 @@
 // The device's conversation with its server, and the renewal of the certificate by which it is known there.
 
+import { isAway } from "../../agent/follow-alone.ts";
 import { sentenceOf } from "../../agent/errors.ts";
 import type { UpdateServer, World } from "../../agent/ports.ts";
 import { fromBase64, toBase64 } from "../../core/bytes.ts";
 import { UpkeepError } from "../../core/errors.ts";
-import { DAY } from "../../core/instant.ts";
+import { fraction } from "../../core/random.ts";
+import type { Instant } from "../../core/instant.ts";
 import { buildCsr } from "../../der/csr.ts";
 import { commonName } from "../../der/names.ts";
 import { toPem } from "../../der/pem.ts";
 import { newTlsKey, saveClient, tlsSigner, type StoredIdentity } from "../../io/device/device-identity.ts";
+import { placeName, type Place } from "../../io/connection/failure.ts";
 import type { Proxies } from "../../io/connection/proxies.ts";
 import { openServerClient, type ServerClient } from "../../io/device/server-client.ts";
 import { X509Certificate } from "node:crypto";
 import type { DeviceTrust } from "./trust.ts";
 
-/** A third of a certificate's life: two tries in three may fail without harm. */
-const RENEW_BEFORE = 15 * DAY;
+/** Of a certificate's life. Which device renews when is spread over a tenth, so that what was enrolled together is not renewed together. */
+const RENEW_AT = 0.5;
+const RENEW_SPREAD = 0.1;
 
 export type Connection = UpdateServer & {
   /** Ends what is open: the next call connects by the trust of then. */
@@ -23,29 +27,71 @@ export type Connection = UpdateServer & {
   close(): void;
 };
 
+/** When half of a certificate's life is over, less up to a tenth of it by `draw` (0 to 1). */
+export function renewalOf(
+  life: { readonly notBefore: Instant; readonly notAfter: Instant },
+  draw: number,
+): Instant {
+  return life.notBefore + (life.notAfter - life.notBefore) * (RENEW_AT + RENEW_SPREAD * (draw - 0.5));
+}
+
+function lifeOf(certificates: string): { readonly notBefore: Instant; readonly notAfter: Instant } {
+  const { validFromDate, validToDate } = new X509Certificate(certificates);
+  return { notBefore: validFromDate.getTime(), notAfter: validToDate.getTime() };
+}
+
 /** `folder` is the identity folder; a renewed certificate is written there before it is used. */
 export function openConnection(
   folder: string,
   identity: StoredIdentity,
   trust: () => DeviceTrust,
   world: World,
+  places: readonly Place[],
   proxies: Proxies,
 ): Connection {
-  let { expires, client: own } = identity;
+  let { client: own } = identity;
+  const draw = fraction(world.random);
+  /** Which of the places is asked. */
+  let at = 0;
   let open: ServerClient | null = null;
   /** The bundle for which this device has a certificate of the authority that issued then. */
   let replacedFor: string | null = null;
-  const client = (): ServerClient => (open ??= openServerClient(trust().server, own, proxies));
+  const client = (): ServerClient =>
+    (open ??= openServerClient({ ...trust().server, ...places[at]! }, own, proxies));
   const reconnect = (): void => {
     open?.close();
     open = null;
+  };
+
+  /** The next address, when there is another. What it is asked is idempotent: an answer that was lost is given once more. */
+  const moveOn = (error: unknown): boolean => {
+    if (places.length === 1 || !mayHelpElsewhere(error)) return false;
+    at = (at + 1) % places.length;
+    reconnect();
+    return true;
+  };
+  /** Asks one address after the other, once each; what the first one failed by is told when none answers. */
+  const inTurn = async <T>(ask: (server: ServerClient) => Promise<T>): Promise<T> => {
+    const begun = at;
+    let first: unknown;
+    for (;;) {
+      try {
+        const answer = await ask(client());
+        if (at !== begun)
+          world.log({ level: "info", event: "server-changed", server: placeName(places[at]!) });
+        return answer;
+      } catch (error) {
+        first ??= error;
+        if (!moveOn(error) || at === begun) throw first;
+      }
+    }
   };
 
   const renew = async (signal: AbortSignal): Promise<void> => {
     const { bundleSha256 } = trust();
     const key = newTlsKey();
     const csr = await buildCsr({ subject: commonName("upkeep device"), signer: tlsSigner(key) });
-    const { certificates } = await client().call("renew", { csr: toBase64(csr) }, signal);
+    const { certificates } = await inTurn((server) => server.call("renew", { csr: toBase64(csr) }, signal));
     const renewed = {
       key,
       certificates: certificates.map((der) => toPem("CERTIFICATE", fromBase64(der))).join(""),
@@ -53,14 +99,14 @@ export function openConnection(
     await saveClient(world.disk, folder, renewed);
     own = renewed;
     reconnect();
-    expires = new X509Certificate(renewed.certificates).validToDate.getTime();
+    const { notAfter } = lifeOf(renewed.certificates);
     replacedFor = bundleSha256;
-    world.log({ level: "info", event: "certificate-renewed", expires: new Date(expires).toISOString() });
+    world.log({ level: "info", event: "certificate-renewed", expires: new Date(notAfter).toISOString() });
   };
 
   /** A server that goes on issuing from an authority on its way out is asked once per bundle. */
   const isDue = (): boolean =>
-    expires - world.clock.now() < RENEW_BEFORE ||
+    world.clock.now() >= renewalOf(lifeOf(own.certificates), draw) ||
     (trust().isOutgoing(own.certificates) && replacedFor !== trust().bundleSha256);
 
   return {
@@ -77,18 +123,27 @@ export function openConnection(
           });
         });
       }
-      return client().call("checkIn", request, signal);
+      return inTurn((server) => server.call("checkIn", request, signal));
     },
     sendReports: async (envelopes, signal) => {
-      const { results } = await client().call(
-        "reports",
-        { reports: envelopes.map((bytes) => toBase64(bytes)) },
-        signal,
-      );
+      const reports = envelopes.map((bytes) => toBase64(bytes));
+      const { results } = await inTurn((server) => server.call("reports", { reports }, signal));
       return results;
     },
-    wakeUps: (after, signal) => client().wakes(after, signal),
+    wakeUps: async function* (after, signal) {
+      try {
+        yield* client().wakes(after, signal);
+      } catch (error) {
+        moveOn(error);
+        throw error;
+      }
+    },
     reconnect,
     close: reconnect,
   };
+}
+
+/** Another address may serve when this one is away, or when somebody stands before it. */
+function mayHelpElsewhere(error: unknown): boolean {
+  return isAway(error) || (error instanceof UpkeepError && error.code === "server/untrusted");
 }

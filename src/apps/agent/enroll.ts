@@ -1,6 +1,7 @@
 // Enrolment: from a one-time token to a device with keys, a certificate, a pinned server and a pinned root of trust.
 
 import { AgentError } from "../../agent/errors.ts";
+import { isAway } from "../../agent/follow-alone.ts";
 import { fromBase64, toBase64, toHex } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
 import { makeDirectories, type Disk } from "../../core/disk.ts";
@@ -9,6 +10,7 @@ import { commonName } from "../../der/names.ts";
 import { toPem } from "../../der/pem.ts";
 import { parseToken } from "../../identity/token.ts";
 import { deviceKeys, isEnrolled, saveIdentity } from "../../io/device/device-identity.ts";
+import { placeName, type Place } from "../../io/connection/failure.ts";
 import { DIRECT, type Proxies } from "../../io/connection/proxies.ts";
 import { systemClock } from "../../io/system/clock.ts";
 import { httpSource } from "../../io/source/http.ts";
@@ -23,7 +25,8 @@ export type Enrolment = {
   readonly disk: Disk;
   /** The agent's data folder. */
   readonly folder: string;
-  readonly server: { readonly host: string; readonly port: number };
+  /** Addresses of the server, tried in turn. */
+  readonly servers: readonly Place[];
   /** The token's text: a secret. */
   readonly token: string;
   /** For people, usually the host name. */
@@ -40,8 +43,10 @@ const ROOT_LIMIT = 512 * 1024;
  * Errors: `agent/already-enrolled`, `identity/*` (wrong server, bad token), `server/*`, `mirror/*`, `agent/refused` for a root other than the pinned one.
  * Nothing counts as enrolled until everything is written; the keys are kept for the next try.
  */
-export async function enrol(enrolment: Enrolment): Promise<{ readonly device: string }> {
-  const { disk, folder, server, platform, signal, proxies = DIRECT } = enrolment;
+export async function enrol(
+  enrolment: Enrolment,
+): Promise<{ readonly device: string; readonly server: Place }> {
+  const { disk, folder, platform, signal, proxies = DIRECT } = enrolment;
   const identity = `${folder}/identity`;
   if (await isEnrolled(disk, identity)) {
     throw new AgentError(
@@ -55,7 +60,10 @@ export async function enrol(enrolment: Enrolment): Promise<{ readonly device: st
   await makeDirectories(disk, folder, 0o750);
   const keys = await deviceKeys(disk, identity);
   // 1. The server must hold the pinned authority before it is told anything.
-  const authority = await findAuthority(server, token.caSpkiSha256, signal, proxies);
+  const { server, authority } = await firstThatAnswers(enrolment.servers, (place) =>
+    findAuthority(place, token.caSpkiSha256, signal, proxies),
+  );
+  const others = enrolment.servers.filter((place) => place !== server);
   const pins = [token.caSpkiSha256];
   const trusted = { ...server, authorities: [authority], pins };
   // 2. The root of trust must be the pinned one, before the token is spent.
@@ -90,6 +98,7 @@ export async function enrol(enrolment: Enrolment): Promise<{ readonly device: st
         format: 1,
         device: answer.device,
         server,
+        ...(others.length === 0 ? {} : { others }),
         pins,
         reportKey: sha256Hex(keys.report.publicKey.spki),
       },
@@ -97,14 +106,31 @@ export async function enrol(enrolment: Enrolment): Promise<{ readonly device: st
       client: { key: keys.tlsPem, certificates },
       root,
     });
-    return { device: answer.device };
+    return { device: answer.device, server };
   } finally {
     client.close();
   }
 }
 
+/** One that is away is passed over; one that is somebody else ends it. Errors: those of `ask` at the first place when none answers. */
+async function firstThatAnswers(
+  places: readonly Place[],
+  ask: (place: Place) => Promise<string>,
+): Promise<{ readonly server: Place; readonly authority: string }> {
+  let first: unknown;
+  for (const server of places) {
+    try {
+      return { server, authority: await ask(server) };
+    } catch (error) {
+      if (!isAway(error)) throw error;
+      first ??= error;
+    }
+  }
+  throw first;
+}
+
 async function fetchRoot(
-  server: Enrolment["server"],
+  server: Place,
   authority: string,
   pin: string,
   signal: AbortSignal,
@@ -119,6 +145,6 @@ async function fetchRoot(
   }
 }
 
-export function addressOf({ host, port }: Enrolment["server"]): string {
-  return `https://${host.includes(":") ? `[${host}]` : host}:${port}/`;
+export function addressOf(place: Place): string {
+  return `https://${placeName(place)}/`;
 }

@@ -53,6 +53,8 @@ export type UpdateServerOptions = {
   readonly renewOnline?: (now: Instant) => Promise<void>;
   readonly limits?: Partial<HttpLimits> & { readonly listeners?: number; readonly heartbeat?: number };
   readonly quotas?: Partial<ApiQuotas>;
+  /** Milliseconds that devices may follow their channels while they reach no server. */
+  readonly follow?: number;
   /** Milliseconds between two looks at the folder and the store. */
   readonly tick?: number;
 };
@@ -127,6 +129,7 @@ async function startLocked(
     director,
     metrics,
     quotas: options.quotas,
+    follow: options.follow,
     sharedAddresses: asked.sharedAddresses ?? [],
     findRelease: (product, version) => watch.findRelease(product, version),
     ...tools,

@@ -5,7 +5,7 @@ import type { IncomingMessage } from "node:http";
 import { collect, toUtf8, BytesError } from "../../core/bytes.ts";
 import { UpkeepError, type Facts } from "../../core/errors.ts";
 import type { Schema } from "../../core/schema.ts";
-import { MAX_INTERVAL } from "../../message/check-in.ts";
+import { MAX_INTERVAL, UNDERSTANDS_FOLLOWING, UNDERSTANDS_HEADER } from "../../message/check-in.ts";
 import { readMessage } from "../../message/common.ts";
 import {
   FAILURE_LIMIT,
@@ -69,6 +69,7 @@ export function openServerClient(
         const headers = {
           "content-type": "application/json",
           accept: "application/json",
+          [UNDERSTANDS_HEADER]: UNDERSTANDS_FOLLOWING,
           "content-length": String(body.length),
         };
         const response = await send(row.method, row.path, headers, body, limited.signal);
