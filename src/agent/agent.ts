@@ -14,6 +14,8 @@ import { checkFailure, type CheckResult } from "./check-result.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
 import { checkSelf, collectDownloads } from "./start.ts";
 import { openComponent } from "./open-component.ts";
+import { othersOf } from "./others.ts";
+import { Recalls } from "./recalls.ts";
 import { openOutbox, type Outbox } from "./outbox.ts";
 import { Teller } from "./teller.ts";
 import type { DeviceIdentity, Notice, Repository, ServerTrust, UpdateServer, World } from "./ports.ts";
@@ -59,11 +61,17 @@ export class Agent {
   readonly board: StatusBoard;
   readonly #stopping = new AbortController();
   #tended = 0;
+  readonly #recalls: Recalls;
 
   constructor(parts: AgentParts, outbox: Outbox) {
     this.parts = parts;
     this.outbox = outbox;
     this.#teller = new Teller(parts.world, parts.server, outbox, this.stopped);
+    this.#recalls = new Recalls({
+      ...parts,
+      stopped: this.stopped,
+      ask: (signal) => this.#ask(signal),
+    });
     this.board = new StatusBoard(parts, {
       components: () => this.components,
       notices: () => this.#teller.notices,
@@ -108,6 +116,8 @@ export class Agent {
   /** A check. Who calls while one runs joins it; an operator's call that finds another's running waits for it and then runs its own. */
   check(trigger: Trigger): Promise<CheckResult> {
     const byHand = trigger === "operator";
+    // A probation under way would keep the check waiting: whether it was recalled is asked beside it.
+    this.nudge();
     if (this.#check !== null && (this.#check.byHand || !byHand)) return this.#check.result;
     const result = this.#exclusive(() => this.#runCheck(trigger)).finally(() => {
       if (this.#check?.result === result) this.#check = null;
@@ -152,9 +162,15 @@ export class Agent {
     return patrol(this.components, this.stopped);
   }
 
-  /** True once after damage was found: a check should follow at once. */
+  /** True once after damage was found, or a probation was ended by a recall: a check should follow at once. */
   takeNews(): boolean {
-    return this.components.map((component) => component.guard.takeNews()).includes(true);
+    const recalled = this.#recalls.takeNews();
+    return this.components.map((component) => component.guard.takeNews()).includes(true) || recalled;
+  }
+
+  /** There may be news that a probation under way should know of. */
+  nudge(): void {
+    this.#recalls.nudge();
   }
 
   /** True while something cannot run because it is damaged and could not be replaced: checks come sooner then. */
@@ -191,6 +207,7 @@ export class Agent {
           product,
         });
       await this.#recover(component, true);
+      await this.#recalls.learn(component);
       const result = await goBack(this.#update(component, true));
       this.board.done(result);
       await this.#teller.flush();
@@ -236,6 +253,7 @@ export class Agent {
       await this.#recoverAll(byHand);
       instructions = await (brought?.() ?? this.#ask());
       const { away } = instructions;
+      this.#recalls.interval = instructions.interval ?? this.#recalls.interval;
       if (brought === undefined && away === null) await this.outbox.clear("check ");
       components.push(...(await applyAssignment(this.#device(byHand), instructions)));
       // What could be done without a server is done; that there was none is told all the same.
@@ -294,17 +312,14 @@ export class Agent {
     };
   }
 
-  async #ask(): Promise<Instructions> {
+  async #ask(signal: AbortSignal = this.stopped): Promise<Instructions> {
     const { world, identity, repository, server, trust } = this.parts;
     const running = [];
     for (const component of this.components)
       running.push({ product: component.product, version: await component.running() });
     const notice = (notices: readonly Notice[]) => this.#teller.notice(notices);
     const kept = keptAssignment(world.disk, `${this.parts.folder}/assignment.json`);
-    return askWhatToRun(
-      { world, identity, repository, server, trust, kept, notice, signal: this.stopped },
-      running,
-    );
+    return askWhatToRun({ world, identity, repository, server, trust, kept, notice, signal }, running);
   }
 
   async #open(product: string): Promise<Component> {
@@ -358,6 +373,8 @@ export class Agent {
       component,
       refusals: this.#refusals,
       repairs: this.#repairs,
+      others: () => othersOf(this.components, component),
+      recalls: (tried) => this.#recalls.watch(tried),
       byHand,
       downloads: `${this.parts.folder}/download`,
       signal: this.stopped,

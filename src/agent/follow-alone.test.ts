@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { describe, it } from "node:test";
 import { writeAtomic } from "../core/disk.ts";
-import { UpkeepError } from "../core/errors.ts";
+import { ReportedError, type UpkeepError } from "../core/errors.ts";
 import { DAY, formatInstant, MINUTE } from "../core/instant.ts";
 import { localSigner } from "../keys/signer.ts";
 import { LONGEST_FOLLOWING, signAssignment, type AssignedComponent } from "../message/assignment.ts";
@@ -196,7 +196,7 @@ describe("a device whose server is away", () => {
 
 describe("a server", () => {
   const error = (code: string, status?: number): UpkeepError =>
-    new UpkeepError(code, "no", status === undefined ? {} : { status });
+    new ReportedError(undefined, code, "no", status === undefined ? {} : { status });
   for (const [what, thrown, away] of [
     ["that cannot be reached", error("server/unreachable"), true],
     ["that says nothing", error("server/slow"), true],

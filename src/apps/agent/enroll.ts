@@ -4,6 +4,7 @@ import { AgentError } from "../../agent/errors.ts";
 import { isAway } from "../../agent/follow-alone.ts";
 import { fromBase64, toBase64, toHex } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
+import type { Instant } from "../../core/instant.ts";
 import { makeDirectories, type Disk } from "../../core/disk.ts";
 import { buildCsr } from "../../der/csr.ts";
 import { commonName } from "../../der/names.ts";
@@ -20,6 +21,7 @@ import { enrolmentProof } from "../../message/enroll.ts";
 import { readAll } from "../../mirror/source.ts";
 import { METADATA_SPEED, withSpeedFloor } from "../../mirror/speed.ts";
 import type { Platform } from "../../release/platform.ts";
+import { refuseUnusable } from "./usable-certificate.ts";
 
 export type Enrolment = {
   readonly disk: Disk;
@@ -32,6 +34,8 @@ export type Enrolment = {
   /** For people, usually the host name. */
   readonly name: string;
   readonly platform: Platform;
+  /** The time by this device's clock. */
+  readonly now: () => Instant;
   readonly signal: AbortSignal;
   /** None by default. */
   readonly proxies?: Proxies;
@@ -93,6 +97,11 @@ export async function enrol(
       signal,
     );
     const certificates = answer.certificates.map((der) => toPem("CERTIFICATE", fromBase64(der))).join("");
+    refuseUnusable(
+      certificates,
+      enrolment.now(),
+      "This device is not enrolled; the token is good for another try.",
+    );
     await saveIdentity(disk, identity, {
       record: {
         format: 1,

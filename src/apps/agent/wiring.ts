@@ -36,6 +36,8 @@ import {
 import { diskStore } from "../../repository/client/store.ts";
 import { openConnection } from "./connection.ts";
 import { addressOf } from "./enroll.ts";
+import { dialInTurn } from "./servers-in-turn.ts";
+import { openServerClient } from "../../io/device/server-client.ts";
 import { proxiesOf } from "./proxies.ts";
 import { openDeviceTrust } from "./trust.ts";
 
@@ -84,7 +86,12 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     for (const source of sources) source.renew();
     log("info", "agent/authorities-changed", { believed: trust.server.pins });
   });
-  const connection = openConnection(`${folder}/identity`, identity, () => trust, world, places, proxies);
+  const dial = dialInTurn(
+    places,
+    (to, client) => openServerClient(to, client, proxies),
+    (to) => log("info", "agent/server-changed", { server: placeName(to) }),
+  );
+  const connection = openConnection(`${folder}/identity`, identity, () => trust, world, dial);
   const sources = places.map((place) =>
     climbingSource(
       addressOf(place),

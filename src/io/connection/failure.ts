@@ -1,6 +1,6 @@
 // The one translation of failed connections: what node:net, node:tls, DNS and proxies report becomes unreachable, slow or untrusted, with a place and a hint.
 
-import { UpkeepError } from "../../core/errors.ts";
+import { UNREACHABLE, UpkeepError, type Traits } from "../../core/errors.ts";
 import { formatInstant } from "../../core/instant.ts";
 
 /** `facts` hold `host`, `port`, `reason` (the system's own word), and `proxy` when it was the proxy that failed. */
@@ -12,7 +12,18 @@ export type ConnectionErrorCode =
   /** Who answers did not prove to be who is meant, or does not accept who asks. */
   | "network/untrusted";
 
+export const CONNECTION_ERRORS = {
+  "network/unreachable": UNREACHABLE,
+  "network/slow": UNREACHABLE,
+  // Somebody else may answer the next time: what is asked for was not judged.
+  "network/untrusted": { nature: "transient", exit: "refused" },
+} satisfies Traits<ConnectionErrorCode>;
+
 export class ConnectionError extends UpkeepError<ConnectionErrorCode> {
+  protected override get traits(): Traits<ConnectionErrorCode> {
+    return CONNECTION_ERRORS;
+  }
+
   /** Which of the three it is, for the codes of the room that asked. */
   get kind(): "unreachable" | "slow" | "untrusted" {
     return this.code.slice("network/".length) as "unreachable" | "slow" | "untrusted";

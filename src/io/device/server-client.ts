@@ -71,6 +71,8 @@ export function openServerClient(
           accept: "application/json",
           [UNDERSTANDS_HEADER]: UNDERSTANDS_FOLLOWING,
           "content-length": String(body.length),
+          // RFC 9110 section 6.6.1. A server whose clock differs too much issues no certificate.
+          date: new Date().toUTCString(),
         };
         const response = await send(row.method, row.path, headers, body, limited.signal);
         return await answerOf(response, row.answer, row.answerLimit, place, limited.signal);

@@ -1,6 +1,6 @@
 // How a device's calls to its server fail, with the place and what to look at.
 
-import { UpkeepError } from "../../core/errors.ts";
+import { UNREACHABLE, UpkeepError, type Traits } from "../../core/errors.ts";
 import { connectionError, placeName, type Place } from "../connection/failure.ts";
 
 /** `refused`: the server answered and said no; `facts.status`, `facts.code`, and `facts.retryAfter` (seconds) when it gave one. */
@@ -11,7 +11,23 @@ export type ServerClientErrorCode =
   | "server/refused"
   | "server/bad-answer"
   | "server/stopped";
-export class ServerClientError extends UpkeepError<ServerClientErrorCode> {}
+export const SERVER_CLIENT_ERRORS = {
+  "server/unreachable": {
+    ...UNREACHABLE,
+    hint: "Look at the network, the address, and whether the server runs; an agent retries by itself.",
+  },
+  "server/slow": UNREACHABLE,
+  "server/untrusted": { nature: "transient", exit: "refused" },
+  "server/refused": { nature: "transient", exit: "refused" },
+  "server/bad-answer": { nature: "transient", exit: "refused" },
+  "server/stopped": UNREACHABLE,
+} satisfies Traits<ServerClientErrorCode>;
+
+export class ServerClientError extends UpkeepError<ServerClientErrorCode> {
+  protected override get traits(): Traits<ServerClientErrorCode> {
+    return SERVER_CLIENT_ERRORS;
+  }
+}
 
 /** An error of ours stays what it is; one of the connection gets the words of the one translation. */
 export function serverFailure(cause: unknown, server: Place, signal?: AbortSignal): Error {

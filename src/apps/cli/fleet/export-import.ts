@@ -3,8 +3,8 @@
 import { resolve } from "node:path";
 import { exportFleet, importFleet, type Dumped } from "../../../io/fleet-store/dump.ts";
 import type { Call, Result } from "../../framework/command.ts";
-import { fleetPlace } from "./open-store.ts";
-import { actor } from "./fleet.ts";
+import { fleetPlace } from "../records/open-store.ts";
+import { actor } from "../records/open-store.ts";
 
 export async function fleetExport(call: Call): Promise<Result> {
   const file = resolve(call.argument(0));

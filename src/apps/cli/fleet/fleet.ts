@@ -1,6 +1,5 @@
 // What the verbs of `fleet`, `device`, `token` and `report` do, on the store that a running server watches.
 
-import { userInfo } from "node:os";
 import { formatInstant, HOUR, parseInstant } from "../../../core/instant.ts";
 import { UpkeepError } from "../../../core/errors.ts";
 import type { Json } from "../../../core/json.ts";
@@ -23,7 +22,7 @@ import { firstRootDigest } from "../../server/repository-watch.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { serverPin } from "./ca.ts";
-import { readFleet, withFleet } from "./open-store.ts";
+import { actor, readFleet, withFleet } from "../records/open-store.ts";
 import { columns } from "../../framework/style.ts";
 
 export async function fleetAssign(call: Call): Promise<Result> {
@@ -237,7 +236,7 @@ export async function deviceList(call: Call): Promise<Result> {
     d.group,
     state,
     d.lastSeen === null ? "never" : formatInstant(d.lastSeen),
-    runs.map((c) => `${c.product} ${c.running ?? "-"}`).join(", "),
+    runsAndTries(d, runs),
   ]);
   return {
     text:
@@ -248,9 +247,31 @@ export async function deviceList(call: Call): Promise<Result> {
       devices: found.map(({ device, interval, runs }) => ({
         ...deviceJson(device, interval, now),
         running: Object.fromEntries(runs.map((c) => [c.product, c.running])),
+        trying: Object.fromEntries(triesOf(device, runs)),
       })),
     },
   };
+}
+
+/** What it says at check-in to run, and no report tells yet how that ended: product and version. */
+function triesOf(
+  { claimed }: Device,
+  runs: readonly DeviceComponent[],
+): readonly (readonly [product: string, version: string])[] {
+  return claimed.flatMap(({ product, version }) => {
+    const reported = runs.find((c) => c.product === product)?.running ?? null;
+    return version === null || version === reported ? [] : [[product, version] as const];
+  });
+}
+
+function runsAndTries(device: Device, runs: readonly DeviceComponent[]): string {
+  const tries = new Map(triesOf(device, runs));
+  const lines = runs.map(({ product, running }) => {
+    const tried = tries.get(product);
+    tries.delete(product);
+    return `${product} ${running ?? "-"}${tried === undefined ? "" : ` (trying ${tried})`}`;
+  });
+  return [...lines, ...[...tries].map(([product, version]) => `${product} - (trying ${version})`)].join(", ");
 }
 
 export async function deviceShow(call: Call): Promise<Result> {
@@ -431,13 +452,4 @@ function checkName(text: string): string {
   throw usage(
     `"${text.slice(0, 80)}" cannot be a name; use lower-case letters, digits, dots and dashes, at most 64.`,
   );
-}
-
-/** Who types: the user of the system, as far as it tells. */
-export function actor(): string {
-  try {
-    return `operator:${userInfo().username}`;
-  } catch {
-    return `operator:${process.getuid?.() ?? "unknown"}`;
-  }
 }

@@ -13,7 +13,7 @@ import { startUpdateServer, type Listen, type UpdateServerOptions } from "../../
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { keysOf } from "../key/keys.ts";
-import { isShared } from "./open-store.ts";
+import { isShared } from "../records/open-store.ts";
 import { operatorOf } from "../repo/operator.ts";
 
 /** Milliseconds from the signal to the end of the process, whatever hangs. */
@@ -45,6 +45,7 @@ export async function runServer(call: Call): Promise<Result> {
     names: names.length > 0 ? names : [hostname(), "localhost", "127.0.0.1", "::1"],
     director: await keysOf(call).signer(call.needed("director")),
     version: programVersion(),
+    beginEmpty: call.flag("begin-empty"),
     log,
     clock,
     disk,

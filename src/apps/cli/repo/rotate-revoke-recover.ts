@@ -1,5 +1,10 @@
 // What `repo rotate`, `repo revoke` and `repo recover` do.
 
+import { toHex } from "../../../core/bytes.ts";
+import { UpkeepError } from "../../../core/errors.ts";
+import type { TufKey } from "../../../keys/public-key.ts";
+import type { RoleKeys } from "../../../repository/metadata.ts";
+import { keyOf } from "../../../repository/publish/quorum.ts";
 import { TRUSTED_KEYS_TARGET } from "../../../release/target-names.ts";
 import { parseTrustedKeys, type Grant, type TrustedKeys } from "../../../release/trusted-keys.ts";
 import type { Draft } from "../../../repository/publish/draft.ts";
@@ -14,14 +19,14 @@ import { putTrustedKeys, type NamedKey } from "../../../repository/publish/new-r
 import { keyNames } from "../../../repository/publish/publisher-policy.ts";
 import { readTargetOf, type Outcome } from "../../../repository/publish/publisher.ts";
 import { recoverPublished, redoRecovered } from "../../../repository/publish/recovery.ts";
-import { resignDocuments } from "../../../repository/publish/release-publisher.ts";
+import { resignDocuments } from "../../../repository/publish/resign-documents.ts";
 import { touchDue } from "../../../repository/publish/status.ts";
 import { isScheme, type Scheme } from "../../../keys/scheme.ts";
 import { conclude, refuseWhileOpen } from "./ceremony.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { operatorOf, type Operator } from "./operator.ts";
-import { findOrMake, readPublicKey } from "./init.ts";
+import { findOrMake, noReserve, readPublicKey } from "./init.ts";
 
 /** Names of keys that stand in trust/keys.json rather than in a TUF role, and what they sign. */
 const DOCUMENT_KEYS: { readonly [name: string]: readonly Grant["kind"][] } = {
@@ -51,23 +56,27 @@ async function rotateRole(call: Call, operator: Operator, what: string, lines: s
     const roles = await rolesNamed(draft, what);
     const keyids = [...new Set(roles.flatMap(({ keys }) => keys.keyids))];
     const wish = call.text("old");
-    const old = wish === undefined ? keyids[0]! : await findKeyid(draft, wish);
+    const own = await namesHere(operator, draft);
+    const named = (keys: RoleKeys, keyid: string): string | undefined =>
+      keyNames(keys).get(keyid) ?? own.get(keyid);
+    const old = wish === undefined ? keyids[0]! : await keyidOf(draft, own, wish);
     if (!keyids.includes(old)) throw usage(`${what} has no key ${wish!}.`);
     if (wish === undefined && keyids.length > 1) {
       const names = roles.flatMap(({ keys }) =>
-        keys.keyids.map((keyid) => keyNames(keys).get(keyid) ?? keyid.slice(0, 16)),
+        keys.keyids.map((keyid) => named(keys, keyid) ?? keyid.slice(0, 64)),
       );
       throw usage(
         `${what} has several keys.`,
         `Say which one goes: --old with one of ${[...new Set(names)].join(", ")}.`,
       );
     }
-    const names = roles.flatMap(({ keys }) => keyNames(keys).get(old) ?? []);
+    const names = roles.flatMap(({ keys }) => named(keys, old) ?? []);
     const scheme = await schemeOf(draft, old);
     const next = await nextKey(call, operator, names[0] ?? what, scheme, await keyidsInUse(draft));
     for (const { role, keys } of roles) {
       if (!keys.keyids.includes(old)) continue;
       await replaceKey(draft, [role], old, next);
+      draft.trace("key/rotated", role, { before: old, after: next.key.keyid, name: next.name });
       lines.push(`${role}: ${names[0] ?? old.slice(0, 16)} -> ${next.name}`);
     }
   });
@@ -84,7 +93,13 @@ async function rotateDocuments(
   const scheme = what === "releases" ? "ecdsa-sha2-nistp256" : "ed25519";
   const inUse = new Set((await currentTrust(operator)).keys.keys());
   const next = await nextKey(call, operator, what, scheme, inUse);
-  return changeTrust(operator, async (trusted) => {
+  return changeTrust(operator, async (trusted, draft) => {
+    for (const grant of trusted.grants.filter(({ kind }) => kinds.includes(kind)))
+      draft.trace("key/rotated", `documents ${grant.kind}`, {
+        before: grant.keyids,
+        after: [...new Set([...grant.keyids, next.key.keyid])],
+        name: next.name,
+      });
     lines.push(`${kinds.join(", ")}: also signed by ${next.name}; upkeep repo revoke takes the old key away`);
     return {
       keys: new Map([...trusted.keys, [next.key.keyid, next.key]]),
@@ -107,12 +122,14 @@ export async function repoRevoke(call: Call): Promise<Result> {
   const outcome =
     document === null
       ? await operator.publisher.change(async (draft) => {
-          const keyid = await findKeyid(draft, wish);
+          const keyid = await keyidOf(draft, await namesHere(operator, draft), wish);
           const roles = await rolesOfKey(draft, keyid);
+          await noteReserve(call, draft, roles, keyid);
           await removeKey(draft, roles, keyid);
+          draft.trace("key/revoked", wish, { before: roles, after: null, key: keyid });
           lines.push(`${keyid.slice(0, 16)} taken away from ${roles.join(", ")}`);
         })
-      : await revokeDocumentKey(operator, trusted, document, lines);
+      : await revokeDocumentKey(call, operator, trusted, document, lines);
   const concluded = await conclude(call, outcome, `revoke ${wish}`);
   return {
     text: [...lines, concluded.text].join("\n"),
@@ -122,6 +139,7 @@ export async function repoRevoke(call: Call): Promise<Result> {
 }
 
 async function revokeDocumentKey(
+  call: Call,
   operator: Operator,
   trusted: TrustedKeys,
   keyid: string,
@@ -140,7 +158,11 @@ async function revokeDocumentKey(
     );
   }
   const next: TrustedKeys = { keys, grants };
+  const bare = grants.filter((grant) => grant.threshold > 1 && grant.keyids.length === grant.threshold);
+  for (const { kind, threshold } of bare)
+    call.context.note(noReserve(`documents of kind ${kind}`, threshold));
   return operator.publisher.change(async (draft) => {
+    draft.trace("key/revoked", keyid, { before: "trusted for documents", after: null, key: keyid });
     // Documents under the old key would be refused from now on: they are signed again, after being verified.
     const again = await resignDocuments(operator.releases, draft, trusted, next, keyid);
     const placed = await putTrustedKeys(draft, next);
@@ -171,18 +193,26 @@ export async function repoRecover(call: Call): Promise<Result> {
   if (numbersLost) replace.add("online");
   const outcome = await operator.publisher.change(async (draft) => {
     const inUse = await keyidsInUse(draft);
+    const own = await namesHere(operator, draft);
     for (const what of replace) {
       for (const { role, keys } of await rolesNamed(draft, what)) {
         for (const old of keys.keyids) {
-          const name = keyNames(keys).get(old) ?? what;
+          const name = keyNames(keys).get(old) ?? own.get(old) ?? what;
           const next = await nextKey(call, operator, name, await schemeOf(draft, old), inUse);
           await replaceKey(draft, [role], old, next);
+          draft.trace("key/rotated", role, { before: old, after: next.key.keyid, name: next.name });
           lines.push(`${role}: ${name} -> ${next.name}`);
         }
       }
     }
     lines.push(...(await touchDue(draft, context.clock.now())).map((role) => `${role}: signed again`));
     lines.push(...(await redoRecovered(draft, recovered)).map((role) => `${role}: published anew`));
+    draft.trace("repository/recovered", "repository", {
+      before: chosen.map(({ role, version, unusable }) => ({ role, version, passedOver: unusable })),
+      after: "published anew",
+      compromised,
+      lastGood: [...atMost].map(([role, version]) => ({ role, version })),
+    });
   }, published);
   const concluded = await conclude(call, outcome, "recover", atMost);
   return {
@@ -192,10 +222,46 @@ export async function repoRecover(call: Call): Promise<Result> {
   };
 }
 
+/** Said before it is done: a role that needs all of its keys is lost with any of them. */
+async function noteReserve(call: Call, draft: Draft, roles: readonly string[], keyid: string): Promise<void> {
+  for (const { role, keys } of await allRoles(draft)) {
+    const left = keys.keyids.filter((id) => id !== keyid).length;
+    if (roles.includes(role) && left === keys.threshold && left < keys.keyids.length && keys.threshold > 1)
+      call.context.note(noReserve(role, left));
+  }
+}
+
 function parseLastGood(text: string): readonly [string, number] {
   const match = /^(.+)=(\d{1,9})$/.exec(text);
   if (match === null) throw usage(`"${text.slice(0, 60)}" is not ROLE=VERSION.`);
   return [match[1]!, Number(match[2])];
+}
+
+/** Names that keys have in this data folder, by the ids that the repository knows them by: another tool gave its keys no names. */
+async function namesHere(operator: Operator, draft: Draft): Promise<ReadonlyMap<string, string>> {
+  const names = new Map((await operator.keys.list()).map((info) => [toHex(info.publicKey.spki), info.name]));
+  const { body } = await draft.role("targets");
+  const found = new Map<string, string>();
+  for (const keys of [draft.root.keys, body.delegations?.keys ?? new Map<string, TufKey>()]) {
+    for (const keyid of keys.keys()) {
+      const key = keyOf(keys, keyid);
+      const name = key === null ? undefined : names.get(toHex(key.spki));
+      if (name !== undefined) found.set(keyid, name);
+    }
+  }
+  return found;
+}
+
+/** A key by the name it has in the repository, by its id, or by its name here. Throws `publisher/bad-input`. */
+async function keyidOf(draft: Draft, own: ReadonlyMap<string, string>, wish: string): Promise<string> {
+  const used = await keyidsInUse(draft);
+  const mine = [...own].filter(([keyid, name]) => name === wish && used.has(keyid));
+  try {
+    return await findKeyid(draft, wish);
+  } catch (error) {
+    if (mine.length === 1 && error instanceof UpkeepError) return mine[0]![0];
+    throw error;
+  }
 }
 
 /** `online` is snapshot and timestamp, `products` every product; any other is a role by its name. */
@@ -279,7 +345,7 @@ async function currentTrust(operator: Operator): Promise<TrustedKeys> {
 
 async function changeTrust(
   operator: Operator,
-  change: (trusted: TrustedKeys) => Promise<TrustedKeys>,
+  change: (trusted: TrustedKeys, draft: Draft) => Promise<TrustedKeys>,
 ): Promise<Outcome> {
   return operator.publisher.change(async (draft) => {
     const bytes = await readTargetOf(
@@ -289,7 +355,7 @@ async function changeTrust(
       TRUSTED_KEYS_TARGET,
       1 << 20,
     );
-    const placed = await putTrustedKeys(draft, await change(parseTrustedKeys(bytes)));
+    const placed = await putTrustedKeys(draft, await change(parseTrustedKeys(bytes), draft));
     await operator.publisher.placeBytes(placed.name, placed.file, placed.bytes);
   });
 }

@@ -1,8 +1,10 @@
 // Where the fleet's records are for a command: the database that --store names, or the file of the data folder.
 
+import { userInfo } from "node:os";
 import { makeDirectories } from "../../../core/disk.ts";
 import type { FleetReads, FleetRecords, FleetStore } from "../../../fleet/store.ts";
 import { openFleetStore } from "../../../io/fleet-store/store.ts";
+import { refuseLostStore } from "../../server/store-check.ts";
 import { isPostgres } from "../../../io/database/postgres-address.ts";
 import type { Call } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
@@ -27,8 +29,15 @@ export async function fleetPlace(call: Call): Promise<string> {
   return `${folder}/upkeep.sqlite`;
 }
 
+/** The same for what works on records that are there: a store that was lost is not begun anew. Errors: also `fleet/store-missing`. */
+async function livingPlace(call: Call): Promise<string> {
+  const place = await fleetPlace(call);
+  if (!isShared(call)) await refuseLostStore(call.context.disk, `${call.context.data}/server`);
+  return place;
+}
+
 export async function withStore<T>(call: Call, work: (store: FleetStore) => Promise<T>): Promise<T> {
-  const store = await openFleetStore(await fleetPlace(call), call.context.terminal.env);
+  const store = await openFleetStore(await livingPlace(call), call.context.terminal.env);
   try {
     return await work(store);
   } finally {
@@ -47,4 +56,13 @@ export function withFleet<T>(
 /** Reads without hindering the server. */
 export function readFleet<T>(call: Call, work: (records: FleetReads, now: number) => Promise<T>): Promise<T> {
   return withStore(call, (store) => store.read((records) => work(records, call.context.clock.now())));
+}
+
+/** Who types: the user of the system, as far as it tells. */
+export function actor(): string {
+  try {
+    return `operator:${userInfo().username}`;
+  } catch {
+    return `operator:${process.getuid?.() ?? "unknown"}`;
+  }
 }
