@@ -18,6 +18,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["io"],
   ["testing"],
   ["apps"],
+  ["doors"],
 ];
 
 /** Modules of Node that only compute: the same input gives the same output. */
@@ -102,13 +103,19 @@ describe("the house", () => {
     assert.deepEqual(wrong, []);
   });
 
-  it("lets doors (index.ts) be used from outside only", () => {
-    const wrong = product.flatMap((file) =>
-      file.imports
-        .filter((name) => name.startsWith(".") && name.endsWith("/index.ts"))
-        .map((name) => `${file.path} imports ${name}`),
+  it("has a door for every name that the package exports, and no other file that only re-exports", () => {
+    const { exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+      exports: { readonly [name: string]: { readonly default: string } };
+    };
+    const named = Object.keys(exports)
+      .filter((name) => name !== "./package.json")
+      .map((name) => `doors/${name.slice(2).replaceAll("/", "-")}.ts`);
+    const doors = product.filter(({ room, path }) => room === "doors" && !/\/_[^/]+$/.test(path));
+    assert.deepEqual(doors.map(({ path }) => path).toSorted(), named.toSorted());
+    assert.deepEqual(
+      product.filter(({ path }) => path.endsWith("/index.ts")).map(({ path }) => path),
+      [],
     );
-    assert.deepEqual(wrong, []);
   });
 
   it("touches disk, network, clock, chance and processes in io, testing and apps only", () => {
@@ -137,9 +144,7 @@ describe("the house", () => {
   it("has no circle of folders", () => {
     const imports = new Map<string, string[]>();
     for (const file of product) {
-      // A door re-exports what lies below it.
-      if (file.path.endsWith("/index.ts") || ONE_ROOM.some((room) => file.path.startsWith(`${room}/`)))
-        continue;
+      if (ONE_ROOM.some((room) => file.path.startsWith(`${room}/`))) continue;
       const from = dirname(file.path);
       const to = file.imports.filter((name) => name.startsWith(".")).map((name) => folderOf(file, name));
       imports.set(from, [...(imports.get(from) ?? []), ...to.filter((folder) => folder !== from)]);

@@ -49,7 +49,7 @@ export async function serveAgent(options: WiringOptions, signal: AbortSignal): P
 }
 
 /** What may be asked over the socket is what the owner may do anyway: check, look, read back, go back. */
-async function obey({ agent, broughtTo }: Wired, request: Json): Promise<Json> {
+export async function obey({ agent, broughtTo }: Wired, request: Json): Promise<Json> {
   const asked = checkSchema(requestSchema, request, "request to the agent");
   switch (asked.do) {
     case "check":

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // The program `upkeep`: hands the words of the command line to the table.
 
 import { readFileSync } from "node:fs";

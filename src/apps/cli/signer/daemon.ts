@@ -1,6 +1,7 @@
 // What the verbs of `daemon` do.
 
 import { fileURLToPath } from "node:url";
+import { moduleBeside } from "../../../core/module-beside.ts";
 import { ProcessError } from "../../../process/errors.ts";
 import {
   isWindowsPath,
@@ -119,7 +120,7 @@ function commandOf(call: Call, program: ServiceProgram, folder: string): readonl
   // Elsewhere it is an example of what would be made there.
   const runtime = windows ? process.execPath : "C:\\Program Files\\nodejs\\node.exe";
   const main = windows
-    ? fileURLToPath(new URL("../main.ts", import.meta.url))
+    ? fileURLToPath(moduleBeside("../main", import.meta.url))
     : "C:\\Program Files\\upkeep\\src\\apps\\cli\\main.ts";
   return [
     runtime,
