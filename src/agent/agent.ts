@@ -8,6 +8,7 @@ import { applyAssignment, type Device } from "./apply-assignment.ts";
 import { patrol, repairAll, tellDamage, verifyAll, type Care, type SlotFinding } from "./care.ts";
 import { askWhatToRun, readRepository, readWhatWasBrought, type Instructions, type Wish } from "./check.ts";
 import { reportOf } from "./attempt-report.ts";
+import { keepMark, loadMark } from "./check-in-mark.ts";
 import type { Component } from "./component.ts";
 import { checkFailure, type CheckResult } from "./check-result.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
@@ -293,11 +294,18 @@ export class Agent {
   async #ask(): Promise<Instructions> {
     const { world, identity, repository, server, trust } = this.parts;
     const running = [];
-    for (const component of this.components)
-      running.push({ product: component.product, version: await component.running() });
+    for (const component of this.components) {
+      const open = component.openAttempt;
+      const trying = open === null ? {} : { trying: { version: open.begin.to.version, step: open.step } };
+      running.push({ product: component.product, version: await component.running(), ...trying });
+    }
+    const marks = {
+      load: () => loadMark(world, this.parts.folder),
+      keep: (mark: string) => keepMark(world, this.parts.folder, mark),
+    };
     const notice = (notices: readonly Notice[]) => this.#teller.notice(notices);
     return askWhatToRun(
-      { world, identity, repository, server, trust, notice, signal: this.stopped },
+      { world, identity, repository, server, trust, marks, notice, signal: this.stopped },
       running,
     );
   }

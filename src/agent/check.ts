@@ -43,12 +43,19 @@ export type Wish = {
   readonly channel: string;
 };
 
+/** The mark of the last answer, and where the next one is kept. */
+export type Marks = {
+  load(): Promise<string | null>;
+  keep(mark: string): Promise<void>;
+};
+
 export type Asking = {
   readonly world: World;
   readonly identity: DeviceIdentity;
   readonly repository: Repository;
   readonly server: UpdateServer;
   readonly trust: ServerTrust;
+  readonly marks: Marks;
   /** Told what the refresh noticed, before anything else can fail. */
   readonly notice: (notices: readonly Notice[]) => Promise<void>;
   readonly signal: AbortSignal;
@@ -61,7 +68,7 @@ export async function askWhatToRun(
   asking: Asking,
   running: CheckInRequest["components"],
 ): Promise<Instructions> {
-  const { world, identity, repository, server, trust, notice, signal } = asking;
+  const { world, identity, repository, server, trust, marks, notice, signal } = asking;
   // TUF 5.1: the time of the update is fixed once.
   const now: Instant = world.clock.now();
   // 1. What exists: signed metadata, independent of the server that is asked below.
@@ -79,6 +86,7 @@ export async function askWhatToRun(
       platform: { os, arch, ...(libc === null ? {} : { libc }) },
       components: running,
       ...(releases.timestampSha256 === null ? {} : { timestamp: releases.timestampSha256 }),
+      mark: await marks.load(),
     },
     signal,
   );
@@ -90,6 +98,8 @@ export async function askWhatToRun(
     // Asking may have taken long; the answer is judged by the time of its arrival.
     now: world.clock.now(),
   });
+  // Kept before anything is done with the answer: what is acted on was acknowledged.
+  if (answer.mark !== undefined) await marks.keep(answer.mark);
   const { components } = assignment;
   return { releases, trusted, components, complete: true, interval: answer.interval, seq: answer.seq };
 }

@@ -4,7 +4,11 @@ import { UpkeepError } from "../core/errors.ts";
 
 export type FleetErrorCode =
   | "fleet/unknown-device"
+  | "fleet/ambiguous-device"
   | "fleet/unknown-group"
+  | "fleet/group-in-use"
+  | "fleet/no-alarm"
+  | "fleet/no-data"
   | "fleet/unknown-release"
   | "fleet/device-revoked"
   | "fleet/token-unknown"

@@ -106,6 +106,12 @@ describe("liveness", () => {
     assert.equal(of(61 * MINUTE), "dead");
   });
 
+  it("does not call a device online that was last seen at a time to come (wrong clock)", () => {
+    assert.equal(of(-400 * 24 * HOUR), "unknown");
+    assert.equal(of(0, { lastSeen: null, enrolled: now + HOUR }), "unknown");
+    assert.equal(of(-MINUTE), "online", "clocks of two machines differ a little");
+  });
+
   it("tells new and revoked devices apart", () => {
     assert.equal(of(0, { lastSeen: null, enrolled: now - MINUTE }), "new");
     assert.equal(of(0, { lastSeen: null }), "dead");

@@ -1,10 +1,13 @@
-// Is a device there? Told from when it was last seen and how often it was asked to come.
+// Online, late or dead: from the last check-in and the interval.
 
-import { HOUR, SECOND, type Instant } from "../core/instant.ts";
+import { HOUR, MINUTE, SECOND, type Instant } from "../core/instant.ts";
 import type { DeviceStatus } from "./records.ts";
 
-/** `new`: enrolled, never checked in. `late`: missed a check-in. `dead`: missed many. */
-export const LIVENESS = ["new", "online", "late", "dead", "revoked"] as const;
+/**
+ * `new`: enrolled, never checked in. `late`: missed a check-in. `dead`: missed many. `unknown`: last seen at a time that has not come yet,
+ * so the clock was wrong then or is wrong now, and nobody can tell how long ago it was.
+ */
+export const LIVENESS = ["new", "online", "late", "dead", "unknown", "revoked"] as const;
 export type Liveness = (typeof LIVENESS)[number];
 
 /** A device adds up to a fifth to its interval and may be in the middle of a retry. */
@@ -12,6 +15,9 @@ const LATE_AFTER = 2.5;
 const DEAD_AFTER = 12;
 /** Below this a short interval would call a reboot a death. */
 const DEAD_AT_LEAST = HOUR;
+
+/** Clocks of servers and operators differ by so much. */
+const AHEAD = 2 * MINUTE;
 
 /** `interval` in seconds. */
 export function liveness(
@@ -21,6 +27,7 @@ export function liveness(
 ): Liveness {
   if (device.status === "revoked") return "revoked";
   const silent = now - (device.lastSeen ?? device.enrolled);
+  if (silent < -AHEAD) return "unknown";
   if (silent > Math.max(DEAD_AFTER * interval * SECOND, DEAD_AT_LEAST)) return "dead";
   if (device.lastSeen === null) return "new";
   return silent > LATE_AFTER * interval * SECOND ? "late" : "online";

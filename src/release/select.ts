@@ -136,7 +136,7 @@ function stepTowards(
 export function describeObstacle(obstacle: Obstacle): string {
   switch (obstacle.code) {
     case "older":
-      return `${obstacle.version} is older than the installed ${obstacle.installed}: either you are under attack, or the channel was moved back without a recall`;
+      return `${obstacle.version} is older than the installed ${obstacle.installed}, which was not recalled: a device goes back only when the version that it has was recalled`;
     case "below-floor":
       return `${obstacle.version} is below the floor ${obstacle.floor}, under which this device never goes again`;
     case "recalled":

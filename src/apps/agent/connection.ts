@@ -4,6 +4,7 @@ import { sentenceOf } from "../../agent/errors.ts";
 import type { UpdateServer, World } from "../../agent/ports.ts";
 import { fromBase64, toBase64 } from "../../core/bytes.ts";
 import { UpkeepError } from "../../core/errors.ts";
+import type { CheckInRequest } from "../../message/check-in.ts";
 import { DAY } from "../../core/instant.ts";
 import { buildCsr } from "../../der/csr.ts";
 import { commonName } from "../../der/names.ts";
@@ -22,6 +23,11 @@ export type Connection = UpdateServer & {
   close(): void;
 };
 
+/** A check-in as servers took it from the first version on. */
+function withoutNews({ mark: _mark, components, ...request }: CheckInRequest): CheckInRequest {
+  return { ...request, components: components.map(({ product, version }) => ({ product, version })) };
+}
+
 /** `folder` is the identity folder; a renewed certificate is written there before it is used. */
 export function openConnection(
   folder: string,
@@ -34,6 +40,7 @@ export function openConnection(
   /** The bundle for which this device has a certificate of the authority that issued then. */
   let replacedFor: string | null = null;
   const client = (): ServerClient => (open ??= openServerClient(trust().server, own));
+  let plain = false;
   const reconnect = (): void => {
     open?.close();
     open = null;
@@ -75,7 +82,21 @@ export function openConnection(
           });
         });
       }
-      return client().call("checkIn", request, signal);
+      if (plain) return client().call("checkIn", withoutNews(request), signal);
+      try {
+        return await client().call("checkIn", request, signal);
+      } catch (error) {
+        // A server from before these members refuses what it does not know; it is asked in its own words until this agent starts again.
+        if (!(error instanceof UpkeepError) || error.facts["code"] !== "schema/invalid") throw error;
+        const answer = await client().call("checkIn", withoutNews(request), signal);
+        plain = true;
+        world.log({
+          level: "warn",
+          event: "old-server",
+          message: "The server takes no marks: clones of this device are not noticed.",
+        });
+        return answer;
+      }
     },
     sendReports: async (envelopes, signal) => {
       const { results } = await client().call(

@@ -1,7 +1,7 @@
 // What the server answers to each call of the route table.
 
 import type { Clock } from "../../core/clock.ts";
-import { fromBase64, fromHex, fromUtf8, toBase64, toHex } from "../../core/bytes.ts";
+import { fromBase64, fromHex, fromUtf8, toBase64, toBase64Url, toHex } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
 import type { DsseSigner } from "../../core/dsse.ts";
 import { UpkeepError } from "../../core/errors.ts";
@@ -23,7 +23,7 @@ import { signAssignment } from "../../message/assignment.ts";
 import { enrolmentProof } from "../../message/enroll.ts";
 import type { ReportResult } from "../../message/reports.ts";
 import type { AnswerOf, Caller, RequestOf, RouteName } from "../../message/routes.ts";
-import { openReport, type OpenedReport } from "../../report/report.ts";
+import { openReport, resultOf, type OpenedReport } from "../../report/report.ts";
 import type { FleetView } from "./fleet-view.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Trust } from "./trust.ts";
@@ -90,6 +90,8 @@ export function serverApi(options: ApiOptions): Api {
   const reportCalls = new Quotas(quotas.reports);
   const renewals = new Quotas(quotas.renewals);
   const badEnrolments = new Quotas(quotas.badEnrolments);
+  /** This running server among those of its fleet. */
+  const server = toBase64Url(random.bytes(6));
 
   const spend = (quotas: Quotas, key: string, what: string): void => {
     const wait = quotas.take(key, clock.monotonic());
@@ -162,15 +164,23 @@ export function serverApi(options: ApiOptions): Api {
         }
       },
 
-      checkIn: async (_call, request, device) => {
+      checkIn: async (call, request, device) => {
         const { id, group } = device!;
         spend(checkIns, id, "check-ins of this device");
         const now = clock.now();
+        const mark = request.mark === undefined ? null : toBase64Url(random.bytes(16));
         view.sight({
           device: id,
           at: now,
           claimed: request.components,
           timestamp: request.timestamp ?? null,
+          ...(mark === null
+            ? {}
+            : {
+                links: [
+                  { brought: request.mark ?? null, given: mark, at: now, address: call.address, server },
+                ],
+              }),
         });
         // Read before the decision and not after the signature: a wake-up that is told of as known must have its cause in this answer.
         const seq = view.newestWake(device!);
@@ -190,6 +200,8 @@ export function serverApi(options: ApiOptions): Api {
           assignment: toBase64(assignment),
           interval: view.interval(group),
           seq,
+          // Devices from before marks refuse what they do not know.
+          ...(mark === null ? {} : { mark }),
         };
       },
 
@@ -252,7 +264,7 @@ async function enrolDevice(
 
 /** Each report is judged alone; those that are good are kept together in one transaction. */
 async function takeReports(
-  { store, clock, findRelease }: ApiOptions,
+  { store, clock, view, metrics, findRelease }: ApiOptions,
   device: Device,
   envelopes: readonly string[],
 ): Promise<ReportResult[]> {
@@ -293,8 +305,15 @@ async function takeReports(
     }
     return intakes;
   });
-  for (const [place, { at }] of good.entries()) {
+  const assigned = new Set(view.allDesired().map(({ product }) => product));
+  for (const [place, { at, opened }] of good.entries()) {
     const intake = intakes[place];
+    const { report } = opened;
+    // Devices name products; only those that somebody assigned become labels.
+    if (intake === "accepted" && report.kind === "attempt") {
+      const product = assigned.has(report.product) ? report.product : "other";
+      metrics.count("upkeep_attempts_total", { outcome: resultOf(report), product });
+    }
     const { sha256 } = results[at]!;
     if (intake === "duplicate") results[at] = { sha256, result: "duplicate" };
     if (intake === "conflict") {

@@ -8,8 +8,9 @@ import { UpkeepError, type Facts } from "../../core/errors.ts";
 import { formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
 import { certificatePem } from "../../der/x509.ts";
+import { boundedCounts } from "../../fleet/alarms.ts";
 import { claimAuthorities } from "../../fleet/authorities.ts";
-import { liveness } from "../../fleet/liveness.ts";
+import { liveness, LIVENESS } from "../../fleet/liveness.ts";
 import { renewalTime, spkiDigest } from "../../identity/authority.ts";
 import { openFleetStore } from "../../io/fleet-store/store.ts";
 import { startHttpServer, type HttpLimits, type HttpServer } from "../../io/http/server.ts";
@@ -201,6 +202,7 @@ async function startLocked(
     metrics.set("upkeep_repository_behind", {}, behind ? 1 : 0);
     // What is counted in the store stays what it was while nobody can ask; what this process knows of itself is told all the same.
     await guarded("server/count-failed", countDevices);
+    await guarded("server/count-failed", countAlarms);
     metrics.set("upkeep_listeners", {}, hub.size);
     metrics.set("upkeep_connections", {}, device?.connections() ?? 0);
     metrics.set("upkeep_transfers", {}, files.active());
@@ -214,13 +216,7 @@ async function startLocked(
   };
 
   const countDevices = async (): Promise<void> => {
-    const counts = new Map<string, number>([
-      ["new", 0],
-      ["online", 0],
-      ["late", 0],
-      ["dead", 0],
-      ["revoked", 0],
-    ]);
+    const counts = new Map<string, number>(LIVENESS.map((state) => [state, 0]));
     const now = clock.now();
     let after: string | undefined;
     for (;;) {
@@ -235,6 +231,18 @@ async function startLocked(
       after = page.at(-1)!.id;
     }
     for (const [state, count] of counts) metrics.set("upkeep_devices", { state }, count);
+  };
+
+  const countAlarms = async (): Promise<void> => {
+    const counts = await store.read((records) => records.alarmCounts());
+    metrics.forget("upkeep_alarms");
+    for (const { code, acknowledged, count } of boundedCounts(counts))
+      metrics.set("upkeep_alarms", { code, acknowledged: String(acknowledged) }, count);
+  };
+
+  const flush = async (): Promise<void> => {
+    for (const { device, addresses } of await view.flush())
+      log("warn", "fleet/clone-suspected", { device, addresses });
   };
 
   const stopping = new AbortController();
@@ -293,7 +301,7 @@ async function startLocked(
   const loops = [
     every(options.tick ?? TICK, "server/look-failed", () => lookInTurn(false)),
     every(SLOW_TICK, "server/look-failed", () => lookInTurn(true)),
-    every(FLUSH_EVERY, "server/flush-failed", () => view.flush()),
+    every(FLUSH_EVERY, "server/flush-failed", flush),
     every(MINUTE, "server/renewal-failed", async () => {
       await options.renewOnline?.(clock.now());
       if (clock.now() < renewalTime(own.certificate)) return;
@@ -313,7 +321,7 @@ async function startLocked(
     await closed;
     await admin?.stop();
     await looking;
-    await guarded("server/flush-failed", () => view.flush());
+    await guarded("server/flush-failed", flush);
     await store.close();
     unlock();
     log("info", "server/stopped", {});
