@@ -155,6 +155,7 @@ async function listen(agent: Checking, bell: Bell, wakes: WakeUps, signal: Abort
         failures = 0;
         const verdict = wakes.take(wake.seq, world.clock.monotonic(), opened);
         opened = null;
+        if (verdict !== "dropped") world.log({ level: "debug", event: "wake-up", seq: wake.seq, verdict });
         if (verdict === "ring") bell.ring();
         if (verdict === "catch-up") bell.missed();
       }

@@ -14,11 +14,12 @@ import { parseJson, type Json } from "../../core/json.ts";
 import { nameSchema, z } from "../../core/schema.ts";
 import { askAgent, ControlError } from "../../io/system/control-socket.ts";
 import { loadIdentity } from "../../io/device/device-identity.ts";
-import { jsonLog, noLog, type Log } from "../../io/system/log.ts";
+import { noLog, type Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
 import type { Call, Result } from "../framework/command.ts";
 import { CliError, usage } from "../framework/errors.ts";
 import { EXIT, exitFor } from "../framework/exit-codes.ts";
+import { programLog } from "../framework/program-log.ts";
 import { columns } from "../framework/style.ts";
 
 export async function agentEnroll(call: Call): Promise<Result> {
@@ -211,10 +212,7 @@ async function tokenOf(call: Call): Promise<string> {
 }
 
 function logOf(call: Call): Log {
-  const everything = jsonLog(call.context.clock, (line) => void call.context.terminal.stderr.write(line));
-  return (level, event, facts) => {
-    if (!call.context.quiet || level !== "info") everything(level, event, facts);
-  };
+  return programLog(call).log;
 }
 
 /** Without an agent the result tells it all; the lines are for who asks for them. */

@@ -5,10 +5,11 @@ import { hostname } from "node:os";
 import { UpkeepError } from "../../../core/errors.ts";
 import { reportCrashes } from "../../../io/system/crash.ts";
 import { HTTP_LIMITS } from "../../../io/http/server.ts";
-import { jsonLog, type Log } from "../../../io/system/log.ts";
+import type { Log } from "../../../io/system/log.ts";
 import { startUpdateServer, type Listen, type UpdateServerOptions } from "../../server/server.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
+import { programLog } from "../../framework/program-log.ts";
 import { keysOf } from "../key/keys.ts";
 import { isShared } from "./open-store.ts";
 import { operatorOf } from "../repo/operator.ts";
@@ -16,10 +17,7 @@ import { operatorOf } from "../repo/operator.ts";
 export async function runServer(call: Call): Promise<Result> {
   const { context } = call;
   const { clock, disk, random } = context;
-  const everything = jsonLog(clock, (line) => void context.terminal.stderr.write(line));
-  const log: Log = (level, event, facts) => {
-    if (!context.quiet || level !== "info") everything(level, event, facts);
-  };
+  const { log, everything } = programLog(call);
   const names = call.list("name");
   const connections = call.whole("max-connections", 1, 1_000_000) ?? HTTP_LIMITS.connections;
   reportCrashes({ program: "server", clock, say: everything, folder: `${context.data}/crashes` });
