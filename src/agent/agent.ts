@@ -6,14 +6,23 @@ import { UpkeepError } from "../core/errors.ts";
 import { nameSchema, z } from "../core/schema.ts";
 import { applyAssignment, type Device } from "./apply-assignment.ts";
 import { patrol, repairAll, tellDamage, verifyAll, type Care, type SlotFinding } from "./care.ts";
-import { askWhatToRun, readRepository, readWhatWasBrought, type Instructions, type Wish } from "./check.ts";
+import {
+  askWhatToRun,
+  readRepository,
+  readWhatWasBrought,
+  type Instructions,
+  type Wish,
+  type Marks,
+} from "./check.ts";
 import { reportOf } from "./attempt-report.ts";
-import { keepMark, loadMark } from "./check-in-mark.ts";
+import { marksIn } from "./check-in-mark.ts";
 import type { Component } from "./component.ts";
 import { checkFailure, type CheckResult } from "./check-result.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
 import { checkSelf, collectDownloads } from "./start.ts";
 import { openComponent } from "./open-component.ts";
+import { othersOf } from "./others.ts";
+import { Recalls } from "./recalls.ts";
 import { openOutbox, type Outbox } from "./outbox.ts";
 import { Teller } from "./teller.ts";
 import type { DeviceIdentity, Notice, Repository, ServerTrust, UpdateServer, World } from "./ports.ts";
@@ -59,11 +68,18 @@ export class Agent {
   readonly board: StatusBoard;
   readonly #stopping = new AbortController();
   #tended = 0;
+  readonly #recalls: Recalls;
 
   constructor(parts: AgentParts, outbox: Outbox) {
     this.parts = parts;
     this.outbox = outbox;
     this.#teller = new Teller(parts.world, parts.server, outbox, this.stopped);
+    this.#recalls = new Recalls({
+      ...parts,
+      stopped: this.stopped,
+      // Beside a check, which keeps its mark for itself: two at once would look like two devices.
+      ask: (signal) => this.#ask(signal, null),
+    });
     this.board = new StatusBoard(parts, {
       components: () => this.components,
       notices: () => this.#teller.notices,
@@ -108,6 +124,8 @@ export class Agent {
   /** A check. Who calls while one runs joins it; an operator's call that finds another's running waits for it and then runs its own. */
   check(trigger: Trigger): Promise<CheckResult> {
     const byHand = trigger === "operator";
+    // A probation under way would keep the check waiting: whether it was recalled is asked beside it.
+    this.nudge();
     if (this.#check !== null && (this.#check.byHand || !byHand)) return this.#check.result;
     const result = this.#exclusive(() => this.#runCheck(trigger)).finally(() => {
       if (this.#check?.result === result) this.#check = null;
@@ -152,9 +170,15 @@ export class Agent {
     return patrol(this.components, this.stopped);
   }
 
-  /** True once after damage was found: a check should follow at once. */
+  /** True once after damage was found, or a probation was ended by a recall: a check should follow at once. */
   takeNews(): boolean {
-    return this.components.map((component) => component.guard.takeNews()).includes(true);
+    const recalled = this.#recalls.takeNews();
+    return this.components.map((component) => component.guard.takeNews()).includes(true) || recalled;
+  }
+
+  /** There may be news that a probation under way should know of. */
+  nudge(): void {
+    this.#recalls.nudge();
   }
 
   /** True while something cannot run because it is damaged and could not be replaced: checks come sooner then. */
@@ -191,6 +215,7 @@ export class Agent {
           product,
         });
       await this.#recover(component, true);
+      await this.#recalls.learn(component);
       const result = await goBack(this.#update(component, true));
       this.board.done(result);
       await this.#teller.flush();
@@ -235,6 +260,7 @@ export class Agent {
       await this.board.write();
       await this.#recoverAll(byHand);
       instructions = await (brought?.() ?? this.#ask());
+      this.#recalls.interval = instructions.interval ?? this.#recalls.interval;
       if (brought === undefined) await this.outbox.clear("check ");
       components.push(...(await applyAssignment(this.#device(byHand), instructions)));
     } catch (error) {
@@ -291,7 +317,10 @@ export class Agent {
     };
   }
 
-  async #ask(): Promise<Instructions> {
+  async #ask(
+    signal: AbortSignal = this.stopped,
+    marks: Marks | null = marksIn(this.parts),
+  ): Promise<Instructions> {
     const { world, identity, repository, server, trust } = this.parts;
     const running = [];
     for (const component of this.components) {
@@ -299,15 +328,8 @@ export class Agent {
       const trying = open === null ? {} : { trying: { version: open.begin.to.version, step: open.step } };
       running.push({ product: component.product, version: await component.running(), ...trying });
     }
-    const marks = {
-      load: () => loadMark(world, this.parts.folder),
-      keep: (mark: string) => keepMark(world, this.parts.folder, mark),
-    };
     const notice = (notices: readonly Notice[]) => this.#teller.notice(notices);
-    return askWhatToRun(
-      { world, identity, repository, server, trust, marks, notice, signal: this.stopped },
-      running,
-    );
+    return askWhatToRun({ world, identity, repository, server, trust, marks, notice, signal }, running);
   }
 
   async #open(product: string): Promise<Component> {
@@ -361,6 +383,8 @@ export class Agent {
       component,
       refusals: this.#refusals,
       repairs: this.#repairs,
+      others: () => othersOf(this.components, component),
+      recalls: (tried) => this.#recalls.watch(tried),
       byHand,
       downloads: `${this.parts.folder}/download`,
       signal: this.stopped,

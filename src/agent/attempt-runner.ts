@@ -9,6 +9,7 @@ import { linkTarget, slotPath } from "../slot/layout.ts";
 import { restoreSnapshot, takeSnapshot } from "../slot/snapshot.ts";
 import { applyEnd } from "../slot/state.ts";
 import { damageOf, hasReplaced, type Attempt } from "../slot/attempt.ts";
+import { PROCESS_ERRORS } from "../process/errors.ts";
 import { SlotError } from "../slot/errors.ts";
 import {
   EFFECTS,
@@ -17,6 +18,7 @@ import {
   type AttemptState,
   type Effect,
   type Outcome,
+  type Trouble,
 } from "./attempt-table.ts";
 import {
   checkBytes,
@@ -32,6 +34,7 @@ import {
 import { startAndWatchNew, startOld, turnOf } from "./attempt-start.ts";
 import type { Component } from "./component.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
+import type { RecallWatch } from "./recall-watch.ts";
 import { probe } from "./watch.ts";
 
 export type RunnerContext = {
@@ -42,14 +45,14 @@ export type RunnerContext = {
   readonly signal: AbortSignal;
   /** An operator asked: nothing is waited for that an operator may decide. */
   readonly byHand: boolean;
+  /** Asks beside a probation for recalls; null where nobody can be asked. */
+  readonly recalls: (component: Component) => RecallWatch | null;
   /** Puts the report of the ended attempt into the outbox. */
   readonly report: (attempt: Attempt, bytesFetched: number) => Promise<void>;
   /** Tells what is going on. */
   readonly tell: (state: AttemptState, bytes: number) => void;
 };
 
-/** Why the attempt left its path, if it did. */
-export type Trouble = { readonly code: string; readonly reason: string };
 export type RunResult = { readonly state: "done" | "waiting"; readonly trouble: Trouble | null };
 
 /**
@@ -144,7 +147,7 @@ class Runner {
           return "stopping";
         }
         this.#trouble = { code, reason: sentenceOf(error) };
-        return outcomeOf(code);
+        return outcomeOf(error);
       }
     }
     return "ok";
@@ -192,7 +195,9 @@ class Runner {
       case "switch-forward":
         return this.#switchForward();
       case "start-and-watch-new":
-        return startAndWatchNew(component, attempt, this.#wellBefore, this.#context.signal);
+        return startAndWatchNew(component, attempt, this.#wellBefore, this.#context.signal, () =>
+          this.#context.recalls(component),
+        );
       case "note-rolling-back": {
         if (attempt.rollingBack !== null) return;
         const { code, reason } = this.#trouble ?? {
@@ -291,7 +296,7 @@ class Runner {
   }
 
   async #withLog(code: string, reason: string): Promise<string> {
-    if (!code.startsWith("process/")) return reason;
+    if (!Object.hasOwn(PROCESS_ERRORS, code)) return reason;
     const tail = sentenceOf(await this.#component.world.logs.tail(this.#component.layout.log, 600)).trim();
     return tail === "" ? reason : `${reason.slice(0, 300)}; the end of its output: ${tail.slice(-600)}`;
   }

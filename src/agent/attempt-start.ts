@@ -1,11 +1,13 @@
 // The part of an attempt that starts programs: the new version on its probation, or the old one on the way back.
 
+import { FAILED, ReportedError } from "../core/errors.ts";
 import { DAY, formatInstant, parseInstant, SECOND } from "../core/instant.ts";
-import { UpkeepError } from "../core/errors.ts";
 import type { Attempt } from "../slot/attempt.ts";
 import type { SlotId } from "../slot/layout.ts";
 import type { Component } from "./component.ts";
 import { AgentError } from "./errors.ts";
+import { recallTrouble } from "./heed-recalls.ts";
+import type { RecallWatch } from "./recall-watch.ts";
 import { isService, rulesOf, type RunSpec } from "./run-spec.ts";
 import { isDamage } from "./slot-guard.ts";
 import { watch } from "./watch.ts";
@@ -14,7 +16,11 @@ import { watch } from "./watch.ts";
 export const REPAIR_GRACE = DAY;
 
 /** Carries the verdict of probation through the table. */
-class RolledBack extends UpkeepError {}
+class RolledBack extends ReportedError {
+  constructor(code: string, reason: string) {
+    super(FAILED, code, reason);
+  }
+}
 
 /** Why a repair that is ready waits with the switch; null if it does not. */
 export async function turnOf(
@@ -37,15 +43,19 @@ export async function turnOf(
 
 /**
  * Starts the new version and watches it until there is a verdict. `wellBefore`: the old one could be seen well.
- * Errors: `process/*` with the verdict, `slot/damaged`, the signal's reason.
+ * Errors: `process/*` or `release/recalled` with the verdict, `slot/damaged`, the signal's reason.
  */
 export async function startAndWatchNew(
   component: Component,
   { begin }: Attempt,
   wellBefore: boolean,
   signal: AbortSignal,
+  recalls: () => RecallWatch | null = () => null,
 ): Promise<void> {
   const { to, attempt, damage } = begin;
+  // Known from an earlier run that had no time to act on it.
+  const known = recallTrouble(component);
+  if (known !== null) throw new RolledBack(known.code, known.reason);
   const run = await component.runOf(to);
   // A job that did its work is not done twice because its file rotted.
   if (damage === "repair" && !isService(run)) return;
@@ -60,7 +70,10 @@ export async function startAndWatchNew(
   const rules = rulesOf(run, wellBefore);
   component.probationEnds =
     component.world.clock.now() + (rules.startSeconds + rules.probationSeconds) * SECOND;
-  const verdict = await watch(component, to, run, rules, note, signal);
+  const recalling = recalls();
+  const verdict = await watch(component, to, run, rules, note, signal, recalling).finally(() =>
+    recalling?.end(),
+  );
   if (verdict.kind === "failed") throw new RolledBack(verdict.code, verdict.reason);
 }
 

@@ -2,7 +2,18 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { ArtifactError } from "../artifact/errors.ts";
+import { DiskError } from "../core/disk.ts";
+import { DsseError } from "../core/dsse.ts";
+import { ReportedError, UNREACHABLE } from "../core/errors.ts";
+import { VersionError } from "../core/version.ts";
+import { KeyError } from "../keys/errors.ts";
+import { MirrorError } from "../mirror/errors.ts";
+import { ProcessError } from "../process/errors.ts";
+import { RepositoryError } from "../repository/errors.ts";
+import { SlotError } from "../slot/errors.ts";
 import { EFFECTS, outcomeOf, transition, type AttemptState, type Outcome } from "./attempt-table.ts";
+import { AgentError } from "./errors.ts";
 
 type Open = Exclude<AttemptState, "waiting" | "done">;
 const OPEN = Object.keys(EFFECTS).filter((state) => state !== "waiting" && state !== "done") as Open[];
@@ -75,28 +86,38 @@ describe("the state table of an attempt", () => {
   });
 });
 
-describe("a code", () => {
-  for (const [code, outcome] of [
-    ["mirror/unreachable", "transient"],
-    ["mirror/wrong-content", "refused"],
-    ["mirror/too-long", "refused"],
-    ["disk/full", "transient"],
-    ["agent/no-space", "transient"],
-    ["agent/repair-waits", "transient"],
-    ["agent/wrong-bytes", "refused"],
-    ["agent/no-verifier", "refused"],
-    ["repository/expired", "transient"],
-    ["repository/unsigned", "refused"],
-    ["repository/role-missing", "refused"],
-    ["slot/unsafe-entry", "refused"],
-    ["artifact/wrong-publisher", "refused"],
-    ["dsse/no-valid-signature", "refused"],
-    ["server/unreachable", "transient"],
-    ["process/exited", "failed"],
-    ["agent/unforeseen", "failed"],
+describe("an error", () => {
+  for (const [error, outcome] of [
+    [new MirrorError("mirror/unreachable", ""), "transient"],
+    [new MirrorError("mirror/wrong-content", ""), "refused"],
+    [new MirrorError("mirror/too-long", ""), "refused"],
+    [new DiskError("disk/full", ""), "transient"],
+    [new DiskError("disk/missing", ""), "failed"],
+    [new AgentError("agent/no-space", ""), "transient"],
+    [new AgentError("agent/repair-waits", ""), "transient"],
+    [new AgentError("agent/wrong-bytes", ""), "refused"],
+    [new AgentError("agent/no-verifier", ""), "refused"],
+    [new RepositoryError("repository/expired", ""), "transient"],
+    [new RepositoryError("repository/locked", ""), "transient"],
+    [new RepositoryError("repository/unsigned", ""), "refused"],
+    [new RepositoryError("repository/role-missing", ""), "refused"],
+    [new SlotError("slot/unsafe-entry", ""), "refused"],
+    [new SlotError("slot/damaged", ""), "failed"],
+    [new ArtifactError("artifact/wrong-publisher", ""), "refused"],
+    [new ArtifactError("artifact/unreadable", ""), "failed"],
+    [new DsseError("dsse/no-valid-signature", ""), "refused"],
+    [new KeyError("key/weak", ""), "refused"],
+    [new VersionError("version/malformed", ""), "refused"],
+    [new ReportedError(UNREACHABLE, "server/unreachable", ""), "transient"],
+    [new ReportedError(undefined, "server/of-a-later-version", ""), "failed"],
+    [new ProcessError("process/exited", ""), "failed"],
   ] as const) {
-    it(`${code} is ${outcome}`, () => {
-      assert.equal(outcomeOf(code), outcome);
+    it(`${error.code} is ${outcome}`, () => {
+      assert.equal(outcomeOf(error), outcome);
     });
   }
+
+  it("that is none of ours is a failure, and says nothing of the release", () => {
+    assert.equal(outcomeOf(new TypeError("a defect")), "failed");
+  });
 });

@@ -7,6 +7,8 @@
 //
 // Until `activating` nothing that runs was touched. `committed` is a one-way door: what fails after it is not a failure of the update.
 
+import { UpkeepError, type Nature } from "../core/errors.ts";
+
 /** `waiting` and `done` are ends of one run; a waiting attempt is still open and goes on at the next check. */
 export type AttemptState =
   | "downloading"
@@ -73,6 +75,9 @@ export const EFFECTS: { readonly [S in AttemptState]: readonly Effect[] } = {
  */
 export type Outcome = "ok" | "refused" | "transient" | "failed";
 
+/** Why an attempt left its path, if it did. */
+export type Trouble = { readonly code: string; readonly reason: string };
+
 type Row = { readonly [O in Outcome]: AttemptState | "stuck" };
 
 /*                      ok             refused         transient       failed        */
@@ -113,13 +118,16 @@ export function transition(
   return ((repair ? REPAIR[state] : undefined) ?? TABLE[state])[outcome];
 }
 
-/** Codes by which the world was in the way. Everything else that arrives before activation is a refusal or a failure. */
-const TRANSIENT =
-  /^(?:mirror\/(?:unreachable|slow|too-short|aborted|not-found|refused|bad-answer)|disk\/(?:full|io|read-only)|agent\/(?:no-space|stopping|repair-waits)|server\/.*|repository\/(?:expired|locked))$/;
-const REFUSALS =
-  /^(?:mirror\/(?:wrong-content|too-long)|repository\/.*|slot\/(?:bad-archive|unsafe-entry|too-large|wrong-bytes|entry-missing)|agent\/(?:wrong-bytes|no-verifier|wrong-release|refused)|artifact\/.*|der\/.*|dsse\/.*|release\/.*|schema\/.*|json\/.*)$/;
+/** What a step's error means for the attempt. What waits for others is waited for like a place that does not answer. */
+const OUTCOMES: { readonly [N in Nature]: Exclude<Outcome, "ok"> } = {
+  usage: "refused",
+  refused: "refused",
+  pending: "transient",
+  transient: "transient",
+  failed: "failed",
+};
 
-export function outcomeOf(code: string): Exclude<Outcome, "ok"> {
-  if (TRANSIENT.test(code)) return "transient";
-  return REFUSALS.test(code) ? "refused" : "failed";
+/** Anything but an error of ours is a defect, and no word about the release. */
+export function outcomeOf(error: unknown): Exclude<Outcome, "ok"> {
+  return error instanceof UpkeepError ? OUTCOMES[error.nature] : "failed";
 }

@@ -55,7 +55,8 @@ export type Asking = {
   readonly repository: Repository;
   readonly server: UpdateServer;
   readonly trust: ServerTrust;
-  readonly marks: Marks;
+  /** Null for a question beside a check. */
+  readonly marks: Marks | null;
   /** Told what the refresh noticed, before anything else can fail. */
   readonly notice: (notices: readonly Notice[]) => Promise<void>;
   readonly signal: AbortSignal;
@@ -86,7 +87,7 @@ export async function askWhatToRun(
       platform: { os, arch, ...(libc === null ? {} : { libc }) },
       components: running,
       ...(releases.timestampSha256 === null ? {} : { timestamp: releases.timestampSha256 }),
-      mark: await marks.load(),
+      ...(marks === null ? {} : { mark: await marks.load() }),
     },
     signal,
   );
@@ -99,7 +100,7 @@ export async function askWhatToRun(
     now: world.clock.now(),
   });
   // Kept before anything is done with the answer: what is acted on was acknowledged.
-  if (answer.mark !== undefined) await marks.keep(answer.mark);
+  if (answer.mark !== undefined) await marks?.keep(answer.mark);
   const { components } = assignment;
   return { releases, trusted, components, complete: true, interval: answer.interval, seq: answer.seq };
 }

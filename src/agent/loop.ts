@@ -25,7 +25,7 @@ const PATROL_EVERY = 60_000;
 const REPORT_DROPPED_EVERY = 60_000;
 
 /** What checking by schedule and by wake-up needs of an agent. */
-export type Checking = Pick<Agent, "parts" | "board" | "check" | "isCrippled">;
+export type Checking = Pick<Agent, "parts" | "board" | "check" | "isCrippled" | "nudge">;
 
 /** Runs until `signal` aborts, then stops the agent in good order. Errors: `disk/*` at the start. */
 export async function runAgent(agent: Agent, signal: AbortSignal): Promise<void> {
@@ -156,7 +156,10 @@ async function listen(agent: Checking, bell: Bell, wakes: WakeUps, signal: Abort
         const verdict = wakes.take(wake.seq, world.clock.monotonic(), opened);
         opened = null;
         if (verdict !== "dropped") world.log({ level: "debug", event: "wake-up", seq: wake.seq, verdict });
-        if (verdict === "ring") bell.ring();
+        if (verdict === "ring") {
+          bell.ring();
+          agent.nudge();
+        }
         if (verdict === "catch-up") bell.missed();
       }
     } catch (error) {

@@ -170,7 +170,7 @@ class Crowd {
       server: { wakeUps: (after: number, signal: AbortSignal) => this.#stream(after, signal) },
     };
     const board = { wait: () => {}, wakeUps: "disconnected" };
-    return { parts, board, check, isCrippled: async () => false } as unknown as Checking;
+    return { parts, board, check, isCrippled: async () => false, nudge: () => {} } as unknown as Checking;
   }
 
   async *#stream(after: number, signal: AbortSignal): AsyncGenerator<Wake> {
@@ -266,7 +266,13 @@ describe("a flood of wake-ups", () => {
       retryAfter: null,
     });
     const board = { wait: () => {}, wakeUps: "disconnected" };
-    const agent = { parts, board, check, isCrippled: async () => false } as unknown as Checking;
+    const agent = {
+      parts,
+      board,
+      check,
+      isCrippled: async () => false,
+      nudge: () => {},
+    } as unknown as Checking;
     const done = keepChecking(agent, stop.signal);
     await crowd.clock.advance((3 * MINUTE) / SECOND);
     stop.abort(new Error("the test is over"));

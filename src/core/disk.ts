@@ -1,6 +1,6 @@
 // The disk as a port: the few calls a crash-safe program needs, and the two helpers built on them.
 
-import { UpkeepError } from "./errors.ts";
+import { FAILED, TRANSIENT, UpkeepError, type Traits } from "./errors.ts";
 
 /**
  * What a disk answers when it can't. Implementations map the system's codes:
@@ -14,7 +14,21 @@ export type DiskErrorCode =
   | "disk/wrong-kind"
   | "disk/not-empty"
   | "disk/io";
-export class DiskError extends UpkeepError<DiskErrorCode> {}
+export const DISK_ERRORS = {
+  "disk/missing": FAILED,
+  "disk/exists": FAILED,
+  "disk/full": TRANSIENT,
+  "disk/read-only": TRANSIENT,
+  "disk/wrong-kind": FAILED,
+  "disk/not-empty": FAILED,
+  "disk/io": TRANSIENT,
+} satisfies Traits<DiskErrorCode>;
+
+export class DiskError extends UpkeepError<DiskErrorCode> {
+  protected override get traits(): Traits<DiskErrorCode> {
+    return DISK_ERRORS;
+  }
+}
 
 export type FileKind = "file" | "directory" | "link" | "other";
 

@@ -1,9 +1,18 @@
 // Versions: SemVer 2.0.0, parsed strictly and totally ordered, and the ranges that dependencies use.
 
-import { UpkeepError } from "./errors.ts";
+import { USAGE, UpkeepError, type Traits } from "./errors.ts";
 
 export type VersionErrorCode = "version/malformed" | "version/bad-range";
-export class VersionError extends UpkeepError<VersionErrorCode> {}
+export const VERSION_ERRORS = {
+  "version/malformed": USAGE,
+  "version/bad-range": USAGE,
+} satisfies Traits<VersionErrorCode>;
+
+export class VersionError extends UpkeepError<VersionErrorCode> {
+  protected override get traits(): Traits<VersionErrorCode> {
+    return VERSION_ERRORS;
+  }
+}
 
 /** A version that was parsed; `text` is its one spelling. */
 export type Version = {
@@ -53,9 +62,7 @@ export function compareVersions(a: Version, b: Version): number {
     const [x, y] = [a.pre[i]!, b.pre[i]!];
     if (x === y) continue;
     // 11.4.3: numeric identifiers are lower than alphanumeric ones.
-    if (typeof x === "number" && typeof y === "number") return x < y ? -1 : 1;
-    if (typeof x === "number") return -1;
-    if (typeof y === "number") return 1;
+    if (typeof x !== typeof y) return typeof x === "number" ? -1 : 1;
     return x < y ? -1 : 1;
   }
   return Math.sign(a.pre.length - b.pre.length);

@@ -17,7 +17,8 @@ export {
   type RoleSetup,
 } from "../repository/publish/new-repository.ts";
 export { PublisherError, type PublisherErrorCode } from "../repository/publish/publisher-errors.ts";
-export { DEFAULT_PERIODS, type Alarm, type Period } from "../repository/publish/publisher-policy.ts";
+export type { Alarm } from "../repository/publish/publisher-policy.ts";
+export { DEFAULT_PERIODS, type Period } from "../repository/periods.ts";
 export {
   repositoryStatus,
   touchDue,

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { HOUR, MINUTE, parseInstant } from "../core/instant.ts";
+import { DAY, HOUR, MINUTE, parseInstant } from "../core/instant.ts";
 import { checkChain, chainRow } from "./audit.ts";
 import type { AuditRow } from "./records.ts";
 import { decide, type Catalogue } from "./decide.ts";
@@ -106,10 +106,11 @@ describe("liveness", () => {
     assert.equal(of(61 * MINUTE), "dead");
   });
 
-  it("does not call a device online that was last seen at a time to come (wrong clock)", () => {
-    assert.equal(of(-400 * 24 * HOUR), "unknown");
-    assert.equal(of(0, { lastSeen: null, enrolled: now + HOUR }), "unknown");
-    assert.equal(of(-MINUTE), "online", "clocks of two machines differ a little");
+  it("takes a sighting from ahead of now for none: a device that a wrong clock saw in two years is not online until then", () => {
+    assert.equal(of(-4 * MINUTE), "online");
+    assert.equal(of(-730 * DAY), "dead");
+    assert.equal(of(-730 * DAY, { enrolled: now - 20 * MINUTE }), "late");
+    assert.equal(of(-730 * DAY, { enrolled: now + 700 * DAY }), "dead");
   });
 
   it("tells new and revoked devices apart", () => {

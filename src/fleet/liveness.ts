@@ -3,21 +3,22 @@
 import { HOUR, MINUTE, SECOND, type Instant } from "../core/instant.ts";
 import type { DeviceStatus } from "./records.ts";
 
-/**
- * `new`: enrolled, never checked in. `late`: missed a check-in. `dead`: missed many. `unknown`: last seen at a time that has not come yet,
- * so the clock was wrong then or is wrong now, and nobody can tell how long ago it was.
- */
-export const LIVENESS = ["new", "online", "late", "dead", "unknown", "revoked"] as const;
+/** `new`: enrolled, never checked in. `late`: missed a check-in. `dead`: missed many. */
+export const LIVENESS = ["new", "online", "late", "dead", "revoked"] as const;
 export type Liveness = (typeof LIVENESS)[number];
 
 /** A device adds up to a fifth to its interval and may be in the middle of a retry. */
 const LATE_AFTER = 2.5;
 const DEAD_AFTER = 12;
+/** What clocks of servers of one fleet may differ by. */
+const SKEW = 5 * MINUTE;
 /** Below this a short interval would call a reboot a death. */
 const DEAD_AT_LEAST = HOUR;
 
-/** Clocks of servers and operators differ by so much. */
-const AHEAD = 2 * MINUTE;
+/** True for a time that has not come yet: the clock that wrote it was ahead, or this one is behind. */
+export function isAhead(at: Instant | null, now: Instant): boolean {
+  return at !== null && at > now + SKEW;
+}
 
 /** `interval` in seconds. */
 export function liveness(
@@ -26,8 +27,9 @@ export function liveness(
   now: Instant,
 ): Liveness {
   if (device.status === "revoked") return "revoked";
-  const silent = now - (device.lastSeen ?? device.enrolled);
-  if (silent < -AHEAD) return "unknown";
+  // A sighting from ahead of now was made by a clock that was wrong: it says that the device was there, and not when.
+  const seen = [device.lastSeen, device.enrolled].find((at) => at !== null && !isAhead(at, now)) ?? 0;
+  const silent = now - seen;
   if (silent > Math.max(DEAD_AFTER * interval * SECOND, DEAD_AT_LEAST)) return "dead";
   if (device.lastSeen === null) return "new";
   return silent > LATE_AFTER * interval * SECOND ? "late" : "online";

@@ -1,6 +1,6 @@
 // Why a release, a channel or a list of trusted keys was refused.
 
-import { UpkeepError } from "../core/errors.ts";
+import { REFUSED, USAGE, UpkeepError, type Traits } from "../core/errors.ts";
 
 export type ReleaseErrorCode =
   | "release/bad-attestation"
@@ -11,5 +11,24 @@ export type ReleaseErrorCode =
   | "release/bad-command"
   | "release/bad-keys"
   | "release/no-key"
-  | "release/digest-mismatch";
-export class ReleaseError extends UpkeepError<ReleaseErrorCode> {}
+  | "release/digest-mismatch"
+  /** What installs or watches a version ends by it: its publisher took it back. */
+  | "release/recalled";
+export const RELEASE_ERRORS = {
+  "release/bad-attestation": REFUSED,
+  "release/bad-name": USAGE,
+  "release/bad-platform": USAGE,
+  "release/wrong-document": REFUSED,
+  "release/ambiguous-artifacts": REFUSED,
+  "release/bad-command": REFUSED,
+  "release/bad-keys": REFUSED,
+  "release/no-key": REFUSED,
+  "release/digest-mismatch": REFUSED,
+  "release/recalled": REFUSED,
+} satisfies Traits<ReleaseErrorCode>;
+
+export class ReleaseError extends UpkeepError<ReleaseErrorCode> {
+  protected override get traits(): Traits<ReleaseErrorCode> {
+    return RELEASE_ERRORS;
+  }
+}

@@ -1,6 +1,6 @@
 // Why something was not installed, or what was found wrong with what is.
 
-import { UpkeepError } from "../core/errors.ts";
+import { FAILED, REFUSED, UpkeepError, type Traits } from "../core/errors.ts";
 
 export type SlotErrorCode =
   | "slot/bad-archive"
@@ -14,4 +14,22 @@ export type SlotErrorCode =
   | "slot/link-unknown"
   | "slot/snapshot-too-large"
   | "slot/entry-missing";
-export class SlotError extends UpkeepError<SlotErrorCode> {}
+export const SLOT_ERRORS = {
+  "slot/bad-archive": REFUSED,
+  "slot/unsafe-entry": REFUSED,
+  "slot/too-large": REFUSED,
+  "slot/wrong-bytes": REFUSED,
+  "slot/damaged": { nature: "failed", exit: "refused" },
+  "slot/journal-corrupt": FAILED,
+  "slot/journal-full": FAILED,
+  "slot/state-corrupt": FAILED,
+  "slot/link-unknown": FAILED,
+  "slot/snapshot-too-large": FAILED,
+  "slot/entry-missing": REFUSED,
+} satisfies Traits<SlotErrorCode>;
+
+export class SlotError extends UpkeepError<SlotErrorCode> {
+  protected override get traits(): Traits<SlotErrorCode> {
+    return SLOT_ERRORS;
+  }
+}

@@ -125,6 +125,7 @@ export function enrollDevice(options: EnrollOptions): Promise<{ readonly device:
     token: options.token,
     name: options.name ?? hostname(),
     platform: thisPlatform(),
+    now: () => systemClock.now(),
     signal: AbortSignal.timeout(120_000),
   });
 }

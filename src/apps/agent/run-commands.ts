@@ -8,7 +8,8 @@ import { withoutAgent, type Status } from "../../agent/status.ts";
 import type { ComponentResult } from "../../agent/update-component.ts";
 import { collect, fromUtf8 } from "../../core/bytes.ts";
 import { readOrNull } from "../../core/disk.ts";
-import { UpkeepError } from "../../core/errors.ts";
+import { ReportedError } from "../../core/errors.ts";
+import { traitOf } from "./known-codes.ts";
 import { formatInstant } from "../../core/instant.ts";
 import { parseJson, type Json } from "../../core/json.ts";
 import { nameSchema, z } from "../../core/schema.ts";
@@ -18,7 +19,7 @@ import { noLog, type Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
 import type { Call, Result } from "../framework/command.ts";
 import { CliError, usage } from "../framework/errors.ts";
-import { EXIT, exitFor } from "../framework/exit-codes.ts";
+import { EXIT } from "../framework/exit-codes.ts";
 import { programLog } from "../framework/program-log.ts";
 import { columns } from "../framework/style.ts";
 
@@ -34,6 +35,7 @@ export async function agentEnroll(call: Call): Promise<Result> {
     token,
     name: call.text("name") ?? hostname(),
     platform: thisPlatform(),
+    now: () => context.clock.now(),
     signal: context.signal,
   });
   return {
@@ -184,7 +186,8 @@ async function ask(call: Call, request: Json, otherwise: () => Promise<unknown>)
     // What the agent says no with is what is said here: the same call has the same code, whether an agent runs or not.
     const { code, ...facts } = error.facts;
     if (error.code !== "control/refused" || typeof code !== "string") throw error;
-    throw new UpkeepError(code, error.message, facts, error.hint === undefined ? {} : { hint: error.hint });
+    const hint = error.hint === undefined ? {} : { hint: error.hint };
+    throw new ReportedError(traitOf(code), code, error.message, facts, hint);
   }
 }
 
@@ -230,11 +233,11 @@ function troubled(result: CheckResult): ComponentResult | undefined {
 }
 
 function exitOfCheck(result: CheckResult): number {
-  if (result.failure !== null) return exitFor(result.failure.code);
+  if (result.failure !== null) return EXIT[traitOf(result.failure.code).exit];
   const worst = troubled(result);
   if (worst === undefined) return EXIT.ok;
   if (worst.result === "refused") return EXIT.refused;
-  return worst.result === "waiting" ? exitFor(worst.code ?? "") : EXIT.failed;
+  return worst.result === "waiting" ? EXIT[traitOf(worst.code ?? "").exit] : EXIT.failed;
 }
 
 function checkText(result: CheckResult): string {

@@ -1,7 +1,8 @@
 // How an error is shown: code, sentence, facts and hint for people, one JSON object for programs.
 
 import { UpkeepError, type Fact } from "../../core/errors.ts";
-import { exitFor, EXIT } from "./exit-codes.ts";
+import { CliError } from "./errors.ts";
+import { exitOf } from "./exit-codes.ts";
 import { styler } from "./style.ts";
 
 export type Rendered = { readonly text: string; readonly exit: number };
@@ -11,7 +12,7 @@ export function renderError(
   how: { readonly json: boolean; readonly colour: boolean; readonly verbose: boolean },
 ): Rendered {
   const known = error instanceof UpkeepError ? error : unexpected(error);
-  const exit = known.code === "cli/unexpected" ? EXIT.failed : exitFor(known.code);
+  const exit = exitOf(known);
   const data = known.toJSON();
   if (how.json) return { text: `${JSON.stringify({ error: data, exit })}\n`, exit };
   const style = styler(how.colour);
@@ -44,8 +45,8 @@ function showFact(fact: Fact): string {
   return String(fact);
 }
 
-function unexpected(error: unknown): UpkeepError {
-  return new UpkeepError(
+function unexpected(error: unknown): CliError {
+  return new CliError(
     "cli/unexpected",
     error instanceof Error ? error.message : String(error),
     {},

@@ -3,7 +3,7 @@
 import { Agent, request as httpsRequest } from "node:https";
 import type { IncomingMessage } from "node:http";
 import { collect, toUtf8, BytesError } from "../../core/bytes.ts";
-import { UpkeepError, type Facts } from "../../core/errors.ts";
+import { UNREACHABLE, UpkeepError, type Facts, type Traits } from "../../core/errors.ts";
 import type { Schema } from "../../core/schema.ts";
 import { MAX_INTERVAL } from "../../message/check-in.ts";
 import { readMessage } from "../../message/common.ts";
@@ -28,7 +28,20 @@ export type ServerClientErrorCode =
   | "server/refused"
   | "server/bad-answer"
   | "server/stopped";
-export class ServerClientError extends UpkeepError<ServerClientErrorCode> {}
+export const SERVER_CLIENT_ERRORS = {
+  "server/unreachable": UNREACHABLE,
+  "server/slow": UNREACHABLE,
+  "server/untrusted": { nature: "transient", exit: "refused" },
+  "server/refused": { nature: "transient", exit: "refused" },
+  "server/bad-answer": { nature: "transient", exit: "refused" },
+  "server/stopped": UNREACHABLE,
+} satisfies Traits<ServerClientErrorCode>;
+
+export class ServerClientError extends UpkeepError<ServerClientErrorCode> {
+  protected override get traits(): Traits<ServerClientErrorCode> {
+    return SERVER_CLIENT_ERRORS;
+  }
+}
 
 /** Milliseconds for a whole call, and for a silent wake-up stream (three heartbeats). */
 const CALL_TIMEOUT = 30_000;
@@ -82,6 +95,8 @@ export function openServerClient(server: ServerIdentity, client?: ClientIdentity
           "content-type": "application/json",
           accept: "application/json",
           "content-length": String(body.length),
+          // RFC 9110 section 6.6.1. A server whose clock differs too much issues no certificate.
+          date: new Date().toUTCString(),
         };
         const response = await send(row.method, row.path, headers, body, limited.signal);
         return await answerOf(response, row.answer, row.answerLimit, place, limited.signal);
