@@ -9,7 +9,6 @@ import { checkChain } from "./audit.ts";
 import {
   addToken,
   adoptNextKey,
-  DEFAULT_INTERVAL,
   enrol,
   renew,
   revoke,

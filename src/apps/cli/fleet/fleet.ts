@@ -5,7 +5,7 @@ import { UpkeepError } from "../../../core/errors.ts";
 import type { Json } from "../../../core/json.ts";
 import { compareVersions, parseVersion } from "../../../core/version.ts";
 import { versionSchema, z } from "../../../core/schema.ts";
-import { assign, configureGroup, moveDevice, unassign, wakeNow } from "../../../fleet/assign.ts";
+import { assign, configureGroup, unassign, wakeNow } from "../../../fleet/assign.ts";
 import { checkChain } from "../../../fleet/audit.ts";
 import type { AuditRow } from "../../../fleet/records.ts";
 import { findRelease, readCatalogue } from "../../../fleet/catalogue.ts";
