@@ -7,7 +7,12 @@ import { INTEGER, OCTET_STRING } from "../der/tags.ts";
 import { integer, octets, sequence } from "../der/writer.ts";
 import { appendNested, buildIndirectData, nestedSignatures } from "./authenticode.ts";
 import { valueToStamp, withTimestamp } from "./authenticode-sign.ts";
-import { judgeSignature, openSignatures, type OpenedSignature } from "./authenticode-verify.ts";
+import {
+  judgeSignature,
+  openSignatures,
+  type IndirectType,
+  type OpenedSignature,
+} from "./authenticode-verify.ts";
 import { parseSignedData } from "./cms.ts";
 import { ArtifactError, Findings } from "./errors.ts";
 import type { Format, Region, SignJob, SignOptions, SignOutcome, StampJob } from "./format.ts";
@@ -30,6 +35,8 @@ export type SignableFile = {
   /** The file without a signature. */
   remove(): Rewrite;
   readonly regions: readonly Region[];
+  /** Refuses to sign what verifies here and means something else elsewhere. Errors: `artifact/unsupported`. */
+  refuseToSign?(): void;
   /** What else there is to say about the file and a signature by this digest. */
   inspect?(hash: HashName, findings: Findings): Promise<void>;
 };
@@ -39,6 +46,8 @@ export type IndirectFormat = Pick<Format, "name" | "title" | "extensions" | "mat
   /** Type and value of the indirect data. */
   readonly type: string;
   readonly value: Uint8Array;
+  /** Types that genuine files of this format have instead. */
+  readonly foreignTypes?: readonly string[];
   read(source: ByteSource): Promise<SignableFile>;
 };
 
@@ -60,6 +69,7 @@ export function indirectFormat(spec: IndirectFormat): Format {
       const file = await spec.read(source);
       if (file.cms === null) throw notSigned();
       await writeRewrite(source, file.remove(), sink);
+      return [];
     },
     stamp: (job) => stamp(spec, job),
     isSigned: async (source) => (await spec.read(source)).cms !== null,
@@ -78,6 +88,7 @@ async function sign(spec: IndirectFormat, job: SignJob): Promise<SignOutcome> {
       { hint: "Say whether to replace the signature (--replace) or to add another one (--append)." },
     );
   }
+  file.refuseToSign?.();
   const present = file.cms === null || mode === "replace" ? null : unpadded(file.cms);
   const plan = await file.plan(hash, {
     keep: present !== null,
@@ -110,13 +121,14 @@ async function verify(spec: IndirectFormat, source: ByteSource, policy: VerifyPo
   const findings = new Findings();
   const file = await spec.read(source);
   const signatures: SignatureReport[] = [];
+  const kind: IndirectType = { own: spec.type, foreign: spec.foreignTypes ?? [] };
   if (file.cms === null) findings.error(`${spec.name}/not-signed`, "The file is not signed.");
   else {
     for (const opened of openAll(file.cms, findings)) {
       const { hash } = opened.indirect;
       checkKind(spec, opened);
       await file.inspect?.(hash, opened.findings);
-      signatures.push(judgeSignature(opened, await digestOf(file, opened), spec.type, policy));
+      signatures.push(judgeSignature(opened, await digestOf(file, opened), kind, policy));
     }
   }
   return {

@@ -107,10 +107,11 @@ export function unsignedCatalog(list: Uint8Array): Uint8Array {
   });
 }
 
-async function remove(source: ByteSource, sink: ByteSink): Promise<void> {
+async function remove(source: ByteSource, sink: ByteSink): Promise<readonly string[]> {
   const { signed, list } = await open(source);
   if (signed.signers.length === 0) throw notSigned();
   await writeRewrite(source, [unsignedCatalog(encoded(list))], sink);
+  return [];
 }
 
 async function stamp(job: StampJob): Promise<void> {
@@ -131,7 +132,7 @@ async function verify(source: ByteSource, policy: VerifyPolicy): Promise<FileRep
     for (const opened of openAll(signed, findings)) {
       // Every signature, nested ones too, carries a list; all of them have to be the one that is read.
       const actual = digest(opened.indirect.hash, content(list));
-      signatures.push(judgeSignature(opened, actual, CTL_OID, policy));
+      signatures.push(judgeSignature(opened, actual, { own: CTL_OID }, policy));
     }
   }
   return {

@@ -47,22 +47,18 @@ export async function deviceList(call: Call): Promise<Result> {
     d.group,
     state,
     seenText(d, now),
-    runs.map((c) => `${c.product} ${c.running ?? "-"}`).join(", "),
-    triedBy(d, runs).map(tryText).join(", "),
+    runsAndTries(d, runs),
   ]);
   return {
     text:
       rows.length === 0
         ? "There are no such devices."
-        : columns(
-            [["DEVICE", "NAME", "GROUP", "STATE", "LAST SEEN", "RUNS", "TRIES"], ...rows],
-            call.context.width,
-          ),
+        : columns([["DEVICE", "NAME", "GROUP", "STATE", "LAST SEEN", "RUNS"], ...rows], call.context.width),
     json: {
       devices: found.map(({ device, interval, runs }) => ({
         ...deviceJson(device, interval, now),
         running: Object.fromEntries(runs.map((c) => [c.product, c.running])),
-        trying: triedBy(device, runs) as Json,
+        trying: triesJson(device, runs),
       })),
     },
   };
@@ -96,7 +92,7 @@ export async function deviceShow(call: Call): Promise<Result> {
   const json = {
     ...deviceJson(device, interval, now),
     components: components.map((c) => ({ ...c, at: formatInstant(c.at) })),
-    trying: triedBy(device, components) as Json,
+    trying: triesJson(device, components),
   };
   return { text, json };
 }
@@ -154,6 +150,26 @@ function triedBy(device: Device, runs: readonly DeviceComponent[]): readonly Try
     const signed = runs.find((one) => one.product === product)?.running ?? null;
     return version === null || version === signed ? [] : [{ product, version, step: null }];
   });
+}
+
+function triesJson(device: Device, runs: readonly DeviceComponent[]): { readonly [product: string]: string } {
+  return Object.fromEntries(triedBy(device, runs).map(({ product, version }) => [product, version]));
+}
+
+function runsAndTries(device: Device, runs: readonly DeviceComponent[]): string {
+  const tries = new Map(triedBy(device, runs).map((one) => [one.product, one]));
+  const own = runs.map(({ product, running }) => ({ product, running }));
+  const more = [...tries.keys()].filter((product) => !own.some((one) => one.product === product));
+  return [...own, ...more.map((product) => ({ product, running: null }))]
+    .map(({ product, running }) => {
+      const tried = tries.get(product);
+      const trying =
+        tried === undefined
+          ? ""
+          : ` (trying ${tried.version}${tried.step === null ? "" : `, ${tried.step}`})`;
+      return `${product} ${running ?? "-"}${trying}`;
+    })
+    .join(", ");
 }
 
 function tryText({ product, version, step }: Try): string {

@@ -1,5 +1,10 @@
 // What `repo rotate`, `repo revoke` and `repo recover` do.
 
+import { toHex } from "../../../core/bytes.ts";
+import { UpkeepError } from "../../../core/errors.ts";
+import type { TufKey } from "../../../keys/public-key.ts";
+import type { RoleKeys } from "../../../repository/metadata.ts";
+import { keyOf } from "../../../repository/publish/quorum.ts";
 import { TRUSTED_KEYS_TARGET } from "../../../release/target-names.ts";
 import { parseTrustedKeys, type Grant, type TrustedKeys } from "../../../release/trusted-keys.ts";
 import type { Draft } from "../../../repository/publish/draft.ts";
@@ -11,9 +16,11 @@ import {
   rolesOfKey,
 } from "../../../repository/publish/key-changes.ts";
 import { putTrustedKeys, type NamedKey } from "../../../repository/publish/new-repository.ts";
+import { PublisherError } from "../../../repository/publish/publisher-errors.ts";
+import type { Published } from "../../../repository/publish/published.ts";
 import { keyNames } from "../../../repository/publish/publisher-policy.ts";
 import { readTargetOf, type Outcome } from "../../../repository/publish/publisher.ts";
-import { recoverPublished, redoRecovered } from "../../../repository/publish/recovery.ts";
+import { FAR_VERSION, recoverPublished, redoRecovered } from "../../../repository/publish/recovery.ts";
 import { resignDocuments } from "../../../repository/publish/resign-documents.ts";
 import { touchDue } from "../../../repository/publish/status.ts";
 import { isScheme, type Scheme } from "../../../keys/scheme.ts";
@@ -51,18 +58,21 @@ async function rotateRole(call: Call, operator: Operator, what: string, lines: s
     const roles = await rolesNamed(draft, what);
     const keyids = [...new Set(roles.flatMap(({ keys }) => keys.keyids))];
     const wish = call.text("old");
-    const old = wish === undefined ? keyids[0]! : await findKeyid(draft, wish);
+    const own = await namesHere(operator, draft);
+    const named = (keys: RoleKeys, keyid: string): string | undefined =>
+      keyNames(keys).get(keyid) ?? own.get(keyid);
+    const old = wish === undefined ? keyids[0]! : await keyidOf(draft, own, wish);
     if (!keyids.includes(old)) throw usage(`${what} has no key ${wish!}.`);
     if (wish === undefined && keyids.length > 1) {
       const names = roles.flatMap(({ keys }) =>
-        keys.keyids.map((keyid) => keyNames(keys).get(keyid) ?? keyid.slice(0, 16)),
+        keys.keyids.map((keyid) => named(keys, keyid) ?? keyid.slice(0, 64)),
       );
       throw usage(
         `${what} has several keys.`,
         `Say which one goes: --old with one of ${[...new Set(names)].join(", ")}.`,
       );
     }
-    const names = roles.flatMap(({ keys }) => keyNames(keys).get(old) ?? []);
+    const names = roles.flatMap(({ keys }) => named(keys, old) ?? []);
     const scheme = await schemeOf(draft, old);
     const next = await nextKey(call, operator, names[0] ?? what, scheme, await keyidsInUse(draft));
     for (const { role, keys } of roles) {
@@ -114,7 +124,7 @@ export async function repoRevoke(call: Call): Promise<Result> {
   const outcome =
     document === null
       ? await operator.publisher.change(async (draft) => {
-          const keyid = await findKeyid(draft, wish);
+          const keyid = await keyidOf(draft, await namesHere(operator, draft), wish);
           const roles = await rolesOfKey(draft, keyid);
           await noteReserve(call, draft, roles, keyid);
           await removeKey(draft, roles, keyid);
@@ -168,13 +178,10 @@ export async function repoRecover(call: Call): Promise<Result> {
   const operator = operatorOf(call);
   const { context } = call;
   const compromised = call.list("compromised");
-  const atMost = new Map(call.list("last-good").map(parseLastGood));
-  const recovered = await recoverPublished(
-    context.disk,
-    operator.folder,
-    atMost,
-    (await operator.memory.load()) ?? new Map(),
-  );
+  const atMost = new Map(call.list("last-good").map((word) => parseRoleVersion(word)));
+  const atLeast = await numbersSeen(call, operator);
+  const recovered = await recoverPublished(context.disk, operator.folder, atMost, atLeast);
+  refuseLostRoots(recovered.published, atLeast);
   const { published, chosen, numbersLost } = recovered;
   const lines = chosen.map(
     ({ role, version, unusable }) =>
@@ -185,10 +192,11 @@ export async function repoRecover(call: Call): Promise<Result> {
   if (numbersLost) replace.add("online");
   const outcome = await operator.publisher.change(async (draft) => {
     const inUse = await keyidsInUse(draft);
+    const own = await namesHere(operator, draft);
     for (const what of replace) {
       for (const { role, keys } of await rolesNamed(draft, what)) {
         for (const old of keys.keyids) {
-          const name = keyNames(keys).get(old) ?? what;
+          const name = keyNames(keys).get(old) ?? own.get(old) ?? what;
           const next = await nextKey(call, operator, name, await schemeOf(draft, old), inUse);
           await replaceKey(draft, [role], old, next);
           draft.trace("key/rotated", role, { before: old, after: next.key.keyid, name: next.name });
@@ -222,10 +230,72 @@ async function noteReserve(call: Call, draft: Draft, roles: readonly string[], k
   }
 }
 
-function parseLastGood(text: string): readonly [string, number] {
-  const match = /^(.+)=(\d{1,9})$/.exec(text);
+/**
+ * What was published from here, and what devices say that they have seen (`--seen`): kept with the first, because a recovery that waits
+ * for signatures is finished by another command.
+ */
+async function numbersSeen(call: Call, operator: Operator): Promise<ReadonlyMap<string, number>> {
+  const seen = call.list("seen").map((word) => parseRoleVersion(word));
+  const known = new Map(await operator.memory.load());
+  for (const [role, version] of seen) {
+    // A thief's numbers are not gone above: they are left behind by another key.
+    if (version >= FAR_VERSION)
+      throw usage(
+        `${role}=${version} is far beyond what publishing gives: somebody drove the numbers up (fast-forward attack).`,
+        "Replace the key that signed it, and numbers begin low again: upkeep repo recover --compromised online.",
+      );
+    known.set(role, Math.max(known.get(role) ?? 0, version));
+  }
+  if (seen.length > 0) await operator.memory.save(known);
+  return known;
+}
+
+/** A root can only follow the one before it: above roots that devices trust, nobody can publish without having them. */
+function refuseLostRoots({ root }: Published, atLeast: ReadonlyMap<string, number>): void {
+  const [here, seen] = [root.signed.version, atLeast.get("root") ?? 0];
+  if (here >= seen) return;
+  const missing = here + 1 === seen ? `${seen}.root.json is` : `${here + 1} to ${seen}.root.json are`;
+  throw new PublisherError(
+    "publisher/inconsistent",
+    `Devices trust root ${seen}, and the roots here end with ${here}: ${missing} missing, and no other root can take that place.`,
+    { here, seen },
+    {
+      hint: "Copy them into repository/metadata from a mirror, a bundle, or the folder tuf/history of a device; they are public.",
+    },
+  );
+}
+
+function parseRoleVersion(text: string): readonly [string, number] {
+  const match = /^(.+)=(\d{1,15})$/.exec(text);
   if (match === null) throw usage(`"${text.slice(0, 60)}" is not ROLE=VERSION.`);
   return [match[1]!, Number(match[2])];
+}
+
+/** Names that keys have in this data folder, by the ids that the repository knows them by: another tool gave its keys no names. */
+async function namesHere(operator: Operator, draft: Draft): Promise<ReadonlyMap<string, string>> {
+  const names = new Map((await operator.keys.list()).map((info) => [toHex(info.publicKey.spki), info.name]));
+  const { body } = await draft.role("targets");
+  const found = new Map<string, string>();
+  for (const keys of [draft.root.keys, body.delegations?.keys ?? new Map<string, TufKey>()]) {
+    for (const keyid of keys.keys()) {
+      const key = keyOf(keys, keyid);
+      const name = key === null ? undefined : names.get(toHex(key.spki));
+      if (name !== undefined) found.set(keyid, name);
+    }
+  }
+  return found;
+}
+
+/** A key by the name it has in the repository, by its id, or by its name here. Throws `publisher/bad-input`. */
+async function keyidOf(draft: Draft, own: ReadonlyMap<string, string>, wish: string): Promise<string> {
+  const used = await keyidsInUse(draft);
+  const mine = [...own].filter(([keyid, name]) => name === wish && used.has(keyid));
+  try {
+    return await findKeyid(draft, wish);
+  } catch (error) {
+    if (mine.length === 1 && error instanceof UpkeepError) return mine[0]![0];
+    throw error;
+  }
 }
 
 /** `online` is snapshot and timestamp, `products` every product; any other is a role by its name. */
