@@ -12,6 +12,7 @@ import type { ProcessHost, Probes } from "../process/ports.ts";
 import type { Artifact, PublisherPin } from "../release/manifest.ts";
 import type { Platform } from "../release/platform.ts";
 import type { VerifiedSource } from "../slot/attempt.ts";
+import type { DataTrees } from "../slot/data-trees.ts";
 import type { ZipReader } from "../slot/unpack.ts";
 
 /** One verified, consistent state of the repository; everything of one check comes from the same. */
@@ -60,6 +61,14 @@ export interface UpdateServer {
   sendReports(envelopes: readonly Uint8Array[], signal: AbortSignal): Promise<readonly ReportResult[]>;
   /** Wake-ups after the number; ends when the connection does. */
   wakeUps(after: number, signal: AbortSignal): AsyncIterable<Wake>;
+}
+
+/** The last assignment that was believed, as it was signed. */
+export interface KeptAssignment {
+  /** Null when there is none. Errors: `disk/*`. */
+  load(): Promise<Uint8Array | null>;
+  /** Errors: `disk/*`. */
+  save(envelope: Uint8Array): Promise<void>;
 }
 
 /** By which authorities the server is known; connections made after a change follow it. */
@@ -124,6 +133,7 @@ export type World = {
   readonly probes: Probes;
   readonly logs: Logs;
   readonly zip: ZipReader;
+  readonly trees: DataTrees;
   readonly platform: Platform;
   readonly verifyPublisher: VerifyPublisher | null;
   /** Verifies the agent's own image; null where it does not run as one signed file. Called before anything else at every start. */

@@ -14,10 +14,15 @@ import { formatInstant } from "../../core/instant.ts";
 import { parseJson, type Json } from "../../core/json.ts";
 import { nameSchema, z } from "../../core/schema.ts";
 import { askAgent, ControlError } from "../../io/system/control-socket.ts";
-import { loadIdentity } from "../../io/device/device-identity.ts";
+import { datesOf, loadIdentity } from "../../io/device/device-identity.ts";
+import { diskStore } from "../../repository/client/store.ts";
+import { forgetTime } from "../framework/forget-time.ts";
 import { jsonLog, noLog, type Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
 import type { Call, Result } from "../framework/command.ts";
+import { placeIn } from "../../agent/settings.ts";
+import { placeName } from "../../io/connection/failure.ts";
+import { proxiesOf } from "./proxies.ts";
 import { CliError, usage } from "../framework/errors.ts";
 import { EXIT } from "../framework/exit-codes.ts";
 import { columns } from "../framework/style.ts";
@@ -25,21 +30,24 @@ import { columns } from "../framework/style.ts";
 export async function agentEnroll(call: Call): Promise<Result> {
   const { context } = call;
   const { enrol } = await import("./enroll.ts");
-  const server = serverOf(call.needed("server"));
+  const { loadSettings } = await import("./wiring.ts");
+  const servers = call.list("server").map(serverOf);
+  if (servers.length === 0) throw usage("Which server? Give --server host:port.");
   const token = await tokenOf(call);
-  const { device } = await enrol({
+  const { device, server } = await enrol({
     disk: context.disk,
     folder: context.data,
-    server,
+    servers,
     token,
     name: call.text("name") ?? hostname(),
     platform: thisPlatform(),
     now: () => context.clock.now(),
     signal: context.signal,
+    proxies: proxiesOf(await loadSettings(context.data), context.terminal.env),
   });
   return {
     text: `This device is ${device}. \`upkeep agent run\` keeps it up to date.`,
-    json: { device, server: `${server.host}:${server.port}`, data: context.data },
+    json: { device, server: placeName(server), data: context.data },
   };
 }
 
@@ -76,7 +84,8 @@ async function installNow(call: Call): Promise<CheckResult> {
   const { context } = call;
   if (call.flag("retry-skipped"))
     throw usage("--retry-skipped goes with a check of the server, not with --from.");
-  const from = resolve(call.needed("from"));
+  const given = call.needed("from");
+  const from = isAddress(given) ? given : resolve(given);
   const products = call.list("product");
   const wish = {
     products: products.length === 0 ? null : products,
@@ -141,14 +150,14 @@ export async function agentStatus(call: Call): Promise<Result> {
   const { context } = call;
   try {
     const status = (await askAgent(context.data, { do: "status" }, context.signal)) as unknown as Status;
-    return { text: statusText(status, true), json: { ...status, live: true } };
+    return await withTime(call, statusText(status, true), { ...status, live: true });
   } catch (error) {
     if (!(error instanceof ControlError && error.code === "control/no-agent")) throw error;
   }
   const bytes = await readOrNull(context.disk, `${context.data}/status.json`, 1024 * 1024);
   if (bytes !== null) {
     const left = leftStatus(bytes, `${context.data}/status.json`);
-    return { text: statusText(left, false), json: { ...left, live: false } };
+    return withTime(call, statusText(left, false), { ...left, live: false });
   }
   // Throws `agent/not-enrolled`: then nothing can happen here at all.
   const { record } = await loadIdentity(context.disk, `${context.data}/identity`);
@@ -157,6 +166,57 @@ export async function agentStatus(call: Call): Promise<Result> {
     text: `This is device ${record.device}. ${why}\nhint: ${START_HINT}`,
     json: { device: record.device, doing: "stopped", why, until: null, components: [], live: false },
   };
+}
+
+/** What this device remembers of time, and until when its certificate is good: read from its folder, whether an agent runs or not. */
+async function withTime(call: Call, text: string, json: object): Promise<Result> {
+  const { disk, data, clock } = call.context;
+  const now = clock.now();
+  const known = await diskStore(disk, `${data}/tuf`).loadKnownTime();
+  const lines = [text];
+  if (known !== null) {
+    const behind =
+      known.time > now
+        ? ` This clock says ${formatInstant(now)}, which is earlier: either it is behind, or it was ahead then (upkeep agent forget-time).`
+        : "";
+    lines.push(
+      `Remembered time: ${formatInstant(known.time)}, under timestamp ${known.versions.timestamp}.${behind}`,
+    );
+  }
+  const certificate = await loadIdentity(disk, `${data}/identity`)
+    .then(({ client }) => datesOf(client.certificates))
+    .catch(() => null);
+  if (certificate !== null) {
+    const early = certificate.notBefore > now ? `good from ${formatInstant(certificate.notBefore)} on, ` : "";
+    lines.push(`Certificate: ${early}ends ${formatInstant(certificate.notAfter)}.`);
+  }
+  return {
+    text: lines.join("\n"),
+    json: {
+      ...json,
+      time: {
+        clock: formatInstant(now),
+        remembered: known === null ? null : formatInstant(known.time),
+        underTimestamp: known?.versions.timestamp ?? null,
+      },
+      certificate:
+        certificate === null
+          ? null
+          : {
+              notBefore: formatInstant(certificate.notBefore),
+              notAfter: formatInstant(certificate.notAfter),
+            },
+    },
+  };
+}
+
+export async function agentForgetTime(call: Call): Promise<Result> {
+  const { disk, data, clock } = call.context;
+  // Throws `agent/not-enrolled`: a folder that is no device's is not made one by this.
+  await loadIdentity(disk, `${data}/identity`);
+  const { storeLock } = await import("../../io/system/store-lock.ts");
+  const store = diskStore(disk, `${data}/tuf`, storeLock(`${data}/tuf/lock`, clock));
+  return forgetTime(store, clock, "This device");
 }
 
 const START_HINT = "`upkeep agent run` starts it, `upkeep agent update` checks once.";
@@ -190,13 +250,15 @@ async function ask(call: Call, request: Json, otherwise: () => Promise<unknown>)
   }
 }
 
+/** A web server instead of a stick. */
+function isAddress(text: string): boolean {
+  return /^https?:\/\//i.test(text);
+}
+
 function serverOf(text: string): { host: string; port: number } {
-  const plain = text.replace(/^https:\/\//, "").replace(/\/$/, "");
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})$/.exec(plain);
-  const port = Number(match?.[3] ?? Number.NaN);
-  if (match === null || port < 1 || port > 65_535)
-    throw usage("--server takes host:port, for example updates.example.org:8443.");
-  return { host: match[1] ?? match[2]!, port };
+  const place = placeIn(text);
+  if (place === null) throw usage("--server takes host:port, for example updates.example.org:8443.");
+  return place;
 }
 
 async function tokenOf(call: Call): Promise<string> {

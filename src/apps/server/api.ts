@@ -15,13 +15,14 @@ import { releasesIn, takeReport, type Intake, type IsListed } from "../../fleet/
 import { Quotas, type Quota } from "../../fleet/quota.ts";
 import type { Device } from "../../fleet/records.ts";
 import type { FleetStore } from "../../fleet/store.ts";
-import { issueDevice, readDeviceRequest } from "../../identity/authority.ts";
+import { issueDevice, readDeviceRequest, type Authority } from "../../identity/authority.ts";
 import { HttpError } from "../../io/http/errors.ts";
 import { peerKey } from "../../io/http/request.ts";
 import type { Call } from "../../io/http/server.ts";
 import { parseTufKey, type PublicKey } from "../../keys/public-key.ts";
 import { signAssignment } from "../../message/assignment.ts";
 import { enrolmentProof } from "../../message/enroll.ts";
+import { UNDERSTANDS_FOLLOWING, UNDERSTANDS_HEADER, understands } from "../../message/check-in.ts";
 import type { ReportResult } from "../../message/reports.ts";
 import type { AnswerOf, Caller, RequestOf, RouteName } from "../../message/routes.ts";
 import { openReport, type OpenedReport } from "../../report/report.ts";
@@ -31,6 +32,9 @@ import type { Trust } from "./trust.ts";
 
 /** How long an assignment may be acted on. A device asks again before every attempt, so it needs to be no longer. */
 const ASSIGNMENT_LIFE = 60 * MINUTE;
+
+/** A long weekend and the time to mend what broke over it. */
+export const DEFAULT_FOLLOW = 7 * DAY;
 
 /**
  * How long after its end a certificate may still be renewed by the holder of its key, for machines that were switched off.
@@ -55,6 +59,8 @@ export const API_QUOTAS: ApiQuotas = {
 };
 
 export type ApiOptions = {
+  /** Milliseconds that devices may follow their channels after they reached a server last; `DEFAULT_FOLLOW` when not given. */
+  readonly follow?: number | undefined;
   /** Many callers are behind each of these: quotas of one address do not hold for them. */
   readonly sharedAddresses?: readonly string[];
   readonly store: FleetStore;
@@ -93,6 +99,7 @@ export function serverApi(options: ApiOptions): Api {
   const reportCalls = new Quotas(quotas.reports);
   const renewals = new Quotas(quotas.renewals);
   const badEnrolments = new Quotas(quotas.badEnrolments);
+  const follow = options.follow ?? DEFAULT_FOLLOW;
   const shared = new Set((options.sharedAddresses ?? []).map(peerKey));
 
   const spend = (quotas: Quotas, key: string, what: string): void => {
@@ -176,7 +183,7 @@ export function serverApi(options: ApiOptions): Api {
         }
       },
 
-      checkIn: async (_call, request, device) => {
+      checkIn: async (call, request, device) => {
         const { id, group } = device!;
         spend(checkIns, id, "check-ins of this device");
         const now = clock.now();
@@ -188,6 +195,8 @@ export function serverApi(options: ApiOptions): Api {
         });
         // Read before the decision and not after the signature: a wake-up that is told of as known must have its cause in this answer.
         const seq = view.newestWake(device!);
+        const follows = understands(call.headers[UNDERSTANDS_HEADER], UNDERSTANDS_FOLLOWING) && follow > 0;
+        const followUntil = follows ? now + follow : null;
         // C34: nothing of the request but the nonce goes into the answer.
         const assignment = await signAssignment(
           {
@@ -195,7 +204,7 @@ export function serverApi(options: ApiOptions): Api {
             nonce: request.nonce,
             issued: formatInstant(now),
             expires: formatInstant(now + ASSIGNMENT_LIFE),
-            components: [...decide(view.desired(group), view.catalogue, now)],
+            components: [...decide(view.desired(group), view.catalogue, now, followUntil)],
           },
           director,
         );
@@ -220,6 +229,7 @@ export function serverApi(options: ApiOptions): Api {
         const { spki, digest } = readDeviceRequest(fromBase64(request.csr));
         const now = clock.now();
         const authority = trust.device;
+        refuseOwnTime(authority, now);
         const certificate = await issueDevice(authority, { device: device!.id, spki, now, random });
         refuseOtherTime(certificate, now, call.headers.date);
         await store.transaction((records) =>
@@ -250,6 +260,7 @@ async function enrolDevice(
   const { token, name, platform, reportKey } = request;
   const applicant = { spki: digest, reportKey, name, platform };
   const authority = trust.device;
+  refuseOwnTime(authority, now);
   const issueFor = (device: string) => issueDevice(authority, { device, spki, now, random });
   const id = newDeviceId(random);
   const fresh = await issueFor(id);
@@ -265,6 +276,18 @@ async function enrolDevice(
     device: done.device.id,
     certificates: [certificate, authority.certificate].map(({ der }) => toBase64(der)),
   };
+}
+
+/** A clock that says a time before the authority came to be is wrong, whatever others say. Error: `fleet/clocks-differ`. */
+function refuseOwnTime({ certificate }: Authority, now: Instant): void {
+  if (now >= certificate.notBefore) return;
+  const since = formatInstant(certificate.notBefore);
+  throw new FleetError(
+    "fleet/clocks-differ",
+    `This server's clock says ${formatInstant(now)}, which is before its own authority came to be (${since}). Nothing was issued.`,
+    { server: formatInstant(now), since },
+    { hint: "Set the server's clock; what the device has stays good." },
+  );
 }
 
 /**

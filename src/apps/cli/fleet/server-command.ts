@@ -24,7 +24,17 @@ export const serverCommand: CommandSpec = {
       flags: "--renewed-elsewhere",
       about: "do not sign snapshot and timestamp anew: another server does",
     },
+    {
+      flags: "--begin-empty",
+      about: "the fleet's records are lost or new, and every device is to be enrolled again",
+    },
     { flags: "--max-connections <n>", about: "connections of devices at once", default: "10000" },
+    {
+      flags: "--follow-days <n>",
+      about:
+        "days that devices may follow their channels, from mirrors, while they reach no server; 0: not at all",
+      default: "7",
+    },
     {
       flags: "--max-per-address <n>",
       about: "connections at once from one address; default: a quarter of all",

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { hostname } from "node:os";
 import { UpkeepError } from "../../../core/errors.ts";
+import { DAY } from "../../../core/instant.ts";
 import { reportCrashes } from "../../../io/system/crash.ts";
 import { HTTP_LIMITS } from "../../../io/http/server.ts";
 import { endWithin } from "../../../io/system/end-within.ts";
@@ -44,11 +45,13 @@ export async function runServer(call: Call): Promise<Result> {
     names: names.length > 0 ? names : [hostname(), "localhost", "127.0.0.1", "::1"],
     director: await keysOf(call).signer(call.needed("director")),
     version: programVersion(),
+    beginEmpty: call.flag("begin-empty"),
     log,
     clock,
     disk,
     random,
     limits: { connections, connectionsPerAddress: perAddress, sharedAddresses },
+    follow: (call.whole("follow-days", 0, 90) ?? 7) * DAY,
     ...(call.flag("renewed-elsewhere") ? {} : { renewOnline: renewal(call, log) }),
   });
   context.terminal.ready?.();

@@ -20,6 +20,7 @@ import { memoryStore } from "../../../repository/client/store.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { EXIT } from "../../framework/exit-codes.ts";
 import { operatorOf } from "./operator.ts";
+import { serverView } from "./server-view.ts";
 import { describeInspection } from "./verify-listed.ts";
 import { count, size } from "../../framework/style.ts";
 
@@ -30,7 +31,12 @@ export async function repoDoctor(call: Call): Promise<Result> {
   if ((await statOrNull(context.disk, `${folder}/metadata`)) === null) {
     throw noRepository(folder);
   }
-  return describeInspection(call, await inspectRepository(context.disk, folder, context.clock.now()));
+  const found = await inspectRepository(context.disk, folder, context.clock.now());
+  const server = found.repository === null ? null : await serverView(context);
+  if (server === null || (server.follows && !server.clockBehind)) return describeInspection(call, found);
+  const level = server.follows ? "warn" : "bad";
+  const finding = { level, kind: "other", what: "server", message: server.sentence } as const;
+  return describeInspection(call, { ...found, findings: [...found.findings, finding] });
 }
 
 /** Larger targets are not needed to see whether clients follow. */
