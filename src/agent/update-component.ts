@@ -342,9 +342,9 @@ export async function goBack(update: Update): Promise<ComponentResult> {
     "agent/nothing-to-go-back-to",
     [
       `No earlier version of ${product} that may be gone back to is kept on this device.`,
-      ...reasons.map((reason) => `${reason}.`),
+      ...reasons.map((reason) => `${reason.replace(/[.!]*$/, "")}.`),
     ].join(" "),
-    { product, committed: state.committed.version, floor: state.floor, refused: reasons },
+    { product, committed: state.committed.version, floor: state.floor, refused: reasons.join(" ") },
   );
 }
 
