@@ -2,7 +2,7 @@
 
 import type { Instant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
-import { outcomeOf } from "./attempt-table.ts";
+import { isLocalTrouble, outcomeOf } from "./attempt-table.ts";
 import {
   inOrder,
   isRelease,
@@ -75,6 +75,10 @@ export async function applyAssignment(
         result.reason,
         product,
       );
+    // What only this machine can mend, and only people can see to.
+    if (result.result === "waiting" && result.code !== null && isLocalTrouble(result.code))
+      await device.alarm(`waits ${product} ${result.code}`, result.code, result.reason, product);
+    else await device.clear(`waits ${product} `);
     if (result.result === "current" || result.result === "updated") await device.clear(`refused ${product} `);
   }
   return results;

@@ -12,11 +12,13 @@ import { damageOf, hasReplaced, type Attempt } from "../slot/attempt.ts";
 import { SlotError } from "../slot/errors.ts";
 import {
   EFFECTS,
+  isDevicesFault,
   outcomeOf,
   transition,
   type AttemptState,
   type Effect,
   type Outcome,
+  type Turn,
 } from "./attempt-table.ts";
 import {
   checkBytes,
@@ -24,12 +26,13 @@ import {
   fetchArtifact,
   isStaged,
   partOf,
+  reserveSnapshot,
   reserveSpace,
   stageArtifact,
   type Arrival,
   type Plan,
 } from "./attempt-arrival.ts";
-import { startAndWatchNew, startOld, turnOf } from "./attempt-start.ts";
+import { lookAtPrograms, startAndWatchNew, startOld, turnOf } from "./attempt-start.ts";
 import type { Component } from "./component.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
 import { probe } from "./watch.ts";
@@ -108,7 +111,7 @@ class Runner {
       if (step !== null) this.#reached = step;
       const outcome = await this.#enter(state);
       if (outcome === "stopping") return { state: "waiting", trouble: this.#trouble };
-      const next = transition(state, outcome, this.#attempt.begin.damage === "repair");
+      const next = transition(state, outcome, this.#turns);
       if (next === "stuck") {
         throw new AgentError(
           "agent/interrupted",
@@ -119,6 +122,14 @@ class Runner {
       state = next;
     }
     return { state, trouble: this.#trouble };
+  }
+
+  get #turns(): readonly Turn[] {
+    const { begin, rollingBack } = this.#attempt;
+    const turns: Turn[] = begin.damage === "repair" ? ["repair"] : [];
+    if (rollingBack?.postpone !== true) return turns;
+    // An operator's way back and a fall-back are decided anew from what is known then.
+    return [...turns, begin.manual || begin.damage === "fall-back" ? "given-up" : "postponed"];
   }
 
   async #enter(state: Exclude<AttemptState, "done" | "waiting">): Promise<Outcome | "stopping"> {
@@ -175,12 +186,16 @@ class Runner {
       case "stage":
         this.#record = await stageArtifact(this.#arrival);
         return;
+      case "look-at-program":
+        return lookAtPrograms(component, begin.to);
       case "note-staged": {
         const record = this.#record === null ? {} : { record: this.#record };
         return attempt.staged ? undefined : component.note({ event: "staged", ...id, ...record });
       }
       case "await-turn":
         return this.#awaitTurn();
+      case "reserve-snapshot":
+        return reserveSnapshot(component, attempt);
       case "look-at-old":
         return this.#lookAtOld();
       case "note-activating":
@@ -204,6 +219,7 @@ class Runner {
           ...id,
           code,
           reason: await this.#withLog(code, reason),
+          ...(isDevicesFault(code) ? { postpone: true as const } : {}),
         });
       }
       case "restore":
@@ -219,6 +235,13 @@ class Runner {
       }
       case "start-and-watch-old":
         return startOld(component, attempt, this.#context.signal);
+      case "note-postponed": {
+        // After a kill on the way back only the journal knows why.
+        const { code, reason } = attempt.rollingBack!;
+        this.#trouble = { code, reason };
+        await component.note({ event: "postponed", ...id });
+        return component.collect();
+      }
       case "note-end":
         return attempt.end === null ? this.#noteEnd(state as End) : undefined;
       case "remember":

@@ -2,7 +2,14 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { EFFECTS, outcomeOf, transition, type AttemptState, type Outcome } from "./attempt-table.ts";
+import {
+  EFFECTS,
+  isDevicesFault,
+  outcomeOf,
+  transition,
+  type AttemptState,
+  type Outcome,
+} from "./attempt-table.ts";
 
 type Open = Exclude<AttemptState, "waiting" | "done">;
 const OPEN = Object.keys(EFFECTS).filter((state) => state !== "waiting" && state !== "done") as Open[];
@@ -62,11 +69,47 @@ describe("the state table of an attempt", () => {
 
   it("goes back from a repair before its switch, and keeps its slot after it", () => {
     for (const outcome of ["refused", "transient", "failed"] as const) {
-      assert.equal(transition("activating", outcome, true), "rolling-back");
-      assert.equal(transition("probation", outcome, true), "failed");
+      assert.equal(transition("activating", outcome, ["repair"]), "rolling-back");
+      assert.equal(transition("probation", outcome, ["repair"]), "failed");
     }
-    assert.equal(transition("probation", "ok", true), "committed");
-    assert.equal(transition("staging", "transient", true), "waiting");
+    assert.equal(transition("probation", "ok", ["repair"]), "committed");
+    assert.equal(transition("staging", "transient", ["repair"]), "waiting");
+  });
+
+  it("waits after the way back when only the machine was in the way, and gives up what an operator asked for", () => {
+    assert.equal(transition("rolling-back", "ok"), "rolled-back");
+    assert.equal(transition("rolling-back", "ok", ["postponed"]), "postponed");
+    assert.equal(transition("rolling-back", "ok", ["repair", "postponed"]), "postponed");
+    assert.equal(transition("rolling-back", "ok", ["given-up"]), "failed");
+    assert.equal(transition("postponed", "ok"), "waiting");
+    for (const turn of ["postponed", "given-up"] as const)
+      assert.equal(transition("rolling-back", "transient", [turn]), "stuck");
+  });
+
+  it("holds nothing against a release that its own programs did not do", () => {
+    for (const code of [
+      "disk/full",
+      "disk/io",
+      "disk/missing",
+      "process/cannot-start",
+      "process/no-port",
+      "process/port-taken",
+      "process/will-not-stop",
+      "slot/damaged",
+      "slot/link-unknown",
+      "agent/no-space",
+    ])
+      assert.equal(isDevicesFault(code), true, code);
+    for (const code of [
+      "process/exited",
+      "process/unhealthy",
+      "process/never-settled",
+      "process/unknown-too-long",
+      "process/crash-loop",
+      "process/wrong-program",
+      "agent/unforeseen",
+    ])
+      assert.equal(isDevicesFault(code), false, code);
   });
 
   it("notes every end before it reports it", () => {
@@ -93,6 +136,8 @@ describe("a code", () => {
     ["dsse/no-valid-signature", "refused"],
     ["server/unreachable", "transient"],
     ["process/exited", "failed"],
+    ["process/wrong-program", "refused"],
+    ["process/cannot-start", "transient"],
     ["agent/unforeseen", "failed"],
   ] as const) {
     it(`${code} is ${outcome}`, () => {

@@ -3,7 +3,7 @@
 //   downloading ─▶ verifying ─▶ staging ─▶ activating ─▶ probation ─▶ committed ─▶ done
 //        │             │           │            │            │
 //        ├─▶ waiting   ▼           ▼            └─▶ rolling-back ─▶ rolled-back ─▶ done
-//        └───────▶ refused / failed ─▶ done
+//        └───────▶ refused / failed ─▶ done         ╰─▶ postponed ─▶ waiting
 //
 // Until `activating` nothing that runs was touched. `committed` is a one-way door: what fails after it is not a failure of the update.
 
@@ -17,6 +17,7 @@ export type AttemptState =
   | "committed"
   | "rolling-back"
   | "rolled-back"
+  | "postponed"
   | "refused"
   | "failed"
   | "superseded"
@@ -31,8 +32,10 @@ export type Effect =
   | "check-publisher"
   | "note-verified"
   | "stage"
+  | "look-at-program"
   | "note-staged"
   | "await-turn"
+  | "reserve-snapshot"
   | "look-at-old"
   | "note-activating"
   | "stop"
@@ -43,6 +46,7 @@ export type Effect =
   | "restore"
   | "switch-back"
   | "start-and-watch-old"
+  | "note-postponed"
   | "note-end"
   | "remember"
   | "report"
@@ -54,11 +58,12 @@ const END: readonly Effect[] = ["note-end", "remember", "report", "collect"];
 export const EFFECTS: { readonly [S in AttemptState]: readonly Effect[] } = {
   downloading: ["reserve-space", "fetch"],
   verifying: ["check-bytes", "check-publisher", "note-verified"],
-  staging: ["stage", "note-staged", "await-turn"],
+  staging: ["stage", "look-at-program", "note-staged", "await-turn", "reserve-snapshot"],
   activating: ["look-at-old", "note-activating", "stop", "snapshot", "switch-forward"],
   probation: ["start-and-watch-new"],
   committed: END,
   "rolling-back": ["note-rolling-back", "stop", "restore", "switch-back", "start-and-watch-old"],
+  postponed: ["note-postponed"],
   "rolled-back": END,
   refused: END,
   failed: END,
@@ -84,10 +89,21 @@ const TABLE: { readonly [S in Exclude<AttemptState, "waiting" | "done">]: Row } 
   probation: row("committed", "rolling-back", "rolling-back", "rolling-back"),
   committed: row("done", "stuck", "stuck", "stuck"),
   "rolling-back": row("rolled-back", "stuck", "stuck", "stuck"),
+  postponed: row("waiting", "stuck", "stuck", "stuck"),
   "rolled-back": row("done", "stuck", "stuck", "stuck"),
   refused: row("done", "stuck", "stuck", "stuck"),
   failed: row("done", "stuck", "stuck", "stuck"),
   superseded: row("done", "stuck", "stuck", "stuck"),
+};
+
+/** After the way back of an attempt that this machine could not carry out: it stays open, and is tried again. */
+const POSTPONED: { readonly [S in keyof typeof TABLE]?: Row } = {
+  "rolling-back": row("postponed", "stuck", "stuck", "stuck"),
+};
+
+/** The same of a way to an older version: nobody tries it again by himself, but nothing is held against that version. */
+const GIVEN_UP: { readonly [S in keyof typeof TABLE]?: Row } = {
+  "rolling-back": row("failed", "stuck", "stuck", "stuck"),
 };
 
 /** A repair has nothing to go back to once it has switched: the slot it replaces is damaged. Its own stays, well or not. */
@@ -104,20 +120,46 @@ function row(
   return { ok, refused, transient, failed };
 }
 
+/** What makes an attempt go other ways than the table's. */
+export type Turn = "repair" | "postponed" | "given-up";
+const TURNS: { readonly [T in Turn]: { readonly [S in keyof typeof TABLE]?: Row } } = {
+  repair: REPAIR,
+  postponed: POSTPONED,
+  "given-up": GIVEN_UP,
+};
+
 /** `stuck` means: stop here, keep something running, and let recovery decide from the facts. */
 export function transition(
   state: Exclude<AttemptState, "waiting" | "done">,
   outcome: Outcome,
-  repair = false,
+  turns: readonly Turn[] = [],
 ): AttemptState | "stuck" {
-  return ((repair ? REPAIR[state] : undefined) ?? TABLE[state])[outcome];
+  const rows = turns.map((turn) => TURNS[turn][state]).filter((found) => found !== undefined);
+  return (rows[0] ?? TABLE[state])[outcome];
 }
 
 /** Codes by which the world was in the way. Everything else that arrives before activation is a refusal or a failure. */
 const TRANSIENT =
-  /^(?:mirror\/(?:unreachable|slow|too-short|aborted|not-found|refused|bad-answer)|disk\/(?:full|io|read-only)|agent\/(?:no-space|stopping|repair-waits)|server\/.*|repository\/(?:expired|locked))$/;
+  /^(?:mirror\/(?:unreachable|slow|too-short|aborted|not-found|refused|bad-answer)|disk\/(?:full|io|read-only)|agent\/(?:no-space|stopping|repair-waits)|process\/(?:cannot-start|no-port|port-taken|will-not-stop)|server\/.*|repository\/(?:expired|locked))$/;
 const REFUSALS =
-  /^(?:mirror\/(?:wrong-content|too-long)|repository\/.*|slot\/(?:bad-archive|unsafe-entry|too-large|wrong-bytes|entry-missing)|agent\/(?:wrong-bytes|no-verifier|wrong-release|refused)|artifact\/.*|der\/.*|dsse\/.*|release\/.*|schema\/.*|json\/.*)$/;
+  /^(?:mirror\/(?:wrong-content|too-long)|repository\/.*|slot\/(?:bad-archive|unsafe-entry|too-large|wrong-bytes|entry-missing)|agent\/(?:wrong-bytes|no-verifier|wrong-release|refused)|artifact\/.*|der\/.*|dsse\/.*|release\/.*|schema\/.*|json\/.*|process\/wrong-program)$/;
+
+/** What this machine does to any release: its disk, its room, its permissions, its ports. */
+const LOCAL =
+  /^(?:disk\/.*|slot\/(?:damaged|link-unknown|snapshot-.*)|agent\/no-space|process\/(?:cannot-start|no-port|port-taken|will-not-stop))$/;
+
+/** Whether only somebody who looks after this machine can mend it. */
+export function isLocalTrouble(code: string): boolean {
+  return LOCAL.test(code);
+}
+
+/**
+ * Whether an attempt that went wrong after its switch was decided says nothing about the release: then it is taken back, waits, and is
+ * tried again. Only what is the release's own fault ends it, and is skipped from then on.
+ */
+export function isDevicesFault(code: string): boolean {
+  return isLocalTrouble(code) || outcomeOf(code) === "transient";
+}
 
 export function outcomeOf(code: string): Exclude<Outcome, "ok"> {
   if (TRANSIENT.test(code)) return "transient";

@@ -39,8 +39,21 @@ export type ComponentResult = {
   readonly until: Instant | null;
 };
 
-/** What was refused lately, so that the same is not tried at every check. In memory only: a restart asks once more. */
-export type Refusals = Map<string, { readonly key: string; readonly times: number; readonly again: Instant }>;
+/**
+ * What was refused lately, or could not be carried out on this machine, so that the same is not tried at every check. `why` is set for the
+ * latter. In memory only: a restart asks once more.
+ */
+export type Refusals = Map<
+  string,
+  {
+    readonly key: string;
+    readonly times: number;
+    readonly again: Instant;
+    readonly why?: { readonly code: string | null; readonly reason: string };
+  }
+>;
+/** An attempt that was put off so often is begun anew: its journal does not grow without end. */
+const MOST_POSTPONEMENTS = 20;
 
 export type Update = Omit<RunnerContext, "plan"> & {
   readonly refusals: Refusals;
@@ -229,17 +242,22 @@ async function install(update: Update, offer: Offer, artifact: Artifact): Promis
   const known = refusals.get(component.product);
   const now = component.world.clock.now();
   if (!update.byHand && known?.key === manifestSha256 && now < known.again && now > known.again - 25 * HOUR) {
+    const { code, reason } = known.why ?? {
+      code: "agent/refused",
+      reason: `${to.version} was refused before.`,
+    };
     return {
       ...(await refused(
         update,
         to.version,
-        "agent/refused",
-        `${to.version} was refused before; it is tried again at ${formatInstant(known.again)}.`,
+        code ?? "agent/refused",
+        `${reason} It is tried again at ${formatInstant(known.again)}.`,
       )),
       result: "waiting",
       until: known.again,
     };
   }
+  if ((component.openAttempt?.postponed ?? 0) >= MOST_POSTPONEMENTS) await finish(update, "superseded", null);
   if (component.openAttempt === null) {
     await begin(component, {
       to,
@@ -249,11 +267,20 @@ async function install(update: Update, offer: Offer, artifact: Artifact): Promis
       manual: false,
     });
   }
+  const before = component.openAttempt?.postponed ?? 0;
   const result = await finish(update, "downloading", null, { manifest, artifact, releases: offer.releases });
-  if (result.result === "refused" || result.result === "failed") {
+  // A try that stopped what runs is not repeated at each check.
+  const postponed = (component.openAttempt?.postponed ?? 0) > before;
+  if (result.result === "refused" || result.result === "failed" || postponed) {
     const times = known?.key === manifestSha256 ? known.times + 1 : 1;
     const again = component.world.clock.now() + retryOfRefused(times);
-    refusals.set(component.product, { key: manifestSha256, times, again });
+    const { code, reason } = result;
+    refusals.set(component.product, {
+      key: manifestSha256,
+      times,
+      again,
+      ...(postponed ? { why: { code, reason } } : {}),
+    });
     return { ...result, until: again };
   }
   if (result.result !== "waiting") refusals.delete(component.product);

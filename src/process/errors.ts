@@ -4,6 +4,8 @@ import { UpkeepError } from "../core/errors.ts";
 
 export type ProcessErrorCode =
   | "process/cannot-start"
+  | "process/wrong-program"
+  | "process/port-taken"
   | "process/no-port"
   | "process/exited"
   | "process/unhealthy"

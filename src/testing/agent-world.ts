@@ -85,6 +85,7 @@ export class AgentWorld {
       random: scriptedRandom(this.#starts),
       processes,
       probes: processes,
+      localPorts: processes,
       logs: { rotate: async () => {}, bound: async () => {}, tail: async () => "last words" },
       zip: zipReader,
       platform: { os: "linux", arch: "x64", libc: "glibc", osVersion: "6.1", hardware: null },

@@ -19,7 +19,10 @@ import { systemDisk } from "../../io/system/disk.ts";
 import { httpSource } from "../../io/source/http.ts";
 import type { Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
-import { boundLog, logTail, rotateLog, systemProbes, systemProcesses } from "../../io/system/process.ts";
+import { boundLog, logTail, rotateLog } from "../../io/system/output-file.ts";
+import { systemPorts } from "../../io/system/listeners.ts";
+import { systemProbes } from "../../io/system/probes.ts";
+import { systemProcesses } from "../../io/system/process.ts";
 import { systemPublisherVerifier } from "../../io/device/publisher-verifier.ts";
 import { systemRandom } from "../../io/system/random.ts";
 import { storeLock } from "../../io/system/store-lock.ts";
@@ -65,6 +68,7 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     random: systemRandom,
     processes: systemProcesses,
     probes: systemProbes,
+    localPorts: systemPorts,
     logs: { rotate: rotateLog, bound: boundLog, tail: logTail },
     zip: zipReader,
     platform: thisPlatform(),

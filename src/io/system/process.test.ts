@@ -9,7 +9,9 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import type { RunningProcess } from "../../process/ports.ts";
-import { boundLog, logTail, rotateLog, systemProbes, systemProcesses } from "./process.ts";
+import { boundLog, logTail, rotateLog } from "./output-file.ts";
+import { systemProbes } from "./probes.ts";
+import { systemProcesses } from "./process.ts";
 
 let folder: string;
 before(async () => {
@@ -88,7 +90,10 @@ describe("a process", () => {
       log: join(folder, "x.log"),
       token: "f".repeat(32),
     };
-    await assert.rejects(systemProcesses.spawn(spec), { code: "process/cannot-start" });
+    await assert.rejects(systemProcesses.spawn(spec), {
+      code: "process/wrong-program",
+      message: /is not there/,
+    });
   });
 
   it("is found again by its identity and by its token, and by no other start time or boot", async () => {
@@ -141,6 +146,7 @@ describe("a process", () => {
 
 describe("a probe", () => {
   it("asks over HTTP on loopback", async () => {
+    const ours = { pid: process.pid, startTime: "0", boot: "0", token: "0".repeat(32) };
     const server = createServer((request, answer) => {
       if (request.url === "/slow") return;
       answer.statusCode = request.url === "/sick" ? 503 : 200;
@@ -149,14 +155,14 @@ describe("a probe", () => {
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const { port } = server.address() as { port: number };
     try {
-      assert.deepEqual(await systemProbes.http(port, "/", 1000), { kind: "status", status: 200 });
-      assert.deepEqual(await systemProbes.http(port, "/sick", 1000), { kind: "status", status: 503 });
-      assert.equal((await systemProbes.http(port, "/slow", 100)).kind, "timeout");
+      assert.deepEqual(await systemProbes.http(port, "/", 1000, ours), { kind: "status", status: 200 });
+      assert.deepEqual(await systemProbes.http(port, "/sick", 1000, ours), { kind: "status", status: 503 });
+      assert.equal((await systemProbes.http(port, "/slow", 100, ours)).kind, "timeout");
     } finally {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
     }
-    assert.equal((await systemProbes.http(port, "/", 1000)).kind, "refused");
+    assert.equal((await systemProbes.http(port, "/", 1000, ours)).kind, "refused");
   });
 
   it("runs a command, bounded in time, and ends what it started", async () => {
