@@ -13,7 +13,7 @@ import { checkFailure, type CheckResult } from "./check-result.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
 import { checkSelf, collectDownloads } from "./start.ts";
 import { openComponent } from "./open-component.ts";
-import { openOutbox, type Outbox } from "./outbox.ts";
+import { closedOutbox, openOutbox, type Outbox } from "./outbox.ts";
 import { Teller } from "./teller.ts";
 import type { DeviceIdentity, Notice, Repository, ServerTrust, UpdateServer, World } from "./ports.ts";
 import { CRASH_LOOP } from "../process/restart.ts";
@@ -38,6 +38,13 @@ export type AgentParts = {
   readonly trust: ServerTrust;
   readonly settings: Settings;
   readonly pid: number;
+  /**
+   * Why nothing is updated until somebody mends this device: a setting that cannot be read, an identity that is damaged. What is installed
+   * was proved when it came, and runs all the same.
+   */
+  readonly grounded?: UpkeepError;
+  /** True while the key that signs reports cannot be had: those that wait stay as they are, and none is made. */
+  readonly unsigned?: boolean;
 };
 
 export type Trigger = "start" | "schedule" | "wake-up" | "operator";
@@ -65,7 +72,7 @@ export class Agent {
     this.#teller = new Teller(parts.world, parts.server, outbox, this.stopped);
     this.board = new StatusBoard(parts, {
       components: () => this.components,
-      notices: () => this.#teller.notices,
+      notices: () => [...groundedNotice(parts.grounded), ...this.#teller.notices],
       reportsWaiting: () => outbox.waiting,
     });
   }
@@ -128,12 +135,15 @@ export class Agent {
 
   /** The same check with a copy of the repository that the owner brought instead of the server: same trust, same rules, same reports. */
   install(brought: Repository, wish: Wish): Promise<CheckResult> {
-    const read = (): Promise<Instructions> =>
-      readWhatWasBrought(
+    const { grounded } = this.parts;
+    const read = async (): Promise<Instructions> => {
+      if (grounded !== undefined) throw grounded;
+      return readWhatWasBrought(
         { world: this.parts.world, repository: brought, trust: this.parts.trust, signal: this.stopped },
         this.components.map(({ product }) => product),
         wish,
       );
+    };
     return this.#exclusive(() => this.#runCheck("operator", read));
   }
 
@@ -291,7 +301,8 @@ export class Agent {
   }
 
   async #ask(): Promise<Instructions> {
-    const { world, identity, repository, server, trust } = this.parts;
+    const { world, identity, repository, server, trust, grounded } = this.parts;
+    if (grounded !== undefined) throw grounded;
     const running = [];
     for (const component of this.components)
       running.push({ product: component.product, version: await component.running() });
@@ -401,8 +412,16 @@ export class Agent {
   }
 }
 
+function groundedNotice(grounded: UpkeepError | undefined): readonly Notice[] {
+  if (grounded === undefined) return [];
+  const hint = grounded.hint === undefined ? "" : ` ${grounded.hint}`;
+  const message = `What is installed runs, and nothing is updated until this is mended: ${sentenceOf(grounded)}${hint}`;
+  return [{ code: grounded.code, about: "device", message, alarm: false }];
+}
+
 /** Opens the agent's own state. Errors: `disk/*`. */
 export async function openAgent(parts: AgentParts): Promise<Agent> {
-  const outbox = await openOutbox(parts.world, parts.identity, `${parts.folder}/outbox`);
-  return new Agent(parts, outbox);
+  const folder = `${parts.folder}/outbox`;
+  const open = parts.unsigned === true ? closedOutbox : openOutbox;
+  return new Agent(parts, await open(parts.world, parts.identity, folder));
 }

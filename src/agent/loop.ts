@@ -23,8 +23,12 @@ const TEND_EVERY = 1000;
 /** How often it is looked whether a daily check of what is installed is due. */
 const PATROL_EVERY = 60_000;
 
-/** Runs until `signal` aborts, then stops the agent in good order. Errors: `disk/*` at the start. */
-export async function runAgent(agent: Agent, signal: AbortSignal): Promise<void> {
+/**
+ * Runs until `stop` aborts, then stops the agent and its components in good order; or until `leave` aborts, then everything that runs goes
+ * on running for the agent that takes over. Errors: `disk/*` at the start.
+ */
+export async function runAgent(agent: Agent, stop: AbortSignal, leave?: AbortSignal): Promise<void> {
+  const signal = leave === undefined ? stop : AbortSignal.any([stop, leave]);
   const bell = new Bell();
   const wakes = { seq: 0 };
   // Finishing what an earlier run left may take a whole probation: stopping does not wait for it.
@@ -38,7 +42,11 @@ export async function runAgent(agent: Agent, signal: AbortSignal): Promise<void>
     ]),
   );
   await Promise.race([all, aborted(signal)]);
-  await agent.stop();
+  if (stop.aborted || leave?.aborted !== true) await agent.stop();
+  else {
+    agent.interrupt();
+    await agent.leave();
+  }
   await all;
 }
 

@@ -9,6 +9,7 @@ import type { ReleaseManifest } from "../release/manifest.ts";
 import type { AttemptReport } from "../report/report.ts";
 import { AgentWorld, EagerClock, FOLDER } from "../testing/agent-world.ts";
 import type { Agent } from "./agent.ts";
+import { AgentError } from "./errors.ts";
 import type { CheckResult } from "./check-result.ts";
 
 const SHOP = `${FOLDER}/components/shop`;
@@ -239,6 +240,62 @@ describe("room for the copy of the data", () => {
     assert.deepEqual(world.running, ["1.0.0"]);
     world.disk.free = free;
     assert.equal(only(await agent.check("schedule")).result, "updated");
+  });
+});
+
+describe("a device whose own folder is in trouble", () => {
+  for (const [what, code, unsigned] of [
+    ["a slip in its settings", "agent/bad-settings", false],
+    ["a damaged identity", "agent/damaged-identity", true],
+  ] as const) {
+    it(`runs what is installed after a reboot in spite of ${what}, and says why nothing is updated`, async () => {
+      const { world } = await installed();
+      await offer(world, "1.1.0");
+      world.restart(world.disk, "power-cut");
+      assert.deepEqual(world.running, []);
+      world.grounded = new AgentError(code, "agent.toml is not TOML: line 3.", {}, { hint: "Mend line 3." });
+      world.unsigned = unsigned;
+      const next = await world.open();
+      await next.start();
+      assert.deepEqual(world.running, ["1.0.0"]);
+      const result = await next.check("start");
+      assert.equal(result.failure?.code, code);
+      assert.deepEqual(world.running, ["1.0.0"]);
+      const status = await next.status();
+      assert.match(status.notices[0]!.message, /What is installed runs.*line 3\. Mend line 3\./);
+      assert.equal(status.lastCheck?.code, code);
+      world.processes.kill(world.processes.running[0]!);
+      await next.tend();
+      await world.clock.sleep(2000);
+      await next.tend();
+      assert.deepEqual(world.running, ["1.0.0"], "it is looked after, too");
+      world.grounded = null;
+      const mended = await world.open();
+      await mended.start();
+      assert.equal(only(await mended.check("start")).result, "updated");
+    });
+  }
+
+  it("finishes what a power cut interrupted without a key for its report, and makes the report when it has one", async () => {
+    const { world, agent } = await installed();
+    await offer(world, "1.1.0");
+    world.atPoint = async (name) => {
+      if (name === "after activating:switch-forward") throw new Error("power cut");
+    };
+    await agent.check("schedule").catch(() => undefined);
+    world.atPoint = async () => {};
+    world.restart(world.disk, "power-cut");
+    world.grounded = new AgentError("agent/damaged-identity", "It is damaged.", {});
+    world.unsigned = true;
+    const next = await world.open();
+    await next.start();
+    assert.equal(world.running.length, 1);
+    world.grounded = null;
+    const mended = await world.open();
+    await mended.start();
+    await mended.check("start");
+    assert.equal(world.running.length, 1);
+    assert.equal(outcomes(world).length, 2, "one end, told once");
   });
 });
 

@@ -7,6 +7,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import { sha256 } from "../core/digest.ts";
 import { toUtf8 } from "../core/bytes.ts";
+import type { UpkeepError } from "../core/errors.ts";
 import type { Instant } from "../core/instant.ts";
 import { zipReader } from "../io/archive/unpack-zip.ts";
 import { DAY_ZERO, FleetOfOne } from "./fleet-of-one.ts";
@@ -66,6 +67,10 @@ export class AgentWorld {
   atPoint: World["atPoint"] = async () => {};
   /** Knows every list of authorities already; a test of trust puts another in. */
   trust: ServerTrust = { bundleSha256: null, take: async () => {} };
+  /** Why the device is not updated, when something is the matter with its own folder. */
+  grounded: UpkeepError | null = null;
+  /** Its identity cannot be read: nothing can be signed. */
+  unsigned = false;
   #starts = 0;
 
   constructor(clock: Clock = new EagerClock(), disk = new MemoryDisk()) {
@@ -105,6 +110,7 @@ export class AgentWorld {
       trust: this.trust,
       settings: this.settings,
       pid: 1,
+      ...(this.grounded === null ? {} : { grounded: this.grounded, unsigned: this.unsigned }),
     });
   }
 
