@@ -223,9 +223,14 @@ export class Agent {
     this.#stopping.abort(new AgentError("agent/stopping", "The agent is stopping.", {}));
   }
 
-  /** For one check without an agent that stays: what runs goes on running, and the next agent takes it over. */
+  /**
+   * For one check without an agent that stays: what runs goes on running, and the next agent takes it over. Where that could not find it again,
+   * it ends here: there are never two of it.
+   */
   async leave(): Promise<void> {
     await this.#turn.catch(() => undefined);
+    if (!(await this.parts.world.processes.findsAgain()))
+      for (const component of this.components) await this.#guarded(component.product, () => component.stop());
     this.board.doing = "stopped";
     await this.board.write();
   }

@@ -1,8 +1,7 @@
 // The agent as a program of its own, built into one executable: checks its own image, then does what `upkeep agent` does.
 
-import { homedir } from "node:os";
 import { agentNoun } from "./commands.ts";
-import { takeEnvironment } from "../../io/system/environment.ts";
+import { homeFolder, takeEnvironment } from "../../io/system/environment.ts";
 import { runProgram } from "../framework/program.ts";
 import { renderError } from "../framework/render.ts";
 import { checkOwnImage } from "./self-check.ts";
@@ -32,7 +31,7 @@ async function main(): Promise<number> {
       stderr: process.stderr,
       stdin: process.stdin,
       env: takeEnvironment(),
-      home: homedir(),
+      home: homeFolder(),
     },
     typeof UPKEEP_VERSION === "string" ? UPKEEP_VERSION : "source",
     "upkeep-agent",

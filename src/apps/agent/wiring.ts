@@ -3,7 +3,7 @@
 import { openAgent, type Agent } from "../../agent/agent.ts";
 import type { LogLine, Repository, World } from "../../agent/ports.ts";
 import type { Settings } from "../../agent/settings.ts";
-import type { Facts, UpkeepError } from "../../core/errors.ts";
+import type { Facts } from "../../core/errors.ts";
 import { agentRepository, type SourceWord } from "../../io/device/agent-repository.ts";
 import { broughtSource } from "../../io/source/bundle.ts";
 import { climbingSource } from "../../io/device/recovering-source.ts";

@@ -1,9 +1,8 @@
 // The program `upkeep`: hands the words of the command line to the table.
 
 import { readFileSync } from "node:fs";
-import { homedir } from "node:os";
 import { systemDisk } from "../../io/system/disk.ts";
-import { takeEnvironment } from "../../io/system/environment.ts";
+import { homeFolder, takeEnvironment } from "../../io/system/environment.ts";
 import { runProgram } from "../framework/program.ts";
 import { loadSettings } from "../framework/settings-file.ts";
 import { TABLE } from "./table.ts";
@@ -22,7 +21,7 @@ const world = {
   stderr: process.stderr,
   stdin: process.stdin,
   env: takeEnvironment(),
-  home: homedir(),
+  home: homeFolder(),
 };
 process.exitCode = await runProgram(TABLE, process.argv.slice(2), world, version, "upkeep", () =>
   loadSettings(TABLE, world, systemDisk),

@@ -8,7 +8,7 @@ import { systemRandom } from "../../io/system/random.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Disk } from "../../core/disk.ts";
 import type { Random } from "../../core/random.ts";
-import { CliError } from "./errors.ts";
+import { CliError, usage } from "./errors.ts";
 import { noProgress, terminalProgress, type Progress } from "./progress.ts";
 import { readSecretFile, promptSecret } from "./secret.ts";
 import { styler, type Style } from "./style.ts";
@@ -19,7 +19,8 @@ export type World = {
   readonly stderr: { write(text: string): unknown; readonly isTTY?: boolean; readonly columns?: number };
   readonly stdin: NodeJS.ReadStream;
   readonly env: { readonly [name: string]: string | undefined };
-  readonly home: string;
+  /** Null where nobody says which folder that is. */
+  readonly home: string | null;
   /** Called once when a program that runs all the time serves. */
   readonly ready?: () => void;
 };
@@ -51,7 +52,7 @@ export interface Context {
   readonly clock: Clock;
   readonly random: Random;
   readonly disk: Disk;
-  /** Absolute path of the operator's data folder. */
+  /** Absolute path of the operator's data folder. Throws `cli/usage` where none is named and the user has no home. */
   readonly data: string;
   /** Where the fleet's records are: a database's address, or null for the file in the data folder. */
   readonly store: string | null;
@@ -80,16 +81,20 @@ function textOr(text: string | undefined): string | null {
   return text === undefined || text === "" ? null : text;
 }
 
+function dataFolder({ env, home }: World, globals: Globals): string | null {
+  const named = globals.data ?? env["UPKEEP_DATA"];
+  if (named !== undefined) return named;
+  const share = env["XDG_DATA_HOME"] ?? (home === null ? null : `${home}/.local/share`);
+  return share === null ? null : `${share}/upkeep`;
+}
+
 export function createContext(world: World, globals: Globals): Context {
   const disk = process.platform === "win32" ? withAccessLists(systemDisk) : systemDisk;
   const json = globals.json === true;
   const quiet = globals.quiet === true;
   const plain = globals.color === false || (world.env["NO_COLOR"] ?? "") !== "";
   const lively = world.stderr.isTTY === true && !quiet && !json && world.env["CI"] === undefined;
-  const folder =
-    globals.data ??
-    world.env["UPKEEP_DATA"] ??
-    `${world.env["XDG_DATA_HOME"] ?? `${world.home}/.local/share`}/upkeep`;
+  const folder = dataFolder(world, globals);
   let aborter: AbortController | undefined;
   const closers: (() => Promise<void>)[] = [];
   const secretOrNull = async (request: SecretRequest): Promise<string | null> => {
@@ -108,7 +113,13 @@ export function createContext(world: World, globals: Globals): Context {
     clock: systemClock,
     random: systemRandom,
     disk,
-    data: resolve(folder),
+    get data() {
+      if (folder !== null) return resolve(folder);
+      throw usage(
+        "There is no folder to work in: this user has no home folder here.",
+        "Name one with --data FOLDER, UPKEEP_DATA, or HOME.",
+      );
+    },
     store: textOr(globals.store) ?? textOr(world.env["UPKEEP_STORE"]),
     json,
     quiet,

@@ -1,7 +1,8 @@
 // Real processes: found again by who they are, ended with everything they started, never mistaken for others.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
 import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
@@ -10,6 +11,7 @@ import { after, before, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import type { RunningProcess } from "../../process/ports.ts";
 import { boundLog, logTail, rotateLog } from "./output-file.ts";
+import { sameBoot } from "./proc.ts";
 import { systemProbes } from "./probes.ts";
 import { systemProcesses } from "./process.ts";
 
@@ -141,6 +143,72 @@ describe("a process", () => {
     assert.equal(await systemProcesses.find(child.identity), null);
     await delay(100);
     assert.equal(alive(orphan), false);
+  });
+});
+
+/** A world without /proc needs a mount of its own: root, and unshare of util-linux. */
+const masked =
+  process.getuid?.() === 0 &&
+  spawnSync("unshare", ["-m", "mount", "-t", "tmpfs", "tmpfs", "/proc"]).status === 0;
+
+describe("a process where /proc is masked", () => {
+  /** Runs JavaScript with `processes` and `spec` at hand in a program that has no /proc. */
+  const without = (script: string) => {
+    const program = `import { systemProcesses as processes } from ${JSON.stringify(new URL("process.ts", import.meta.url).href)};
+      const spec = { program: "/bin/sh", args: ["-c", "sleep 300 & wait"], cwd: "/", log: ${JSON.stringify(join(folder, "masked.log"))},
+        token: "e".repeat(32), env: { PATH: "/usr/bin:/bin", UPKEEP_INSTANCE: "e".repeat(32) } };
+      ${script}`;
+    const line = 'mount -t tmpfs tmpfs /proc && exec "$@"';
+    const words = [process.execPath, "--input-type=module-typescript", "-e", program];
+    return spawnSync("unshare", ["-m", "sh", "-c", line, "sh", ...words], {
+      encoding: "utf8",
+      timeout: 20_000,
+    });
+  };
+  const carriers = (): number =>
+    readdirSync("/proc").filter((name) => {
+      try {
+        return (
+          /^\d+$/.test(name) &&
+          alive(Number(name)) &&
+          readFileSync(`/proc/${name}/environ`, "latin1").includes(`UPKEEP_INSTANCE=${"e".repeat(32)}`)
+        );
+      } catch {
+        return false;
+      }
+    }).length;
+  const skip = masked ? false : "only root with unshare can mask /proc";
+
+  it("is stopped in good order with its children", { skip }, async () => {
+    const ran = without(
+      "const child = await processes.spawn(spec); await child.stop(1000); console.log(await processes.findsAgain());",
+    );
+    assert.equal(ran.stdout.trim(), "false", ran.stderr);
+    assert.equal(carriers(), 0);
+  });
+
+  it(
+    "ends with an agent that is killed, or is ended by the next one: there are never two",
+    { skip },
+    async () => {
+      const killed = without(
+        "const child = await processes.spawn(spec); console.log(JSON.stringify(child.identity)); process.kill(process.pid, 'SIGKILL');",
+      );
+      const identity = JSON.parse(killed.stdout) as object;
+      const found = without(`console.log(await processes.find(${JSON.stringify(identity)}));`);
+      assert.equal(found.stdout.trim(), "null", found.stderr);
+      assert.equal(carriers(), 0);
+    },
+  );
+});
+
+describe("a boot that only its time names", () => {
+  const at = (seconds: number): string => seconds.toString(16).padStart(32, "0");
+  it("is the same when the clock was merely corrected", () => {
+    assert.equal(sameBoot(at(1_790_000_000), at(1_790_000_060)), true);
+    assert.equal(sameBoot(at(1_790_000_000), at(1_790_000_500)), false);
+    assert.equal(sameBoot("a".repeat(32), "b".repeat(32)), false);
+    assert.equal(sameBoot("a".repeat(32), "a".repeat(32)), true);
   });
 });
 
