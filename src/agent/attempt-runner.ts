@@ -3,6 +3,8 @@
 import { exists } from "../core/disk.ts";
 import { formatInstant, parseInstant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
+import type { ProcessErrorCode } from "../process/errors.ts";
+import { lastWords } from "../process/last-words.ts";
 import { readCurrent, switchCurrent } from "../slot/install.ts";
 import type { End, Step } from "../slot/journal-event.ts";
 import { linkTarget, slotPath } from "../slot/layout.ts";
@@ -314,9 +316,12 @@ class Runner {
   }
 
   async #withLog(code: string, reason: string): Promise<string> {
-    if (!code.startsWith("process/")) return reason;
-    const tail = sentenceOf(await this.#component.world.logs.tail(this.#component.layout.log, 600)).trim();
-    return tail === "" ? reason : `${reason.slice(0, 300)}; the end of its output: ${tail.slice(-600)}`;
+    // Only of what ran: else the output is that of the version before.
+    if (!RAN.has(code)) return reason;
+    const { logs } = this.#component.world;
+    const { log } = this.#component.layout;
+    const words = lastWords(await logs.head(log, FIRST_PART), await logs.tail(log, LAST_PART));
+    return sentenceOf(`${reason.slice(0, 300)}${words}`);
   }
 
   async #noteEnd(end: End): Promise<void> {
@@ -365,6 +370,18 @@ class Runner {
     await this.#component.collect();
   }
 }
+
+/** Verdicts on a program that was started. */
+const RAN: ReadonlySet<string> = new Set<ProcessErrorCode>([
+  "process/exited",
+  "process/unhealthy",
+  "process/unknown-too-long",
+  "process/never-settled",
+  "process/crash-loop",
+]);
+/** How much of its output is looked through for the first error, and for the end. */
+const FIRST_PART = 256 * 1024;
+const LAST_PART = 4096;
 
 const ORDER: readonly Step[] = ["chosen", "downloading", "verifying", "staging", "activating", "probation"];
 function later(a: Step, b: Step): Step {

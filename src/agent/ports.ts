@@ -106,6 +106,7 @@ export interface Logs {
   /** Puts the log of the last run aside, so that the next one begins with nothing. */
   rotate(path: string): Promise<void>;
   bound(path: string, limit: number): Promise<void>;
+  head(path: string, limit: number): Promise<string>;
   tail(path: string, limit: number): Promise<string>;
 }
 

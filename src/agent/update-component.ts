@@ -155,7 +155,8 @@ async function resultOf(component: Component, attempt: Attempt, run: RunResult):
         reason: `${begin.to.version} runs and came through its probation.`,
       };
     case "rolled-back":
-      return { ...common, result: "rolled-back", code: end.code, reason };
+      // A first installation has nothing to go back to: it failed.
+      return { ...common, result: begin.from === null ? "failed" : "rolled-back", code: end.code, reason };
     case "refused":
       return { ...common, result: "refused", code: end.code, reason };
     default:
@@ -271,7 +272,9 @@ async function install(update: Update, offer: Offer, artifact: Artifact): Promis
   const result = await finish(update, "downloading", null, { manifest, artifact, releases: offer.releases });
   // A try that stopped what runs is not repeated at each check.
   const postponed = (component.openAttempt?.postponed ?? 0) > before;
-  if (result.result === "refused" || result.result === "failed" || postponed) {
+  // What was taken back is skipped until something newer comes: there is no next try to announce.
+  const ended = component.attempt?.end?.end === "rolled-back";
+  if (!ended && (result.result === "refused" || result.result === "failed" || postponed)) {
     const times = known?.key === manifestSha256 ? known.times + 1 : 1;
     const again = component.world.clock.now() + retryOfRefused(times);
     const { code, reason } = result;

@@ -91,7 +91,12 @@ export class AgentWorld {
       processes,
       probes: processes,
       localPorts: processes,
-      logs: { rotate: async () => {}, bound: async () => {}, tail: async () => "last words" },
+      logs: {
+        rotate: async () => {},
+        bound: async () => {},
+        head: async () => "last words",
+        tail: async () => "last words",
+      },
       zip: zipReader,
       platform: { os: "linux", arch: "x64", libc: "glibc", osVersion: "6.1", hardware: null },
       verifyPublisher: this.verifyPublisher,

@@ -14,7 +14,7 @@ import { systemDisk } from "../../io/system/disk.ts";
 import { httpSource } from "../../io/source/http.ts";
 import type { Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
-import { boundLog, logTail, rotateLog } from "../../io/system/output-file.ts";
+import { boundLog, logHead, logTail, rotateLog } from "../../io/system/output-file.ts";
 import { systemPorts } from "../../io/system/listeners.ts";
 import { systemProbes } from "../../io/system/probes.ts";
 import { systemProcesses } from "../../io/system/process.ts";
@@ -75,7 +75,7 @@ function worldOf({ log, selfCheck, environment, atPoint }: WiringOptions): World
     processes: systemProcesses,
     probes: systemProbes,
     localPorts: systemPorts,
-    logs: { rotate: rotateLog, bound: boundLog, tail: logTail },
+    logs: { rotate: rotateLog, bound: boundLog, head: logHead, tail: logTail },
     zip: zipReader,
     platform: thisPlatform(),
     verifyPublisher: systemPublisherVerifier,

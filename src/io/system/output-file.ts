@@ -32,15 +32,25 @@ export async function boundLog(path: string, limit: number): Promise<void> {
   }
 }
 
-/** The last bytes of a log, for reports. */
-export async function logTail(path: string, limit: number): Promise<string> {
+/** The first bytes of a log; nothing if there is none. */
+export function logHead(path: string, limit: number): Promise<string> {
+  return part(path, () => [0, limit]);
+}
+
+/** The last bytes of a log; nothing if there is none. */
+export function logTail(path: string, limit: number): Promise<string> {
+  return part(path, (size) => [Math.max(0, size - limit), limit]);
+}
+
+async function part(path: string, place: (size: number) => readonly [number, number]): Promise<string> {
   const log = await open(path, "r").catch(() => null);
   if (log === null) return "";
   try {
     const { size } = await log.stat();
-    const tail = Buffer.alloc(Math.min(size, limit));
-    await log.read(tail, 0, tail.length, size - tail.length);
-    return tail.toString("utf8");
+    const [at, limit] = place(size);
+    const bytes = Buffer.alloc(Math.min(size - at, limit));
+    const { bytesRead } = await log.read(bytes, 0, bytes.length, at);
+    return bytes.toString("utf8", 0, bytesRead);
   } finally {
     await log.close();
   }
