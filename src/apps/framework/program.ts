@@ -143,6 +143,7 @@ function build(
     spec.details === undefined ? spec.about : `${spec.about}.\n\n${spec.details}`,
   );
   command.summary(spec.about);
+  if (spec.alias !== undefined) command.alias(spec.alias);
   shape(command, world);
   for (const { name, about } of spec.arguments ?? []) command.addArgument(new Argument(name, about));
   for (const given of spec.options ?? [])
