@@ -19,6 +19,7 @@ import { thisPlatform } from "../../io/system/platform.ts";
 import type { Call, Result } from "../framework/command.ts";
 import { CliError, usage } from "../framework/errors.ts";
 import { EXIT, exitFor } from "../framework/exit-codes.ts";
+import { tellProgress } from "./told-progress.ts";
 import { columns } from "../framework/style.ts";
 
 export async function agentEnroll(call: Call): Promise<Result> {
@@ -173,8 +174,12 @@ function leftStatus(bytes: Uint8Array, path: string): Status {
   }
 }
 
-/** The running agent does it; without one, the same is done here. */
-async function ask(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
+/** The running agent does it; without one, the same is done here. What takes long is told step by step. */
+function ask(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
+  return tellProgress(call.context, askOrDo(call, request, otherwise));
+}
+
+async function askOrDo(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
   try {
     return await askAgent(call.context.data, request, call.context.signal);
   } catch (error) {

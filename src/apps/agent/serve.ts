@@ -37,7 +37,7 @@ const LOOK_EVERY = 5000;
 export async function serveAgent(options: WiringOptions, signal: AbortSignal): Promise<void> {
   const { folder } = options;
   await makeDirectories(systemDisk, folder, 0o750);
-  const unlock = await lockAgent(folder, systemClock);
+  const unlock = await lockAgent(folder, systemClock, "run");
   try {
     while (!signal.aborted) await serveOnce(options, signal);
   } finally {
@@ -157,7 +157,7 @@ async function withAgent<T>(
 async function withWired<T>(options: WiringOptions, action: (wired: Wired) => Promise<T>): Promise<T> {
   const { folder } = options;
   await makeDirectories(systemDisk, folder, 0o750);
-  const unlock = await lockAgent(folder, systemClock);
+  const unlock = await lockAgent(folder, systemClock, "command");
   try {
     const wired = await wireAgent(options);
     try {
