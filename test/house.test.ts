@@ -18,6 +18,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["io"],
   ["testing"],
   ["apps"],
+  ["doors"],
 ];
 
 /** Modules of Node that only compute: the same input gives the same output. */
@@ -65,7 +66,8 @@ const files: readonly File[] = globSync("**/*.ts", { cwd: src })
 const floorOf = (room: string): number => FLOORS.findIndex((floor) => floor.includes(room));
 const roomOf = (file: File, imported: string): string =>
   relative(src, join(src, dirname(file.path), imported)).split("/")[0]!;
-const folderOf = (file: File, imported: string): string => dirname(join(dirname(file.path), imported));
+const pathOf = (file: File, imported: string): string => join(dirname(file.path), imported);
+const folderOf = (file: File, imported: string): string => dirname(pathOf(file, imported));
 const product = files.filter((file) => !file.test);
 
 describe("the house", () => {
@@ -101,19 +103,25 @@ describe("the house", () => {
     assert.deepEqual(wrong, []);
   });
 
-  it("lets doors (index.ts) be used from outside only", () => {
-    const wrong = product.flatMap((file) =>
-      file.imports
-        .filter((name) => name.startsWith(".") && name.endsWith("/index.ts"))
-        .map((name) => `${file.path} imports ${name}`),
+  it("has a door for every name that the package exports, and no other file that only re-exports", () => {
+    const { exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+      exports: { readonly [name: string]: { readonly default: string } };
+    };
+    const named = Object.keys(exports)
+      .filter((name) => name !== "./package.json")
+      .map((name) => `doors/${name.slice(2).replaceAll("/", "-")}.ts`);
+    const doors = product.filter(({ room, path }) => room === "doors" && !/\/_[^/]+$/.test(path));
+    assert.deepEqual(doors.map(({ path }) => path).toSorted(), named.toSorted());
+    assert.deepEqual(
+      product.filter(({ path }) => path.endsWith("/index.ts")).map(({ path }) => path),
+      [],
     );
-    assert.deepEqual(wrong, []);
   });
 
-  it("touches disk, network, clock, chance and processes in io, testing and apps only", () => {
+  it("touches disk, network, clock, chance and processes in io, testing, apps and doors only", () => {
     const wrong: string[] = [];
     for (const file of product) {
-      if (["io", "testing", "apps"].includes(file.room)) continue;
+      if (["io", "testing", "apps", "doors"].includes(file.room)) continue;
       for (const name of file.imports) {
         if (name.startsWith("node:") && !PURE_NODE.has(name)) wrong.push(`${file.path} imports ${name}`);
       }
@@ -121,6 +129,27 @@ describe("the house", () => {
       for (const name of WORLDLY) if (name.test(code)) wrong.push(`${file.path} uses ${name.source}`);
     }
     assert.deepEqual(wrong, []);
+  });
+
+  it("has no circle of files, not even of types or of what is loaded later", () => {
+    const imports = new Map(
+      product.map((file) => [
+        file.path,
+        file.imports.filter((name) => name.startsWith(".")).map((name) => pathOf(file, name)),
+      ]),
+    );
+    assert.deepEqual(circlesOf(imports), []);
+  });
+
+  it("has no circle of folders", () => {
+    const imports = new Map<string, string[]>();
+    for (const file of product) {
+      if (ONE_ROOM.some((room) => file.path.startsWith(`${room}/`))) continue;
+      const from = dirname(file.path);
+      const to = file.imports.filter((name) => name.startsWith(".")).map((name) => folderOf(file, name));
+      imports.set(from, [...(imports.get(from) ?? []), ...to.filter((folder) => folder !== from)]);
+    }
+    assert.deepEqual(circlesOf(imports), []);
   });
 
   it("opens every file with one sentence that says what it is", () => {
@@ -150,6 +179,32 @@ describe("the house", () => {
     assert.deepEqual(wrong, []);
   });
 });
+
+/** Rooms whose folders group files, while each file still knows its neighbors. */
+const ONE_ROOM: readonly string[] = ["artifact", "signing"];
+
+/** Groups of nodes that reach each other (Tarjan 1972), each sorted. */
+function circlesOf(graph: ReadonlyMap<string, readonly string[]>): readonly (readonly string[])[] {
+  const order = new Map<string, number>();
+  const lowest = new Map<string, number>();
+  const open: string[] = [];
+  const circles: string[][] = [];
+  const visit = (node: string): void => {
+    const at = order.size;
+    order.set(node, at);
+    lowest.set(node, at);
+    open.push(node);
+    for (const next of graph.get(node) ?? []) {
+      if (!order.has(next)) visit(next);
+      if (open.includes(next)) lowest.set(node, Math.min(lowest.get(node)!, lowest.get(next)!));
+    }
+    if (lowest.get(node) !== at) return;
+    const circle = open.splice(open.indexOf(node));
+    if (circle.length > 1) circles.push(circle.toSorted());
+  };
+  for (const node of graph.keys()) if (!order.has(node)) visit(node);
+  return circles;
+}
 
 /** What must never be part of a program, and why. Files, rooms, or packages. */
 const BANS: { readonly [entry: string]: { readonly [banned: string]: string } } = {

@@ -22,15 +22,23 @@ const WITNESSES: readonly (readonly [name: string, probe: string])[] = [
 /** Debian's package makes a database cluster and starts it, unless a file here says otherwise; tests start their own. */
 const NO_CLUSTER = "/etc/postgresql-common/createcluster.d/upkeep-tests.conf";
 
-export function prepare(): void {
+/** Installs what is missing, after it has said what; `install` false only says it. */
+export function prepare(install: boolean): void {
   const missing = WITNESSES.filter(([, probe]) => globSync(probe).length === 0).map(([name]) => name);
   if (missing.length === 0) return;
+  if (!install) {
+    console.log(`- not installed, as asked: ${missing.join(", ")}; tests that need them say so`);
+    return;
+  }
   if (process.getuid?.() !== 0 || spawnSync("sh", ["-c", "command -v apt-get"]).status !== 0) {
     console.log(
       `- not installed, and not installable by this user: ${missing.join(", ")}; tests that need them say so`,
     );
     return;
   }
+  console.log(
+    `  installing Debian packages for the tests: ${missing.join(", ")} (--no-install leaves them out)`,
+  );
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
   const apt = (...args: string[]): boolean =>
     spawnSync("apt-get", ["-qq", "-o", "DPkg::Lock::Timeout=120", ...args], {

@@ -1,6 +1,7 @@
-// Runs everything: prepare, format, lint, types, then unit tests in one process and whole-program tests each in its own.
+// Runs everything: prepare, format, lint, types, then unit tests in one process beside whole-program tests, each in its own.
 //
 //   node test/run.ts                 everything
+//   node test/run.ts --no-install    everything, without installing Debian packages that tests use as witnesses
 //   node test/run.ts --unit [TEXT]   unit tests only, of files whose path contains TEXT
 //   node test/run.ts --e2e [TEXT]    whole-program tests only
 
@@ -12,12 +13,25 @@ import { prepare } from "./prepare.ts";
 
 const root = new URL("..", import.meta.url).pathname;
 process.chdir(root);
-const args = process.argv.slice(2);
+const install = !process.argv.includes("--no-install");
+const args = process.argv.slice(2).filter((word) => word !== "--no-install");
 const only = args[0] === "--unit" ? "unit" : args[0] === "--e2e" ? "e2e" : null;
 const filter = (only === null ? args[0] : args[1]) ?? "";
 
 const totals = { passed: 0, failed: 0, skipped: 0 };
 const started = performance.now();
+
+/** Whole-program files at a time; the machine has work left over for this many, measured on two cores. */
+const AT_ONCE = 2;
+/** Files that take longest, so that none of them begins when all others are done. */
+const SLOWEST = [
+  "signing-service",
+  "agent-process",
+  "agent-kill-matrix",
+  "signer-store",
+  "demo",
+  "signing-many",
+];
 
 // Whatever hangs, the run ends and says so.
 const LONGEST = 19 * 60_000;
@@ -36,7 +50,7 @@ process.on("exit", (code) => {
 });
 
 if (only === null && filter === "") {
-  prepare();
+  prepare(install);
   check("format", ["oxfmt", "--check", "."]);
   check("lint", ["oxlint", "--deny-warnings", "."]);
   check("types", ["tsc", "--noEmit"]);
@@ -49,8 +63,8 @@ const matching = (patterns: string[]): string[] =>
 const beside = only === null && filter === "" ? unitTestsBeside() : null;
 if (only !== "e2e" && beside === null)
   await tests("unit", matching(["src/**/*.test.ts", "test/*.test.ts"]), "none");
-// Whole-program tests start processes and listen on ports: one at a time, each in a process of its own.
-if (only !== "unit") await tests("e2e", matching(["test/e2e/**/*.test.ts"]), "process");
+// Whole-program tests start processes and listen on ports: each file in its own process, a few at a time, since they mostly wait.
+if (only !== "unit") await tests("e2e", slowestFirst(matching(["test/e2e/**/*.test.ts"])), "process");
 const unit = await beside;
 totals.passed += unit?.passed ?? 0;
 totals.failed += unit?.failed ?? 0;
@@ -115,7 +129,7 @@ async function tests(name: string, files: string[], isolation: "none" | "process
   const stream = run({
     files,
     isolation,
-    concurrency: isolation === "none",
+    concurrency: isolation === "none" ? true : AT_ONCE,
     timeout: isolation === "none" ? 120_000 : 300_000,
   });
   const done = new Promise<void>((resolve) => stream.on("end", resolve));
@@ -124,6 +138,15 @@ async function tests(name: string, files: string[], isolation: "none" | "process
     if (data.nesting > 0 || data.file === undefined) return;
     perFile.set(data.file, (perFile.get(data.file) ?? 0) + data.details.duration_ms);
   };
+  // The suites above a test, so that a failure is named by its whole sentence; starts come in the order of definition.
+  const above = new Map<string, string[]>();
+  const sentenceOf = (data: { file?: string; nesting: number; name: string }): string =>
+    [...(above.get(data.file ?? "") ?? []).slice(0, data.nesting), data.name].join(" ");
+  stream.on("test:start", (data) => {
+    const names = above.get(data.file ?? "") ?? [];
+    names.splice(data.nesting, names.length, data.name);
+    above.set(data.file ?? "", names);
+  });
   const placeOf = (data: { file?: string; line?: number; name: string }): string =>
     `${relative(root, data.file ?? "")}:${data.line ?? 0} ${data.name}`;
   stream.on("test:dequeue", (data) => {
@@ -140,7 +163,7 @@ async function tests(name: string, files: string[], isolation: "none" | "process
     if (data.skip !== undefined) {
       totals.skipped++;
       console.log(
-        `- skipped: ${data.name} (${typeof data.skip === "string" ? data.skip : "no reason given"})`,
+        `- skipped: ${sentenceOf(data)} (${typeof data.skip === "string" ? data.skip : "no reason given"})`,
       );
     } else {
       totals.passed++;
@@ -152,7 +175,7 @@ async function tests(name: string, files: string[], isolation: "none" | "process
     if (data.details.type === "suite" && failureType(data.details.error) === "subtestsFailed") return;
     totals.failed++;
     console.error(
-      `✗ ${data.file ?? ""}:${data.line ?? 0} ${data.name}\n`,
+      `✗ ${data.file ?? ""}:${data.line ?? 0} ${sentenceOf(data)}\n`,
       data.details.error.cause ?? data.details.error,
     );
   });
@@ -168,6 +191,14 @@ async function tests(name: string, files: string[], isolation: "none" | "process
   const slowest = [...perFile].sort(([, a], [, b]) => b - a).slice(0, 5);
   const shown = slowest.map(([file, ms]) => `${relative(root, file)} ${(ms / 1000).toFixed(1)} s`);
   if (shown.length > 1) console.log(`  slowest: ${shown.join(", ")}`);
+}
+
+function slowestFirst(files: readonly string[]): string[] {
+  const rank = (file: string): number => {
+    const place = SLOWEST.findIndex((name) => file.includes(name));
+    return place < 0 ? SLOWEST.length : place;
+  };
+  return files.toSorted((a, b) => rank(a) - rank(b));
 }
 
 /** Node says why a test failed on its error; the types do not know of it. */

@@ -95,7 +95,8 @@ function billOfMaterials(archiveSha256: string): Uint8Array {
     readonly packages: { readonly [path: string]: Locked };
   };
   const components = Object.entries(lock.packages).flatMap(([path, locked]) => {
-    if (path === "" || locked.version === undefined) return [];
+    // Packages only: this one, and the folder that lists what a checkout brings along, are no packages.
+    if (locked.version === undefined || !path.includes("node_modules/")) return [];
     const called = locked.name ?? path.slice(path.lastIndexOf("node_modules/") + "node_modules/".length);
     const purl = `pkg:npm/${called.replace("@", "%40")}@${locked.version}`;
     return [

@@ -13,6 +13,8 @@ import { checkFailure, type CheckResult } from "./check-result.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
 import { checkSelf, collectDownloads } from "./start.ts";
 import { openComponent } from "./open-component.ts";
+import { othersOf } from "./others.ts";
+import { Recalls } from "./recalls.ts";
 import { closedOutbox, openOutbox, type Outbox } from "./outbox.ts";
 import { Teller } from "./teller.ts";
 import type { DeviceIdentity, Notice, Repository, ServerTrust, UpdateServer, World } from "./ports.ts";
@@ -65,11 +67,17 @@ export class Agent {
   readonly board: StatusBoard;
   readonly #stopping = new AbortController();
   #tended = 0;
+  readonly #recalls: Recalls;
 
   constructor(parts: AgentParts, outbox: Outbox) {
     this.parts = parts;
     this.outbox = outbox;
     this.#teller = new Teller(parts.world, parts.server, outbox, this.stopped);
+    this.#recalls = new Recalls({
+      ...parts,
+      stopped: this.stopped,
+      ask: (signal) => this.#ask(signal),
+    });
     this.board = new StatusBoard(parts, {
       components: () => this.components,
       notices: () => [...groundedNotice(parts.grounded), ...this.#teller.notices],
@@ -114,6 +122,8 @@ export class Agent {
   /** A check. Who calls while one runs joins it; an operator's call that finds another's running waits for it and then runs its own. */
   check(trigger: Trigger): Promise<CheckResult> {
     const byHand = trigger === "operator";
+    // A probation under way would keep the check waiting: whether it was recalled is asked beside it.
+    this.nudge();
     if (this.#check !== null && (this.#check.byHand || !byHand)) return this.#check.result;
     const result = this.#exclusive(() => this.#runCheck(trigger)).finally(() => {
       if (this.#check?.result === result) this.#check = null;
@@ -161,9 +171,15 @@ export class Agent {
     return patrol(this.components, this.stopped);
   }
 
-  /** True once after damage was found: a check should follow at once. */
+  /** True once after damage was found, or a probation was ended by a recall: a check should follow at once. */
   takeNews(): boolean {
-    return this.components.map((component) => component.guard.takeNews()).includes(true);
+    const recalled = this.#recalls.takeNews();
+    return this.components.map((component) => component.guard.takeNews()).includes(true) || recalled;
+  }
+
+  /** There may be news that a probation under way should know of. */
+  nudge(): void {
+    this.#recalls.nudge();
   }
 
   /** True while something cannot run because it is damaged and could not be replaced: checks come sooner then. */
@@ -200,6 +216,7 @@ export class Agent {
           product,
         });
       await this.#recover(component, true);
+      await this.#recalls.learn(component);
       const result = await goBack(this.#update(component, true));
       this.board.done(result);
       await this.#teller.flush();
@@ -249,6 +266,7 @@ export class Agent {
       await this.board.write();
       await this.#recoverAll(byHand);
       instructions = await (brought?.() ?? this.#ask());
+      this.#recalls.interval = instructions.interval ?? this.#recalls.interval;
       if (brought === undefined) await this.outbox.clear("check ");
       components.push(...(await applyAssignment(this.#device(byHand), instructions)));
     } catch (error) {
@@ -305,17 +323,14 @@ export class Agent {
     };
   }
 
-  async #ask(): Promise<Instructions> {
+  async #ask(signal: AbortSignal = this.stopped): Promise<Instructions> {
     const { world, identity, repository, server, trust, grounded } = this.parts;
     if (grounded !== undefined) throw grounded;
     const running = [];
     for (const component of this.components)
       running.push({ product: component.product, version: await component.running() });
     const notice = (notices: readonly Notice[]) => this.#teller.notice(notices);
-    return askWhatToRun(
-      { world, identity, repository, server, trust, notice, signal: this.stopped },
-      running,
-    );
+    return askWhatToRun({ world, identity, repository, server, trust, notice, signal }, running);
   }
 
   async #open(product: string): Promise<Component> {
@@ -369,6 +384,8 @@ export class Agent {
       component,
       refusals: this.#refusals,
       repairs: this.#repairs,
+      others: () => othersOf(this.components, component),
+      recalls: (tried) => this.#recalls.watch(tried),
       byHand,
       downloads: `${this.parts.folder}/download`,
       signal: this.stopped,

@@ -2,6 +2,7 @@
 
 import type { Instant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
+import type { ChannelPointer } from "../release/channel.ts";
 import { isLocalTrouble, outcomeOf } from "./attempt-table.ts";
 import {
   inOrder,
@@ -15,7 +16,14 @@ import {
 import type { Component } from "./component.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
 import type { LogLine } from "./ports.ts";
-import { updateComponent, type ComponentResult, type Offer, type Update } from "./update-component.ts";
+import { heedChannel, recallTrouble } from "./heed-recalls.ts";
+import {
+  finish,
+  updateComponent,
+  type ComponentResult,
+  type Offer,
+  type Update,
+} from "./update-component.ts";
 
 /** What applying needs of the agent. */
 export interface Device {
@@ -44,6 +52,7 @@ export async function applyAssignment(
     const { product } = assigned;
     if (!isRelease(assigned)) {
       const until = assigned.hold.until === undefined ? null : Date.parse(assigned.hold.until);
+      await heedWhileHeld(device, instructions, product, assigned.channel);
       results.push(await held(device, product, assigned.hold.reason, until));
       continue;
     }
@@ -118,19 +127,11 @@ async function apply(
   const { product, channel: name } = assigned;
   const component = await device.open(product);
   const channel = await loadChannel(instructions, product, name);
+  await heed(device.update(component), channel);
   const { releases, trusted } = instructions;
   let candidate = aim;
   for (let steps = 0; steps < MAX_STEPS; steps++) {
-    const others = new Map<string, string>();
-    for (const other of device.components())
-      if (other !== component && other.state.committed !== null)
-        others.set(other.product, other.state.committed.version);
-    const result = await updateComponent(device.update(component), {
-      releases,
-      channel,
-      candidate,
-      others,
-    });
+    const result = await updateComponent(device.update(component), { releases, channel, candidate });
     if ("step" in result) {
       candidate = await loadRelease(releases, trusted, product, result.step.version);
       continue;
@@ -145,6 +146,42 @@ async function apply(
     `The channel leads ${product} through more than ${MAX_STEPS} steps.`,
     { product },
   );
+}
+
+/** What the channel says of versions that are here; what waits to install a recalled one ends. Errors: `agent/interrupted`, `disk/*`. */
+async function heed(update: Update, channel: ChannelPointer): Promise<void> {
+  const { component } = update;
+  await heedChannel(component, channel);
+  const trouble = recallTrouble(component);
+  if (trouble !== null && component.openAttempt?.activating === false)
+    await finish(update, "superseded", trouble);
+}
+
+/** Also what is held back heeds recalls; a channel that cannot be had now is read at the next check. */
+async function heedWhileHeld(
+  device: Device,
+  instructions: Instructions,
+  product: string,
+  channel: string,
+): Promise<void> {
+  const component = device.find(product);
+  if (component === undefined) return;
+  let pointer: ChannelPointer;
+  try {
+    pointer = await loadChannel(instructions, product, channel);
+  } catch (error) {
+    if (!(error instanceof UpkeepError)) throw error;
+    device.log({
+      level: "warn",
+      event: "channel-not-read",
+      product,
+      channel,
+      code: error.code,
+      message: sentenceOf(error),
+    });
+    return;
+  }
+  await heed(device.update(component), pointer);
 }
 
 /** What is installed and no longer spoken about: it stays, and who asks is told why. */

@@ -20,6 +20,7 @@ import {
   type AttemptState,
   type Effect,
   type Outcome,
+  type Trouble,
   type Turn,
 } from "./attempt-table.ts";
 import {
@@ -37,6 +38,7 @@ import {
 import { lookAtPrograms, startAndWatchNew, startOld, turnOf } from "./attempt-start.ts";
 import type { Component } from "./component.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
+import type { RecallWatch } from "./recall-watch.ts";
 import { probe } from "./watch.ts";
 
 export type RunnerContext = {
@@ -47,14 +49,14 @@ export type RunnerContext = {
   readonly signal: AbortSignal;
   /** An operator asked: nothing is waited for that an operator may decide. */
   readonly byHand: boolean;
+  /** Asks beside a probation for recalls; null where nobody can be asked. */
+  readonly recalls: (component: Component) => RecallWatch | null;
   /** Puts the report of the ended attempt into the outbox. */
   readonly report: (attempt: Attempt, bytesFetched: number) => Promise<void>;
   /** Tells what is going on. */
   readonly tell: (state: AttemptState, bytes: number) => void;
 };
 
-/** Why the attempt left its path, if it did. */
-export type Trouble = { readonly code: string; readonly reason: string };
 export type RunResult = { readonly state: "done" | "waiting"; readonly trouble: Trouble | null };
 
 /**
@@ -209,7 +211,9 @@ class Runner {
       case "switch-forward":
         return this.#switchForward();
       case "start-and-watch-new":
-        return startAndWatchNew(component, attempt, this.#wellBefore, this.#context.signal);
+        return startAndWatchNew(component, attempt, this.#wellBefore, this.#context.signal, () =>
+          this.#context.recalls(component),
+        );
       case "note-rolling-back": {
         if (attempt.rollingBack !== null) return;
         const { code, reason } = this.#trouble ?? {

@@ -7,6 +7,8 @@ import type { Attempt } from "../slot/attempt.ts";
 import type { SlotId } from "../slot/layout.ts";
 import type { Component } from "./component.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
+import { recallTrouble } from "./heed-recalls.ts";
+import type { RecallWatch } from "./recall-watch.ts";
 import { askedPort, isService, portOf, rulesOf, type RunSpec } from "./run-spec.ts";
 import { isDamage } from "./slot-guard.ts";
 import { watch } from "./watch.ts";
@@ -38,15 +40,19 @@ export async function turnOf(
 
 /**
  * Starts the new version and watches it until there is a verdict. `wellBefore`: the old one could be seen well.
- * Errors: `process/*` with the verdict, `slot/damaged`, the signal's reason.
+ * Errors: `process/*` or `release/recalled` with the verdict, `slot/damaged`, the signal's reason.
  */
 export async function startAndWatchNew(
   component: Component,
   { begin }: Attempt,
   wellBefore: boolean,
   signal: AbortSignal,
+  recalls: () => RecallWatch | null = () => null,
 ): Promise<void> {
   const { to, attempt, damage } = begin;
+  // Known from an earlier run that had no time to act on it.
+  const known = recallTrouble(component);
+  if (known !== null) throw new RolledBack(known.code, known.reason);
   const run = await component.runOf(to);
   // A job that did its work is not done twice because its file rotted.
   if (damage === "repair" && !isService(run)) return;
@@ -63,7 +69,10 @@ export async function startAndWatchNew(
   const rules = rulesOf(run, wellBefore);
   component.probationEnds =
     component.world.clock.now() + (rules.startSeconds + rules.probationSeconds) * SECOND;
-  const verdict = await watch(component, to, run, rules, note, signal);
+  const recalling = recalls();
+  const verdict = await watch(component, to, run, rules, note, signal, recalling).finally(() =>
+    recalling?.end(),
+  );
   if (verdict.kind === "failed") throw new RolledBack(verdict.code, verdict.reason);
 }
 

@@ -78,6 +78,9 @@ export const EFFECTS: { readonly [S in AttemptState]: readonly Effect[] } = {
  */
 export type Outcome = "ok" | "refused" | "transient" | "failed";
 
+/** Why an attempt left its path, if it did. */
+export type Trouble = { readonly code: string; readonly reason: string };
+
 type Row = { readonly [O in Outcome]: AttemptState | "stuck" };
 
 /*                      ok             refused         transient       failed        */

@@ -24,7 +24,8 @@ export type AgentErrorCode =
   | "agent/outbox-full"
   | "agent/self-check-failed"
   | "agent/repair-waits"
-  | "agent/rolled-back-by-hand";
+  | "agent/rolled-back-by-hand"
+  | "agent/unusable-certificate";
 export class AgentError extends UpkeepError<AgentErrorCode> {}
 
 /** The code an error carries, or one that says that nobody foresaw it. */

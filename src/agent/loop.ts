@@ -127,8 +127,10 @@ async function listen(agent: Agent, bell: Bell, wakes: { seq: number }, signal: 
         wakes.seq = wake.seq;
         const taken = takeToken(bucket, world.clock.monotonic());
         bucket = taken.bucket;
-        if (taken.granted) bell.ring();
-        else world.log({ level: "warn", event: "wake-up-dropped", seq: wake.seq });
+        if (taken.granted) {
+          bell.ring();
+          agent.nudge();
+        } else world.log({ level: "warn", event: "wake-up-dropped", seq: wake.seq });
       }
     } catch (error) {
       if (signal.aborted) return;

@@ -173,7 +173,7 @@ async function isUsable({ component }: Update): Promise<boolean> {
 
 async function fallBack(update: Update): Promise<ComponentResult | null> {
   const { component } = update;
-  const intent = await lastGood(component);
+  const { intent } = await lastGood(component, await update.others());
   if (intent === null) return null;
   if (component.openAttempt !== null) await finish(update, "superseded", null);
   await begin(component, { ...intent, damage: "fall-back" });

@@ -15,15 +15,18 @@ const runSchema = z.strictObject({
   version: versionSchema,
   entryPoint: releaseSchema.shape.entryPoint,
   health: z.exactOptional(healthSchema),
+  /** What it needs of other products, for as long as it is installed. Absent in what older agents staged. */
+  dependencies: z.exactOptional(releaseSchema.shape.dependencies),
 });
 export type RunSpec = z.infer<typeof runSchema>;
 
 export function runOf(manifest: ReleaseManifest): Json {
-  const { version, entryPoint, health } = manifest;
+  const { version, entryPoint, health, dependencies } = manifest;
   const run = {
     version,
     ...(entryPoint === undefined ? {} : { entryPoint }),
     ...(health === undefined ? {} : { health }),
+    ...(dependencies.length === 0 ? {} : { dependencies }),
   };
   return run as unknown as Json;
 }

@@ -2,6 +2,7 @@
 
 import { formatInstant, type Instant } from "../core/instant.ts";
 import type { AttemptState } from "./attempt-table.ts";
+import { recalledHere } from "../slot/state.ts";
 import type { Component } from "./component.ts";
 import type { Notice } from "./ports.ts";
 import type { WaitReason } from "./policy.ts";
@@ -22,6 +23,8 @@ export type ComponentStatus = {
   } | null;
   /** What is wrong with the installed files, in a sentence; null if nothing is known to be. */
   readonly damage: string | null;
+  /** Why the publisher took back what is installed; null if it did not, as far as is known. */
+  readonly recalled: string | null;
   /** Why it is as it is. Always a sentence. */
   readonly why: string;
   /** When that changes by itself, if it is known. */
@@ -63,6 +66,7 @@ export async function componentStatus(
 ): Promise<ComponentStatus> {
   const { product, state, supervised } = component;
   const running = await component.running().catch(() => null);
+  const recalled = state.committed === null ? undefined : recalledHere(state, state.committed.version);
   const idle = result?.reason ?? "It was not checked since the agent started.";
   const until = attempt?.state === "probation" ? component.probationEnds : (result?.until ?? null);
   return {
@@ -73,11 +77,18 @@ export async function componentStatus(
     pid: running === null ? null : (supervised?.process.identity.pid ?? null),
     attempt,
     damage: component.guard.damage?.what ?? null,
-    why: attempt === null ? idle : attemptSentence(attempt),
+    recalled: recalled?.reason ?? null,
+    why: [recalledSentence(recalled), attempt === null ? idle : attemptSentence(attempt)].join(""),
     until: until === null ? null : formatInstant(until),
     code: result?.code ?? null,
     skipped: state.skip.map(({ version, code }) => ({ version, code })),
   };
+}
+
+function recalledSentence(recalled: ReturnType<typeof recalledHere>): string {
+  return recalled === undefined
+    ? ""
+    : `${recalled.version}, which is installed here, was recalled: ${recalled.reason.replace(/[.!]*$/, "")}. `;
 }
 
 function attemptSentence({ to, state }: NonNullable<ComponentStatus["attempt"]>): string {

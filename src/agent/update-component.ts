@@ -5,15 +5,22 @@ import { HOUR, formatInstant, type Instant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import type { ChannelPointer } from "../release/channel.ts";
 import type { Artifact } from "../release/manifest.ts";
-import { choose, describeObstacle, type Candidate, type Choice } from "../release/select.ts";
+import {
+  choose,
+  describeObstacle,
+  entanglements,
+  type Candidate,
+  type Choice,
+  type Others,
+} from "../release/select.ts";
 import { recentRecords, type Attempt } from "../slot/attempt.ts";
 import { switchCurrent } from "../slot/install.ts";
 import { sameBytes, slotName, type SlotId } from "../slot/layout.ts";
 import { readRecord } from "../slot/record.ts";
-import { belowFloor, skipOf } from "../slot/state.ts";
+import { belowFloor, recalledHere, skipOf } from "../slot/state.ts";
 import type { Plan } from "./attempt-arrival.ts";
-import { runAttempt, type RunnerContext, type RunResult, type Trouble } from "./attempt-runner.ts";
-import type { AttemptState } from "./attempt-table.ts";
+import { runAttempt, type RunnerContext, type RunResult } from "./attempt-runner.ts";
+import type { AttemptState, Trouble } from "./attempt-table.ts";
 import type { Component } from "./component.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
 import { retryOfRefused } from "./policy.ts";
@@ -56,6 +63,8 @@ export type Refusals = Map<
 const MOST_POSTPONEMENTS = 20;
 
 export type Update = Omit<RunnerContext, "plan"> & {
+  /** The other products on this device, as they are now. */
+  readonly others: () => Promise<Others>;
   readonly refusals: Refusals;
   /** Repairs that were tried lately. */
   readonly repairs: Refusals;
@@ -169,7 +178,6 @@ export type Offer = {
   readonly releases: Releases;
   readonly channel: ChannelPointer | null;
   readonly candidate: Candidate;
-  readonly others: ReadonlyMap<string, string>;
 };
 
 /** Decides about the offered release and, if the answer is yes, installs it. Errors: `agent/interrupted`, `disk/*`. */
@@ -187,11 +195,15 @@ export async function updateComponent(
     ({ sha256 }) => skipOf(state, { version: manifest.version, sha256 }) !== undefined,
   );
   const choice = choose(offer.candidate, {
-    installed: { version: state.committed?.version ?? null, floor: state.floor },
+    installed: {
+      version: state.committed?.version ?? null,
+      sha256: state.committed?.sha256 ?? null,
+      floor: state.floor,
+    },
     platform: component.world.platform,
     channel: offer.channel,
     skipped: new Set(failedHere ? [offer.candidate.sha256] : []),
-    others: offer.others,
+    others: await update.others(),
   });
   const open = component.openAttempt;
   if (choice.kind === "step") return { step: choice.step };
@@ -338,27 +350,38 @@ export async function goBack(update: Update): Promise<ComponentResult> {
   if (state.committed === null)
     throw new AgentError("agent/not-installed", `${product} is not installed on this device.`, { product });
   if (component.openAttempt !== null) await finish(update, "superseded", null);
-  const intent = await lastGood(component);
+  const { intent, refused: reasons } = await lastGood(component, await update.others());
   if (intent !== null) {
     await begin(component, { ...intent, manual: true });
     return finish(update, "activating", null);
   }
   throw new AgentError(
     "agent/nothing-to-go-back-to",
-    `No earlier version of ${product} that was good here and is not below the floor is kept on this device.`,
-    { product, committed: state.committed.version, floor: state.floor },
+    [
+      `No earlier version of ${product} that may be gone back to is kept on this device.`,
+      ...reasons.map((reason) => `${reason}.`),
+    ].join(" "),
+    { product, committed: state.committed.version, floor: state.floor, refused: reasons },
   );
 }
 
+/** The version to go back to, null if there is none, and why others that are kept were passed over. */
+export type LookBack = { readonly intent: Intent | null; readonly refused: readonly string[] };
+
 /**
- * The newest version that was good here, is not below the floor, has not failed since, and is whole to the last byte now: a damaged one is
- * passed over. Null if there is none. Errors: `disk/*`.
+ * The newest version that was good here, was not recalled, is not below the floor, has not failed since, gets along with the other products
+ * that are installed, and is whole to the last byte now: a damaged one is passed over. Errors: `disk/*`.
  */
-export async function lastGood(component: Component): Promise<Intent | null> {
+export async function lastGood(component: Component, others: Others): Promise<LookBack> {
   const { state, world, layout, product } = component;
+  const refused: string[] = [];
   for (const id of state.good.toReversed()) {
     if (state.committed !== null && sameBytes(id, state.committed)) continue;
-    if (belowFloor(state, id.version) || skipOf(state, id) !== undefined) continue;
+    const why = obstacleTo(component, id);
+    if (why !== null) {
+      refused.push(why);
+      continue;
+    }
     if (!(await component.isWhole(id))) {
       const slot = slotName(id);
       world.log({
@@ -369,11 +392,27 @@ export async function lastGood(component: Component): Promise<Intent | null> {
         code: "slot/damaged",
         message: "It is not gone back to.",
       });
+      refused.push(`${id.version} is damaged`);
+      continue;
+    }
+    const { version } = id;
+    const { dependencies = [] } = await component.runOf(id);
+    const tangled = entanglements({ product, version, dependencies }, others);
+    if (tangled.length > 0) {
+      refused.push(...tangled.map((obstacle) => `${product} ${version}: ${describeObstacle(obstacle)}`));
       continue;
     }
     const record = await readRecord(world.disk, layout, id, component.digestOf(id));
     const { manifestSha256, artifactLength: length } = record;
-    return { to: id, length, manifestSha256, floor: null, manual: false };
+    return { intent: { to: id, length, manifestSha256, floor: null, manual: false }, refused };
   }
-  return null;
+  return { intent: null, refused };
+}
+
+function obstacleTo({ state }: Component, id: SlotId): string | null {
+  const recalled = recalledHere(state, id.version);
+  if (recalled !== undefined) return `${id.version} was recalled: ${recalled.reason}`;
+  if (belowFloor(state, id.version)) return `${id.version} is below the floor ${state.floor!}`;
+  const skip = skipOf(state, id);
+  return skip === undefined ? null : `${id.version} failed here or was left by hand (${skip.code})`;
 }

@@ -9,18 +9,24 @@ import {
   type ProbationRules,
   type Verdict,
 } from "../process/probation.ts";
+import type { Clock } from "../core/clock.ts";
 import type { SlotId } from "../slot/layout.ts";
+import type { Trouble } from "./attempt-table.ts";
 import type { Component } from "./component.ts";
+import type { RecallWatch } from "./recall-watch.ts";
 import { portOf, type RunSpec } from "./run-spec.ts";
 
 const RESTART_PAUSE = 1000;
 const STARTING_INTERVAL = 500;
 
-export type FinalVerdict = Exclude<Verdict, { kind: "watch" | "restart" }>;
+export type FinalVerdict =
+  | Exclude<Verdict, { kind: "watch" | "restart" }>
+  | ({ readonly kind: "failed" } & Trouble);
 
 /**
  * Watches what was just started (or adopted) by the rules until it is well or has failed. `beforeRestart` is told before the program
- * is started again, so that the journal counts it. Rejects with the signal's reason when aborted.
+ * is started again, so that the journal counts it. `recalls` ends it when the version is taken back meanwhile, however well it is.
+ * Rejects with the signal's reason when aborted.
  */
 export async function watch(
   component: Component,
@@ -29,13 +35,15 @@ export async function watch(
   rules: ProbationRules,
   beforeRestart: () => Promise<void>,
   signal: AbortSignal,
+  recalls: RecallWatch | null = null,
 ): Promise<FinalVerdict> {
   const { clock } = component.world;
   let state: Probation = beginProbation(clock.monotonic());
   if (run.health === undefined) return { kind: "well" };
   for (;;) {
     const pause = pauseBefore(state, clock.monotonic(), rules);
-    const seen = await look(component, id, run, pause, signal);
+    const seen = await look(component, id, run, pause, signal, recalls);
+    if ("recalled" in seen) return { kind: "failed", ...seen.recalled };
     const [next, verdict] = observe(state, seen, clock.monotonic(), rules);
     state = next;
     if (verdict.kind === "restart") {
@@ -63,7 +71,8 @@ async function look(
   run: RunSpec,
   pauseMs: number,
   signal: AbortSignal,
-): Promise<Observation> {
+  recalls: RecallWatch | null,
+): Promise<Observation | { readonly recalled: Trouble }> {
   const { clock } = component.world;
   const ended = component.supervised?.process.exited.then(readExit) ?? null;
   const timer = new AbortController();
@@ -71,16 +80,35 @@ async function look(
   signal.addEventListener("abort", stop, { once: true });
   if (signal.aborted) stop();
   try {
-    const pause = clock.sleep(pauseMs, timer.signal).then(() => null);
+    const pause = passing(clock, pauseMs, timer.signal, recalls).then(() => null);
     // Whoever loses the race is not waited for, and must not complain to nobody.
     pause.catch(() => undefined);
-    const first = await (ended === null ? pause : Promise.race([ended, pause]));
+    const taken = recalls?.recalled.then((recalled) => ({ recalled })) ?? null;
+    const others = [ended, taken].filter((one) => one !== null);
+    const first = await Promise.race([...others, pause]);
     if (first !== null) return first;
-    const asked = probe(component, id, run);
-    return await (ended === null ? asked : Promise.race([ended, asked]));
+    return await Promise.race([...others, probe(component, id, run)]);
   } finally {
     timer.abort(new Error("no longer needed"));
     signal.removeEventListener("abort", stop);
+  }
+}
+
+/** Longest sleep between two looks at whether it is time to ask for recalls. */
+const SLICE = 10_000;
+
+async function passing(
+  clock: Clock,
+  ms: number,
+  signal: AbortSignal,
+  recalls: RecallWatch | null,
+): Promise<void> {
+  for (let left = ms; ;) {
+    recalls?.tick();
+    const part = recalls === null ? left : Math.min(left, SLICE);
+    await clock.sleep(part, signal);
+    left -= part;
+    if (left <= 0) return;
   }
 }
 

@@ -90,14 +90,31 @@ describe("a DSSE envelope", () => {
     );
   });
 
-  it("is refused above its size limit before it is parsed", async () => {
+  it("is refused above its size limit before it is parsed, and taken at the limit", async () => {
     const bytes = await signEnvelope("report", body, [one]);
+    assert.ok(verifyEnvelope(bytes, "report", [one.publicKey], { limit: bytes.length }));
     assert.throws(
       () => verifyEnvelope(bytes, "report", [one.publicKey], { limit: bytes.length - 1 }),
       refusal("dsse/too-large"),
     );
   });
 
+  it("may carry sixteen signatures", async () => {
+    const sixteen = await signEnvelope("report", body, Array<typeof one>(16).fill(one));
+    assert.ok(verifyEnvelope(sixteen, "report", [one.publicKey], { limit }));
+  });
+
+  for (const text of ["null", "[]", "1", '"text"', "", "{}"]) {
+    it(`is refused as ${text === "" ? "nothing" : text}`, () => {
+      assert.throws(
+        () => verifyEnvelope(toUtf8(text), "report", [one.publicKey], { limit }),
+        refusal("dsse/malformed"),
+      );
+    });
+  }
+
+  const first = (envelope: Record<string, unknown>) =>
+    (envelope["signatures"] as Record<string, unknown>[])[0]!;
   const cases: readonly (readonly [string, (envelope: Record<string, unknown>) => void])[] = [
     ["an unknown member", (envelope) => (envelope["extra"] = 1)],
     ["no signature", (envelope) => (envelope["signatures"] = [])],
@@ -111,6 +128,13 @@ describe("a DSSE envelope", () => {
     ],
     ["a payload with white space", (envelope) => (envelope["payload"] = `${String(envelope["payload"])}\n`)],
     ["a payload that is not a text", (envelope) => (envelope["payload"] = 1)],
+    ["a type that is not a text", (envelope) => (envelope["payloadType"] = 1)],
+    ["signatures that are no list", (envelope) => (envelope["signatures"] = "AAAA")],
+    ["signatures by number", (envelope) => (envelope["signatures"] = { 0: first(envelope), length: 1 })],
+    ["a signature that is not an object", (envelope) => (envelope["signatures"] = [null])],
+    ["a key id that is not a text", (envelope) => (first(envelope)["keyid"] = 1)],
+    ["a signature that is not a text", (envelope) => (first(envelope)["sig"] = 1)],
+    ["a signature that is not base64", (envelope) => (first(envelope)["sig"] = "?")],
   ];
   for (const [what, change] of cases) {
     it(`is refused with ${what}`, async () => {

@@ -1,4 +1,6 @@
 // SemVer as written in its own specification, and the ranges of dependencies.
+//
+// A change that no test here notices, and why: `x < y` as `x <= y` in compareVersions, since equal identifiers were passed over above it.
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
@@ -11,6 +13,7 @@ describe("a version", () => {
     const rising = [
       "1.0.0-alpha",
       "1.0.0-alpha.1",
+      "1.0.0-alpha.1.0",
       "1.0.0-alpha.beta",
       "1.0.0-beta",
       "1.0.0-beta.2",
@@ -27,6 +30,15 @@ describe("a version", () => {
         assert.equal(order(rising[i]!, rising[j]!), Math.sign(i - j), `${rising[i]} against ${rising[j]}`);
       }
     }
+  });
+
+  it("puts numbers before words, whichever stands first", () => {
+    assert.deepEqual([order("1.0.0-9", "1.0.0-a"), order("1.0.0-a", "1.0.0-9")], [-1, 1]);
+  });
+
+  it("may have 128 characters, and not one more", () => {
+    assert.ok(isVersion(`1.0.0-${"a".repeat(122)}`));
+    assert.ok(!isVersion(`1.0.0-${"a".repeat(123)}`));
   });
 
   it("ignores build metadata in precedence", () => {
@@ -77,7 +89,12 @@ describe("a range", () => {
     [">=1.2.0 <2.0.0", "2.0.0", false],
     [">=1.2.0 <2.0.0", "1.2.0-rc.1", false],
     [">1.0.0", "1.0.0", false],
+    [">1.0.0", "1.0.1", true],
     ["<=1.0.0", "1.0.0", true],
+    ["<=1.0.0", "0.9.9", true],
+    ["<=1.0.0", "1.0.1", false],
+    ["<1.0.0", "1.0.0", false],
+    ["=1.0.0", "1.0.0", true],
     ["1.0.0", "1.0.0", true],
     ["=1.0.0", "1.0.1", false],
   ] as const) {

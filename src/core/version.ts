@@ -53,9 +53,7 @@ export function compareVersions(a: Version, b: Version): number {
     const [x, y] = [a.pre[i]!, b.pre[i]!];
     if (x === y) continue;
     // 11.4.3: numeric identifiers are lower than alphanumeric ones.
-    if (typeof x === "number" && typeof y === "number") return x < y ? -1 : 1;
-    if (typeof x === "number") return -1;
-    if (typeof y === "number") return 1;
+    if (typeof x !== typeof y) return typeof x === "number" ? -1 : 1;
     return x < y ? -1 : 1;
   }
   return Math.sign(a.pre.length - b.pre.length);

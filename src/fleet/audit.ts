@@ -2,25 +2,11 @@
 
 import { canonicalJson } from "../core/canonical-json.ts";
 import { sha256Hex } from "../core/digest.ts";
-import type { Facts } from "../core/errors.ts";
 import { formatInstant, type Instant } from "../core/instant.ts";
 import type { Json } from "../core/json.ts";
 import { FleetError } from "./errors.ts";
+import type { AuditRow } from "./records.ts";
 import type { FleetRecords } from "./store.ts";
-
-export type AuditRow = {
-  readonly sequence: number;
-  readonly at: Instant;
-  /** `operator:<user>`, `device:<id>`, `token:<id>` or `server`. */
-  readonly actor: string;
-  /** Such as `device/enrolled`. */
-  readonly action: string;
-  readonly subject: string;
-  readonly facts: Facts;
-  /** Hash of the row before; 64 zeros in the first. */
-  readonly previous: string;
-  readonly hash: string;
-};
 
 export type AuditEntry = Pick<AuditRow, "actor" | "action" | "subject" | "facts">;
 

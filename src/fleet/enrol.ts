@@ -1,7 +1,7 @@
 // Enrolment, renewal and revocation: how a key becomes, stays and ceases to be a device.
 
 import { sameDigest } from "../core/digest.ts";
-import { DAY, type Instant } from "../core/instant.ts";
+import { DAY, HOUR, type Instant } from "../core/instant.ts";
 import type { PlatformFacts } from "../message/common.ts";
 import { secretDigest } from "../identity/token.ts";
 import { appendAudit } from "./audit.ts";
@@ -12,6 +12,8 @@ import type { FleetRecords } from "./store.ts";
 /** Short-lived by default, and never long. */
 export const TOKEN_LIFE = DAY;
 export const TOKEN_LIFE_MAX = 7 * DAY;
+/** What clocks of servers of one fleet may differ by. */
+const SKEW = HOUR;
 /** Seconds between check-ins of a group that nobody configured. */
 export const DEFAULT_INTERVAL = 300;
 export const DEFAULT_GROUP = "default";
@@ -144,10 +146,13 @@ function checkToken(token: Token | null, secret: string, now: Instant): FleetErr
   const offered = secretDigest(secret);
   const expected = token?.secretSha256 ?? "0".repeat(64);
   if (!sameDigest(offered, expected) || token === null) return unknownToken();
-  if (token.expires <= now) {
+  // One from a clock that was ahead would be good for as long as that.
+  if (token.expires <= now || token.created > now + SKEW) {
     return new FleetError(
       "fleet/token-expired",
-      "This enrolment token has expired.",
+      token.expires <= now
+        ? "This enrolment token has expired."
+        : "This enrolment token was made while a clock was ahead, and opens nothing.",
       { token: token.id },
       {
         hint: "Make a new one with `upkeep token new`.",

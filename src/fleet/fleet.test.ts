@@ -2,8 +2,9 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { HOUR, MINUTE, parseInstant } from "../core/instant.ts";
-import { checkChain, chainRow, type AuditRow } from "./audit.ts";
+import { DAY, HOUR, MINUTE, parseInstant } from "../core/instant.ts";
+import { checkChain, chainRow } from "./audit.ts";
+import type { AuditRow } from "./records.ts";
 import { decide, type Catalogue } from "./decide.ts";
 import { liveness } from "./liveness.ts";
 import { Quotas } from "./quota.ts";
@@ -103,6 +104,13 @@ describe("liveness", () => {
     assert.equal(of(12 * MINUTE), "online");
     assert.equal(of(13 * MINUTE), "late");
     assert.equal(of(61 * MINUTE), "dead");
+  });
+
+  it("takes a sighting from ahead of now for none: a device that a wrong clock saw in two years is not online until then", () => {
+    assert.equal(of(-4 * MINUTE), "online");
+    assert.equal(of(-730 * DAY), "dead");
+    assert.equal(of(-730 * DAY, { enrolled: now - 20 * MINUTE }), "late");
+    assert.equal(of(-730 * DAY, { enrolled: now + 700 * DAY }), "dead");
   });
 
   it("tells new and revoked devices apart", () => {

@@ -1,6 +1,6 @@
 // Is a device there? Told from when it was last seen and how often it was asked to come.
 
-import { HOUR, SECOND, type Instant } from "../core/instant.ts";
+import { HOUR, MINUTE, SECOND, type Instant } from "../core/instant.ts";
 import type { DeviceStatus } from "./records.ts";
 
 /** `new`: enrolled, never checked in. `late`: missed a check-in. `dead`: missed many. */
@@ -10,6 +10,8 @@ export type Liveness = (typeof LIVENESS)[number];
 /** A device adds up to a fifth to its interval and may be in the middle of a retry. */
 const LATE_AFTER = 2.5;
 const DEAD_AFTER = 12;
+/** What clocks of servers of one fleet may differ by. */
+const SKEW = 5 * MINUTE;
 /** Below this a short interval would call a reboot a death. */
 const DEAD_AT_LEAST = HOUR;
 
@@ -20,7 +22,9 @@ export function liveness(
   now: Instant,
 ): Liveness {
   if (device.status === "revoked") return "revoked";
-  const silent = now - (device.lastSeen ?? device.enrolled);
+  // A sighting from ahead of now was made by a clock that was wrong: it says that the device was there, and not when.
+  const seen = [device.lastSeen, device.enrolled].find((at) => at !== null && at <= now + SKEW) ?? 0;
+  const silent = now - seen;
   if (silent > Math.max(DEAD_AFTER * interval * SECOND, DEAD_AT_LEAST)) return "dead";
   if (device.lastSeen === null) return "new";
   return silent > LATE_AFTER * interval * SECOND ? "late" : "online";

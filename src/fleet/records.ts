@@ -1,5 +1,6 @@
 // What the server remembers: plain records, as they stand in the store.
 
+import type { Facts } from "../core/errors.ts";
 import type { Instant } from "../core/instant.ts";
 import type { HoldReason } from "../message/assignment.ts";
 import type { PlatformFacts, Running } from "../message/common.ts";
@@ -109,3 +110,18 @@ export type Alarm = {
 
 /** Who a wake-up concerns: everybody, a group, or one device. */
 export type WakeScope = "all" | `group:${string}` | `device:${string}`;
+
+/** One row of the audit log; audit.ts says how the rows hang together. */
+export type AuditRow = {
+  readonly sequence: number;
+  readonly at: Instant;
+  /** `operator:<user>`, `device:<id>`, `token:<id>` or `server`. */
+  readonly actor: string;
+  /** Such as `device/enrolled`. */
+  readonly action: string;
+  readonly subject: string;
+  readonly facts: Facts;
+  /** Hash of the row before; 64 zeros in the first. */
+  readonly previous: string;
+  readonly hash: string;
+};

@@ -2,7 +2,7 @@
 
 import type { Instant } from "../core/instant.ts";
 import type { Running } from "../message/common.ts";
-import type { AuditRow } from "./audit.ts";
+import type { AuditRow } from "./records.ts";
 import type {
   Alarm,
   Desired,

@@ -1,13 +1,13 @@
 // Public keys in TUF's form: what is read, what is refused, and that every scheme verifies what it signed.
 
 import assert from "node:assert/strict";
-import { generateKeyPairSync, type KeyObject } from "node:crypto";
+import { constants, createHash, generateKeyPairSync, sign, verify, type KeyObject } from "node:crypto";
 import { describe, it } from "node:test";
 import { toHex, toUtf8 } from "../core/bytes.ts";
 import { canonicalJson } from "../core/canonical-json.ts";
 import { sha256Hex } from "../core/digest.ts";
 import type { JsonObject } from "../core/json.ts";
-import { parseTufKey, publicKeyFromSpki, publicKeyOf } from "./public-key.ts";
+import { parseTufKey, publicKeyFromSpki, publicKeyOf, verifyWith } from "./public-key.ts";
 import { SCHEMES, type Scheme } from "./scheme.ts";
 import { localSigner } from "./signer.ts";
 
@@ -65,6 +65,37 @@ describe("every signature scheme", () => {
       }
     });
   }
+
+  // Signing and verifying share the rules below, so that another implementation has to say that they are the right ones.
+  it("RSA-PSS is what others mean by it: a salt as long as the digest when signing, of any length when verifying", async () => {
+    const { publicKey, privateKey } = pair("rsassa-pss-sha256");
+    const signer = localSigner(privateKey, "rsassa-pss-sha256");
+    const padding = constants.RSA_PKCS1_PSS_PADDING;
+    const signature = await signer.sign(message);
+    assert.ok(verify("sha256", message, { key: publicKey, padding, saltLength: 32 }, signature));
+    for (const saltLength of [0, 20, 32, 64]) {
+      const theirs = sign("sha256", message, { key: privateKey, padding, saltLength });
+      assert.ok(signer.publicKey.verify(message, theirs), `salt of ${saltLength}`);
+    }
+    const old = sign("sha256", message, { key: privateKey, padding: constants.RSA_PKCS1_PADDING });
+    assert.ok(!signer.publicKey.verify(message, old));
+    assert.ok(publicKeyOf(publicKey, "rsa-pkcs1v15-sha256").verify(message, old));
+  });
+
+  it("ML-DSA signs the digest with its prefix (TAP 21), and everything else the message itself", async () => {
+    const { publicKey, privateKey } = pair("ml-dsa-44/1");
+    const digest = createHash("sha512").update(message).digest();
+    const input = Buffer.concat([Buffer.from("tuf\u0001"), digest]);
+    const signature = await localSigner(privateKey, "ml-dsa-44/1").sign(message);
+    assert.ok(verify(null, input, publicKey, signature));
+    const ed = pair("ed25519");
+    assert.ok(verify(null, message, ed.publicKey, await localSigner(ed.privateKey, "ed25519").sign(message)));
+  });
+
+  it("says no where the library can only fail: with a key that cannot verify", () => {
+    const { publicKey } = generateKeyPairSync("x25519");
+    assert.equal(verifyWith(publicKey, "ed25519", message, new Uint8Array(64)), false);
+  });
 
   it("does not verify with another scheme of the same key", async () => {
     const signer = localSigner(pair("rsassa-pss-sha256").privateKey, "rsassa-pss-sha256");
@@ -129,6 +160,18 @@ describe("a key in TUF's form", () => {
     ],
     ["whose type and scheme differ", form("rsa", "ed25519", "00"), "key/mismatch"],
     [
+      "of RSA whose type is its scheme",
+      form("rsassa-pss-sha256", "rsassa-pss-sha256", pem(pair("rsassa-pss-sha256").publicKey)),
+      "key/mismatch",
+    ],
+    ["of P-256 whose type is RSA", form("rsa", "ecdsa-sha2-nistp256", pem(p256)), "key/mismatch"],
+    ["of Ed25519 with a point of P-256", form("ed25519", "ed25519", hexPoint), "key/malformed"],
+    ["that is a list", [] as unknown as JsonObject, "key/malformed"],
+    ["that is null", null as unknown as JsonObject, "key/malformed"],
+    ["whose type is a number", { ...ed.tuf, keytype: 1 }, "key/malformed"],
+    ["whose scheme is a number", { ...ed.tuf, scheme: 1 }, "key/malformed"],
+    ["whose keyval is null", { ...ed.tuf, keyval: null }, "key/malformed"],
+    [
       "of P-384 that says it is P-256",
       form("ecdsa", "ecdsa-sha2-nistp256", pem(pair("ecdsa-sha2-nistp384").publicKey)),
       "key/mismatch",
@@ -164,6 +207,11 @@ describe("a key in TUF's form", () => {
       assert.throws(() => parseTufKey(value), { code });
     });
   }
+
+  it("without a value says so", () => {
+    const bare = { keytype: "ed25519", scheme: "ed25519", keyval: {} };
+    assert.throws(() => parseTufKey(bare), { message: /keyval\.public is missing/ });
+  });
 
   it("that holds a private key is refused", () => {
     const text = String(pair("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }));

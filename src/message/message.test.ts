@@ -137,7 +137,9 @@ describe("the messages of the table", () => {
     for (const row of rows) assert.ok(row.requestLimit > 0 && row.answerLimit > 0);
   });
 
-  it("are refused above their limit before they are parsed", () => {
+  it("are refused above their limit before they are parsed, and taken at it", () => {
+    const text = '{"type":"check","seq":1}';
+    assert.equal(readMessage(toUtf8(text), wakeSchema, "wake-up", text.length).seq, 1);
     assert.throws(
       () => readMessage(new Uint8Array(11), wakeSchema, "wake-up", 10),
       code("message/too-large"),

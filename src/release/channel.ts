@@ -25,8 +25,20 @@ const recalledSchema = z.strictObject({
   version: versionSchema,
   reason: z.string().check(z.minLength(1), z.maxLength(500)),
   since: instantSchema,
+  /**
+   * The floor that this release set counts no more. For a release that its publisher never made: whoever holds stolen keys can set a
+   * floor that no honest version reaches. Only a floor that came with this very version goes.
+   */
+  liftsFloor: z.exactOptional(z.literal(true)),
 });
 export type Recalled = Readonly<z.infer<typeof recalledSchema>>;
+
+/** Where the channel pointed, and since when. A reader carries members that it does not know. */
+const historySchema = z.looseObject({ version: versionSchema, since: instantSchema });
+export type ChannelHistory = readonly { readonly version: string; readonly since: string }[];
+
+/** Moves of a channel that are remembered; the oldest go first. */
+export const HISTORY_KEPT = 512;
 
 export const channelSchema = z.strictObject({
   product: nameSchema,
@@ -40,6 +52,8 @@ export const channelSchema = z.strictObject({
    * this list is the signed permission to do so, and the only one. The floor holds all the same.
    */
   recalled: z.array(recalledSchema).check(z.maxLength(1024)),
+  /** Where the channel has pointed, oldest first, the last entry being `version`. Absent in what older publishers signed. */
+  history: z.exactOptional(z.array(historySchema).check(z.minLength(1), z.maxLength(HISTORY_KEPT))),
 });
 export type ChannelPointer = Readonly<z.infer<typeof channelSchema>>;
 
@@ -105,5 +119,37 @@ function checkChannel(value: Json): ChannelPointer {
   }
   if (new Set(pointer.recalled.map((recalled) => recalled.version)).size !== pointer.recalled.length)
     throw wrong("a version is recalled twice");
+  if (pointer.history !== undefined && pointer.history.at(-1)!.version !== pointer.version)
+    throw wrong("its history does not end at the release that it points to");
   return pointer;
+}
+
+/** The recall of a version by its very text, or undefined. */
+export function recallOf(
+  recalled: readonly Recalled[] | undefined,
+  version: string | null,
+): Recalled | undefined {
+  return recalled?.find((one) => one.version === version);
+}
+
+/** The recall of a number: what differs in build metadata alone has the same number. */
+export function recallOfNumber<T extends { readonly version: string }>(
+  recalled: readonly T[],
+  version: string,
+): T | undefined {
+  const wanted = parseVersion(version);
+  return recalled.find((one) => compareVersions(parseVersion(one.version), wanted) === 0);
+}
+
+/** The history after a move to `version`. Nothing is added when the channel stays where it is. */
+export function movedHistory(
+  pointer: Pick<ChannelPointer, "version" | "updated" | "history"> | null,
+  version: string,
+  now: string,
+): ChannelHistory {
+  // What an older publisher signed says at least where it points now.
+  const before =
+    pointer === null ? [] : (pointer.history ?? [{ version: pointer.version, since: pointer.updated }]);
+  if (before.at(-1)?.version === version) return before;
+  return [...before, { version, since: now }].slice(-HISTORY_KEPT);
 }

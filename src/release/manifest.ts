@@ -304,7 +304,6 @@ export function artifactFileName(artifact: Pick<Artifact, "target" | "installAs"
 /** A relative path with forward slashes that stays inside and has one spelling. */
 export function isSlotPath(path: string): boolean {
   return (
-    path.length > 0 &&
     !/[\\:\p{Cc}\p{Cs}]/u.test(path) &&
     path.split("/").every((part) => part !== "" && part !== "." && part !== ".." && !/[ .]$/.test(part))
   );

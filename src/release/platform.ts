@@ -73,6 +73,21 @@ export function bestFit<T extends Selector>(artifacts: readonly T[], platform: P
   return best;
 }
 
+/** The platforms of `before` that nothing of `after` is for: their devices would be left behind. */
+export function droppedPlatforms(before: readonly Selector[], after: readonly Selector[]): readonly string[] {
+  const dropped = before.filter((old) => !after.some((next) => covers(next, old)));
+  return [...new Set(dropped.map(formatSelector))];
+}
+
+function covers(next: Selector, old: Selector): boolean {
+  return (
+    (next.os === "any" || next.os === old.os) &&
+    (next.arch === "any" || next.arch === old.arch) &&
+    (next.libc === undefined || next.libc === old.libc) &&
+    (next.hardware === undefined || (old.hardware?.every((id) => next.hardware!.includes(id)) ?? false))
+  );
+}
+
 /** Two artifacts with the same key could not be told apart by any device. */
 export function selectorKey(selector: Selector): string {
   const { os, arch, libc = "any", minimumOs = "0", hardware = ["any"] } = selector;

@@ -1,4 +1,7 @@
 // Tests of platforms and of choosing a release.
+//
+// Changes that no test here notices, and why. In platform.ts: one step more in a loop that compares what is not there on either side.
+// In select.ts: "not newer" for "older" after the same version was answered; a recall on a channel that there is none of, which points nowhere.
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
@@ -16,10 +19,11 @@ const platform: Platform = {
   hardware: null,
 };
 const around = (
-  changes: Partial<Surroundings> & { version?: string | null; floor?: string } = {},
+  changes: Partial<Surroundings> & { version?: string | null; sha256?: string; floor?: string } = {},
 ): Surroundings => ({
   installed: {
     version: changes.version === undefined ? "1.0.0" : changes.version,
+    sha256: changes.sha256 === undefined ? "0".repeat(64) : changes.sha256,
     floor: changes.floor ?? null,
   },
   platform,
@@ -43,9 +47,45 @@ describe("choosing a release", () => {
   });
 
   it("does nothing for the same version and refuses an older one (rollback attack)", () => {
-    assert.deepEqual(codes(sampleManifest(), around({ version: "1.1.0" })), ["current"]);
-    assert.deepEqual(codes(sampleManifest(), around({ version: "1.1.0+other.build" })), ["current"]);
+    const sha256 = "a".repeat(64);
+    assert.deepEqual(codes(sampleManifest(), around({ version: "1.1.0", sha256 })), ["current"]);
+    assert.deepEqual(codes(sampleManifest(), around({ version: "1.1.0+other.build", sha256 })), ["current"]);
     assert.deepEqual(codes(sampleManifest(), around({ version: "1.2.0" })), ["older"]);
+  });
+
+  it("never takes other bytes under the same number for what is installed, nor installs them (substitution attack)", () => {
+    assert.deepEqual(codes(sampleManifest(), around({ version: "1.1.0" })), ["same-number"]);
+    assert.deepEqual(codes(sampleManifest({ version: "1.1.0+b" }), around({ version: "1.1.0+a" })), [
+      "same-number",
+    ]);
+    const recalled = [{ version: "1.1.0+thief", reason: "not ours", since: "2026-11-21T04:00:00Z" }];
+    const channel = samplePointer({ recalled });
+    assert.deepEqual(codes(sampleManifest(), around({ version: "1.1.0+thief", channel })), ["install"]);
+    const elsewhere = samplePointer({ recalled, version: "1.2.0" });
+    assert.deepEqual(codes(sampleManifest(), around({ version: "1.1.0+thief", channel: elsewhere })), [
+      "same-number",
+    ]);
+  });
+
+  it("changes nothing that an installed product needs, forward or back, and names both", () => {
+    const others = (range: string) =>
+      new Map([["app", { version: "4.0.0", dependencies: [{ product: "shop", range }] }]]);
+    assert.deepEqual(codes(sampleManifest(), around({ others: others("<2.0.0") })), ["install"]);
+    const refused = choose(candidate(), around({ others: others("<1.1.0") }));
+    assert.ok(refused.kind === "refused");
+    assert.equal(refused.obstacles[0]!.code, "dependant-version");
+    assert.match(describeObstacle(refused.obstacles[0]!), /app 4\.0\.0.*needs shop <1\.1\.0.*1\.1\.0/);
+    const recalled = [{ version: "1.2.0", reason: "loses orders", since: "2026-11-21T04:00:00Z" }];
+    const back = around({
+      version: "1.2.0",
+      channel: samplePointer({ recalled }),
+      others: others(">=1.2.0"),
+    });
+    assert.deepEqual(codes(sampleManifest(), back), ["dependant-version"]);
+    const unrelated = new Map([
+      ["app", { version: "1.0.0", dependencies: [{ product: "db", range: "<1.0.0" }] }],
+    ]);
+    assert.deepEqual(codes(sampleManifest(), around({ others: unrelated })), ["install"]);
   });
 
   it("goes back only from a recalled version, only to where the channel points, and never below the floor", () => {
@@ -61,6 +101,38 @@ describe("choosing a release", () => {
       "below-floor",
     ]);
     assert.deepEqual(codes(sampleManifest({ version: "1.2.0" }), around({ channel })), ["recalled"]);
+  });
+
+  it("takes a release that is the very floor, and none below (rollback attack)", () => {
+    assert.deepEqual(codes(sampleManifest(), around({ floor: "1.1.0" })), ["install"]);
+    assert.deepEqual(codes(sampleManifest(), around({ floor: "1.1.1" })), ["below-floor"]);
+    assert.deepEqual(codes(sampleManifest(), around({ version: null, floor: "1.1.1" })), ["below-floor"]);
+  });
+
+  it("never goes back from a bundle without a channel: nobody signed a recall", () => {
+    assert.deepEqual(codes(sampleManifest(), around({ version: "1.2.0", channel: null })), ["older"]);
+    assert.deepEqual(codes(sampleManifest(), around({ channel: null })), ["install"]);
+  });
+
+  it("does not go back because another version was recalled, or because none was", () => {
+    const recalled = [{ version: "1.3.0", reason: "loses orders", since: "2026-11-21T04:00:00Z" }];
+    for (const list of [recalled, []])
+      assert.deepEqual(
+        codes(sampleManifest(), around({ version: "1.2.0", channel: samplePointer({ recalled: list }) })),
+        ["older"],
+      );
+  });
+
+  it("says for which platform there is no artifact", () => {
+    const choice = choose(candidate(), around({ platform: { ...platform, arch: "arm64" } }));
+    assert.ok(choice.kind === "refused");
+    assert.match(describeObstacle(choice.obstacles[0]!), /1\.1\.0 has no artifact for linux-arm64-glibc/);
+  });
+
+  it("goes directly from the very minimum, and by a step from below", () => {
+    const manifest = sampleManifest({ version: "3.0.0", minimumFrom: "2.0.0" });
+    assert.deepEqual(codes(manifest, around({ version: "2.0.0" })), ["install"]);
+    assert.deepEqual(codes(manifest, around({ version: "2.0.0-rc.1" })), ["minimum-from"]);
   });
 
   it("passes over a release that failed here", () => {
@@ -79,7 +151,7 @@ describe("choosing a release", () => {
     });
     const surroundings = around({
       platform: { ...platform, arch: "arm64" },
-      others: new Map([["db", "1.9.0"]]),
+      others: new Map([["db", { version: "1.9.0", dependencies: [] }]]),
       floor: "1.1.1",
     });
     assert.deepEqual(codes(manifest, surroundings), [
@@ -140,6 +212,29 @@ describe("platforms", () => {
     ];
     assert.equal(bestFit(all, platform)?.minimumOs, "6.0");
     assert.equal(bestFit(all, { ...platform, os: "darwin", libc: null })?.os, "any");
+  });
+
+  it("fit at the very version of the system, and on the named hardware only", () => {
+    assert.equal(misfit(artifact("linux-x64", { minimumOs: "6.1" }), platform), null);
+    assert.equal(misfit(artifact("linux-x64", { minimumOs: "6.1.0.1" }), platform), "os-too-old");
+    const some = artifact("linux-x64", { hardware: ["rev-a", "rev-b"] });
+    assert.equal(misfit(some, { ...platform, hardware: "rev-b" }), null);
+    assert.equal(misfit(some, { ...platform, hardware: "rev-c" }), "hardware");
+    assert.equal(misfit(some, { ...platform, hardware: null }), "hardware");
+  });
+
+  it("prefer hardware to system, system to processor, that to library, and all of them to a newer system", () => {
+    const here = { ...platform, hardware: "rev-a" };
+    const best = (...all: readonly Artifact[]) => {
+      for (const order of [all, all.toReversed()]) assert.equal(bestFit(order, here), all[0]);
+    };
+    best(artifact("any", { hardware: ["rev-a"] }), artifact("linux-x64-glibc", { minimumOs: "6.0" }));
+    best(artifact("linux"), artifact("any", { arch: "x64", libc: "glibc", minimumOs: "6.0" }));
+    best(artifact("linux-x64"), artifact("linux", { libc: "glibc", minimumOs: "6.0" }));
+    best(artifact("linux-x64-glibc"), artifact("linux-x64", { minimumOs: "6.0" }));
+    const [one, two] = [["rev-a"], ["rev-a", "rev-b"]].map((hardware) => artifact("linux", { hardware }));
+    assert.equal(bestFit([one!, two!], here), one);
+    assert.equal(bestFit([two!, one!], here), two);
   });
 
   it("have one spelling", () => {

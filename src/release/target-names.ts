@@ -27,6 +27,11 @@ export function channelTarget(product: string, channel: string): string {
   return `products/${checkName(product)}/channels/${checkName(channel)}.json`;
 }
 
+/** Which numbers of a product are used up because they were recalled; for those who publish, devices read the channel. */
+export function recalledTarget(product: string): string {
+  return `products/${checkName(product)}/recalled/list.json`;
+}
+
 export function releaseTarget(product: string, version: string): string {
   return `products/${checkName(product)}/${checkVersion(version)}/release.json`;
 }

@@ -164,6 +164,17 @@ describe("hash bins", () => {
       assert.deepEqual(asked(repo), [bin]);
     });
   }
+
+  it("end the search: what the bin does not list, no other role is asked for (TAP 15)", async () => {
+    const repo = await RepositorySimulator.create();
+    repo.delegate("targets", "product", { paths: ["file"] });
+    repo.delegate("targets", "other", { paths: ["file"] });
+    repo.delegateToBins("product", 1, "bin");
+    repo.addTarget("file", toUtf8("x"), "other");
+    const repository = await refreshed(repo);
+    assert.equal(await repository.target("file"), null);
+    assert.ok(!asked(repo).includes("other"));
+  });
 });
 
 describe("a delegation key", () => {

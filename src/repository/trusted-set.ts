@@ -23,6 +23,9 @@ import { parseRoot, parseSnapshot, parseTargets, parseTimestamp } from "./parse-
 /** Lowest versions that may be trusted, compiled into the caller so that a wiped store cannot be rolled back below them. */
 export type Minimums = { readonly timestamp?: number; readonly snapshot?: number };
 
+/** The time that expiry is judged by: one instant for all files, or what is known of time in the light of this one. */
+export type Start = Instant | ((role: string, signed: Body) => Instant);
+
 /** TUF 5.2: the root a caller was shipped with. Its own keys must have signed it; its expiry does not matter yet. */
 export function initialRoot(bytes: Uint8Array): Signed<Root> {
   const root = parseRoot(bytes);
@@ -43,7 +46,7 @@ export function nextRoot(trusted: Signed<Root>, bytes: Uint8Array): Signed<Root>
 }
 
 /** TUF 5.3.10: the newest root, once there is no newer one. */
-export function finalRoot(root: Signed<Root>, start: Instant): void {
+export function finalRoot(root: Signed<Root>, start: Start): void {
   checkExpiry("root", root, start);
 }
 
@@ -86,7 +89,7 @@ export function newTimestamp(
 }
 
 /** TUF 5.4.4: freeze attack. */
-export function finalTimestamp(timestamp: Signed<Timestamp>, start: Instant): void {
+export function finalTimestamp(timestamp: Signed<Timestamp>, start: Start): void {
   checkExpiry("timestamp", timestamp, start);
 }
 
@@ -103,7 +106,7 @@ export function newSnapshot(
   timestamp: Signed<Timestamp>,
   trusted: Signed<Snapshot> | null,
   bytes: Uint8Array,
-  start: Instant,
+  start: Start,
 ): Signed<Snapshot> {
   const listed = timestamp.signed.snapshot;
   // TUF 5.5.2: mix-and-match attack.
@@ -134,7 +137,7 @@ export function newTargets(
   name: string,
   delegator: Delegator,
   bytes: Uint8Array,
-  start: Instant,
+  start: Start,
 ): Signed<Targets> {
   const listed = listedRole(snapshot, name);
   // TUF 5.6.2: mix-and-match attack.
@@ -194,7 +197,6 @@ function checkSignatures<T extends Body>(
   const allowed = new Set(role.keyids);
   const good = new Set<string>();
   for (const { keyid, sig } of metadata.signatures) {
-    if (good.size >= role.threshold) break;
     const key = allowed.has(keyid) ? publicKey(keys.get(keyid), keyid) : null;
     if (key !== null && key.verify(metadata.canonical, signatureBytes(sig))) good.add(toHex(key.spki));
   }
@@ -235,8 +237,9 @@ function checkMinimum(name: string, offered: number, minimum: number | undefined
   );
 }
 
-function checkExpiry<T extends Body>(name: string, metadata: Signed<T>, start: Instant): void {
+function checkExpiry<T extends Body>(name: string, metadata: Signed<T>, given: Start): void {
   const { expires, version } = metadata.signed;
+  const start = typeof given === "number" ? given : given(name, metadata.signed);
   // "MUST be higher than the fixed update start time."
   if (expires > start) return;
   throw new RepositoryError(

@@ -3,7 +3,7 @@
 import type { PublicKey } from "../keys/public-key.ts";
 import type { Scheme } from "../keys/scheme.ts";
 import type { Certificate } from "../der/x509.ts";
-import type { Operation } from "./request/request.ts";
+import type { Operation } from "./request/operation.ts";
 import type { Ticket } from "./custody/ticket.ts";
 
 /** Keys that live in processes of their own. */

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { sha256Hex } from "../core/digest.ts";
 import { fromUtf8, toUtf8 } from "../core/bytes.ts";
-import { exists, makeDirectories, writeAtomic } from "../core/disk.ts";
+import { exists, makeDirectories, writeAtomic, type DiskFile } from "../core/disk.ts";
 import { crashMatrix } from "../testing/crash-matrix.ts";
 import { MemoryDisk } from "../testing/memory-disk.ts";
 import { tarOf } from "./_tar-writer.ts";
@@ -53,6 +53,15 @@ const input = (changes: Partial<StageInput> = {}): StageInput => ({
   ...changes,
 });
 
+/** The methods of an open file, so that one can be replaced. */
+const bound = (file: DiskFile): DiskFile => ({
+  read: (at, length) => file.read(at, length),
+  write: (at, part) => file.write(at, part),
+  truncate: (length) => file.truncate(length),
+  sync: () => file.sync(),
+  close: () => file.close(),
+});
+
 async function fresh(artifact = bytes): Promise<MemoryDisk> {
   const disk = new MemoryDisk();
   await disk.makeDirectory("/c");
@@ -92,6 +101,42 @@ describe("staging", () => {
     const other = new Uint8Array(gzipSync(tarOf([{ name: "bin/run", body: "evil", mode: 0o755 }])));
     const disk = await fresh(other);
     await assert.rejects(stage(disk, layout, input(), noZip), { code: "slot/wrong-bytes" });
+    assert.equal(await exists(disk, path), false);
+  });
+
+  it("uses a whole slot that an earlier try left, also when the artifact is gone by now", async () => {
+    const disk = await fresh();
+    const digest = await stage(disk, layout, input(), noZip);
+    await disk.removeFile("/c/artifact");
+    assert.equal(await stage(disk, layout, input(), noZip), digest);
+  });
+
+  it("reads back what it wrote: a disk that keeps other bytes makes no slot", async () => {
+    const disk = await fresh();
+    const open = disk.open.bind(disk);
+    disk.open = async (name, how, mode) => {
+      const file = await open(name, how, mode);
+      if (how === "read" || !name.endsWith("/data")) return file;
+      const write = (at: number, part: Uint8Array) =>
+        file.write(
+          at,
+          part.map((byte) => byte ^ 1),
+        );
+      return { ...bound(file), write };
+    };
+    await assert.rejects(stage(disk, layout, input(), noZip), { code: "slot/damaged" });
+    assert.equal(await exists(disk, path), false);
+  });
+
+  it("reads back what is there: a file that somebody slips in meanwhile makes no slot (write race)", async () => {
+    const disk = await fresh();
+    const open = disk.open.bind(disk);
+    disk.open = async (name, how, mode) => {
+      if (how === "create" && name.endsWith(RECORD_NAME))
+        await writeAtomic(disk, name.replace(RECORD_NAME, "bin/plugin"), toUtf8("evil"));
+      return open(name, how, mode);
+    };
+    await assert.rejects(stage(disk, layout, input(), noZip), { code: "slot/damaged" });
     assert.equal(await exists(disk, path), false);
   });
 
@@ -137,6 +182,26 @@ describe("the pointer", () => {
       async ({ disk }) => void seen.add(await readCurrent(disk, layout)),
     );
     assert.deepEqual(seen, new Set([linkTarget(before), linkTarget(id)]));
+  });
+});
+
+describe("the pointer to nothing", () => {
+  it("is no pointer, taken away as often as one likes, durably", async () => {
+    const disk = await fresh();
+    assert.equal(await readCurrent(disk, layout), null);
+    await switchCurrent(disk, layout, null);
+    await switchCurrent(disk, layout, id);
+    assert.equal(await readCurrent(disk, layout), linkTarget(id));
+    await switchCurrent(disk, layout, null);
+    await switchCurrent(disk, layout, null);
+    assert.equal(await readCurrent(disk, layout), null);
+    assert.equal(disk.crashStates().length, 1);
+  });
+
+  it("is told from something else that lies in its place", async () => {
+    const disk = await fresh();
+    await writeAtomic(disk, layout.current, toUtf8(linkTarget(id)));
+    assert.equal(await readCurrent(disk, layout), "");
   });
 });
 
@@ -190,5 +255,15 @@ describe("garbage collection", () => {
     disk.fault = null;
     await collectGarbage(disk, layout, { slots: new Set(["keep"]), snapshots: new Set() });
     assert.deepEqual(await disk.list(layout.slots), ["keep"]);
+  });
+
+  it("does not take a defect of the program for a file that cannot be removed", async () => {
+    const disk = await fresh();
+    await makeDirectories(disk, `${layout.slots}/old`);
+    disk.rename = async () => {
+      throw new TypeError("a defect");
+    };
+    const nothing = { slots: new Set<string>(), snapshots: new Set<string>() };
+    await assert.rejects(collectGarbage(disk, layout, nothing), TypeError);
   });
 });

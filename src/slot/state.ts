@@ -5,7 +5,7 @@ import { sha256Hex } from "../core/digest.ts";
 import { readOrNull, writeAtomic, type Disk } from "../core/disk.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { parseJsonText } from "../core/json.ts";
-import { checkSchema, instantSchema, sha256Schema, versionSchema, z } from "../core/schema.ts";
+import { checkSchema, instantSchema, nameSchema, sha256Schema, versionSchema, z } from "../core/schema.ts";
 import { compareVersions, parseVersion } from "../core/version.ts";
 import { SlotError } from "./errors.ts";
 import type { BeginEvent, EndEvent } from "./journal-event.ts";
@@ -31,6 +31,15 @@ const stateSchema = z.strictObject({
   good: z.array(slotIdSchema),
   floor: z.nullable(versionSchema),
   skip: z.array(skipSchema),
+  /** Which release set which floor: a signed recall can lift one that a thief's release set. `by` is null for one that is not known. */
+  floors: z.exactOptional(z.array(z.strictObject({ floor: versionSchema, by: z.nullable(versionSchema) }))),
+  /** The channel it follows, and what that says about versions that are here: nobody goes back to a recalled one, also without a network. */
+  channel: z.exactOptional(
+    z.strictObject({
+      name: nameSchema,
+      recalled: z.array(z.strictObject({ version: versionSchema, reason: z.string() })),
+    }),
+  ),
   /** SHA-256 of the records of the slots above, by which a changed record is noticed. Absent in what older agents wrote. */
   records: z.exactOptional(z.array(z.strictObject({ slot: slotIdSchema, sha256: sha256Schema }))),
 });
@@ -48,6 +57,8 @@ export const EMPTY_STATE: ComponentState = {
 
 const LIMIT = 1024 * 1024;
 const MAX_SKIPS = 200;
+/** Floors that are remembered one by one; the lowest go first, for they count only when all above are lifted. */
+const MAX_FLOORS = 64;
 /** Former versions that are kept for a roll back by hand. */
 export const KEEP_GOOD = 2;
 
@@ -131,6 +142,7 @@ export function applyEnd(
       good,
       records: recordsAfter(state, [...good, begin.to], begin.to, facts.record),
       floor: higher(state.floor, begin.floor),
+      ...floorsAfter(state, begin),
       // What was proven good is no longer to be skipped; what an operator went back from is, until something newer comes.
       skip: withSkip(
         state.skip.filter((entry) => !sameBytes(entry, begin.to)),
@@ -176,6 +188,37 @@ export function recordOf(state: ComponentState, id: SlotId): string | null {
 /** Whoever went back from a version, by recall or by hand, does not keep it as one to go back to. */
 function goesBack(from: SlotId, to: SlotId): boolean {
   return compareVersions(parseVersion(to.version), parseVersion(from.version)) < 0;
+}
+
+function floorsAfter(state: ComponentState, { floor, to }: BeginEvent): Pick<ComponentState, "floors"> {
+  // A damaged slot that is made again sets nothing anew, and going back neither.
+  if (floor === null) return state.floors === undefined ? {} : { floors: state.floors };
+  // What an older agent remembered has no name, and is never lifted.
+  const before = state.floors ?? (state.floor === null ? [] : [{ floor: state.floor, by: null }]);
+  const others = before.filter((entry) => entry.by !== to.version);
+  const all = [...others, { floor, by: to.version }];
+  all.sort((a, b) => compareVersions(parseVersion(a.floor), parseVersion(b.floor)));
+  return { floors: all.slice(-MAX_FLOORS) };
+}
+
+/**
+ * The state without the floors that the named releases set, because a signed recall says that they were none of their publisher's. Floors
+ * of other releases hold, and so does one of which nobody knows who set it.
+ */
+export function withoutFloorsOf(state: ComponentState, releases: ReadonlySet<string>): ComponentState {
+  if (state.floors === undefined || releases.size === 0) return state;
+  const floors = state.floors.filter(({ by }) => by === null || !releases.has(by));
+  const floor = floors.map((entry) => entry.floor).reduce<string | null>(higher, null);
+  // Also when nothing is left to lift: of two copies the older one may have brought the higher floor back.
+  return floors.length === state.floors.length && floor === state.floor ? state : { ...state, floor, floors };
+}
+
+/** Why a version is not gone back to, if its publisher took it back; undefined if that is not known here. */
+export function recalledHere(
+  state: ComponentState,
+  version: string,
+): { readonly version: string; readonly reason: string } | undefined {
+  return state.channel?.recalled.find((one) => one.version === version);
 }
 
 export function skipOf(state: ComponentState, id: SlotId): SkipEntry | undefined {

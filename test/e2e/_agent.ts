@@ -2,9 +2,12 @@
 
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+
+import { freePort } from "./_ports.ts";
+
+export { freePort };
 
 const root = new URL("../..", import.meta.url).pathname;
 const node = join(root, "node_modules/.bin/node");
@@ -17,14 +20,6 @@ export type Ran = {
   readonly stderr: string;
 };
 export type Json = { readonly [name: string]: unknown };
-
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  return port;
-}
 
 export async function eventually<T>(
   what: string,

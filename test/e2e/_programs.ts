@@ -2,8 +2,9 @@
 
 import assert from "node:assert/strict";
 import { execFile, spawn, type ChildProcess } from "node:child_process";
-import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
+
+export { freePort } from "./_ports.ts";
 
 const main = join(new URL("../..", import.meta.url).pathname, "src/apps/cli/main.ts");
 
@@ -70,12 +71,4 @@ export class Programs {
   async stopAll(): Promise<void> {
     for (const child of this.#running) await this.stop(child, "SIGKILL");
   }
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

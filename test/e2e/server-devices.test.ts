@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { connect } from "node:tls";
 import { after, before, describe, it } from "node:test";
 import { fromBase64, toBase64, toHex } from "../../src/core/bytes.ts";
-import { DAY } from "../../src/core/instant.ts";
+import { DAY, HOUR } from "../../src/core/instant.ts";
 import { assign } from "../../src/fleet/assign.ts";
 import { revoke } from "../../src/fleet/enrol.ts";
 import { createAuthority, issueDevice, type Authority } from "../../src/identity/authority.ts";
@@ -350,6 +350,41 @@ describe("renewal", () => {
     await server.refresh();
     await assert.rejects(asleep.client.call("renew", { csr }), { code: "server/refused" });
     for (const open of [device, asleep, tooLate, forged, awake]) open.client.close();
+  });
+
+  it("works with a certificate that a clock two years ahead issued, for the device itself and for nothing else", async () => {
+    const device = await newDevice();
+    const tools = { disk: systemDisk, random: systemRandom, clock: systemClock };
+    const { device: authority } = await openAuthorities(`${world.data}/server/tls`, tools);
+    const { spki } = device.keys.tls.publicKey;
+    const now = Date.now() + 730 * DAY;
+    const made = await issueDevice(authority, { device: device.id, spki, now, random: systemRandom });
+    const early = deviceWith(device.server, device.id, device.keys, [toBase64(made.der)]);
+    await assert.rejects(checkIn(early), refused("http/certificate-expired"));
+    const keys = { ...newKeys(), report: device.keys.report };
+    const csr = toBase64(await csrOf(keys.tls));
+    const { certificates } = await early.client.call("renew", { csr });
+    const renewed = deviceWith(device.server, device.id, keys, certificates);
+    await checkIn(renewed);
+    for (const open of [device, early, renewed]) open.client.close();
+  });
+
+  it("is refused while this server's clock is hours away from the device's: nothing is issued that would not be good there", async () => {
+    let away = 0;
+    const clock = { ...systemClock, now: () => Date.now() + away };
+    const other = await World.create();
+    const running = await other.start({ clock });
+    const device = await enroll(running, await other.token(running));
+    const csr = toBase64(await csrOf(newKeys().tls));
+    for (const wrong of [5 * HOUR, -60 * DAY]) {
+      away = wrong;
+      await assert.rejects(device.client.call("renew", { csr }), refused("fleet/clocks-differ"));
+    }
+    away = 0;
+    await device.client.call("renew", { csr });
+    device.client.close();
+    await running.stop();
+    other.remove();
   });
 
   it("with the key in use is refused", async () => {

@@ -3,6 +3,8 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { get } from "node:http";
+import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
@@ -132,6 +134,65 @@ describe("the program", () => {
       assert.ok(!third.lines().includes(token.split(".")[2]!), "no secret in the log");
       client.close();
       device.client.close();
+    },
+  );
+
+  it(
+    "serves while strangers hold silent connections, says what they hold, and stops (connection flood)",
+    { timeout: 120_000 },
+    async () => {
+      const admin = join(data, "admin.sock");
+      const words = [main, "--data", data, "server", "--listen", "127.0.0.1:0", "--name", "127.0.0.1"];
+      // So few descriptors that the strangers would take all of them.
+      const command = `ulimit -n 700; exec "$0" "$@"`;
+      const child = spawn("/bin/sh", ["-c", command, process.execPath, ...words, "--admin", admin], {
+        stdio: ["ignore", "ignore", "pipe"],
+      });
+      children.push(child);
+      let text = "";
+      child.stderr!.setEncoding("utf8").on("data", (part: string) => (text += part));
+      const started = /"event":"server\/started".*?"port":(\d+)/;
+      await eventually("the server starts", () => started.test(text) || child.exitCode !== null, 20_000);
+      const port = Number(started.exec(text)![1]);
+      assert.match(text, /"event":"server\/few-descriptors".*"connections":457/);
+      const look = (path: string): Promise<{ status: number; body: string }> =>
+        new Promise((resolve, reject) => {
+          get({ socketPath: admin, path, agent: false }, (response) => {
+            let body = "";
+            response.setEncoding("utf8").on("data", (part: string) => (body += part));
+            response.on("end", () => resolve({ status: response.statusCode!, body }));
+          }).on("error", reject);
+        });
+      const silent: Socket[] = [];
+      for (let i = 0; i < 900; i++) {
+        const socket = connect({ host: "127.0.0.1", port, localAddress: `127.0.0.${2 + (i % 5)}` });
+        socket.on("error", () => {});
+        silent.push(socket);
+      }
+      const value = async (name: string): Promise<number> =>
+        Number(new RegExp(`^${name} (\\S+)$`, "m").exec((await look("/metrics")).body)?.[1]);
+      await eventually(
+        "they are counted",
+        async () => (await value("upkeep_handshakes_unfinished")) === 115,
+        20_000,
+      );
+      assert.ok((await value("upkeep_connections")) >= 115);
+      assert.ok((await value("process_open_fds")) >= 115);
+      assert.equal(await value("process_max_fds"), 700);
+      const token = String(upkeep("token", "new", "--hours", "1").json["token"]);
+      const at = { address: { host: "127.0.0.1", port }, ...parseToken(token) } as unknown as UpdateServer;
+      (await enroll(at, token)).client.close();
+      assert.deepEqual(await look("/readyz"), { status: 200, body: "ready\n" });
+      // Beyond their time they are closed, though their peers stay.
+      await eventually("they are closed", async () => (await value("upkeep_connections")) < 5, 20_000);
+      for (let i = 0; i < 50; i++)
+        silent.push(connect({ host: "127.0.0.1", port }).on("error", () => {}) as Socket);
+      await eventually("more come", async () => (await value("upkeep_connections")) >= 50, 5000);
+      const begun = performance.now();
+      child.kill("SIGTERM");
+      assert.equal(await ended(child), 0);
+      assert.ok(performance.now() - begun < 20_000);
+      for (const socket of silent) socket.destroy();
     },
   );
 

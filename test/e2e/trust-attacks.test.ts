@@ -129,6 +129,7 @@ class Fleet {
       token: token ?? (await this.world.token(this.server)),
       name: "device",
       platform: plain,
+      now: () => Date.now(),
       signal: AbortSignal.timeout(20_000),
     });
     return folder;

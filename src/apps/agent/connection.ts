@@ -4,17 +4,26 @@ import { sentenceOf } from "../../agent/errors.ts";
 import type { UpdateServer, World } from "../../agent/ports.ts";
 import { fromBase64, toBase64 } from "../../core/bytes.ts";
 import { UpkeepError } from "../../core/errors.ts";
-import { DAY } from "../../core/instant.ts";
+import { formatInstant, HOUR } from "../../core/instant.ts";
 import { buildCsr } from "../../der/csr.ts";
 import { commonName } from "../../der/names.ts";
 import { toPem } from "../../der/pem.ts";
-import { newTlsKey, saveClient, tlsSigner, type StoredIdentity } from "../../io/device/device-identity.ts";
+import { renewalTime } from "../../identity/authority.ts";
+import {
+  adoptRenewed,
+  datesOf,
+  dropRenewed,
+  newTlsKey,
+  saveRenewed,
+  tlsSigner,
+  type StoredIdentity,
+} from "../../io/device/device-identity.ts";
 import { openServerClient, type ServerClient } from "../../io/device/server-client.ts";
-import { X509Certificate } from "node:crypto";
 import type { DeviceTrust } from "./trust.ts";
+import { refuseUnusable } from "./usable-certificate.ts";
 
-/** A third of a certificate's life: two tries in three may fail without harm. */
-const RENEW_BEFORE = 15 * DAY;
+/** A certificate that is not used is asked for again so much later, not at every check. */
+const PAUSE = HOUR;
 
 export type Connection = UpdateServer & {
   /** Ends what is open: the next call connects by the trust of then. */
@@ -22,68 +31,107 @@ export type Connection = UpdateServer & {
   close(): void;
 };
 
-/** `folder` is the identity folder; a renewed certificate is written there before it is used. */
+/**
+ * `folder` is the identity folder. A renewed certificate is kept beside the one in use until the server has answered a call that was made
+ * with it: whatever is wrong with it, the device is never without one that opened something before.
+ */
 export function openConnection(
   folder: string,
-  identity: StoredIdentity,
-  trust: () => DeviceTrust,
-  world: World,
+  identity: Pick<StoredIdentity, "client" | "renewed">,
+  trust: () => Pick<DeviceTrust, "server" | "bundleSha256" | "isOutgoing">,
+  world: Pick<World, "disk" | "clock" | "log">,
+  dial: typeof openServerClient = openServerClient,
 ): Connection {
-  let { expires, client: own } = identity;
+  let { client: own, renewed } = identity;
   let open: ServerClient | null = null;
+  /** With the renewed certificate, beside the one in use, whose wake-up stream goes on. */
+  let trial: ServerClient | null = null;
   /** The bundle for which this device has a certificate of the authority that issued then. */
   let replacedFor: string | null = null;
-  const client = (): ServerClient => (open ??= openServerClient(trust().server, own));
+  /** Monotonic: nothing is asked for before. */
+  let notBefore = 0;
   const reconnect = (): void => {
     open?.close();
-    open = null;
+    trial?.close();
+    open = trial = null;
   };
+  const client = (): ServerClient => (open ??= dial(trust().server, own));
 
   const renew = async (signal: AbortSignal): Promise<void> => {
     const { bundleSha256 } = trust();
     const key = newTlsKey();
     const csr = await buildCsr({ subject: commonName("upkeep device"), signer: tlsSigner(key) });
     const { certificates } = await client().call("renew", { csr: toBase64(csr) }, signal);
-    const renewed = {
+    const made = {
       key,
       certificates: certificates.map((der) => toPem("CERTIFICATE", fromBase64(der))).join(""),
     };
-    await saveClient(world.disk, folder, renewed);
-    own = renewed;
-    reconnect();
-    expires = new X509Certificate(renewed.certificates).validToDate.getTime();
+    refuseUnusable(made.certificates, world.clock.now(), "The certificate in use is kept.");
+    await saveRenewed(world.disk, folder, made);
+    renewed = made;
     replacedFor = bundleSha256;
-    world.log({ level: "info", event: "certificate-renewed", expires: new Date(expires).toISOString() });
   };
 
-  /** A server that goes on issuing from an authority on its way out is asked once per bundle. */
-  const isDue = (): boolean =>
-    expires - world.clock.now() < RENEW_BEFORE ||
-    (trust().isOutgoing(own.certificates) && replacedFor !== trust().bundleSha256);
+  /** From half of its life on (spec/wire.md); an authority on its way out is asked to be replaced once per bundle. */
+  const isDue = (): boolean => {
+    if (renewed !== null || world.clock.monotonic() < notBefore) return false;
+    const now = world.clock.now();
+    const dates = datesOf(own.certificates);
+    // One that is not good yet was issued while a clock was ahead; its key is good all the same, and gets another.
+    if (now >= renewalTime(dates) || now < dates.notBefore) return true;
+    return trust().isOutgoing(own.certificates) && replacedFor !== trust().bundleSha256;
+  };
+
+  const settle = async (): Promise<void> => {
+    await adoptRenewed(world.disk, folder);
+    own = renewed!;
+    renewed = null;
+    open?.close();
+    open = trial;
+    trial = null;
+    const expires = formatInstant(datesOf(own.certificates).notAfter);
+    world.log({ level: "info", event: "certificate-renewed", expires });
+  };
+  const giveUp = async (error: UpkeepError): Promise<void> => {
+    renewed = null;
+    trial?.close();
+    trial = null;
+    notBefore = world.clock.monotonic() + PAUSE;
+    await dropRenewed(world.disk, folder);
+    const message = `The server accepts the certificate in use and not the renewed one, which is dropped: ${sentenceOf(error)}`;
+    world.log({ level: "warn", event: "certificate-not-renewed", code: error.code, message });
+  };
 
   return {
     checkIn: async (request, signal) => {
       if (isDue()) {
-        // The old one is good for a while yet: a failed renewal is told and tried again at the next check.
+        // The old one is good for a while yet: a failed renewal is told and tried again later.
         await renew(signal).catch((error: unknown) => {
           if (!(error instanceof UpkeepError)) throw error;
-          world.log({
-            level: "warn",
-            event: "certificate-not-renewed",
-            code: error.code,
-            message: sentenceOf(error),
-          });
+          if (error.code === "agent/unusable-certificate") notBefore = world.clock.monotonic() + PAUSE;
+          const { code } = error;
+          world.log({ level: "warn", event: "certificate-not-renewed", code, message: sentenceOf(error) });
         });
       }
-      return client().call("checkIn", request, signal);
+      if (renewed === null) return client().call("checkIn", request, signal);
+      let failed: UpkeepError;
+      try {
+        trial ??= dial(trust().server, renewed);
+        const answer = await trial.call("checkIn", request, signal);
+        await settle();
+        return answer;
+      } catch (error) {
+        if (!(error instanceof UpkeepError) || signal.aborted) throw error;
+        failed = error;
+      }
+      // Not reached, or not accepted: the one before tells which, and goes on being good.
+      const answer = await client().call("checkIn", request, signal);
+      await giveUp(failed);
+      return answer;
     },
     sendReports: async (envelopes, signal) => {
-      const { results } = await client().call(
-        "reports",
-        { reports: envelopes.map((bytes) => toBase64(bytes)) },
-        signal,
-      );
-      return results;
+      const reports = envelopes.map((bytes) => toBase64(bytes));
+      return (await client().call("reports", { reports }, signal)).results;
     },
     wakeUps: (after, signal) => client().wakes(after, signal),
     reconnect,

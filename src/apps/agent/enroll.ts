@@ -3,6 +3,7 @@
 import { AgentError } from "../../agent/errors.ts";
 import { fromBase64, toBase64, toHex } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
+import type { Instant } from "../../core/instant.ts";
 import { makeDirectories, type Disk } from "../../core/disk.ts";
 import { buildCsr } from "../../der/csr.ts";
 import { commonName } from "../../der/names.ts";
@@ -15,6 +16,7 @@ import { findAuthority } from "../../io/device/tls.ts";
 import { enrolmentProof } from "../../message/enroll.ts";
 import { readAll } from "../../mirror/source.ts";
 import type { Platform } from "../../release/platform.ts";
+import { refuseUnusable } from "./usable-certificate.ts";
 
 export type Enrolment = {
   readonly disk: Disk;
@@ -26,6 +28,8 @@ export type Enrolment = {
   /** For people, usually the host name. */
   readonly name: string;
   readonly platform: Platform;
+  /** The time by this device's clock. */
+  readonly now: () => Instant;
   readonly signal: AbortSignal;
 };
 
@@ -80,6 +84,11 @@ export async function enrol(enrolment: Enrolment): Promise<{ readonly device: st
       signal,
     );
     const certificates = answer.certificates.map((der) => toPem("CERTIFICATE", fromBase64(der))).join("");
+    refuseUnusable(
+      certificates,
+      enrolment.now(),
+      "This device is not enrolled; the token is good for another try.",
+    );
     await saveIdentity(disk, identity, {
       record: {
         format: 1,

@@ -23,19 +23,18 @@ async function main(): Promise<number> {
     process.stderr.write(rendered.text);
     return rendered.exit;
   }
-  return runProgram(
-    agentNoun.commands,
-    words,
-    {
-      stdout: process.stdout,
-      stderr: process.stderr,
-      stdin: process.stdin,
-      env: takeEnvironment(),
-      home: homeFolder(),
-    },
-    typeof UPKEEP_VERSION === "string" ? UPKEEP_VERSION : "source",
-    "upkeep-agent",
-  );
+  const program = {
+    table: agentNoun.commands,
+    version: typeof UPKEEP_VERSION === "string" ? UPKEEP_VERSION : "source",
+    name: "upkeep-agent",
+  };
+  return runProgram(program, words, {
+    stdout: process.stdout,
+    stderr: process.stderr,
+    stdin: process.stdin,
+    env: takeEnvironment(),
+    home: homeFolder(),
+  });
 }
 
 void main().then((code) => {

@@ -23,14 +23,17 @@ function run(...words: string[]): {
   readonly shown: { out: string; err: string };
 } {
   const shown = { out: "", err: "" };
-  const world = {
+  const terminal = {
     stdout: { write: (text: string) => (shown.out += text) },
     stderr: { write: (text: string) => (shown.err += text) },
     stdin: process.stdin,
     env: {},
     home: null,
   };
-  return { done: runProgram([agentNoun], ["--data", data, ...words], world, "0"), shown };
+  return {
+    done: runProgram({ table: [agentNoun], version: "0" }, ["--data", data, ...words], terminal),
+    shown,
+  };
 }
 async function log(...words: string[]): Promise<string> {
   const { done, shown } = run("agent", "log", ...words);

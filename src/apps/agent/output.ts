@@ -17,7 +17,6 @@ const PART = 64 * 1024;
 type Run = { readonly product: string; readonly run: "before" | "now"; readonly lines: readonly string[] };
 
 export async function agentLog(call: Call): Promise<Result> {
-  const { context } = call;
   const lines = call.whole("lines", 0, MOST_LINES) ?? DEFAULT_LINES;
   const products = await chosen(call);
   if (call.flag("follow")) {
@@ -31,10 +30,10 @@ export async function agentLog(call: Call): Promise<Result> {
 
 /** Goes on when the file is emptied, or put aside for the next run; ends with the program's signal. */
 async function follow(call: Call, product: string, lines: number): Promise<Result> {
-  const { disk, world, json, signal, clock } = call.context;
+  const { disk, terminal, json, signal, clock } = call.context;
   const { log } = layoutOf(folderOf(call, product));
   const write = (line: string): void => {
-    world.stdout.write(`${json ? JSON.stringify({ product, line }) : printable(line)}\n`);
+    terminal.stdout.write(`${json ? JSON.stringify({ product, line }) : printable(line)}\n`);
   };
   const first = await statOrNull(disk, log);
   // What is shown of before ends where what is followed begins: nothing twice, nothing lost.
@@ -132,9 +131,5 @@ function textOf(runs: readonly Run[], several: boolean): string {
 
 /** What a program writes may be made to move a terminal's cursor or colour its text. */
 function printable(line: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters and direction marks are what is looked for
-  return line.replaceAll(
-    /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
-    "·",
-  );
+  return line.replaceAll(/[^\P{Cc}\t]|[\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, "·");
 }

@@ -34,6 +34,7 @@ export async function agentEnroll(call: Call): Promise<Result> {
     token,
     name: call.text("name") ?? hostname(),
     platform: thisPlatform(),
+    now: () => context.clock.now(),
     signal: context.signal,
   });
   return {
@@ -46,7 +47,7 @@ export async function agentRun(call: Call): Promise<Result> {
   const { context } = call;
   const { serveAgent } = await import("./serve.ts");
   const { signal } = context;
-  await serveAgent({ folder: context.data, log: logOf(call), environment: context.world.env }, signal);
+  await serveAgent({ folder: context.data, log: logOf(call), environment: context.terminal.env }, signal);
   return { json: { stopped: true } };
 }
 
@@ -66,7 +67,7 @@ async function checkNow(call: Call): Promise<CheckResult> {
   const retry = call.flag("retry-skipped");
   return (await ask(call, { do: "check", ...(retry ? { retrySkipped: true } : {}) }, async () => {
     const { checkOnce } = await import("./serve.ts");
-    const options = { folder: context.data, log: quietLogOf(call), environment: context.world.env };
+    const options = { folder: context.data, log: quietLogOf(call), environment: context.terminal.env };
     return checkOnce(options, context.signal, retry);
   })) as unknown as CheckResult;
 }
@@ -86,7 +87,7 @@ async function installNow(call: Call): Promise<CheckResult> {
       throw usage(`"${name}" is not a name of a product or channel.`);
   const result = (await ask(call, { do: "install", from, ...wish }, async () => {
     const { installOnce } = await import("./serve.ts");
-    const options = { folder: context.data, log: quietLogOf(call), environment: context.world.env };
+    const options = { folder: context.data, log: quietLogOf(call), environment: context.terminal.env };
     return installOnce(options, from, wish, context.signal);
   })) as unknown as CheckResult;
   if (result.failure === null && result.components.length === 0)
@@ -98,7 +99,7 @@ export async function agentCheck(call: Call): Promise<Result> {
   const { context } = call;
   const findings = (await ask(call, { do: "verify" }, async () => {
     const { verifyOnce } = await import("./serve.ts");
-    return verifyOnce({ folder: context.data, log: quietLogOf(call), environment: context.world.env });
+    return verifyOnce({ folder: context.data, log: quietLogOf(call), environment: context.terminal.env });
   })) as unknown as readonly SlotFinding[];
   const lines = findings.map(({ product, version, current, whole, what, files, bytes, added }) => {
     const more =
@@ -126,7 +127,7 @@ export async function agentRollback(call: Call): Promise<Result> {
   const product = call.argument(0);
   const result = (await ask(call, { do: "roll-back", product }, async () => {
     const { rollBackOnce } = await import("./serve.ts");
-    const options = { folder: context.data, log: quietLogOf(call), environment: context.world.env };
+    const options = { folder: context.data, log: quietLogOf(call), environment: context.terminal.env };
     return rollBackOnce(options, product, context.signal);
   })) as unknown as ComponentResult;
   return {
@@ -207,7 +208,7 @@ async function tokenOf(call: Call): Promise<string> {
   const request = { what: "Enrolment token", env: "UPKEEP_TOKEN", file, option: "--token-file" };
   const found = await context.secretOrNull(request);
   if (found !== null) return found;
-  const { stdin } = context.world;
+  const { stdin } = context.terminal;
   if (stdin.isTTY !== true) {
     const line = fromUtf8(await collect(stdin as AsyncIterable<Uint8Array>, 4096)).split(/\r?\n/, 1)[0] ?? "";
     if (line !== "") return line;
@@ -216,7 +217,7 @@ async function tokenOf(call: Call): Promise<string> {
 }
 
 function logOf(call: Call): Log {
-  const everything = jsonLog(call.context.clock, (line) => void call.context.world.stderr.write(line));
+  const everything = jsonLog(call.context.clock, (line) => void call.context.terminal.stderr.write(line));
   return (level, event, facts) => {
     if (!call.context.quiet || level !== "info") everything(level, event, facts);
   };

@@ -77,7 +77,7 @@ async function watchHurdle(hurdle: Hurdle, mended: AbortController, signal: Abor
 }
 
 /** What may be asked over the socket is what the owner may do anyway: check, look, read back, go back. */
-async function obey({ agent, broughtTo }: Wired, request: Json): Promise<Json> {
+export async function obey({ agent, broughtTo }: Wired, request: Json): Promise<Json> {
   const asked = checkSchema(requestSchema, request, "request to the agent");
   switch (asked.do) {
     case "check":

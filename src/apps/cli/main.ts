@@ -1,9 +1,10 @@
+#!/usr/bin/env node
 // The program `upkeep`: hands the words of the command line to the table.
 
 import { readFileSync } from "node:fs";
 import { systemDisk } from "../../io/system/disk.ts";
 import { homeFolder, takeEnvironment } from "../../io/system/environment.ts";
-import { runProgram } from "../framework/program.ts";
+import { runProgram, type Program } from "../framework/program.ts";
 import { loadSettings } from "../framework/settings-file.ts";
 import { TABLE } from "./table.ts";
 
@@ -11,18 +12,34 @@ const { version } = JSON.parse(readFileSync(new URL("../../../package.json", imp
   version: string;
 };
 
+/** Verbs that signtool has as well; other command lines need no look at its dialect. */
+const SIGNTOOL_VERBS: ReadonlySet<string> = new Set(["sign", "verify", "timestamp", "remove"]);
+
 // A reader that closes early (head, less) is no failure of ours.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   process.exit(error.code === "EPIPE" ? 0 : 1);
 });
 
-const world = {
+const terminal = {
   stdout: process.stdout,
   stderr: process.stderr,
   stdin: process.stdin,
   env: takeEnvironment(),
   home: homeFolder(),
 };
-process.exitCode = await runProgram(TABLE, process.argv.slice(2), world, version, "upkeep", () =>
-  loadSettings(TABLE, world, systemDisk),
-);
+const disk =
+  process.platform === "win32"
+    ? (await import("../../io/windows/disk.ts")).withAccessLists(systemDisk)
+    : systemDisk;
+const program: Program = {
+  table: TABLE,
+  version,
+  disk,
+  load: () => loadSettings(TABLE, terminal, systemDisk),
+  translate: async (words, env) => {
+    if (!words.some((word) => SIGNTOOL_VERBS.has(word.toLowerCase()))) return words;
+    const service = (env["UPKEEP_SERVICE"] ?? "") !== "" && (env["UPKEEP_CERT"] ?? "") === "";
+    return (await import("./sign/signtool.ts")).fromSigntool(words, service);
+  },
+};
+process.exitCode = await runProgram(program, process.argv.slice(2), terminal);

@@ -7,7 +7,7 @@ import { describe, it } from "node:test";
 import { UpkeepError } from "../../core/errors.ts";
 import { isNoun, type TableEntry } from "../framework/command.ts";
 import { completionScript } from "../framework/completion.ts";
-import type { World } from "../framework/context.ts";
+import type { Terminal } from "../framework/terminal.ts";
 import { EXIT, exitFor } from "../framework/exit-codes.ts";
 import { runProgram } from "../framework/program.ts";
 import { progressLine } from "../framework/progress.ts";
@@ -16,14 +16,14 @@ import { TABLE } from "./table.ts";
 
 async function run(table: readonly TableEntry[], ...words: string[]) {
   let [out, err] = ["", ""];
-  const world: World = {
+  const terminal: Terminal = {
     stdout: { write: (text) => (out += text) },
     stderr: { write: (text) => (err += text) },
     stdin: process.stdin,
     env: {},
     home: "/home/nobody",
   };
-  const exit = await runProgram(table, words, world, "9.9.9");
+  const exit = await runProgram({ table, version: "9.9.9" }, words, terminal);
   return { exit, out, err };
 }
 
@@ -68,14 +68,14 @@ const table: readonly TableEntry[] = [
 describe("a user without a home folder", () => {
   const homeless = async (...words: string[]) => {
     let [out, err] = ["", ""];
-    const world: World = {
+    const terminal: Terminal = {
       stdout: { write: (text) => (out += text) },
       stderr: { write: (text) => (err += text) },
       stdin: process.stdin,
       env: {},
       home: null,
     };
-    const exit = await runProgram(table, words, world, "9.9.9");
+    const exit = await runProgram({ table, version: "9.9.9" }, words, terminal);
     return { exit, out, err };
   };
   it("works in the folder that is named, and is told in one sentence when none is", async () => {
@@ -185,17 +185,16 @@ describe("the command line", () => {
   });
 
   it("gives every command of the program an example that starts with its own name", () => {
-    for (const entry of TABLE) {
-      const commands = isNoun(entry)
-        ? entry.commands.map((command) => [`upkeep ${entry.name} ${command.name}`, command] as const)
-        : ([[`upkeep ${entry.name}`, entry]] as const);
-      for (const [full, command] of commands) {
+    const visit = (entry: TableEntry, above: string): void => {
+      const full = `${above} ${entry.name}`;
+      if (isNoun(entry)) for (const below of entry.commands) visit(below, full);
+      else
         assert.ok(
-          command.examples.some((example) => example.includes(full)),
+          entry.examples.some((example) => example.includes(full)),
           full,
         );
-      }
-    }
+    };
+    for (const entry of TABLE) visit(entry, "upkeep");
   });
 
   it(

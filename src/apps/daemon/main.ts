@@ -6,7 +6,7 @@ import { LogFile } from "../../io/system/log-file.ts";
 import { jsonLog, type Log } from "../../io/system/log.ts";
 import { windowsServiceManager } from "../../io/windows/service-manager.ts";
 import { hostService } from "../../process/service-host.ts";
-import type { Context, World } from "../framework/context.ts";
+import type { Context } from "../framework/context.ts";
 
 const LOG = { "log-max-bytes": 16 * 1024 * 1024, "log-keep": 8 } as const;
 
@@ -15,8 +15,6 @@ type Given = {
   readonly folder: string;
   readonly words: readonly string[];
   readonly context: Context;
-  /** Runs one command line of `upkeep`; given, so that the table is not known here. */
-  readonly run: (words: readonly string[], world: World) => Promise<number>;
 };
 
 /**
@@ -39,8 +37,8 @@ export async function runAsService(given: Given): Promise<never> {
           process.env["RUNTIME_DIRECTORY"] = `${given.folder}\\run`;
           mkdirSync(process.env["RUNTIME_DIRECTORY"], { recursive: true });
           say("info", "service-started", { service: given.name, pid: process.pid });
-          const world = { ...given.context.world, stdout: stream, stderr: stream, ready };
-          const code = await given.run(given.words, world);
+          const terminal = { ...given.context.terminal, stdout: stream, stderr: stream, ready };
+          const code = await given.context.run(given.words, terminal);
           say(code === 0 ? "info" : "error", "service-ended", { exit: code });
           return code;
         } catch (error) {

@@ -48,7 +48,8 @@ export type CommandSpec = {
 export type NounSpec = {
   readonly name: string;
   readonly about: string;
-  readonly commands: readonly CommandSpec[];
+  /** Verbs, and nouns below this one. */
+  readonly commands: readonly TableEntry[];
 };
 
 export type TableEntry = CommandSpec | NounSpec;
@@ -57,7 +58,7 @@ export function isNoun(entry: TableEntry): entry is NounSpec {
   return "commands" in entry;
 }
 
-/** One call of a command: its words, already split, and the world around it. Reading a wrong value throws `cli/usage`. */
+/** One call of a command: its words, already split, and its context. Reading a wrong value throws `cli/usage`. */
 export interface Call {
   readonly context: Context;
   /** A single positional argument by its place. Throws `cli/usage` when it is missing. */

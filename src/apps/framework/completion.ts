@@ -17,20 +17,21 @@ function longFlags(spec: CommandSpec): readonly string[] {
     .filter((flag) => flag !== "");
 }
 
-/** `noun verb` or `verb` to its words: one row for each place where completion can happen. */
+/** The words of a command (`noun verb`, `verb`) to what may follow them: one row for each place where completion can happen. */
 function rows(table: readonly TableEntry[]): readonly (readonly [path: string, words: readonly string[]])[] {
   const out: (readonly [string, readonly string[]])[] = [
     ["", [...table.map((entry) => entry.name), ...GLOBALS]],
   ];
-  for (const entry of table) {
+  const visit = (entry: TableEntry, above: string): void => {
+    const path = `${above}${entry.name}`;
     if (!isNoun(entry)) {
-      out.push([entry.name, [...longFlags(entry), ...GLOBALS]]);
-      continue;
+      out.push([path, [...longFlags(entry), ...GLOBALS]]);
+      return;
     }
-    out.push([entry.name, entry.commands.map((command) => command.name)]);
-    for (const command of entry.commands)
-      out.push([`${entry.name} ${command.name}`, [...longFlags(command), ...GLOBALS]]);
-  }
+    out.push([path, entry.commands.map((command) => command.name)]);
+    for (const command of entry.commands) visit(command, `${path} `);
+  };
+  for (const entry of table) visit(entry, "");
   return out;
 }
 
@@ -76,21 +77,22 @@ function fish(table: readonly TableEntry[]): string {
       lines.push(`complete -c upkeep -n ${quote(when)} -F -l ${flag.slice(2)} -d ${quote(about)}`);
     }
   };
-  for (const entry of table) {
-    lines.push(`complete -c upkeep -n __fish_use_subcommand -a ${entry.name} -d ${quote(entry.about)}`);
+  const visit = (entry: TableEntry, seen: string): void => {
+    const here = `${seen === "" ? "" : `${seen}; and `}__fish_seen_subcommand_from ${entry.name}`;
     if (!isNoun(entry)) {
-      flags(entry, `__fish_seen_subcommand_from ${entry.name}`);
-      continue;
+      flags(entry, here);
+      return;
     }
     const verbs = entry.commands.map((command) => command.name).join(" ");
     for (const command of entry.commands) {
-      const here = `__fish_seen_subcommand_from ${entry.name}; and not __fish_seen_subcommand_from ${verbs}`;
-      lines.push(`complete -c upkeep -n ${quote(here)} -a ${command.name} -d ${quote(command.about)}`);
-      flags(
-        command,
-        `__fish_seen_subcommand_from ${entry.name}; and __fish_seen_subcommand_from ${command.name}`,
-      );
+      const open = `${here}; and not __fish_seen_subcommand_from ${verbs}`;
+      lines.push(`complete -c upkeep -n ${quote(open)} -a ${command.name} -d ${quote(command.about)}`);
+      visit(command, here);
     }
+  };
+  for (const entry of table) {
+    lines.push(`complete -c upkeep -n __fish_use_subcommand -a ${entry.name} -d ${quote(entry.about)}`);
+    visit(entry, "");
   }
   for (const flag of GLOBALS) lines.push(`complete -c upkeep -l ${flag.slice(2)}`);
   return `${lines.join("\n")}\n`;

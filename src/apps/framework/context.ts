@@ -2,8 +2,6 @@
 
 import { resolve } from "node:path";
 import { systemClock } from "../../io/system/clock.ts";
-import { systemDisk } from "../../io/system/disk.ts";
-import { withAccessLists } from "../../io/windows/disk.ts";
 import { systemRandom } from "../../io/system/random.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Disk } from "../../core/disk.ts";
@@ -12,18 +10,7 @@ import { CliError, usage } from "./errors.ts";
 import { noProgress, terminalProgress, type Progress } from "./progress.ts";
 import { readSecretFile, promptSecret } from "./secret.ts";
 import { styler, type Style } from "./style.ts";
-
-/** The streams and surroundings of one run of the program. */
-export type World = {
-  readonly stdout: { write(text: string): unknown; readonly isTTY?: boolean; readonly columns?: number };
-  readonly stderr: { write(text: string): unknown; readonly isTTY?: boolean; readonly columns?: number };
-  readonly stdin: NodeJS.ReadStream;
-  readonly env: { readonly [name: string]: string | undefined };
-  /** Null where nobody says which folder that is. */
-  readonly home: string | null;
-  /** Called once when a program that runs all the time serves. */
-  readonly ready?: () => void;
-};
+import type { Terminal } from "./terminal.ts";
 
 export type Globals = {
   readonly data?: string;
@@ -48,7 +35,7 @@ export type SecretRequest = {
 };
 
 export interface Context {
-  readonly world: World;
+  readonly terminal: Terminal;
   readonly clock: Clock;
   readonly random: Random;
   readonly disk: Disk;
@@ -73,6 +60,8 @@ export interface Context {
   readonly signal: AbortSignal;
   /** Has this closed when the command is over, however it ends. */
   atEnd(close: () => Promise<void>): void;
+  /** Runs another command line of the same program on the given streams, and returns its exit code. */
+  run(words: readonly string[], terminal: Terminal): Promise<number>;
   /** Closes what was left to the end. Never throws. */
   end(): Promise<void>;
 }
@@ -81,38 +70,46 @@ function textOr(text: string | undefined): string | null {
   return text === undefined || text === "" ? null : text;
 }
 
-function dataFolder({ env, home }: World, globals: Globals): string | null {
+/** What a program gives to each of its commands. */
+export type Surroundings = {
+  readonly terminal: Terminal;
+  readonly disk: Disk;
+  readonly run: Context["run"];
+};
+
+function dataFolder({ env, home }: Terminal, globals: Globals): string | null {
   const named = globals.data ?? env["UPKEEP_DATA"];
   if (named !== undefined) return named;
   const share = env["XDG_DATA_HOME"] ?? (home === null ? null : `${home}/.local/share`);
   return share === null ? null : `${share}/upkeep`;
 }
 
-export function createContext(world: World, globals: Globals): Context {
-  const disk = process.platform === "win32" ? withAccessLists(systemDisk) : systemDisk;
+/** The context of one command under the options that every command has. */
+export function createContext({ terminal, disk, run }: Surroundings, globals: Globals): Context {
   const json = globals.json === true;
   const quiet = globals.quiet === true;
-  const plain = globals.color === false || (world.env["NO_COLOR"] ?? "") !== "";
-  const lively = world.stderr.isTTY === true && !quiet && !json && world.env["CI"] === undefined;
-  const folder = dataFolder(world, globals);
+  const plain = globals.color === false || (terminal.env["NO_COLOR"] ?? "") !== "";
+  const lively = terminal.stderr.isTTY === true && !quiet && !json && terminal.env["CI"] === undefined;
+  const folder = dataFolder(terminal, globals);
   let aborter: AbortController | undefined;
   const closers: (() => Promise<void>)[] = [];
   const secretOrNull = async (request: SecretRequest): Promise<string | null> => {
     if (request.file !== undefined) return readSecretFile(disk, resolve(request.file));
-    const inherited = world.env[request.env];
+    const inherited = terminal.env[request.env];
     if (inherited !== undefined && inherited !== "") return inherited;
-    if (world.stdin.isTTY !== true || world.stderr.isTTY !== true) return null;
-    const first = await promptSecret(world, `${request.what}: `);
-    if (request.twice === true && (await promptSecret(world, `${request.what}, once more: `)) !== first) {
+    if (terminal.stdin.isTTY !== true || terminal.stderr.isTTY !== true) return null;
+    const first = await promptSecret(terminal, `${request.what}: `);
+    if (request.twice === true && (await promptSecret(terminal, `${request.what}, once more: `)) !== first) {
       throw new CliError("cli/no-secret", "The two entries differ; nothing was done.", {});
     }
     return first;
   };
   return {
-    world,
+    terminal,
     clock: systemClock,
     random: systemRandom,
     disk,
+    run,
     get data() {
       if (folder !== null) return resolve(folder);
       throw usage(
@@ -120,15 +117,15 @@ export function createContext(world: World, globals: Globals): Context {
         "Name one with --data FOLDER, UPKEEP_DATA, or HOME.",
       );
     },
-    store: textOr(globals.store) ?? textOr(world.env["UPKEEP_STORE"]),
+    store: textOr(globals.store) ?? textOr(terminal.env["UPKEEP_STORE"]),
     json,
     quiet,
     verbose: globals.verbose === true,
-    style: styler(world.stdout.isTTY === true && !plain && !json),
+    style: styler(terminal.stdout.isTTY === true && !plain && !json),
     note: (line) => {
-      if (!quiet && !json) world.stderr.write(`${line}\n`);
+      if (!quiet && !json) terminal.stderr.write(`${line}\n`);
     },
-    progress: (label, total) => (lively ? terminalProgress(world.stderr, label, total) : noProgress),
+    progress: (label, total) => (lively ? terminalProgress(terminal.stderr, label, total) : noProgress),
     secretOrNull,
     secret: async (request) => {
       const secret = await secretOrNull(request);

@@ -5,61 +5,81 @@ import {
   isNoun,
   type Call,
   type CommandSpec,
+  type NounSpec,
   type OptionSpec,
   type Result,
   type TableEntry,
 } from "./command.ts";
-import { createContext, type Context, type Globals, type World } from "./context.ts";
+import { createContext, type Context, type Globals } from "./context.ts";
 import { usage } from "./errors.ts";
 import { EXIT } from "./exit-codes.ts";
 import { renderError } from "./render.ts";
 import { GLOBAL_OPTIONS, nameOf, variableOf, type Setting, type Settings } from "./settings.ts";
-import { fromSigntool } from "../cli/sign/signtool.ts";
+import type { Terminal } from "./terminal.ts";
+import { systemDisk } from "../../io/system/disk.ts";
+import type { Disk } from "../../core/disk.ts";
+
+/** A program: its commands, and what all of its command lines share. */
+export type Program = {
+  readonly table: readonly TableEntry[];
+  readonly version: string;
+  /** Defaults to `upkeep`. */
+  readonly name?: string;
+  /** Defaults to the system's. */
+  readonly disk?: Disk;
+  /** Reads the user's settings file; a program that takes none leaves it out. */
+  readonly load?: () => Promise<Settings | null>;
+  /** Turns a command line in another tool's dialect into ours. */
+  readonly translate?: (
+    words: readonly string[],
+    env: Terminal["env"],
+  ) => readonly string[] | Promise<readonly string[]>;
+};
 
 /** Runs one command line (without program name) and returns the exit code; never throws. */
 export async function runProgram(
-  table: readonly TableEntry[],
+  given: Program,
   words: readonly string[],
-  world: World,
-  version: string,
-  name = "upkeep",
-  /** Reads the user's settings file; a program that takes none leaves it out. */
-  load: () => Promise<Settings | null> = async () => null,
+  terminal: Terminal,
 ): Promise<number> {
+  const { table, version, name = "upkeep", disk = systemDisk } = given;
+  const run: Context["run"] = (others, streams) =>
+    runProgram({ table, version, name, disk }, others, streams);
   let exit: number = EXIT.ok;
   let globals: Globals = {};
   const act = async (spec: CommandSpec, command: Command, positional: readonly unknown[]): Promise<void> => {
     globals = command.optsWithGlobals<Globals>();
-    const context = createContext(world, globals);
+    const context = createContext({ terminal, disk, run }, globals);
     try {
       const result = await spec.run(callOf(context, command, positional));
-      print(world, context, result);
+      print(terminal, context, result);
       exit = result.exit ?? EXIT.ok;
     } finally {
       await context.end();
     }
   };
   // With --json, commander's own words about a wrong command line become one object as well.
-  const quietly = words.includes("--json") ? { ...world, stderr: { write: () => {} } } : world;
+  const quietly = words.includes("--json") ? { ...terminal, stderr: { write: () => {} } } : terminal;
   try {
-    const program = buildProgram(table, quietly, version, act, name, settingsOf(await load(), world));
-    const service = (world.env["UPKEEP_SERVICE"] ?? "") !== "" && (world.env["UPKEEP_CERT"] ?? "") === "";
-    await program.parseAsync([...fromSigntool(words, service)], { from: "user" });
+    const settings = (await given.load?.()) ?? null;
+    const program = buildProgram(table, quietly, version, act, name, settingsOf(settings, terminal));
+    const typed = (await given.translate?.(words, terminal.env)) ?? words;
+    await program.parseAsync([...typed], { from: "user" });
   } catch (error) {
     // --help and --version end here too, with exit code 0; commander has already printed what is wrong with the others.
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
     const json = globals.json === true || words.includes("--json");
     if (error instanceof CommanderError) {
       if (json)
-        world.stderr.write(
+        terminal.stderr.write(
           renderError(usage(sentence(error.message)), { json, colour: false, verbose: false }).text,
         );
       return EXIT.usage;
     }
     const colour =
-      world.stderr.isTTY === true && globals.color !== false && (world.env["NO_COLOR"] ?? "") === "";
+      terminal.stderr.isTTY === true && globals.color !== false && (terminal.env["NO_COLOR"] ?? "") === "";
     const rendered = renderError(error, { json, colour, verbose: globals.verbose === true });
-    world.stderr.write(rendered.text);
+    terminal.stderr.write(rendered.text);
     return rendered.exit;
   }
   return exit;
@@ -74,7 +94,7 @@ type Act = (spec: CommandSpec, command: Command, positional: readonly unknown[])
 
 export function buildProgram(
   table: readonly TableEntry[],
-  world: World,
+  terminal: Terminal,
   version: string,
   act: Act,
   name = "upkeep",
@@ -88,20 +108,17 @@ export function buildProgram(
   // Programs without a fleet have no store.
   const globals = GLOBAL_OPTIONS.filter((given) => name === "upkeep" || nameOf(given) !== "store");
   for (const given of globals) program.addOption(optionOf(given, setting([], given)));
-  shape(program, world);
+  shape(program, terminal);
   program.addHelpText(
     "after",
     "\nExit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 pending, 5 network, 6 verification failed.",
   );
   for (const entry of table) {
     if (!isNoun(entry)) {
-      program.addCommand(build(entry, [], world, act, setting));
+      program.addCommand(build(entry, [], terminal, act, setting));
       continue;
     }
-    const noun = new Command(entry.name).description(entry.about);
-    shape(noun, world);
-    for (const spec of entry.commands) noun.addCommand(build(spec, [entry.name], world, act, setting));
-    program.addCommand(noun);
+    program.addCommand(buildNoun(entry, [], terminal, act, setting));
   }
   return program;
 }
@@ -109,11 +126,11 @@ export function buildProgram(
 /** What the user's settings say for an option of a command, if nothing on the command line or in the environment comes before it. */
 type Lookup = (path: readonly string[], option: OptionSpec) => Setting | undefined;
 
-function settingsOf(settings: Settings | null, world: World): Lookup {
+function settingsOf(settings: Settings | null, terminal: Terminal): Lookup {
   if (settings === null) return () => undefined;
   return (path, option) => {
     const variable = variableOf(option);
-    if (variable !== undefined && (world.env[variable] ?? "") !== "") return undefined;
+    if (variable !== undefined && (terminal.env[variable] ?? "") !== "") return undefined;
     return settings.of(path, nameOf(option));
   };
 }
@@ -132,10 +149,29 @@ function optionOf(given: OptionSpec, set: Setting | undefined): Option {
   return option;
 }
 
+function buildNoun(
+  noun: NounSpec,
+  above: readonly string[],
+  terminal: Terminal,
+  act: Act,
+  setting: Lookup,
+): Command {
+  const command = new Command(noun.name).description(noun.about);
+  shape(command, terminal);
+  const path = [...above, noun.name];
+  for (const entry of noun.commands)
+    command.addCommand(
+      isNoun(entry)
+        ? buildNoun(entry, path, terminal, act, setting)
+        : build(entry, path, terminal, act, setting),
+    );
+  return command;
+}
+
 function build(
   spec: CommandSpec,
   above: readonly string[],
-  world: World,
+  terminal: Terminal,
   act: Act,
   setting: Lookup,
 ): Command {
@@ -144,7 +180,7 @@ function build(
   );
   command.summary(spec.about);
   if (spec.alias !== undefined) command.alias(spec.alias);
-  shape(command, world);
+  shape(command, terminal);
   for (const { name, about } of spec.arguments ?? []) command.addArgument(new Argument(name, about));
   for (const given of spec.options ?? [])
     command.addOption(optionOf(given, setting([...above, spec.name], given)));
@@ -164,23 +200,23 @@ function usageLine(full: string, spec: CommandSpec): string {
   ].join(" ");
 }
 
-function shape(command: Command, world: World): void {
+function shape(command: Command, terminal: Terminal): void {
   command.exitOverride();
   command.showSuggestionAfterError(true);
   command.showHelpAfterError("(--help says how it is used)");
   command.configureHelp({ showGlobalOptions: true });
   command.configureOutput({
-    writeOut: (text) => void world.stdout.write(text),
-    writeErr: (text) => void world.stderr.write(text),
-    getOutHelpWidth: () => world.stdout.columns ?? 100,
-    getErrHelpWidth: () => world.stderr.columns ?? 100,
+    writeOut: (text) => void terminal.stdout.write(text),
+    writeErr: (text) => void terminal.stderr.write(text),
+    getOutHelpWidth: () => terminal.stdout.columns ?? 100,
+    getErrHelpWidth: () => terminal.stderr.columns ?? 100,
   });
 }
 
-function print(world: World, context: Context, result: Result): void {
+function print(terminal: Terminal, context: Context, result: Result): void {
   if (result.streamed === true) return;
-  if (context.json) world.stdout.write(`${JSON.stringify(result.json ?? {})}\n`);
-  else if (result.text !== undefined && result.text !== "") world.stdout.write(`${result.text}\n`);
+  if (context.json) terminal.stdout.write(`${JSON.stringify(result.json ?? {})}\n`);
+  else if (result.text !== undefined && result.text !== "") terminal.stdout.write(`${result.text}\n`);
 }
 
 function callOf(context: Context, command: Command, positional: readonly unknown[]): Call {

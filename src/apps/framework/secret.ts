@@ -3,7 +3,7 @@
 import { fromUtf8 } from "../../core/bytes.ts";
 import type { Disk } from "../../core/disk.ts";
 import { CliError } from "./errors.ts";
-import type { World } from "./context.ts";
+import type { Terminal } from "./terminal.ts";
 import { privateHint } from "../../io/system/platform.ts";
 
 const LIMIT = 4096;
@@ -25,8 +25,8 @@ export async function readSecretFile(disk: Disk, path: string): Promise<string> 
 }
 
 /** Asks on the terminal without echo. Throws `cli/interrupted` on ctrl-c. */
-export function promptSecret(world: World, question: string): Promise<string> {
-  const { stdin, stderr } = world;
+export function promptSecret(terminal: Terminal, question: string): Promise<string> {
+  const { stdin, stderr } = terminal;
   stderr.write(question);
   stdin.setRawMode(true);
   stdin.resume();

@@ -59,15 +59,15 @@ async function run(text: string | null, words: readonly string[], env: { [name: 
   await rm(file, { force: true });
   if (text !== null) await writeFile(file, text, { mode: 0o600 });
   let err = "";
-  const world = {
+  const terminal = {
     stdout: { write: () => {} },
     stderr: { write: (more: string) => (err += more) },
     stdin: process.stdin,
     env,
     home,
   };
-  const load = () => loadSettings(table, world, systemDisk);
-  return { exit: await runProgram(table, words, world, "1", "upkeep", load), err };
+  const load = () => loadSettings(table, terminal, systemDisk);
+  return { exit: await runProgram({ table, version: "1", load }, words, terminal), err };
 }
 
 const GOOD = `

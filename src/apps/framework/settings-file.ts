@@ -5,7 +5,7 @@ import { parse } from "smol-toml";
 import { fromUtf8 } from "../../core/bytes.ts";
 import { statOrNull, type Disk } from "../../core/disk.ts";
 import { lineOf } from "../../signing/policy/config-text.ts";
-import { isNoun, type CommandSpec, type OptionSpec, type TableEntry } from "./command.ts";
+import { isNoun, type CommandSpec, type NounSpec, type OptionSpec, type TableEntry } from "./command.ts";
 import { CliError } from "./errors.ts";
 import { GLOBAL_OPTIONS, nameOf, type Setting, type Settings } from "./settings.ts";
 
@@ -22,7 +22,7 @@ const NEVER: ReadonlySet<string> = new Set([
 ]);
 /**
  * `UPKEEP_CONFIG`, else `upkeep/config.toml` in the user's configuration folder; null when there is none. Everything in it must be an
- * option of a command that exists, and only its owner may write it. A value that begins with `../cli/` or `../` is a place beside the file, one
+ * option of a command that exists, and only its owner may write it. A value that begins with `./` or `../` is a place beside the file, one
  * with `~/` a place in the home folder. Errors: `cli/bad-settings` with file and line.
  */
 export async function loadSettings(
@@ -72,19 +72,23 @@ export async function loadSettings(
     if (!isTable(value)) return fail(path, "it is a command; write a table");
     for (const [name, each] of Object.entries(value)) take(path, name, each, spec.options ?? []);
   };
+  const takeNoun = (path: readonly string[], noun: NounSpec, value: unknown): void => {
+    if (!isTable(value)) return fail(path, "it is a group of commands; write a table");
+    for (const [word, each] of Object.entries(value)) {
+      const at = [...path, word];
+      const entry = noun.commands.find((command) => command.name === word);
+      if (entry === undefined) fail(at, `there is no command ${at.join(" ")}`);
+      else if (isNoun(entry)) takeNoun(at, entry, each);
+      else takeCommand(at, entry, each);
+    }
+  };
   for (const [name, value] of Object.entries(tree as object) as [string, unknown][]) {
     const entry = table.find((each) => each.name === name);
     if (entry === undefined) take([], name, value, GLOBAL_OPTIONS);
-    // Requirement R3: where a device gets its updates from is not for a file that a user may write.
+    // Where a device gets its updates from is not for a file that a user may write.
     else if (name === "agent") fail([name], "a device takes no settings from here");
     else if (!isNoun(entry)) takeCommand([name], entry, value);
-    else if (!isTable(value)) fail([name], "it is a group of commands; write a table");
-    else
-      for (const [verb, each] of Object.entries(value)) {
-        const spec = entry.commands.find((command) => command.name === verb);
-        if (spec === undefined) fail([name, verb], `there is no command ${name} ${verb}`);
-        else takeCommand([name, verb], spec, each);
-      }
+    else takeNoun([name], entry, value);
   }
   return { file, of: (path, option) => found.get(keyOf(path, option)) };
 }

@@ -5,6 +5,8 @@ import { systemClock } from "../../io/system/clock.ts";
 import { systemDisk } from "../../io/system/disk.ts";
 import { leaveNothingInCoreFiles } from "../../io/system/hardening.ts";
 import { reportCrashes } from "../../io/system/crash.ts";
+import { descriptors } from "../../io/system/descriptors.ts";
+import { endWithin } from "../../io/system/end-within.ts";
 import { jsonLog } from "../../io/system/log.ts";
 import { LogFile } from "../../io/system/log-file.ts";
 import { identityFromPem } from "../../io/signing/pinned-tls.ts";
@@ -12,10 +14,12 @@ import { systemRandom } from "../../io/system/random.ts";
 import { parseGatewayConfig } from "../../signing/wire/gateway-config.ts";
 import { startRelay } from "../../io/signing/relay.ts";
 import { serveMetrics } from "../../io/http/metrics-page.ts";
-import { prometheusText } from "../../signing/wire/gateway-metrics.ts";
+import { prometheusText, type Counters } from "../../signing/wire/gateway-metrics.ts";
 import { levelled } from "../signer/levels.ts";
 
 const COUNTERS_EVERY = 60_000;
+/** Milliseconds from the signal to the end of the process, whatever hangs. */
+const STOP_AT_MOST = 20_000;
 
 /** Runs until `signal` aborts. Errors: `signing/bad-config`, `signing/log-file`, `disk/*`, and what the listeners say. */
 export async function runGateway(given: {
@@ -33,13 +37,20 @@ export async function runGateway(given: {
   const say = levelled(jsonLog(systemClock, logFile.write), () => config.service["log-level"]);
   reportCrashes({ program: "gateway", clock: systemClock, say, folder: `${given.folder}/crashes` });
   const relay = await startRelay(config, identity, { clock: systemClock, random: systemRandom, say });
+  const counters = (): Counters => {
+    const held = descriptors();
+    return {
+      ...relay.counters(),
+      ...(held === null ? {} : { descriptors: held.open, descriptorsAllowed: held.limit }),
+    };
+  };
   const { metrics: endpoint } = config.listen;
   const page =
     endpoint === undefined
       ? null
       : await serveMetrics(endpoint, {
-          metrics: () => prometheusText(relay.counters()),
-          status: () => JSON.stringify(relay.counters()),
+          metrics: () => prometheusText(counters()),
+          status: () => JSON.stringify(counters()),
         });
   given.ready(relay);
   const reload = async (): Promise<void> => {
@@ -57,13 +68,14 @@ export async function runGateway(given: {
   };
   const onHangUp = (): void => void reload();
   process.on("SIGHUP", onHangUp);
-  const report = setInterval(() => say("info", "counters", { ...relay.counters() }), COUNTERS_EVERY);
+  const report = setInterval(() => say("info", "counters", { ...counters() }), COUNTERS_EVERY);
   await new Promise<void>((done) =>
     given.signal.aborted ? done() : given.signal.addEventListener("abort", () => done()),
   );
   clearInterval(report);
   process.off("SIGHUP", onHangUp);
-  say("info", "stopped", { ...relay.counters() });
+  say("info", "stopped", { ...counters() });
+  endWithin(STOP_AT_MOST, () => say("error", "stop-forced"));
   await page?.close();
   await relay.close();
   logFile.close();

@@ -5,8 +5,9 @@ import { fromBase64, fromHex, fromUtf8, toBase64, toHex } from "../../core/bytes
 import { sha256Hex } from "../../core/digest.ts";
 import type { DsseSigner } from "../../core/dsse.ts";
 import { UpkeepError } from "../../core/errors.ts";
-import { DAY, formatInstant, MINUTE } from "../../core/instant.ts";
+import { DAY, formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
+import type { Certificate } from "../../der/x509.ts";
 import { decide, type ListedRelease } from "../../fleet/decide.ts";
 import { adoptNextKey, enrol, renew, revoked } from "../../fleet/enrol.ts";
 import { FleetError } from "../../fleet/errors.ts";
@@ -54,6 +55,8 @@ export const API_QUOTAS: ApiQuotas = {
 };
 
 export type ApiOptions = {
+  /** Many callers are behind each of these: quotas of one address do not hold for them. */
+  readonly sharedAddresses?: readonly string[];
   readonly store: FleetStore;
   readonly view: FleetView;
   /** Asked at every call: authorities change while the server runs. */
@@ -90,6 +93,7 @@ export function serverApi(options: ApiOptions): Api {
   const reportCalls = new Quotas(quotas.reports);
   const renewals = new Quotas(quotas.renewals);
   const badEnrolments = new Quotas(quotas.badEnrolments);
+  const shared = new Set((options.sharedAddresses ?? []).map(peerKey));
 
   const spend = (quotas: Quotas, key: string, what: string): void => {
     const wait = quotas.take(key, clock.monotonic());
@@ -127,6 +131,16 @@ export function serverApi(options: ApiOptions): Api {
         },
       );
     }
+    // The key is what the record names: it gets another certificate whatever the clock said when this one was issued.
+    if (certificate.early && as !== "device-even-expired") {
+      const begins = formatInstant(certificate.notBefore);
+      throw new HttpError(
+        "http/certificate-expired",
+        `The device's certificate is good from ${begins} on only, and this server's clock says ${formatInstant(clock.now())}: a clock was ahead when it was issued.`,
+        { begins },
+        { hint: "The device renews it at its next check, which its key alone allows." },
+      );
+    }
     const device = await view.deviceBySpki(certificate.spki);
     if (device === null) {
       throw new HttpError(
@@ -136,7 +150,7 @@ export function serverApi(options: ApiOptions): Api {
     }
     call.notes["device"] = device.id;
     if (device.status !== "active") throw revoked(device.id);
-    if (device.nextSpki === certificate.spki && !certificate.expired) {
+    if (device.nextSpki === certificate.spki && !certificate.expired && !certificate.early) {
       const used = { device: device.id, spki: certificate.spki, certificateEnds: certificate.notAfter };
       await store.transaction((records) => adoptNextKey(records, clock.now(), used));
       view.forget(device.spki);
@@ -151,9 +165,9 @@ export function serverApi(options: ApiOptions): Api {
       enroll: async (call, request) => {
         const peer = peerKey(call.address);
         // Taken before it is known whether it fails, so that many at once are held back as well.
-        spend(badEnrolments, peer, "failed enrolments from this address");
+        if (!shared.has(peer)) spend(badEnrolments, peer, "failed enrolments from this address");
         try {
-          const answer = await enrolDevice(options, request);
+          const answer = await enrolDevice(options, request, call.headers.date);
           badEnrolments.give(peer);
           return answer;
         } catch (error) {
@@ -201,12 +215,13 @@ export function serverApi(options: ApiOptions): Api {
         return { results };
       },
 
-      renew: async (_call, request, device) => {
+      renew: async (call, request, device) => {
         spend(renewals, device!.id, "renewals of this device");
         const { spki, digest } = readDeviceRequest(fromBase64(request.csr));
         const now = clock.now();
         const authority = trust.device;
         const certificate = await issueDevice(authority, { device: device!.id, spki, now, random });
+        refuseOtherTime(certificate, now, call.headers.date);
         await store.transaction((records) =>
           renew(records, now, { device: device!.id, spki: digest, certificateEnds: certificate.notAfter }),
         );
@@ -221,6 +236,7 @@ export function serverApi(options: ApiOptions): Api {
 async function enrolDevice(
   { store, view, trust, clock, random, metrics }: ApiOptions,
   request: RequestOf<"enroll">,
+  date: string | undefined,
 ): Promise<AnswerOf<"enroll">> {
   const csr = fromBase64(request.csr);
   const { spki, digest } = readDeviceRequest(csr);
@@ -237,6 +253,7 @@ async function enrolDevice(
   const issueFor = (device: string) => issueDevice(authority, { device, spki, now, random });
   const id = newDeviceId(random);
   const fresh = await issueFor(id);
+  refuseOtherTime(fresh, now, date);
   const done = await store.transaction((records) =>
     enrol(records, now, { token, applicant, id, certificateEnds: fresh.notAfter }),
   );
@@ -248,6 +265,28 @@ async function enrolDevice(
     device: done.device.id,
     certificates: [certificate, authority.certificate].map(({ der }) => toBase64(der)),
   };
+}
+
+/**
+ * Nothing is issued that the asker, by the clock it tells of, could not use: one of the two clocks is wrong, and whoever holds such a
+ * certificate is locked out as soon as it is set right. An older agent tells of none. Error: `fleet/clocks-differ`.
+ */
+function refuseOtherTime(
+  certificate: Pick<Certificate, "notBefore" | "notAfter">,
+  now: Instant,
+  date: string | undefined,
+): void {
+  const asker = date === undefined ? Number.NaN : Date.parse(date);
+  // To the second, which is as exact as the header is.
+  if (Number.isNaN(asker) || (asker + SECOND >= certificate.notBefore && asker < certificate.notAfter))
+    return;
+  const clocks = { server: formatInstant(now), device: formatInstant(asker) };
+  throw new FleetError(
+    "fleet/clocks-differ",
+    `This server's clock says ${clocks.server} and the device's ${clocks.device}: a certificate that is issued now would not be good there. Nothing was issued.`,
+    clocks,
+    { hint: "Set the clock that is wrong; what the device has stays good." },
+  );
 }
 
 /** Each report is judged alone; those that are good are kept together in one transaction. */

@@ -16,7 +16,13 @@ const FAMILIES = {
   upkeep_wakes_total: ["counter", "Wake-ups sent to listeners."],
   upkeep_devices: ["gauge", "Devices by liveness."],
   upkeep_listeners: ["gauge", "Devices that wait for a wake-up."],
-  upkeep_connections: ["gauge", "Open connections of devices."],
+  upkeep_connections: ["gauge", "Open connections of devices, those included whose handshake is not done."],
+  upkeep_connections_limit: ["gauge", "Connections of devices that may be open at once."],
+  upkeep_handshakes_unfinished: ["gauge", "Connections of devices whose TLS handshake is not done."],
+  upkeep_connections_refused_total: [
+    "counter",
+    "Connections that were closed because their address had too many, or because handshakes were not finished.",
+  ],
   upkeep_transfers: ["gauge", "Files being sent."],
   upkeep_repository_expires_seconds: [
     "gauge",
@@ -47,6 +53,8 @@ const FAMILIES = {
   ],
   process_cpu_seconds_total: ["counter", "Processor time used."],
   process_resident_memory_bytes: ["gauge", "Resident memory."],
+  process_open_fds: ["gauge", "Open file descriptors."],
+  process_max_fds: ["gauge", "Open file descriptors that the system allows."],
   process_start_time_seconds: ["gauge", "Unix time of the start."],
 } as const satisfies { readonly [name: string]: readonly ["counter" | "gauge", string] };
 

@@ -12,7 +12,8 @@ import { claimAuthorities } from "../../fleet/authorities.ts";
 import { liveness } from "../../fleet/liveness.ts";
 import { renewalTime, spkiDigest } from "../../identity/authority.ts";
 import { openFleetStore } from "../../io/fleet-store/store.ts";
-import { startHttpServer, type HttpLimits, type HttpServer } from "../../io/http/server.ts";
+import { HTTP_LIMITS, startHttpServer, type HttpLimits, type HttpServer } from "../../io/http/server.ts";
+import { descriptorLimit, descriptors } from "../../io/system/descriptors.ts";
 import type { Log } from "../../io/system/log.ts";
 import { holdExclusive } from "../../io/database/sqlite.ts";
 import { staticFiles } from "../../io/http/static-files.ts";
@@ -22,6 +23,7 @@ import { serverApi, type ApiQuotas } from "./api.ts";
 import { makeServerCertificate } from "./authorities.ts";
 import { devicePlane } from "./device-plane.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
+import { connectionsWithin, shortOf } from "./capacity.ts";
 import { FleetView } from "./fleet-view.ts";
 import { Metrics } from "./metrics.ts";
 import { RepositoryWatch } from "./repository-watch.ts";
@@ -70,6 +72,8 @@ const LISTENERS = 8_000;
 const TICK = 500;
 const FLUSH_EVERY = 2 * SECOND;
 const SLOW_TICK = 30 * SECOND;
+/** Longest wait for one step of a stop. */
+const STEP_OF_STOP = 5 * SECOND;
 
 /** Errors: `fleet/store-*`, `key/*`, `disk/*`, and the system's when an address is taken. */
 export async function startUpdateServer(options: UpdateServerOptions): Promise<UpdateServer> {
@@ -106,7 +110,14 @@ async function startLocked(
   const view = new FleetView(store, clock);
   const watch = new RepositoryWatch(`${data}/repository`, `${folder}/tuf`, tools);
   const expiry = new ExpiryWatch(`${data}/repository`, { disk, metrics, log });
-  const { listeners = LISTENERS, heartbeat, ...limits } = options.limits ?? {};
+  const { listeners = LISTENERS, heartbeat, ...asked } = options.limits ?? {};
+  const wanted = asked.connections ?? HTTP_LIMITS.connections;
+  const connections = connectionsWithin(wanted, descriptorLimit());
+  // Silent connections alone must never be all that there is room for.
+  const unfinished = asked.unfinished ?? Math.ceil(connections / 4);
+  const limits = { ...asked, connections, unfinished };
+  if (connections < wanted)
+    log("warn", "server/few-descriptors", { wanted, connections, descriptors: descriptorLimit() ?? 0 });
   const hub = new WakeHub(listeners, heartbeat);
   const files = staticFiles(`${data}/repository`);
   const api = serverApi({
@@ -116,6 +127,7 @@ async function startLocked(
     director,
     metrics,
     quotas: options.quotas,
+    sharedAddresses: asked.sharedAddresses ?? [],
     findRelease: (product, version) => watch.findRelease(product, version),
     ...tools,
   });
@@ -202,7 +214,16 @@ async function startLocked(
     // What is counted in the store stays what it was while nobody can ask; what this process knows of itself is told all the same.
     await guarded("server/count-failed", countDevices);
     metrics.set("upkeep_listeners", {}, hub.size);
-    metrics.set("upkeep_connections", {}, device?.connections() ?? 0);
+    const { open, unfinished, refused } = device!.connections();
+    metrics.set("upkeep_connections", {}, open);
+    metrics.set("upkeep_connections_limit", {}, connections);
+    metrics.set("upkeep_handshakes_unfinished", {}, unfinished);
+    metrics.set("upkeep_connections_refused_total", {}, refused);
+    const held = descriptors();
+    if (held !== null) {
+      metrics.set("process_open_fds", {}, held.open);
+      metrics.set("process_max_fds", {}, held.limit);
+    }
     metrics.set("upkeep_transfers", {}, files.active());
     metrics.set("upkeep_certificate_expires_seconds", {}, own.certificate.notAfter / SECOND);
     for (const kind of ["server", "device"] as const)
@@ -275,7 +296,9 @@ async function startLocked(
     });
     if (options.admin !== null) {
       const notReady = (): string | null =>
-        store.reachable() ? trouble : "the database of the fleet's records cannot be reached";
+        store.reachable()
+          ? (trouble ?? shortOf({ open: device!.connections().open, limit: connections }, descriptors()))
+          : "the database of the fleet's records cannot be reached";
       admin = await startHttpServer({
         listen: options.admin,
         limits: { connections: 100, connectionsPerAddress: 100 },
@@ -296,25 +319,39 @@ async function startLocked(
     every(FLUSH_EVERY, "server/flush-failed", () => view.flush()),
     every(MINUTE, "server/renewal-failed", async () => {
       await options.renewOnline?.(clock.now());
-      if (clock.now() < renewalTime(own.certificate)) return;
+      // Also when it is not good yet: it was made while this machine's clock was ahead.
+      const early = clock.now() < own.certificate.notBefore;
+      if (!early && clock.now() < renewalTime(own.certificate)) return;
       await present();
       log("info", "server/certificate-renewed", { ends: formatInstant(own.certificate.notAfter) });
     }),
   ];
 
   let stopped: Promise<void> | null = null;
+  /** A step of the stop that hangs is named and left behind: a stop ends, whatever a disk or a database does. */
+  const bounded = async (step: string, action: Promise<unknown>): Promise<void> => {
+    const timer = new AbortController();
+    const late = clock.sleep(STEP_OF_STOP, timer.signal).then(
+      () => log("error", "server/stop-step-hangs", { step }),
+      () => {},
+    );
+    await Promise.race([action, late]);
+    timer.abort();
+  };
   const stop = async (): Promise<void> => {
-    log("info", "server/stopping", { connections: device!.connections() });
+    log("info", "server/stopping", { connections: device!.connections().open });
     stopping.abort();
-    await Promise.all(loops);
     // Streams end with a hint when to come back; answers under way are finished.
     const closed = device!.stop();
     hub.stop();
     await closed;
     await admin?.stop();
-    await looking;
-    await guarded("server/flush-failed", () => view.flush());
-    await store.close();
+    await bounded("work in turn", Promise.all([...loops, looking]));
+    await bounded(
+      "flush",
+      guarded("server/flush-failed", () => view.flush()),
+    );
+    await bounded("store", store.close());
     unlock();
     log("info", "server/stopped", {});
   };

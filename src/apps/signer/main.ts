@@ -5,6 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { moduleBeside } from "../../core/module-beside.ts";
 import { toBase64 } from "../../core/bytes.ts";
 import { systemDisk } from "../../io/system/disk.ts";
 import { bareEnvironment, leaveNothingInCoreFiles } from "../../io/system/hardening.ts";
@@ -108,7 +109,7 @@ export async function runSigner(given: {
     void cleared.then(() => {
       // A reload and the end of a wait may both have come here.
       if (stopping || children.has(name)) return;
-      const child = start("worker.ts", order, ["pipe", "pipe", "pipe"], inside);
+      const child = start("worker", order, ["pipe", "pipe", "pipe"], inside);
       relayLines(child.stderr!, name, logFile.write, say);
       child.stdout?.once("data", () => failures.delete(name));
       watch(name, child, () => startKey(name));
@@ -126,7 +127,7 @@ export async function runSigner(given: {
       identityWrapping: toBase64(wrappingKey(secret, IDENTITY_KEY)),
       patient: everReady,
     };
-    const child = start("front.ts", order, ["pipe", "inherit", "pipe", "ipc"], confined.open());
+    const child = start("front", order, ["pipe", "inherit", "pipe", "ipc"], confined.open());
     relayLines(child.stderr!, "front", logFile.write, say);
     child.on("message", (message: FrontMessage) => {
       if (message.ready === true) {
@@ -260,12 +261,12 @@ function confinement(
 }
 
 function start(
-  file: string,
+  name: "front" | "worker",
   order: KeyOrder | FrontOrder,
   stdio: ("pipe" | "inherit" | "ipc")[],
   inside: Sandbox | null,
 ): ChildProcess {
-  const path = fileURLToPath(new URL(file, import.meta.url));
+  const path = fileURLToPath(moduleBeside(`./${name}`, import.meta.url));
   const plain = [process.execPath, ["--no-warnings", path]] as const;
   const [program, args] = inside === null ? plain : inside.wrap(...plain);
   const child = spawn(program, args, { stdio, env: { ...bareEnvironment() } });

@@ -44,10 +44,14 @@ const SOON = { root: 14 * DAY, targets: 14 * DAY, snapshot: 2 * DAY, timestamp: 
 
 /** What of a refresh that succeeded should be known to people. */
 export function noticesOf(refreshed: RefreshResult): readonly Notice[] {
-  const { clockSetBack, start, expiries, mirrors, timestamp } = refreshed;
+  const { clockSetBack, forgotten, start, expiries, mirrors, timestamp } = refreshed;
   const notices: Notice[] = [];
+  if (forgotten !== null) {
+    const message = `The remembered time ${formatInstant(forgotten.time)} was dropped: the repository's ${forgotten.role} ${forgotten.version}, which is signed and newer, ends before it (${formatInstant(forgotten.expires)}). A clock was ahead when it was remembered.`;
+    notices.push({ code: "repository/time-forgotten", about: "clock", message, alarm: true });
+  }
   if (clockSetBack) {
-    const message = `The clock of this device is behind ${formatInstant(start)}, at which it refreshed before: that time was used instead.`;
+    const message = `The clock of this device is behind ${formatInstant(start)}, at which it refreshed before: that time was used instead, so that expired metadata stays expired. If the clock is right now: upkeep agent forget-time.`;
     notices.push({ code: "repository/clock-set-back", about: "clock", message, alarm: true });
   }
   for (const role of ["root", "targets", "snapshot", "timestamp"] as const) {

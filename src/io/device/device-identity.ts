@@ -5,6 +5,7 @@ import { AgentError } from "../../agent/errors.ts";
 import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
 import { makeDirectories, readOrNull, removeTree, writeAtomic, type Disk } from "../../core/disk.ts";
 import { sha256Hex } from "../../core/digest.ts";
+import type { Instant } from "../../core/instant.ts";
 import { parseJson } from "../../core/json.ts";
 import { checkSchema, sha256Schema, z } from "../../core/schema.ts";
 import { localSigner, type Signer } from "../../keys/signer.ts";
@@ -29,17 +30,19 @@ export type StoredIdentity = {
   readonly record: IdentityRecord;
   readonly server: ServerIdentity;
   readonly client: ClientIdentity;
+  /** A renewed certificate that the server has not accepted yet; `client` is good until it has. */
+  readonly renewed: ClientIdentity | null;
   readonly reportKey: Signer;
   /** `1.root.json` as it was pinned by the enrolment token. */
   readonly root: Uint8Array;
-  /** When the device certificate ends. */
-  readonly expires: number;
 };
 
 const LIMIT = 1024 * 1024;
 const RECORD = "identity.json";
 /** TLS key and certificate chain in one file, so that a renewal replaces both or neither. */
 const DEVICE = "device.pem";
+/** The same for a renewed certificate, until the server accepted it. */
+const RENEWED = "device.renewed.pem";
 
 /** True once enrolment was finished: the record is written last. */
 export async function isEnrolled(disk: Disk, folder: string): Promise<boolean> {
@@ -82,10 +85,8 @@ export async function loadIdentity(disk: Disk, folder: string): Promise<StoredId
   });
   const client = await whole(DEVICE, (pem) => {
     const parts = splitDevice(fromUtf8(pem));
-    const certificate = new X509Certificate(parts.certificates);
-    if (!certificate.checkPrivateKey(createPrivateKey(parts.key)))
-      throw new Error("its key and its certificate do not belong together");
-    return { ...parts, expires: certificate.validToDate.getTime() };
+    checkPair(parts);
+    return parts;
   });
   const reportKey = await whole("report.key", (pem) => {
     const signer = localSigner(createPrivateKey(fromUtf8(pem)), "ed25519");
@@ -96,11 +97,35 @@ export async function loadIdentity(disk: Disk, folder: string): Promise<StoredId
   return {
     record,
     server: { ...record.server, authorities, pins: record.pins },
-    client: { key: client.key, certificates: client.certificates },
+    client,
+    renewed: await loadRenewed(disk, folder),
     reportKey,
     root: await disk.read(`${folder}/1.root.json`, LIMIT),
-    expires: client.expires,
   };
+}
+
+/** One that cannot be read is as good as none: the one in use holds, and is renewed again. */
+async function loadRenewed(disk: Disk, folder: string): Promise<ClientIdentity | null> {
+  const pem = await readOrNull(disk, `${folder}/${RENEWED}`, LIMIT);
+  if (pem === null) return null;
+  try {
+    const parts = splitDevice(fromUtf8(pem));
+    checkPair(parts);
+    return parts;
+  } catch {
+    return null;
+  }
+}
+
+function checkPair({ key, certificates }: ClientIdentity): void {
+  if (!new X509Certificate(certificates).checkPrivateKey(createPrivateKey(key)))
+    throw new Error("its key and its certificate do not belong together");
+}
+
+/** From when until when a certificate (PEM, leaf first) is good. */
+export function datesOf(certificates: string): { readonly notBefore: Instant; readonly notAfter: Instant } {
+  const { validFromDate, validToDate } = new X509Certificate(certificates);
+  return { notBefore: validFromDate.getTime(), notAfter: validToDate.getTime() };
 }
 
 function damaged(path: string, cause: unknown): AgentError {
@@ -173,9 +198,26 @@ export async function saveIdentity(
   await removeTree(disk, `${folder}/device.key`);
 }
 
-/** Replaces key and certificate together. */
-export function saveClient(disk: Disk, folder: string, client: ClientIdentity): Promise<void> {
-  return writeAtomic(disk, `${folder}/${DEVICE}`, toUtf8(`${client.key}${client.certificates}`), 0o600);
+/** Key and certificate together, in one file. */
+function saveClient(disk: Disk, folder: string, client: ClientIdentity, name = DEVICE): Promise<void> {
+  return writeAtomic(disk, `${folder}/${name}`, toUtf8(`${client.key}${client.certificates}`), 0o600);
+}
+
+/** Beside the one in use, which stays until the server has accepted this one. */
+export function saveRenewed(disk: Disk, folder: string, renewed: ClientIdentity): Promise<void> {
+  return saveClient(disk, folder, renewed, RENEWED);
+}
+
+/** The server accepted the renewed certificate: it takes the place of the one before. */
+export async function adoptRenewed(disk: Disk, folder: string): Promise<void> {
+  await disk.rename(`${folder}/${RENEWED}`, `${folder}/${DEVICE}`);
+  await disk.syncDirectory(folder);
+}
+
+/** The server did not accept the renewed certificate, and accepts the one in use. */
+export async function dropRenewed(disk: Disk, folder: string): Promise<void> {
+  await disk.removeFile(`${folder}/${RENEWED}`);
+  await disk.syncDirectory(folder);
 }
 
 function splitDevice(text: string): ClientIdentity {

@@ -82,6 +82,8 @@ export function openServerClient(server: ServerIdentity, client?: ClientIdentity
           "content-type": "application/json",
           accept: "application/json",
           "content-length": String(body.length),
+          // RFC 9110 section 6.6.1. A server whose clock differs too much issues no certificate.
+          date: new Date().toUTCString(),
         };
         const response = await send(row.method, row.path, headers, body, limited.signal);
         return await answerOf(response, row.answer, row.answerLimit, place, limited.signal);

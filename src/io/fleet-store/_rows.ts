@@ -1,7 +1,7 @@
 // Rows of the database as the fleet's records.
 
 import type { Facts } from "../../core/errors.ts";
-import type { AuditRow } from "../../fleet/audit.ts";
+import type { AuditRow } from "../../fleet/records.ts";
 import type {
   Desired,
   Device,

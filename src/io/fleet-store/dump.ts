@@ -13,7 +13,8 @@ import {
 import { dirname } from "node:path";
 import { sql, type Kysely } from "kysely";
 import type { Instant } from "../../core/instant.ts";
-import { appendAudit, checkChain, type AuditRow } from "../../fleet/audit.ts";
+import { appendAudit, checkChain } from "../../fleet/audit.ts";
+import type { AuditRow } from "../../fleet/records.ts";
 import { FleetError } from "../../fleet/errors.ts";
 import { COLUMNS, KEYS, rowProblem, type TableName } from "./_columns.ts";
 import { fleetRecords } from "./_records.ts";

@@ -9,7 +9,7 @@ import { after, before, describe, it } from "node:test";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fromUtf8, toHex } from "../../core/bytes.ts";
-import { DAY, HOUR, parseInstant } from "../../core/instant.ts";
+import { DAY, HOUR, MINUTE, parseInstant } from "../../core/instant.ts";
 import { checkChain } from "../../fleet/audit.ts";
 import { claimAuthorities, claimedAuthorities } from "../../fleet/authorities.ts";
 import { adoptNextKey, addToken, enrol, renew, revoke, type Applicant } from "../../fleet/enrol.ts";
@@ -179,6 +179,20 @@ function suite({ fresh, open, rows }: Kind): void {
       assert.equal(await ask({}, now + DAY), "fleet/token-expired");
       assert.equal((await store.transaction((r) => r.token(token.id)))?.failures, 2);
       assert.equal(await ask({}), "ok", "bad attempts lock nobody out");
+      await store.close();
+    });
+
+    it("that was made while a clock was two years ahead opens nothing once the clock is right", async () => {
+      const store = await open(await fresh());
+      const token = await withToken(store);
+      const ask = async (at: number) => {
+        const done = await store.transaction((r) =>
+          enrol(r, at, { token, applicant, id: id(1), certificateEnds }),
+        );
+        return done.ok ? "ok" : done.error.code;
+      };
+      assert.equal(await ask(now - 730 * DAY), "fleet/token-expired");
+      assert.equal(await ask(now - 59 * MINUTE), "ok");
       await store.close();
     });
 

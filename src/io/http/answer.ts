@@ -8,6 +8,8 @@ import type { Log } from "../system/log.ts";
 import { systemRandom } from "../system/random.ts";
 
 const ONE_WRITE = 12 * 1024;
+/** Milliseconds to take the answer to what was no request. */
+const READ_WITHIN = 2000;
 
 /** OWASP's list for an API that no browser page belongs to. */
 export function setSafeHeaders(response: ServerResponse, id: string, secure: boolean): void {
@@ -88,6 +90,8 @@ export function refuseUnreadable(error: NodeJS.ErrnoException, socket: Socket, l
       `connection: close\r\ncontent-type: application/json\r\ncache-control: no-store\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
     () => socket.destroy(),
   );
+  // Who does not read the answer must not keep the connection by it.
+  setTimeout(() => socket.destroy(), READ_WITHIN).unref();
   log("info", "request/unreadable", { request: id, address: socket.remoteAddress ?? "", code: failure.code });
 }
 

@@ -63,6 +63,7 @@ const STATUS: { readonly [code: string]: number } = {
   "fleet/device-revoked": 403,
   "fleet/key-in-use": 409,
   "fleet/bad-proof": 400,
+  "fleet/clocks-differ": 409,
   "fleet/quota": 429,
   "fleet/store-full": 503,
   "fleet/store-unavailable": 503,

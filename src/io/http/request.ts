@@ -12,12 +12,14 @@ const DRAIN_MS = 1000;
 
 /**
  * A certificate that one of the device CAs issued, by the digest of its key; the handshake proved that the caller holds the key.
- * `expired`: everything about it is right but its end.
+ * `expired`: everything about it is right but its end; `early`: but its beginning, as after a clock that was ahead.
  */
 export type ClientCertificate = {
   readonly spki: string;
   readonly notAfter: number;
+  readonly notBefore: number;
   readonly expired: boolean;
+  readonly early: boolean;
   /** SHA-256 of the key of the authority that issued it, hex; whether that one is believed still is for the caller to ask. */
   readonly authority: string;
 };
@@ -81,6 +83,7 @@ export type Issuers = {
 export function readCertificate(socket: TLSSocket, issuers: Issuers): ClientCertificate | null {
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) return null;
+  const notBefore = Date.parse(certificate.validFrom);
   const notAfter = Date.parse(certificate.validTo);
   const spki = keyOf(certificate);
   const issued = (ca: X509Certificate): boolean =>
@@ -88,12 +91,13 @@ export function readCertificate(socket: TLSSocket, issuers: Issuers): ClientCert
   const believed = issuers.believed.find(issued);
   const issuer = believed ?? issuers.known.find(issued);
   if (issuer === undefined) return null;
-  const found = { spki, notAfter, authority: keyOf(issuer) };
+  const found = { spki, notBefore, notAfter, authority: keyOf(issuer) };
   // `authorized` covers chain, dates and purpose at the handshake; the status of the device is looked up on every request.
-  if (socket.authorized) return { ...found, expired: false };
+  if (socket.authorized) return { ...found, expired: false, early: false };
   // `authorizationError` names one fault of several: a stranger's certificate that has expired too reads like an expired one of ours.
   const expired = notAfter < Date.now();
-  return expired || believed === undefined ? { ...found, expired } : null;
+  const early = notBefore > Date.now();
+  return expired || early || believed === undefined ? { ...found, expired, early } : null;
 }
 
 function keyOf(certificate: X509Certificate): string {

@@ -5,27 +5,22 @@ import { createServer as createTlsServer, type Server as TlsServer, type ServerO
 import type { AddressInfo, Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { numbered, refuseUnreadable, respond, respondError, setSafeHeaders } from "./answer.ts";
+import { Connections, type ConnectionLimits } from "./connections.ts";
 import { HttpError } from "./errors.ts";
 import {
   authoritiesOf,
   drainBriefly,
-  peerKey,
   readBody,
   readCertificate,
   type ClientCertificate,
   type Issuers,
 } from "./request.ts";
-import { Quotas, type Quota } from "../../fleet/quota.ts";
 import { calm, type Log } from "../system/log.ts";
 
-export type HttpLimits = {
-  /** Connections at once, in all and from one address. */
+export type HttpLimits = ConnectionLimits & {
+  /** Connections at once, in all. */
   readonly connections: number;
-  readonly connectionsPerAddress: number;
-  /** New TLS connections of one address: each costs the server more than a millisecond. */
-  readonly handshakes: Quota;
-  /** Milliseconds for the TLS handshake, for all header fields, and for the whole request. */
-  readonly handshake: number;
+  /** Milliseconds for all header fields, and for the whole request. */
   readonly headers: number;
   readonly request: number;
   /** Milliseconds a connection may do nothing: between two requests, and while an answer is not being read. */
@@ -40,7 +35,9 @@ export type HttpLimits = {
 export const HTTP_LIMITS: HttpLimits = {
   connections: 10_000,
   connectionsPerAddress: 2_500,
+  sharedAddresses: [],
   handshakes: { burst: 500, refillMs: 20 },
+  unfinished: 2_500,
   handshake: 10_000,
   headers: 10_000,
   request: 20_000,
@@ -84,7 +81,8 @@ export type HttpServer = {
   /** Where it listens: a port, or the path of a socket. */
   readonly address: { readonly host: string; readonly port: number } | { readonly path: string };
   readonly stopping: AbortSignal;
-  connections(): number;
+  /** Open connections, those whose handshake is not done, and those that were turned away since the start. */
+  connections(): { readonly open: number; readonly unfinished: number; readonly refused: number };
   /** New certificate and trusted CAs for new connections; a bad pair throws and the old one stays (facts of node:tls). */
   setSecureContext(options: Pick<ServerOptions, "key" | "cert" | "ca">, issuers?: readonly string[]): void;
   /** Closes the connections a verdict on their certificate concerns. */
@@ -107,8 +105,8 @@ export async function startHttpServer(options: {
   const { log } = options;
   const stopping = new AbortController();
   const sockets = new Map<Socket, { certificate: ClientCertificate | null | undefined }>();
-  const perAddress = new Map<string, number>();
-  const handshakes = new Quotas(limits.handshakes);
+  const secure = options.tls !== undefined;
+  const connections = new Connections(limits, secure);
   const calmly = calm(log);
 
   const common = {
@@ -132,29 +130,18 @@ export async function startHttpServer(options: {
   server.setTimeout(limits.idle, (socket) => socket.destroy());
 
   // Counted where TCP starts, before any handshake.
+  const over = "path" in options.listen ? "path" : "tcp";
   server.on("connection", (socket: Socket) => {
     if (sockets.has(socket)) return;
-    const address = peerKey(socket.remoteAddress ?? "");
-    const open = (perAddress.get(address) ?? 0) + 1;
-    const crowded = open > limits.connectionsPerAddress;
-    const hasty = options.tls !== undefined && handshakes.take(address, performance.now()) > 0;
-    if (address !== "" && (crowded || hasty)) {
-      calmly("warn", "connection/refused", { address, open: open - 1, hasty });
-      socket.destroy();
-      return;
-    }
-    perAddress.set(address, open);
-    socket.once("close", () => {
-      const left = (perAddress.get(address) ?? 1) - 1;
-      if (left > 0) perAddress.set(address, left);
-      else perAddress.delete(address);
-    });
+    const refused = connections.admit(socket, over);
+    if (refused !== null) calmly("warn", "connection/refused", refused);
   });
   const track = (socket: Socket): void => {
     sockets.set(socket, { certificate: undefined });
     socket.once("close", () => sockets.delete(socket));
+    if (secure) connections.shaken(socket);
   };
-  server.on(options.tls === undefined ? "connection" : "secureConnection", track);
+  server.on(secure ? "secureConnection" : "connection", track);
   server.on("drop", (data) => calmly("warn", "connection/dropped", { address: data?.remoteAddress ?? "" }));
   server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
     calmly("info", "tls/refused", {
@@ -162,9 +149,11 @@ export async function startHttpServer(options: {
       reason: error.message.slice(0, 200),
     });
   });
-  server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) =>
-    refuseUnreadable(error, socket, calmly),
-  );
+  server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
+    // A handshake that failed or timed out comes here too: nothing can be said on such a socket, and its end never comes by itself.
+    if (sockets.has(socket)) refuseUnreadable(error, socket, calmly);
+    else socket.destroy();
+  });
 
   const issuersOf = (ca: ServerOptions["ca"], known?: readonly string[]): Issuers => ({
     believed: authoritiesOf(ca),
@@ -173,7 +162,7 @@ export async function startHttpServer(options: {
   let issuers = issuersOf(options.tls?.ca, options.issuers);
   const certificateOf = (socket: Socket): ClientCertificate | null => {
     const entry = sockets.get(socket);
-    if (entry === undefined || options.tls === undefined) return null;
+    if (entry === undefined || !secure) return null;
     entry.certificate ??= readCertificate(socket as TLSSocket, issuers);
     return entry.certificate;
   };
@@ -183,7 +172,7 @@ export async function startHttpServer(options: {
       response,
       numbered(),
       new HttpError("http/expectation", "This server knows no expectation but 100-continue."),
-      options.tls !== undefined,
+      secure,
     );
   });
   server.on("request", (request: IncomingMessage, response: ServerResponse) => {
@@ -191,7 +180,7 @@ export async function startHttpServer(options: {
     serve(request, response, {
       handle: options.handle,
       log,
-      secure: options.tls !== undefined,
+      secure,
       stopping: stopping.signal,
       certificate: () => certificateOf(socket),
     }).catch((error: unknown) => {
@@ -215,7 +204,11 @@ export async function startHttpServer(options: {
   return {
     address,
     stopping: stopping.signal,
-    connections: () => sockets.size,
+    connections: () => ({
+      open: connections.open,
+      unfinished: connections.unfinished,
+      refused: connections.refused,
+    }),
     setSecureContext: (context, known) => {
       // Throws for a bad pair before anything is changed.
       (server as TlsServer).setSecureContext({ ...options.tls, ...context });
@@ -231,7 +224,7 @@ export async function startHttpServer(options: {
       }
       return closed;
     },
-    stop: () => stop(server, stopping, limits.drain, log),
+    stop: () => stop(server, stopping, connections, limits.drain, log),
   };
 }
 
@@ -239,7 +232,13 @@ export async function startHttpServer(options: {
  * Stops listening, lets every answer under way end, and tells each connection to close after its answer.
  * An idle connection is left to its keep-alive time or the drain limit: closing it at once resets requests that are just on their way.
  */
-async function stop(server: Server, stopping: AbortController, drain: number, log: Log): Promise<void> {
+async function stop(
+  server: Server,
+  stopping: AbortController,
+  connections: Connections,
+  drain: number,
+  log: Log,
+): Promise<void> {
   if (stopping.signal.aborted) return;
   // Node closes idle connections inside close(); see above why not here.
   const closeIdle = server.closeIdleConnections.bind(server);
@@ -247,10 +246,17 @@ async function stop(server: Server, stopping: AbortController, drain: number, lo
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   stopping.abort(new HttpError("http/unavailable", "The server is stopping."));
   // Requests on their way arrive within a moment; what is idle after it can go, and what becomes idle later as well.
-  const idle = setInterval(closeIdle, Math.min(500, drain));
+  const idle = setInterval(
+    () => {
+      closeIdle();
+      // Node counts a connection as idle only after its handshake; who did not finish that by now has nothing under way.
+      connections.end(false);
+    },
+    Math.min(500, drain),
+  );
   const end = setTimeout(() => {
-    log("warn", "server/drain-ended", {});
-    server.closeAllConnections();
+    log("warn", "server/drain-ended", { connections: connections.open });
+    connections.end(true);
   }, drain);
   await closed;
   clearInterval(idle);

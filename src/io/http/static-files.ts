@@ -145,6 +145,14 @@ async function openBelow(root: string, names: readonly string[]): Promise<FileHa
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? "";
     if (["ENOENT", "ENOTDIR", "ELOOP", "ENAMETOOLONG", "EISDIR"].includes(code)) return null;
+    // Others are being sent; a device comes back, and the operator sees it in the metrics.
+    if (code === "EMFILE" || code === "ENFILE")
+      throw new HttpError(
+        "http/unavailable",
+        "Too many files are open.",
+        {},
+        { cause: error, headers: { "retry-after": "15" } },
+      );
     throw error;
   }
 }

@@ -7,6 +7,8 @@ import { wakeEvent, type Wake } from "../../message/wake.ts";
 export const HEARTBEAT = 20_000;
 /** Unsent bytes after which a listener is given up: it does not read. */
 const BACKLOG = 16 * 1024;
+/** Milliseconds for a listener to take the end of its stream. */
+const END_WITHIN = 10_000;
 
 type Listener = {
   readonly device: string;
@@ -71,8 +73,11 @@ export class WakeHub {
         end: (why) => {
           // Spread over 2 to 10 s, so that a restart does not bring everybody back at once.
           if (why === "stopping") response.write(`retry: ${2000 + Math.floor(Math.random() * 8000)}\n\n`);
-          if (why === "revoked") response.destroy();
-          else response.end();
+          if (why === "revoked") return void response.destroy();
+          const { socket } = response;
+          response.end();
+          // A stream has no limit of time; its end has one, for whoever does not read it.
+          socket?.setTimeout(END_WITHIN, () => socket.destroy());
         },
       };
       response.once("close", () => {

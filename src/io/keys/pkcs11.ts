@@ -1,6 +1,7 @@
 // A key on a PKCS#11 token behind the Signer port; the token's library runs in a process of its own, which it may crash or hang as it likes.
 
 import { fork, type ChildProcess } from "node:child_process";
+import { moduleBeside } from "../../core/module-beside.ts";
 import { parseCertificate, type Certificate } from "../../der/x509.ts";
 import { ArtifactError } from "../../artifact/errors.ts";
 import { KeyError } from "../../keys/errors.ts";
@@ -46,7 +47,7 @@ const TIMEOUT_MS = 60_000;
 export async function openToken(wish: TokenWish): Promise<OpenToken> {
   // The library may read its own settings from the environment; our secrets are none of its business.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("UPKEEP_")));
-  const child = fork(new URL("pkcs11-worker.ts", import.meta.url), [], {
+  const child = fork(moduleBeside("pkcs11-worker", import.meta.url), [], {
     serialization: "advanced",
     env,
     stdio: ["ignore", "ignore", "inherit", "ipc"],

@@ -11,12 +11,8 @@ import { SigningError } from "../../signing/errors.ts";
 import { Course, homeOf, type CallKind } from "../../signing/wire/failover.ts";
 import type { Answers, OfferedCertificate, PendingRequest, SignIn } from "../../signing/wire/protocol.ts";
 import { checkReply, type CheckedReply } from "../../signing/request/reply.ts";
-import {
-  signRequest,
-  type Membership,
-  type Operation,
-  type SigningRequest,
-} from "../../signing/request/request.ts";
+import type { Operation } from "../../signing/request/operation.ts";
+import { signRequest, type Membership, type SigningRequest } from "../../signing/request/request.ts";
 import { neededFor } from "../../signing/wire/versions.ts";
 import { failureOf, nameIn, NotHere, refuseTooOld, unknown } from "./client-failures.ts";
 import type { Conversation } from "./conversation.ts";

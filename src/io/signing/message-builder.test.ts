@@ -12,7 +12,7 @@ import { buildIndirectData } from "../../artifact/authenticode.ts";
 import { MICROSOFT_RFC3161 } from "../../artifact/timestamp.ts";
 import { signPe } from "../../artifact/pe/sign.ts";
 import * as oids from "../../der/oids.ts";
-import type { Operation } from "../../signing/request/request.ts";
+import type { Operation } from "../../signing/request/operation.ts";
 import { answerTimestamp } from "../../testing/timestamp-authority.ts";
 import { publisherPki, type Pki } from "../../testing/publisher-pki.ts";
 import { tinyPe } from "../../testing/tiny-pe.ts";

@@ -19,7 +19,7 @@ import { requestTimestamp, type TimestampTransport } from "../../artifact/timest
 import { parseDer } from "../../der/reader.ts";
 import { SigningError } from "../../signing/errors.ts";
 import type { Build } from "../../signing/ports.ts";
-import { tableReference, type Operation } from "../../signing/request/request.ts";
+import { tableReference, type Operation } from "../../signing/request/operation.ts";
 import type { StampSettings } from "../../signing/service.ts";
 import { httpTimestamps } from "./timestamp-transport.ts";
 

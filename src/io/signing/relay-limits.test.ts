@@ -22,6 +22,42 @@ async function withRelay(limits: Limits, work: (raw: RawRelay) => Promise<void>)
 const KIB = 1024;
 
 describe("the relay's limits on", { concurrency: true }, () => {
+  describe("descriptors", { concurrency: true }, () => {
+    const silent = (port: number, bytes?: string): Promise<Socket> =>
+      new Promise((resolve) => {
+        const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true }, () => {
+          if (bytes !== undefined) socket.write(bytes);
+          resolve(socket);
+        });
+        socket.on("error", () => {});
+        socket.resume();
+      });
+
+    it("are given back by connections that never finish a handshake, and the honest are served meanwhile", () =>
+      withRelay({ "handshakes-per-address": 1000, "connects-burst": 1000 }, async (raw) => {
+        const peers: Socket[] = [];
+        for (const port of [raw.relay.clients, raw.relay.signers])
+          for (let i = 0; i < 40; i++) {
+            peers.push(await silent(port, i % 2 === 0 ? undefined : "GET / HTTP/1.1\r\n\r\n"));
+            if (i % 4 === 0) peers.at(-1)!.end();
+          }
+        const { client } = await raw.session();
+        await until("the silent are gone", () => raw.relay.counters().connections === 2, 15_000);
+        assert.equal(client.destroyed, false);
+        for (const peer of peers) peer.destroy();
+      }));
+
+    it("do not keep the relay from stopping", () =>
+      withRelay({}, async (raw) => {
+        const peers = await Promise.all([silent(raw.relay.clients), silent(raw.relay.signers)]);
+        await until("they are there", () => raw.relay.counters().connections === 2);
+        const begun = performance.now();
+        await raw.relay.close();
+        assert.ok(performance.now() - begun < 2000);
+        for (const peer of peers) peer.destroy();
+      }));
+  });
+
   describe("frames", { concurrency: true }, () => {
     it("of 64 KiB pass whole, and one byte more ends the session", () =>
       withRelay({}, async (raw) => {

@@ -1,7 +1,6 @@
 // The relay: lets clients and signers in within strict limits, pairs a client with a signer's idle connection, and knows nothing else.
 
 import type { TLSSocket } from "node:tls";
-import type { AddressInfo } from "node:net";
 import type { Clock } from "../../core/clock.ts";
 import type { Random } from "../../core/random.ts";
 import { addressGroup } from "../../signing/policy/address.ts";
@@ -61,20 +60,20 @@ export async function startRelay(
     serve: (socket) => relay.signer(socket),
   });
   const size = (): void => {
-    for (const server of [clients, signers]) server.maxConnections = relay.limits.connections;
+    for (const server of [clients, signers]) server.limit(relay.limits.connections);
   };
   size();
   return {
-    clients: (clients.address() as AddressInfo).port,
-    signers: (signers.address() as AddressInfo).port,
-    counters: () => relay.counters(),
+    clients: clients.port,
+    signers: signers.port,
+    counters: () => ({ ...relay.counters(), connections: clients.open + signers.open }),
     reconfigure: (next) => {
       relay.reconfigure(next);
       size();
     },
     close: async () => {
       relay.close();
-      await Promise.all([clients, signers].map((server) => new Promise((done) => server.close(done))));
+      await Promise.all([clients.close(), signers.close()]);
     },
   };
 }

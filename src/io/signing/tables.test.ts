@@ -15,7 +15,7 @@ import { content, encoded, parseDer } from "../../der/reader.ts";
 import { octets, sequence } from "../../der/writer.ts";
 import type { Build } from "../../signing/ports.ts";
 import type { OfferedCertificate } from "../../signing/wire/protocol.ts";
-import type { Operation } from "../../signing/request/request.ts";
+import type { Operation } from "../../signing/request/operation.ts";
 import { lengthFor, pageTable } from "../../testing/page-table.ts";
 import { newId, SigningRig } from "../../testing/signing-rig.ts";
 import { systemClock } from "../system/clock.ts";

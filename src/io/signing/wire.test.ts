@@ -20,7 +20,8 @@ import {
   type CallBody,
   type CallMessage,
 } from "../../signing/wire/protocol.ts";
-import { digestWord, listRoot, signRequest, type SigningRequest } from "../../signing/request/request.ts";
+import { digestWord } from "../../signing/request/operation.ts";
+import { listRoot, signRequest, type SigningRequest } from "../../signing/request/request.ts";
 import { newId, SigningRig, wishFor } from "../../testing/signing-rig.ts";
 import { systemClock } from "../system/clock.ts";
 import { FrameDuplex, nextFrame } from "./frame-stream.ts";

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
-import { createConnection } from "node:net";
+import { createConnection, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
@@ -77,6 +77,38 @@ describe("the control socket", () => {
         await control.close();
       }
     });
+  });
+});
+
+describe("a connection to the control socket", () => {
+  const ends = async (answer: string, say: (socket: Socket) => void): Promise<number> => {
+    let ms = 0;
+    await inFolder(async (folder) => {
+      const control = await listenForControl(folder, async () => answer, 300);
+      try {
+        const begun = performance.now();
+        await new Promise<void>((resolve) => {
+          const socket = createConnection({ path: join(folder, "control.sock"), allowHalfOpen: true }, () =>
+            say(socket),
+          );
+          socket.on("error", () => {});
+          // It is seen that the other side let go when a write does not arrive any more.
+          const look = setInterval(() => socket.write(" "), 50);
+          socket.on("close", () => {
+            clearInterval(look);
+            resolve();
+          });
+        });
+        ms = performance.now() - begun;
+      } finally {
+        await control.close();
+      }
+    });
+    return ms;
+  };
+
+  it("that drips a question is closed at the end of its time, however steady the drip", async () => {
+    assert.ok((await ends("", (socket) => void socket.write("{"))) < 3000);
   });
 });
 

@@ -15,7 +15,7 @@ export class ControlError extends UpkeepError<ControlErrorCode> {}
 const REQUEST_LIMIT = 4096;
 const ANSWER_LIMIT = 1024 * 1024;
 const CONNECTIONS = 16;
-/** A request must be whole within this time. */
+/** Milliseconds for a request to be whole, and for its answer to be taken: who drips or does not read keeps no connection open. */
 const REQUEST_TIME = 5000;
 /** sun_path holds 108 bytes on Linux and 104 elsewhere. */
 const MAX_PATH = 100;
@@ -24,10 +24,14 @@ const LINE_FEED = 0x0a;
 
 export type ControlHandler = (request: Json) => Promise<Json>;
 
-/** Listens on `<folder>/control.sock`, mode 0600; a leftover of an earlier agent is replaced (the caller holds the folder's lock). */
+/**
+ * Listens on `<folder>/control.sock`, mode 0600; a leftover of an earlier agent is replaced (the caller holds the folder's lock).
+ * `within`: milliseconds for a request to be whole, and for its answer to be taken.
+ */
 export async function listenForControl(
   folder: string,
   handler: ControlHandler,
+  within = REQUEST_TIME,
 ): Promise<{ close(): Promise<void> }> {
   const path = `${folder}/control.sock`;
   try {
@@ -35,12 +39,12 @@ export async function listenForControl(
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
   }
-  if (process.platform === "win32") return listenOnPipe(path, handler);
+  if (process.platform === "win32") return listenOnPipe(path, handler, within);
   const open = new Set<Socket>();
   const server: Server = createServer({ allowHalfOpen: true }, (socket) => {
     open.add(socket);
     socket.on("close", () => open.delete(socket));
-    serve(socket, handler);
+    serve(socket, handler, within);
   });
   server.maxConnections = CONNECTIONS;
   // Made in a folder that nobody else can enter, and moved when it is private: nobody can open it in between.
@@ -76,13 +80,17 @@ export async function listenForControl(
  * Windows has no sockets in folders. The pipe's name cannot be guessed, so that nobody lays another in its place, and stands in the private
  * folder where the socket would be: who cannot read the folder does not know it.
  */
-async function listenOnPipe(path: string, handler: ControlHandler): Promise<{ close(): Promise<void> }> {
+async function listenOnPipe(
+  path: string,
+  handler: ControlHandler,
+  within: number,
+): Promise<{ close(): Promise<void> }> {
   const name = `\\\\.\\pipe\\upkeep-${toHex(systemRandom.bytes(16))}`;
   const open = new Set<Socket>();
   const server: Server = createServer((socket) => {
     open.add(socket);
     socket.on("close", () => open.delete(socket));
-    serve(socket, handler, true);
+    serve(socket, handler, within, true);
   });
   server.maxConnections = CONNECTIONS;
   await new Promise<void>((resolve, reject) => {
@@ -100,11 +108,13 @@ async function listenOnPipe(path: string, handler: ControlHandler): Promise<{ cl
 }
 
 /** `line`: a request ends with a line feed; a pipe of Windows cannot be closed on one side only. */
-function serve(socket: Socket, handler: ControlHandler, line = false): void {
+function serve(socket: Socket, handler: ControlHandler, within: number, line = false): void {
   const parts: Buffer[] = [];
   let length = 0;
-  socket.setTimeout(REQUEST_TIME, () => socket.destroy());
+  let asked = false;
+  let timer = setTimeout(() => socket.destroy(), within);
   socket.on("error", () => socket.destroy());
+  socket.once("close", () => clearTimeout(timer));
   socket.on("data", (part) => {
     length += part.length;
     if (length > REQUEST_LIMIT) return void socket.destroy();
@@ -113,8 +123,15 @@ function serve(socket: Socket, handler: ControlHandler, line = false): void {
   });
   if (!line) socket.on("end", whole);
   function whole(): void {
-    socket.setTimeout(0);
-    void answer(Buffer.concat(parts), handler).then((text) => socket.end(text));
+    if (asked) return;
+    asked = true;
+    // What is asked for may take its time.
+    clearTimeout(timer);
+    void answer(Buffer.concat(parts), handler).then((text) => {
+      if (socket.destroyed) return;
+      timer = setTimeout(() => socket.destroy(), within);
+      socket.end(text);
+    });
   }
 }
 

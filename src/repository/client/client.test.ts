@@ -10,6 +10,7 @@ import { newSigner, RepositorySimulator } from "../../testing/repository-simulat
 import { ScriptedClock } from "../../testing/scripted-clock.ts";
 import { mirrorAt, openRepository, type Repository, type RepositoryOptions } from "./client.ts";
 import { NO_EXTRA } from "../metadata.ts";
+import type { KnownTime } from "./known-time.ts";
 import { memoryStore } from "./store.ts";
 
 const START = parseInstant("2026-11-21T04:00:00Z");
@@ -82,7 +83,7 @@ describe("a refresh", () => {
     const watched = {
       ...store,
       save: async (role: string, bytes: Uint8Array) => (written.push(role), store.save(role, bytes)),
-      saveKnownTime: async (time: number) => (written.push("time"), store.saveKnownTime(time)),
+      saveKnownTime: async (time: KnownTime) => (written.push("time"), store.saveKnownTime(time)),
       saveChecked: async () => void written.push("checked"),
     };
     await clock.advance(HOUR - 1000);

@@ -16,6 +16,7 @@ import { DEFAULT_LIMITS, type Limits } from "../limits.ts";
 import { RepositoryError } from "../errors.ts";
 import type { Hashes, Root, Signed, TargetFile } from "../metadata.ts";
 import { parseTargetName, targetPath, type TargetName } from "../names.ts";
+import { RefreshTime, type Contradiction } from "./known-time.ts";
 import { latestRoot, latestTimestamp, type MirrorReport, type RefreshContext } from "./latest.ts";
 import { accepted, type MetadataStore } from "./store.ts";
 import { findTarget, loadSnapshot, loadTargets, type Session } from "./session.ts";
@@ -59,6 +60,8 @@ export type RefreshResult = {
   readonly start: Instant;
   /** The clock is behind a time at which a refresh succeeded before; that time was used instead. */
   readonly clockSetBack: boolean;
+  /** A remembered time that newer signed metadata showed to be wrong, and which metadata; it was dropped. */
+  readonly forgotten: (Contradiction & { readonly time: Instant }) | null;
   readonly mirrors: readonly MirrorReport[];
 };
 
@@ -117,9 +120,7 @@ export function openRepository(options: RepositoryOptions): Repository {
 
   async function refreshLocked(signal: AbortSignal | undefined): Promise<RefreshResult> {
     // TUF 5.1: the time is fixed at the beginning. Time never was earlier than the last refresh that succeeded.
-    const known = await store.loadKnownTime();
     const now = clock.now();
-    const start = Math.max(now, known ?? now);
     const reports: RefreshContext["reports"] = new Map(
       mirrors.map(({ metadata }) => [metadata, { failures: [], timestamp: null, alive: true }]),
     );
@@ -127,15 +128,17 @@ export function openRepository(options: RepositoryOptions): Repository {
 
     // TUF 5.2 and 5.3.
     const { root, minimumsHold } = await latestRoot(context, options.trustedRoot, session?.root);
-    finalRoot(root, start);
+    // Read after the climb, which may have freed it from numbers of keys that are gone.
+    const time = new RefreshTime(now, await store.loadKnownTime(), root.signed);
+    finalRoot(root, time.judge);
 
     // TUF 5.4.
     const stored = await accepted(store.load("timestamp", limits.timestampBytes), (bytes) =>
       storedTimestamp(root, bytes),
     );
     const bounds = minimumsHold ? minimums : {};
-    const { timestamp, ranking } = await latestTimestamp(context, root, stored, bounds, start);
-    finalTimestamp(timestamp, start);
+    const { timestamp, ranking } = await latestTimestamp(context, root, stored, bounds, time);
+    finalTimestamp(timestamp, time.judge);
     const isNew = timestamp !== stored;
     if (isNew) await store.save("timestamp", timestamp.bytes);
 
@@ -145,7 +148,7 @@ export function openRepository(options: RepositoryOptions): Repository {
         ? session
         : null;
     const current: Session = {
-      start,
+      time,
       root,
       timestamp,
       snapshot: before?.snapshot ?? null,
@@ -155,7 +158,7 @@ export function openRepository(options: RepositoryOptions): Repository {
 
     // Nothing new since these very files were verified, and none of them has expired: done, whatever the number of targets.
     const names = { root: sha256Hex(root.bytes), timestamp: sha256Hex(timestamp.bytes) };
-    let checked = await stillChecked(store, names, start);
+    let checked = await stillChecked(store, names, time.start);
     if (checked === null) {
       const snapshot = await loadSnapshot(context, current);
       const targets = await loadTargets(context, current);
@@ -168,8 +171,16 @@ export function openRepository(options: RepositoryOptions): Repository {
       };
       await store.saveChecked(checked);
     }
+    const { start, known, contradiction } = time;
     // To the hour is enough against a clock set back, and spares the disk at every check with nothing new.
-    if (known === null || start >= known + HOUR) await store.saveKnownTime(start);
+    if (known === null || contradiction !== null || start >= known.time + HOUR) {
+      const versions = {
+        root: root.signed.version,
+        timestamp: timestamp.signed.version,
+        snapshot: timestamp.signed.snapshot.version,
+      };
+      await store.saveKnownTime({ time: start, versions });
+    }
     session = current;
     const { snapshot, targets } = checked.roles;
     const expiries = {
@@ -187,6 +198,7 @@ export function openRepository(options: RepositoryOptions): Repository {
       expiries,
       start,
       clockSetBack: start > now,
+      forgotten: contradiction === null ? null : { ...contradiction, time: known!.time },
       mirrors: [...reports].map(([{ name }, { failures, timestamp }]) => ({ name, failures, timestamp })),
     };
   }

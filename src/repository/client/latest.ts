@@ -5,11 +5,11 @@ import { fetchFirst, isAbort, mostTelling, type Failure, type RetryTools } from 
 import type { Source } from "../../mirror/source.ts";
 import { equalBytes } from "../../core/bytes.ts";
 import { UpkeepError } from "../../core/errors.ts";
-import type { Instant } from "../../core/instant.ts";
 import type { Limits } from "../limits.ts";
 import { RepositoryError } from "../errors.ts";
 import type { Root, Signed, Timestamp } from "../metadata.ts";
 import { roleFile } from "../names.ts";
+import { isReplaced, type RefreshTime } from "./known-time.ts";
 import { accepted, type MetadataStore } from "./store.ts";
 import {
   finalTimestamp,
@@ -84,6 +84,7 @@ export async function latestRoot(
       await store.remove("timestamp");
       await store.remove("snapshot");
     }
+    await forgetNumbers(store, root.signed, next.signed);
     // TUF 5.3.7 and 5.3.8.
     await store.saveRoot(next.signed.version, next.bytes);
     await store.save("root", next.bytes);
@@ -95,6 +96,15 @@ export async function latestRoot(
   const rotated =
     wasRotated(anchor.signed, root.signed, "timestamp") || wasRotated(anchor.signed, root.signed, "snapshot");
   return { root, minimumsHold: !rotated };
+}
+
+/** Numbers under new keys say nothing about whether a file is older than the remembered time. */
+async function forgetNumbers(store: MetadataStore, before: Root, after: Root): Promise<void> {
+  const gone = (["timestamp", "snapshot"] as const).filter((role) => isReplaced(before, after, role));
+  const known = gone.length === 0 ? null : await store.loadKnownTime();
+  if (known === null) return;
+  const versions = { ...known.versions, ...Object.fromEntries(gone.map((role) => [role, 0])) };
+  await store.saveKnownTime({ ...known, versions });
 }
 
 /** TUF 5.3.3 to 5.3.5: the root after `root` that any mirror has, or null. */
@@ -118,12 +128,12 @@ export async function latestTimestamp(
   root: Signed<Root>,
   stored: Signed<Timestamp> | null,
   minimums: Minimums,
-  start: Instant,
+  time: RefreshTime,
 ): Promise<{ readonly timestamp: Signed<Timestamp>; readonly ranking: readonly Source[] }> {
   const file = roleFile("timestamp");
   const answers = await askAll(context, file, context.limits.timestampBytes, (bytes) => {
     const timestamp = newTimestamp(root, stored, bytes, minimums);
-    finalTimestamp(timestamp, start);
+    finalTimestamp(timestamp, time.consider);
     return timestamp;
   });
   if (answers.length === 0 && stored !== null) return { timestamp: stored, ranking: [] };

@@ -1,6 +1,5 @@
 // What one refresh established, and the roles that are loaded and verified under it as they are needed.
 
-import type { Instant } from "../../core/instant.ts";
 import { fetchFirst, type RetryTools } from "../../mirror/fetch.ts";
 import type { Source } from "../../mirror/source.ts";
 import { delegatesFor } from "../delegations.ts";
@@ -17,6 +16,7 @@ import type {
   Timestamp,
 } from "../metadata.ts";
 import { roleFile, type TargetName } from "../names.ts";
+import type { RefreshTime } from "./known-time.ts";
 import { accepted, type MetadataStore } from "./store.ts";
 import { listedRole, newSnapshot, newTargets, storedSnapshot, type Delegator } from "../trusted-set.ts";
 
@@ -25,7 +25,7 @@ export type Verified<T extends Snapshot | Targets> = { readonly signed: T; reado
 
 /** What one refresh established. Later calls work on this and never on a mixture. */
 export type Session = {
-  readonly start: Instant;
+  readonly time: RefreshTime;
   readonly root: Signed<Root>;
   readonly timestamp: Signed<Timestamp>;
   snapshot: Verified<Snapshot> | null;
@@ -46,8 +46,10 @@ export type LoadContext = {
 /** TUF 5.5. */
 export async function loadSnapshot(context: LoadContext, session: Session): Promise<Verified<Snapshot>> {
   const { store, limits } = context;
-  const { root, timestamp, start } = session;
-  if (session.snapshot !== null && session.snapshot.signed.expires > start) return session.snapshot;
+  const { root, timestamp } = session;
+  const start = session.time.judge;
+  if (session.snapshot !== null && session.snapshot.signed.expires > session.time.start)
+    return session.snapshot;
   const bytes = await accepted(store.load("snapshot", limits.snapshotBytes), (bytes) => bytes);
   let snapshot = await accepted(bytes, (bytes) => newSnapshot(root, timestamp, null, bytes, start));
   if (snapshot === null) {
@@ -78,11 +80,11 @@ async function loadRole(
   const { store, limits } = context;
   const known = session.roles.get(name);
   // A role that was verified against another delegator must convince this one too.
-  const fresh = known !== undefined && known.targets.signed.expires > session.start;
+  const fresh = known !== undefined && known.targets.signed.expires > session.time.start;
   if (fresh && known.delegator === delegator.role) return known.targets;
   const snapshot = await loadSnapshot(context, session);
   const verify = (bytes: Uint8Array): Signed<Targets> =>
-    newTargets(snapshot, name, delegator, bytes, session.start);
+    newTargets(snapshot, name, delegator, bytes, session.time.judge);
   const listed = listedRole(snapshot, name);
   let targets = await accepted(store.load(name, limits.targetsBytes), verify);
   if (targets === null) {

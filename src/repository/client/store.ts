@@ -14,6 +14,7 @@ import type { Instant } from "../../core/instant.ts";
 import { isJsonObject, parseJson, type Json } from "../../core/json.ts";
 import { UpkeepError } from "../../core/errors.ts";
 import { roleFile } from "../names.ts";
+import { knownTimeOf, type KnownTime } from "./known-time.ts";
 
 /** One holder at a time, across processes. Resolves when held; call the result to let go. Throws `repository/locked`. */
 export type Lock = () => Promise<() => Promise<void>>;
@@ -54,8 +55,10 @@ export interface MetadataStore {
   loadRoot(version: number, limit: number): Promise<Uint8Array | null>;
   saveRoot(version: number, bytes: Uint8Array): Promise<void>;
   /** The latest time at which a refresh succeeded: time never was earlier than that. */
-  loadKnownTime(): Promise<Instant | null>;
-  saveKnownTime(time: Instant): Promise<void>;
+  loadKnownTime(): Promise<KnownTime | null>;
+  saveKnownTime(known: KnownTime): Promise<void>;
+  /** What a person asks for who says that the remembered time is wrong. */
+  forgetKnownTime(): Promise<void>;
   loadChecked(): Promise<Checked | null>;
   saveChecked(checked: Checked): Promise<void>;
   lock: Lock;
@@ -117,11 +120,9 @@ export function diskStore(
     remove: (role) => change(path(role), null),
     loadRoot: (version, limit) => load(history(version), limit),
     saveRoot: (version, bytes) => change(history(version), bytes),
-    loadKnownTime: async () => {
-      const value = await loadState("known-time");
-      return typeof value === "number" && value > 0 ? value : null;
-    },
-    saveKnownTime: (time) => change(state("known-time"), toUtf8(`${time}\n`)),
+    loadKnownTime: async () => knownTimeOf(await loadState("known-time")),
+    saveKnownTime: (known) => change(state("known-time"), toUtf8(`${JSON.stringify(known)}\n`)),
+    forgetKnownTime: () => change(state("known-time"), null),
     loadChecked: async () => checkedOf(await loadState("checked")),
     saveChecked: (checked) => change(state("checked"), toUtf8(`${JSON.stringify(checked)}\n`)),
     lock: async () => {
@@ -188,8 +189,9 @@ export function memoryStore(): MetadataStore & { readonly files: Map<string, Uin
     remove: async (role) => void files.delete(roleFile(role)),
     loadRoot: async (version) => files.get(`history/${version}`) ?? null,
     saveRoot: async (version, bytes) => void files.set(`history/${version}`, bytes),
-    loadKnownTime: async () => text("state/known-time") as number | null,
-    saveKnownTime: async (time) => void files.set("state/known-time", toUtf8(String(time))),
+    loadKnownTime: async () => knownTimeOf(text("state/known-time")),
+    saveKnownTime: async (known) => void files.set("state/known-time", toUtf8(JSON.stringify(known))),
+    forgetKnownTime: async () => void files.delete("state/known-time"),
     loadChecked: async () => text("state/checked") as Checked | null,
     saveChecked: async (checked) => void files.set("state/checked", toUtf8(JSON.stringify(checked))),
     lock: async () => async () => {},

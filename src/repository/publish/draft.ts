@@ -9,6 +9,7 @@ import {
   isOverfull,
   UNBINNED_LIMIT,
 } from "./hash-bins.ts";
+import type { Facts } from "../../core/errors.ts";
 import type { DelegatedRole, Delegations, Root, TargetFile, Targets } from "../metadata.ts";
 import { NO_EXTRA, SPEC_VERSION } from "../metadata.ts";
 import { findDelegator, findTarget, type FoundTarget, type Published, type RoleView } from "./published.ts";
@@ -16,16 +17,29 @@ import { PublisherError } from "./publisher-errors.ts";
 import type { Delegator } from "../trusted-set.ts";
 import type { TufKey } from "../../keys/public-key.ts";
 
+/** What a change does in the words of the people who make it, with before and after: for the operator's audit log. */
+export type Trace = { readonly action: string; readonly subject: string; readonly facts: Facts };
+
 /** Versions and expiry of drafted bodies are placeholders until signing. */
 export class Draft implements RoleView {
   readonly published: Published | null;
   #root: Root;
   #rootChanged = false;
   readonly #changed = new Map<string, Targets>();
+  readonly #traces: Trace[] = [];
 
   constructor(published: Published | null, root: Root) {
     this.published = published;
     this.#root = root;
+  }
+
+  /** Says what an edit does; it is written down before the edit takes effect. */
+  trace(action: string, subject: string, facts: Facts): void {
+    this.#traces.push({ action, subject, facts });
+  }
+
+  get traces(): readonly Trace[] {
+    return this.#traces;
   }
 
   get root(): Root {

@@ -12,7 +12,7 @@ import { Draft } from "./draft.ts";
 import type { TargetFile } from "../metadata.ts";
 import { parseRoleFileName, roleFileName, targetFilePath } from "./disk-names.ts";
 import { readPublished, type Published } from "./published.ts";
-import { periodOf } from "./publisher-policy.ts";
+import { periodOf } from "../periods.ts";
 import { supersededProblems } from "./superseded.ts";
 import { strongHashes } from "../trusted-set.ts";
 

@@ -5,7 +5,8 @@ import { isBinOf } from "./hash-bins.ts";
 import type { Draft } from "./draft.ts";
 import type { DelegatedRole, Delegations, RoleKeys, Root } from "../metadata.ts";
 import type { NamedKey } from "./new-repository.ts";
-import { keyNames, periodOf, policyExtra } from "./publisher-policy.ts";
+import { periodOf } from "../periods.ts";
+import { keyNames, policyExtra } from "./publisher-policy.ts";
 import { PublisherError } from "./publisher-errors.ts";
 
 const TOP = ["root", "targets", "snapshot", "timestamp"] as const;

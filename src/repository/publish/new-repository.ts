@@ -14,7 +14,8 @@ import {
   type RoleKeys,
   type TargetFile,
 } from "../metadata.ts";
-import { DEFAULT_PERIODS, policyExtra, type Period } from "./publisher-policy.ts";
+import { DEFAULT_PERIODS, type Period } from "../periods.ts";
+import { policyExtra } from "./publisher-policy.ts";
 
 /** A public key with the name people know it by. */
 export type NamedKey = { readonly name: string; readonly key: PublicKey };

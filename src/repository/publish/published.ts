@@ -38,8 +38,30 @@ export function repositoryId(published: Published): string {
   return sha256Hex(published.roots[0]!.bytes);
 }
 
+/**
+ * Any trace of a repository is a repository: what is only half there is made whole again, never made anew, because devices may hold its
+ * first root. Targets of the list of trusted keys alone are those of a ceremony that has not ended.
+ */
 export async function hasRepository(disk: Disk, folder: string): Promise<boolean> {
-  return (await statOrNull(disk, `${folder}/metadata/timestamp.json`)) !== null;
+  for (const name of await namesIn(disk, `${folder}/metadata`))
+    if (name === "timestamp.json" || parseRoleFileName(name) !== null) return true;
+  return (await namesIn(disk, `${folder}/targets`)).some((name) => name !== "trust");
+}
+
+async function namesIn(disk: Disk, folder: string): Promise<readonly string[]> {
+  return (await statOrNull(disk, folder)) === null ? [] : disk.list(folder);
+}
+
+/** Why nothing is made in a folder that holds a repository, or what is left of one. */
+export function existsAlready(folder: string): PublisherError {
+  return new PublisherError(
+    "publisher/exists",
+    `There is a repository in ${folder} already, or what is left of one.`,
+    { folder },
+    {
+      hint: "upkeep repo status shows it; upkeep repo recover makes it whole again if a part of it was lost. A new one has another root, which no device of this one would follow: it needs another data folder.",
+    },
+  );
 }
 
 /**
@@ -62,17 +84,7 @@ export async function readPublished(disk: Disk, folder: string): Promise<Publish
   }
   const root = roots.at(-1);
   const timestampBytes = await read("timestamp.json");
-  if (root === undefined || timestampBytes === null) {
-    const lost = root === undefined ? "1.root.json" : "timestamp.json";
-    throw new PublisherError(
-      "publisher/missing",
-      root === undefined && timestampBytes === null
-        ? `There is no repository in ${folder}.`
-        : `The repository in ${folder} has lost its ${lost}.`,
-      { folder },
-      { hint: "upkeep repo init makes one; upkeep repo recover puts one together again from what is left." },
-    );
-  }
+  if (root === undefined || timestampBytes === null) throw await lossOf(disk, folder, root === undefined);
   const timestamp = await believing("timestamp.json", () => storedTimestamp(root, timestampBytes));
   const listed = timestamp.signed.snapshot;
   const file = roleFileName("snapshot", listed.version);
@@ -107,6 +119,31 @@ export async function readPublished(disk: Disk, folder: string): Promise<Publish
       return role;
     },
   };
+}
+
+/** Says whether there is none or what was lost, and never advises to make a new one over an old one. */
+async function lossOf(disk: Disk, folder: string, rootLost: boolean): Promise<PublisherError> {
+  if (!(await hasRepository(disk, folder))) return noRepository(folder);
+  const lost = rootLost ? "1.root.json" : "timestamp.json";
+  return new PublisherError(
+    "publisher/missing",
+    `The repository in ${folder} has lost its ${lost}.`,
+    { folder, lost },
+    {
+      hint: rootLost
+        ? "Restore metadata/ from a mirror or a backup: nothing else can take the place of the first root."
+        : "upkeep repo recover puts it together again from what is left.",
+    },
+  );
+}
+
+export function noRepository(folder: string): PublisherError {
+  return new PublisherError(
+    "publisher/missing",
+    `There is no repository in ${folder}.`,
+    { folder },
+    { hint: "upkeep repo init makes one; upkeep --data names another data folder." },
+  );
 }
 
 /** Where roles are looked up: what is published, or a draft on top of it. */

@@ -1,48 +1,15 @@
-// How long each role's metadata lives, when it is due for signing again, and what its keys are called: signed members of the role.
+// What follows from the periods of roles for who publishes: what is due, which alarm is reached; and what keys are called.
 
 import { DAY, type Instant } from "../../core/instant.ts";
 import { isJsonObject, type Json, type JsonObject } from "../../core/json.ts";
 import { NO_EXTRA, type Extra, type RoleKeys } from "../metadata.ts";
-
-export type Period = {
-  /** Metadata expires this many days after it was signed. */
-  readonly expiryDays: number;
-  /** From this many days before expiry it is due for signing again. */
-  readonly signingDays: number;
-};
-
-/** A year and a month for roles that need people, so that a yearly habit is early enough; days for what a server renews. */
-export const DEFAULT_PERIODS = {
-  root: { expiryDays: 396, signingDays: 60 },
-  targets: { expiryDays: 396, signingDays: 60 },
-  snapshot: { expiryDays: 7, signingDays: 4 },
-  timestamp: { expiryDays: 1, signingDays: 0 },
-} as const satisfies { readonly [role: string]: Period };
+import { EXPIRY, isFromAhead, periodOf, SIGNING, type Period } from "../periods.ts";
 
 /** Days before expiry at which people are told, each louder than the one before. */
 export const ALARM_DAYS = [60, 30, 14, 7, 1] as const;
 export type Alarm = "none" | (typeof ALARM_DAYS)[number] | "expired";
 
-const EXPIRY = "x-upkeep-expiry-days";
-const SIGNING = "x-upkeep-signing-days";
 const NAMES = "x-upkeep-key-names";
-
-/** The period a role carries, else the default of its kind. */
-export function periodOf(role: string, keys: RoleKeys): Period {
-  const standard =
-    role === "root" || role === "snapshot" || role === "timestamp"
-      ? DEFAULT_PERIODS[role]
-      : DEFAULT_PERIODS.targets;
-  const whole = (value: Json | undefined, fallback: number, least: number): number =>
-    typeof value === "number" && Number.isSafeInteger(value) && value >= least && value <= 36_500
-      ? value
-      : fallback;
-  const expiryDays = whole(keys.extra[EXPIRY], standard.expiryDays, 1);
-  return {
-    expiryDays,
-    signingDays: Math.min(whole(keys.extra[SIGNING], standard.signingDays, 0), expiryDays),
-  };
-}
 
 /** Names by key id, for people; never used to decide anything. */
 export function keyNames(keys: RoleKeys): ReadonlyMap<string, string> {
@@ -71,8 +38,14 @@ export function expiryFor(role: string, keys: RoleKeys, now: Instant): Instant {
   return now + periodOf(role, keys).expiryDays * DAY;
 }
 
-/** True from the signing window on. For online roles: once a quarter of a short life, or half of a longer one, is over. */
+/**
+ * True from the signing window on. For online roles: once a quarter of a short life, or half of a longer one, is over; and when they
+ * end later than they may, or devices could be kept from news until then (freeze attack after a clock was ahead).
+ */
 export function isDue(role: string, keys: RoleKeys, expires: Instant, now: Instant): boolean {
+  // What somebody else signed for a life that no role states is left alone.
+  const online = role === "snapshot" || role === "timestamp";
+  if (online && keys.extra[EXPIRY] !== undefined && isFromAhead(role, keys, expires, now)) return true;
   const { expiryDays, signingDays } = periodOf(role, keys);
   const window = signingDays > 0 ? signingDays * DAY : (expiryDays * DAY * 3) / 4;
   return expires - now <= window;

@@ -13,7 +13,7 @@ import { MemoryDisk } from "../../testing/memory-disk.ts";
 import { filesBelow } from "./inspect.ts";
 import { findKeyid, replaceKey, rolesOfKey } from "./key-changes.ts";
 import { NO_EXTRA, type TargetFile } from "../metadata.ts";
-import { promote } from "./release-publisher.ts";
+import { promote } from "./promote.ts";
 
 describe("the client of tuf-js", () => {
   it("follows our publisher from the first root over a rotation into hash bins", async () => {

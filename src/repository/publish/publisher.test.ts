@@ -15,7 +15,8 @@ import { findKeyid, replaceKey, rolesOfKey } from "./key-changes.ts";
 import { NO_EXTRA, type DelegatedRole, type Root, type TargetFile } from "../metadata.ts";
 import { makeRoot, targetFileOf } from "./new-repository.ts";
 import { openPublisher, type PublishedVersions } from "./publisher.ts";
-import { promote, recall } from "./release-publisher.ts";
+import { promote } from "./promote.ts";
+import { recall } from "./recall.ts";
 import { listReleases, readChannel, readRelease, trustedKeys } from "./release-reader.ts";
 import { repositoryStatus, verdict } from "./status.ts";
 import { memoryStore } from "../client/store.ts";
@@ -73,7 +74,10 @@ describe("publishing", () => {
 
   it("refuses to change what a version means", async () => {
     const world = await withShop();
-    await assert.rejects(world.release("1.0.0"), { code: "publisher/bad-input" });
+    await assert.rejects(world.release("1.0.0", { security: true }), {
+      code: "publisher/bad-input",
+      message: /never changes its meaning.*security/,
+    });
   });
 
   it("says who is missing when a key is elsewhere, and publishes nothing", async () => {
@@ -189,12 +193,17 @@ describe("channels", () => {
   it("take a release back with a signed permission that devices act on (known good state)", async () => {
     const world = await withShop();
     await world.release("1.1.0");
+    await promote(world.releases, "shop", "1.0.0", "beta");
     await promote(world.releases, "shop", "1.1.0", "stable");
     await promote(world.releases, "shop", "1.1.0", "beta");
     await world.release("1.0.0", { product: "app", dependencies: [{ product: "shop", range: ">=1.1.0" }] });
     await promote(world.releases, "app", "1.0.0", "stable");
     const done = await recall(world.releases, { product: "shop", version: "1.1.0", reason: "loses orders" });
-    assert.deepEqual([done.to, done.channels, done.dependents], ["1.0.0", ["beta", "stable"], ["app 1.0.0"]]);
+    assert.deepEqual(done.moves, [
+      { channel: "beta", to: "1.0.0", floor: null },
+      { channel: "stable", to: "1.0.0", floor: null },
+    ]);
+    assert.deepEqual(done.dependents, ["app 1.0.0"]);
     // What a device sees: the release is gone, and the permission is there.
     const device = world.device();
     assert.equal(await device.target("products/shop/1.1.0/release.json"), null);
@@ -209,7 +218,13 @@ describe("channels", () => {
     const at = (version: string) =>
       choose(
         { manifest, sha256: reference.sha256 },
-        { installed: { version, floor: null }, platform, channel, skipped: new Set(), others: new Map() },
+        {
+          installed: { version, sha256: null, floor: null },
+          platform,
+          channel,
+          skipped: new Set(),
+          others: new Map(),
+        },
       );
     assert.equal(at("1.1.0").kind, "install");
     assert.equal(at("1.2.0").kind, "refused");
@@ -282,7 +297,7 @@ describe("hash bins", () => {
     assert.equal(second.snapshot.signed.meta.size, 2 + 16 + 256);
     for (const n of [1, 519, 1399])
       assert.equal((await device.target(`products/shop/1.0.${n}/part`))?.length, n);
-    await recall(world.releases, { product: "shop", version: "9.0.0", reason: "no good", to: "1.0.0" });
+    await recall(world.releases, { product: "shop", version: "9.0.0", reason: "no good" });
     assert.equal(await device.target("products/shop/9.0.0/release.json"), null);
   });
 

@@ -12,9 +12,9 @@ import {
 import { sameDigest, sha256Hex } from "../../core/digest.ts";
 import type { Instant } from "../../core/instant.ts";
 import { targetFilePath } from "./disk-names.ts";
-import { Draft } from "./draft.ts";
+import { Draft, type Trace } from "./draft.ts";
 import type { Root, TargetFile } from "../metadata.ts";
-import { findTarget, hasRepository, readPublished, type Published } from "./published.ts";
+import { existsAlready, findTarget, hasRepository, readPublished, type Published } from "./published.ts";
 import {
   assemble,
   lacks,
@@ -42,7 +42,17 @@ export type PublisherTools = {
   readonly lookFromOutside: (folder: string) => Promise<void>;
   /** What was published last from here; kept apart from the repository. Without it, nothing is compared. */
   readonly memory?: PublisherMemory;
+  /** Where what people change is written down. */
+  readonly audit?: PublisherAudit;
 };
+
+/** An audit log. Nothing is published when it throws. */
+export interface PublisherAudit {
+  /** Asked before a change begins: could it be written down? */
+  ready(): Promise<void>;
+  /** Durable before the first file of the change is written. */
+  write(traces: readonly Trace[]): Promise<void>;
+}
 
 /** Version numbers by role that were published from here. Whoever can change the repository alone cannot wind it back unnoticed. */
 export type PublishedVersions = ReadonlyMap<string, number>;
@@ -63,6 +73,7 @@ export type Outcome =
       readonly lacks: readonly Lack[];
       /** What the change was made on; null for a new repository. */
       readonly published: Published | null;
+      readonly traces: readonly Trace[];
     }
   | { readonly kind: "unchanged" };
 
@@ -76,6 +87,7 @@ export interface Publisher {
   complete(
     find: (published: Published | null) => Promise<readonly Part[]>,
     base?: Published,
+    traces?: readonly Trace[],
   ): Promise<Outcome>;
   /** Renews snapshot and timestamp when they are due. For a scheduler: cheap when nothing is. */
   renewOnline(now: Instant): Promise<Outcome>;
@@ -122,12 +134,18 @@ export function openPublisher(tools: PublisherTools): Publisher {
     const { published } = draft;
     const parts = await prepareParts(draft, ring, clock.now());
     if (parts.length === 0) return { kind: "unchanged" };
-    return publishParts(published, parts);
+    return publishParts(published, parts, draft.traces);
   };
-  const publishParts = async (published: Published | null, parts: readonly Part[]): Promise<Outcome> => {
+  const publishParts = async (
+    published: Published | null,
+    parts: readonly Part[],
+    traces: readonly Trace[],
+  ): Promise<Outcome> => {
     const missing = lacks(parts);
-    if (missing.length > 0) return { kind: "waiting", parts, lacks: missing, published };
+    if (missing.length > 0) return { kind: "waiting", parts, lacks: missing, published, traces };
     const publication = await assemble(published, parts, ring, clock.now());
+    // What people do is written down before it takes effect.
+    await tools.audit?.write(tracesOf(published, publication, traces));
     await write(publication);
     return { kind: "published", publication };
   };
@@ -150,26 +168,26 @@ export function openPublisher(tools: PublisherTools): Publisher {
     read,
     create: (root, edit) =>
       locked(async () => {
-        if (await hasRepository(disk, folder)) {
-          throw new PublisherError("publisher/exists", `There is a repository in ${folder} already.`, {
-            folder,
-          });
-        }
+        await tools.audit?.ready();
+        const remembered = (await tools.memory?.load()) ?? null;
+        if (remembered !== null || (await hasRepository(disk, folder))) throw existsAlready(folder);
         const draft = new Draft(null, root);
         await edit(draft);
         return finish(draft);
       }),
     change: (edit, base) =>
       locked(async () => {
+        await tools.audit?.ready();
         const published = base ?? (await read());
         const draft = new Draft(published, published.root.signed);
         await edit(draft);
         return finish(draft);
       }),
-    complete: (find, base) =>
+    complete: (find, base, traces = []) =>
       locked(async () => {
+        await tools.audit?.ready();
         const published = base ?? ((await hasRepository(disk, folder)) ? await read() : null);
-        return publishParts(published, await find(published));
+        return publishParts(published, await find(published), traces);
       }),
     renewOnline: (now) =>
       locked(async () => {
@@ -203,6 +221,23 @@ export function openPublisher(tools: PublisherTools): Publisher {
       if ((await statOrNull(disk, path))?.size !== bytes.length) await writeAtomic(disk, path, bytes);
     },
   };
+}
+
+/** Every change leaves a trace, also one that says nothing of itself; each carries the numbers that it was published under. */
+function tracesOf(
+  before: Published | null,
+  { root, timestamp }: Publication,
+  traces: readonly Trace[],
+): readonly Trace[] {
+  const numbers = {
+    rootBefore: before?.root.signed.version ?? null,
+    root,
+    timestampBefore: before?.timestamp.signed.version ?? null,
+    timestamp,
+  };
+  if (traces.length > 0)
+    return traces.map(({ action, subject, facts }) => ({ action, subject, facts: { ...facts, timestamp } }));
+  return [{ action: "repository/published", subject: "repository", facts: numbers }];
 }
 
 function versionsOf({ root, timestamp, snapshot }: Published): PublishedVersions {

@@ -9,7 +9,7 @@ import { findKeyid, replaceKey, rolesOfKey } from "./key-changes.ts";
 import { productDelegation } from "./new-repository.ts";
 import { assemble } from "./publication.ts";
 import { recoverPublished, redoRecovered, type Recovered } from "./recovery.ts";
-import { promote } from "./release-publisher.ts";
+import { promote } from "./promote.ts";
 import {
   parseRequest,
   partsOf,

@@ -7,6 +7,7 @@ import { parseJson, type Json } from "../../core/json.ts";
 import { checkSchema, instantSchema, sha256Schema, z } from "../../core/schema.ts";
 import type { TufKey } from "../../keys/public-key.ts";
 import { describeChange } from "./describe-change.ts";
+import type { Trace } from "./draft.ts";
 import type { Root, Signature, Signed, Targets } from "../metadata.ts";
 import { parseRoot, parseTargets } from "../parse-metadata.ts";
 import type { Part } from "./publication.ts";
@@ -48,6 +49,18 @@ const requestSchema = z.strictObject({
   made: instantSchema,
   reason: z.string().check(z.maxLength(500)),
   /** For a recovery: the last good version of roles whose later ones are passed over; null for an ordinary change. */
+  /** What the change does, for the audit log of the one who made the request; a signer reads `parts`. Absent in older requests. */
+  traces: z.exactOptional(
+    z
+      .array(
+        z.strictObject({
+          action: z.string().check(z.maxLength(100)),
+          subject: z.string().check(z.maxLength(300)),
+          facts: z.record(z.string(), z.unknown()),
+        }),
+      )
+      .check(z.maxLength(4096)),
+  ),
   recovery: z.nullable(
     z
       .array(
@@ -91,6 +104,7 @@ export type SigningRequest = {
   readonly reason: string;
   /** Not null when it is made on what recovery put together, with the last good versions that were named. */
   readonly recovery: ReadonlyMap<string, number> | null;
+  readonly traces: readonly Trace[];
   readonly parts: readonly RequestPart[];
 };
 
@@ -102,6 +116,7 @@ export async function requestFor(
   reason: string,
   now: Instant,
   recovery: ReadonlyMap<string, number> | null = null,
+  traces: readonly Trace[] = [],
 ): Promise<SigningRequest> {
   const out: RequestPart[] = [];
   for (const { role, signed, needs } of parts) {
@@ -119,6 +134,7 @@ export async function requestFor(
     made: formatInstant(now),
     reason,
     recovery,
+    traces,
     parts: out,
   };
 }
@@ -139,6 +155,7 @@ export function writeRequest(request: SigningRequest): Uint8Array {
     reason: request.reason,
     recovery:
       request.recovery === null ? null : [...request.recovery].map(([role, version]) => ({ role, version })),
+    ...(request.traces.length === 0 ? {} : { traces: request.traces }),
     parts: request.parts.map(({ role, base, before, metadata, needs }) => ({
       role,
       base,
@@ -178,6 +195,7 @@ export function parseRequest(bytes: Uint8Array): SigningRequest {
     reason: value.reason,
     recovery:
       value.recovery === null ? null : new Map(value.recovery.map(({ role, version }) => [role, version])),
+    traces: (value.traces ?? []) as readonly Trace[],
     parts: value.parts.map(({ role, base, before, metadata, needs }) => ({
       role,
       base,

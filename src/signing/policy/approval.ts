@@ -7,7 +7,7 @@ import { parseJson, type Json } from "../../core/json.ts";
 import { checkSchema, instantSchema, nameSchema, sha256Schema, z } from "../../core/schema.ts";
 import { lineSchema } from "../audit/entry.ts";
 import { SigningError } from "../errors.ts";
-import { idSchema } from "../request/request.ts";
+import { idSchema } from "../request/operation.ts";
 
 export const MAX_APPROVAL = 16 * 1024;
 const MAX_LIFETIME = 24 * HOUR;

@@ -5,7 +5,8 @@ import { inNetwork, parseAddress, parseNetwork } from "./address.ts";
 import { SigningError } from "../errors.ts";
 import type { CertificateConfig, RuleConfig, UserConfig } from "./config.ts";
 import { catalogOf } from "../request/catalog-list.ts";
-import type { Operation, SigningRequest } from "../request/request.ts";
+import type { Operation } from "../request/operation.ts";
+import type { SigningRequest } from "../request/request.ts";
 
 /** How often something was signed, as the ledger counts. */
 export interface Usage {

@@ -6,7 +6,7 @@ import { readCatalog, type Catalog } from "../../artifact/cat/catalog.ts";
 import { ArtifactError } from "../../artifact/errors.ts";
 import { DerError } from "../../der/errors.ts";
 import { content, parseDer } from "../../der/reader.ts";
-import type { Operation } from "./request.ts";
+import type { Operation } from "./operation.ts";
 
 /** A longer list stays with the client, of which the signer then sees the digest alone: with its envelopes it would grow by 137 %. */
 export const MAX_LIST: number = 192 * 1024;

@@ -6,7 +6,7 @@ import { MICROSOFT_RFC3161 } from "../../artifact/timestamp.ts";
 import type { Instant } from "../../core/instant.ts";
 import * as oids from "../../der/oids.ts";
 import type { Certificate } from "../../der/x509.ts";
-import type { Operation } from "./request.ts";
+import type { Operation } from "./operation.ts";
 
 export type StampExpectation = {
   readonly now: Instant;

@@ -19,7 +19,7 @@ import { receiptOfSignature, verifyReceipt } from "../audit/receipt.ts";
 import { SigningError } from "../errors.ts";
 import type { OfferedCertificate } from "../wire/protocol.ts";
 import { stampFault, type StampExpectation } from "./reply-timestamp.ts";
-import { digestWord, staysHere, type Operation } from "./request.ts";
+import { digestWord, staysHere, type Operation } from "./operation.ts";
 
 export type CheckedReply = {
   /** A CMS message with its content, if it has one, or the bare signature of a raw request. */

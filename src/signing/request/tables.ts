@@ -8,7 +8,8 @@ import { peIndirectOctets } from "../../artifact/pe/indirect.ts";
 import { PageRows } from "../../artifact/pe/page-rows.ts";
 import { UpkeepError } from "../../core/errors.ts";
 import { SigningError } from "../errors.ts";
-import { tableReference, type SigningRequest } from "./request.ts";
+import { tableReference } from "./operation.ts";
+import type { SigningRequest } from "./request.ts";
 
 /** Tables on their way at a time: of one user, and of all. */
 export const MAX_UPLOADS_OF_USER = 4;

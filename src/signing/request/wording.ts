@@ -2,7 +2,8 @@
 
 import type { ApprovalSubject } from "../policy/approval.ts";
 import type { Scheme } from "../../keys/scheme.ts";
-import { digestWord, type Membership, type SigningRequest } from "./request.ts";
+import { digestWord } from "./operation.ts";
+import type { Membership, SigningRequest } from "./request.ts";
 
 /** What approvals of this request are given for. */
 export function subjectOf(request: SigningRequest, hash: string): ApprovalSubject {

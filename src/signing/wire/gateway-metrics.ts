@@ -18,6 +18,11 @@ const countersSchema = z.strictObject({
   /** Idle connections that fell silent or were too many. */
   dropped: lengthSchema,
   idleBySigner: z.record(nameSchema, lengthSchema),
+  /** Open connections on both sides, handshakes that are not done among them. Gateways of before do not say it. */
+  connections: z.exactOptional(lengthSchema),
+  /** Descriptors that the process has open, and that the system allows it; absent where the system does not say. */
+  descriptors: z.exactOptional(lengthSchema),
+  descriptorsAllowed: z.exactOptional(lengthSchema),
 });
 export type Counters = Readonly<z.infer<typeof countersSchema>>;
 
@@ -45,15 +50,22 @@ const METRICS: readonly (readonly [
     "Idle connections of signers that fell silent or were too many.",
     "dropped",
   ],
+  ["connections", "gauge", "Open connections, those included whose handshake is not done.", "connections"],
+  ["open_fds", "gauge", "Open file descriptors.", "descriptors"],
+  ["max_fds", "gauge", "Open file descriptors that the system allows.", "descriptorsAllowed"],
 ];
 
 /** Prometheus text format 0.0.4. */
 export function prometheusText(counters: Counters): string {
-  const lines = METRICS.flatMap(([name, type, help, of]) => [
-    `# HELP upkeep_gateway_${name} ${help}`,
-    `# TYPE upkeep_gateway_${name} ${type}`,
-    `upkeep_gateway_${name} ${counters[of]}`,
-  ]);
+  const lines = METRICS.flatMap(([name, type, help, of]) =>
+    counters[of] === undefined
+      ? []
+      : [
+          `# HELP upkeep_gateway_${name} ${help}`,
+          `# TYPE upkeep_gateway_${name} ${type}`,
+          `upkeep_gateway_${name} ${counters[of]}`,
+        ],
+  );
   const idle = "upkeep_gateway_idle_connections";
   lines.push(`# HELP ${idle} Connections of signers that wait for a client.`, `# TYPE ${idle} gauge`);
   // A signer's name is of letters, digits, dots and dashes: nothing to escape.

@@ -6,7 +6,8 @@ import { checkSchema, lengthSchema, nameSchema, z } from "../../core/schema.ts";
 import { lineSchema } from "../audit/entry.ts";
 import { SigningError } from "../errors.ts";
 import { gather } from "./frame.ts";
-import { idSchema, MAX_REQUEST } from "../request/request.ts";
+import { idSchema } from "../request/operation.ts";
+import { MAX_REQUEST } from "../request/request.ts";
 
 /** Base64 of the largest request and some room. */
 export const MAX_MESSAGE_BYTES = Math.ceil((MAX_REQUEST * 4) / 3) + 4096;

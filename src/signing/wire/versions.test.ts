@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { CTL_OID } from "../../artifact/cat/catalog.ts";
-import type { Operation } from "../request/request.ts";
+import type { Operation } from "../request/operation.ts";
 import { commonVersion, neededFor, speaks, tooOld, VERSIONS } from "./versions.ts";
 
 const hex = "ab".repeat(32);

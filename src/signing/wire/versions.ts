@@ -1,7 +1,8 @@
 // Versions of the conversation between client and signer: what each can say, and what a client does about an older signer.
 
 import { SigningError } from "../errors.ts";
-import { tableReference, type Membership, type Operation } from "../request/request.ts";
+import { tableReference, type Operation } from "../request/operation.ts";
+import type { Membership } from "../request/request.ts";
 
 /** Spoken here, the best first. A client names all it speaks; a signer answers with the best that it speaks as well. */
 export const VERSIONS = [2, 1] as const;

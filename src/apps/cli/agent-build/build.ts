@@ -2,8 +2,10 @@
 
 import { execFile } from "node:child_process";
 import { chmod, copyFile, mkdtemp, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { moduleBeside } from "../../../core/module-beside.ts";
 import { fromUtf8, toUtf8 } from "../../../core/bytes.ts";
 import { formatInstant } from "../../../core/instant.ts";
 import { certificatePem, parseCertificatesPem, spkiPin } from "../../../der/x509.ts";
@@ -79,7 +81,7 @@ async function bundle(file: string, version: string): Promise<void> {
     );
   });
   await build({
-    entryPoints: [new URL("../../agent/main.ts", import.meta.url).pathname],
+    entryPoints: [moduleBeside("../../agent/main", import.meta.url).pathname],
     outfile: file,
     bundle: true,
     minify: true,
@@ -115,7 +117,7 @@ async function makeBlob(work: string, publisher: string | null): Promise<void> {
 }
 
 async function inject(program: string, blob: string): Promise<void> {
-  const cli = new URL("../../../../node_modules/postject/dist/cli.js", import.meta.url).pathname;
+  const cli = createRequire(import.meta.url).resolve("postject/dist/cli.js");
   const words = [cli, program, "NODE_SEA_BLOB", blob, "--sentinel-fuse", FUSE];
   await run(process.execPath, words, "The agent's code could not be put into the executable (postject).");
 }

@@ -313,7 +313,7 @@ class Story {
 
   line(text: string): void {
     const { context } = this.#call;
-    if (!context.json && !context.quiet) context.world.stdout.write(`${text}\n`);
+    if (!context.json && !context.quiet) context.terminal.stdout.write(`${text}\n`);
   }
 
   seconds(): number {

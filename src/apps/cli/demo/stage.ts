@@ -5,6 +5,7 @@ import { closeSync, openSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { moduleBeside } from "../../../core/module-beside.ts";
 import { parseJsonText, isJsonObject, type JsonObject } from "../../../core/json.ts";
 import { UpkeepError } from "../../../core/errors.ts";
 
@@ -16,7 +17,7 @@ export type DemoErrorCode =
 /** The show did not go as announced; the message says where. */
 export class DemoError extends UpkeepError<DemoErrorCode> {}
 
-const MAIN = new URL("../main.ts", import.meta.url).pathname;
+const MAIN = moduleBeside("../main", import.meta.url).pathname;
 const STOP_GRACE = 8_000;
 
 export type Program = {

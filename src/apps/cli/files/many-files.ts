@@ -62,9 +62,9 @@ export async function forEachFile(
   const print = (): void => {
     for (; printed < files.length && outcomes[printed] !== undefined; printed++) {
       const outcome = outcomes[printed]!;
-      if (context.json) context.world.stdout.write(`${JSON.stringify(outcome.json)}\n`);
+      if (context.json) context.terminal.stdout.write(`${JSON.stringify(outcome.json)}\n`);
       else if (outcome.text !== "" && !(context.quiet && (outcome.exit ?? 0) === 0))
-        context.world.stdout.write(`${outcome.text}\n`);
+        context.terminal.stdout.write(`${outcome.text}\n`);
     }
   };
   const worker = async (): Promise<void> => {

@@ -28,7 +28,7 @@ import { openTrust } from "../../server/trust.ts";
 import { conclude, refuseWhileOpen } from "../repo/ceremony.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
-import { isShared, readFleet } from "./open-store.ts";
+import { isShared, readFleet } from "../records/open-store.ts";
 import { operatorOf, type Operator } from "../repo/operator.ts";
 import { columns } from "../../framework/style.ts";
 
@@ -96,9 +96,14 @@ async function change(
   const operator = operatorOf(call);
   await refuseWhileOpen(call);
   const outcome = await operator.publisher.change(async (draft) => {
-    const after = await next((await publishedBundle(operator, draft)) ?? (await bundleInUse(call)));
+    const before = (await publishedBundle(operator, draft)) ?? (await bundleInUse(call));
+    const after = await next(before);
     const bytes = serialiseTrustBundle(after);
     const file = targetFileOf(bytes);
+    draft.trace("authorities/changed", reason, {
+      before: statesOf(before),
+      after: statesOf(after),
+    });
     await draft.changeTargets("targets", { put: new Map([[TRUST_BUNDLE_TARGET, file]]) });
     await operator.publisher.placeBytes(TRUST_BUNDLE_TARGET, file, bytes);
   });
@@ -109,6 +114,10 @@ async function change(
     json: { ...(described.json as object), ...concluded.json },
     exit: concluded.exit,
   };
+}
+
+function statesOf({ authorities }: TrustBundle): readonly string[] {
+  return authorities.map(({ kind, state, spkiSha256 }) => `${kind} ${spkiSha256} ${state}`);
 }
 
 /** Before the first bundle: the pair of authorities that the server uses by itself. */

@@ -3,18 +3,18 @@
 import { resolve } from "node:path";
 import { exportFleet, importFleet, type Dumped } from "../../../io/fleet-store/dump.ts";
 import type { Call, Result } from "../../framework/command.ts";
-import { fleetPlace } from "./open-store.ts";
-import { actor } from "./fleet.ts";
+import { fleetPlace } from "../records/open-store.ts";
+import { actor } from "../records/open-store.ts";
 
 export async function fleetExport(call: Call): Promise<Result> {
   const file = resolve(call.argument(0));
-  return told(file, await exportFleet(await fleetPlace(call), call.context.world.env, file));
+  return told(file, await exportFleet(await fleetPlace(call), call.context.terminal.env, file));
 }
 
 export async function fleetImport(call: Call): Promise<Result> {
   const file = resolve(call.argument(0));
   const by = { actor: actor(), now: call.context.clock.now() };
-  return told(file, await importFleet(await fleetPlace(call), call.context.world.env, file, by));
+  return told(file, await importFleet(await fleetPlace(call), call.context.terminal.env, file, by));
 }
 
 function told(file: string, { rows, sha256, audit }: Dumped): Result {

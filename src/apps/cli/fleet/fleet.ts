@@ -1,12 +1,12 @@
 // What the verbs of `fleet`, `device`, `token` and `report` do, on the store that a running server watches.
 
-import { userInfo } from "node:os";
 import { formatInstant, HOUR, parseInstant } from "../../../core/instant.ts";
 import { UpkeepError } from "../../../core/errors.ts";
 import type { Json } from "../../../core/json.ts";
 import { nameSchema, versionSchema, z } from "../../../core/schema.ts";
 import { assign, configureGroup, moveDevice, unassign, wakeNow } from "../../../fleet/assign.ts";
-import { checkChain, type AuditRow } from "../../../fleet/audit.ts";
+import { checkChain } from "../../../fleet/audit.ts";
+import type { AuditRow } from "../../../fleet/records.ts";
 import { findRelease, readCatalogue } from "../../../fleet/catalogue.ts";
 import { addToken, DEFAULT_INTERVAL, revoke, unknownDevice } from "../../../fleet/enrol.ts";
 import { FleetError } from "../../../fleet/errors.ts";
@@ -22,7 +22,7 @@ import { firstRootDigest } from "../../server/repository-watch.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { serverPin } from "./ca.ts";
-import { readFleet, withFleet } from "./open-store.ts";
+import { actor, readFleet, withFleet } from "../records/open-store.ts";
 import { columns } from "../../framework/style.ts";
 
 export async function fleetAssign(call: Call): Promise<Result> {
@@ -430,13 +430,4 @@ function checkName(text: string): string {
   throw usage(
     `"${text.slice(0, 80)}" cannot be a name; use lower-case letters, digits, dots and dashes, at most 64.`,
   );
-}
-
-/** Who types: the user of the system, as far as it tells. */
-export function actor(): string {
-  try {
-    return `operator:${userInfo().username}`;
-  } catch {
-    return `operator:${process.getuid?.() ?? "unknown"}`;
-  }
 }

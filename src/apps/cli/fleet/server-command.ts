@@ -25,6 +25,15 @@ export const serverCommand: CommandSpec = {
       about: "do not sign snapshot and timestamp anew: another server does",
     },
     { flags: "--max-connections <n>", about: "connections of devices at once", default: "10000" },
+    {
+      flags: "--max-per-address <n>",
+      about: "connections at once from one address; default: a quarter of all",
+    },
+    {
+      flags: "--shared-address <address>",
+      about: "a balancer or NAT with many devices behind it: no limit of one address holds for it",
+      repeat: true,
+    },
   ],
   examples: ["upkeep server --name updates.example.org", "upkeep server --listen 127.0.0.1:8443 --admin off"],
   run: async (call) => (await import("./server.ts")).runServer(call),

@@ -1,34 +1,44 @@
 // What `server` does: reads its options, starts the server, waits for a signal, stops it.
 
 import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
 import { hostname } from "node:os";
 import { UpkeepError } from "../../../core/errors.ts";
 import { reportCrashes } from "../../../io/system/crash.ts";
 import { HTTP_LIMITS } from "../../../io/http/server.ts";
+import { endWithin } from "../../../io/system/end-within.ts";
 import { jsonLog, type Log } from "../../../io/system/log.ts";
 import { startUpdateServer, type Listen, type UpdateServerOptions } from "../../server/server.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { keysOf } from "../key/keys.ts";
-import { isShared } from "./open-store.ts";
+import { isShared } from "../records/open-store.ts";
 import { operatorOf } from "../repo/operator.ts";
+
+/** Milliseconds from the signal to the end of the process, whatever hangs. */
+const STOP_AT_MOST = 45_000;
 
 export async function runServer(call: Call): Promise<Result> {
   const { context } = call;
   const { clock, disk, random } = context;
-  const everything = jsonLog(clock, (line) => void context.world.stderr.write(line));
+  const everything = jsonLog(clock, (line) => void context.terminal.stderr.write(line));
   const log: Log = (level, event, facts) => {
     if (!context.quiet || level !== "info") everything(level, event, facts);
   };
   const names = call.list("name");
   const connections = call.whole("max-connections", 1, 1_000_000) ?? HTTP_LIMITS.connections;
+  const perAddress = call.whole("max-per-address", 1, 1_000_000) ?? Math.max(50, Math.ceil(connections / 4));
+  const sharedAddresses = call.list("shared-address");
+  for (const address of sharedAddresses)
+    if (isIP(address) === 0)
+      throw usage(`--shared-address takes an IP address, for example 192.0.2.1; "${address}" is none.`);
   reportCrashes({ program: "server", clock, say: everything, folder: `${context.data}/crashes` });
   // Asked for now, so that a signal during the start is not lost.
   const { signal } = context;
   const server = await startUpdateServer({
     data: context.data,
     store: isShared(call) ? context.store : null,
-    env: context.world.env,
+    env: context.terminal.env,
     listen: listenOf(call.needed("listen"), "--listen"),
     admin: adminOf(call.needed("admin")),
     names: names.length > 0 ? names : [hostname(), "localhost", "127.0.0.1", "::1"],
@@ -38,13 +48,14 @@ export async function runServer(call: Call): Promise<Result> {
     clock,
     disk,
     random,
-    limits: { connections, connectionsPerAddress: Math.max(50, Math.ceil(connections / 4)) },
+    limits: { connections, connectionsPerAddress: perAddress, sharedAddresses },
     ...(call.flag("renewed-elsewhere") ? {} : { renewOnline: renewal(call, log) }),
   });
-  context.world.ready?.();
+  context.terminal.ready?.();
   if (!signal.aborted) {
     await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
   }
+  endWithin(STOP_AT_MOST, () => log("error", "server/stop-forced", {}));
   await server.stop();
   return { json: { stopped: true } };
 }

@@ -7,7 +7,7 @@ import type { Call } from "../../framework/command.ts";
 /** Keys of the data folder; with a signing service, also those that it holds for this user. */
 export function keysOf(call: Call): KeyStore {
   const local = localKeys(call);
-  if ((call.text("service") ?? call.context.world.env["UPKEEP_SERVICE"]) === undefined) return local;
+  if ((call.text("service") ?? call.context.terminal.env["UPKEEP_SERVICE"]) === undefined) return local;
   return {
     ...local,
     signersFor: async (wanted) => {

@@ -12,15 +12,16 @@ import { cannotRun, contradiction, programKind, programPlatform } from "../../..
 import { formatSelector, parseSelector, type Selector } from "../../../release/platform.ts";
 import type { NamedKey, RoleSetup } from "../../../repository/publish/new-repository.ts";
 import { productRole } from "../../../release/target-names.ts";
-import { addRelease, promote, type NewArtifact } from "../../../repository/publish/release-publisher.ts";
+import { addRelease, type NewArtifact } from "../../../repository/publish/release-publisher.ts";
 import { listReleases } from "../../../repository/publish/release-reader.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { EXIT } from "../../framework/exit-codes.ts";
 import { conclude } from "../repo/ceremony.ts";
-import { readPublicKey } from "../repo/init.ts";
+import { noReserve, readPublicKey } from "../repo/init.ts";
 import { operatorOf, type Operator } from "../repo/operator.ts";
 import { attestationsOf, describeAttestations } from "./attestations.ts";
+import { noteDropped } from "./dropped.ts";
 import { notesOf, optional, parseDependency, settingsOf, type ReleaseSettings } from "./settings.ts";
 import { signedSources, type Sources } from "./signing.ts";
 import { size } from "../../framework/style.ts";
@@ -50,6 +51,9 @@ export async function releaseAdd(call: Call): Promise<Result> {
       packed.map(({ artifact: { file, sha256 }, before }) => ({ file, sha256, before })),
     );
     await checkPublisher(call, operator, settings.publisher, product, version, packed);
+    const promoteTo = call.flag("promote") ? channel : null;
+    const dropped =
+      promoteTo === null ? [] : await noteDropped(call, operator, { product, version, channel }, artifacts);
     const done = await addRelease(
       operator.releases,
       {
@@ -68,23 +72,25 @@ export async function releaseAdd(call: Call): Promise<Result> {
         attestations,
       },
       setup,
+      promoteTo,
     );
-    let described = await conclude(call, done.outcome, `add ${product} ${version}`);
+    const reason = `add ${product} ${version}${promoteTo === null ? "" : ` and point ${product}/${channel} to it`}`;
+    const described = await conclude(call, done.outcome, reason);
     const lines = [
       `${product} ${version}: ${done.manifest.artifacts.map((a) => `${formatSelector(a)} ${size(a.length)}`).join(", ")}`,
       `document SHA-256 ${done.sha256}`,
       ...describeAttestations(attestations).lines,
     ];
-    let promoted: string | null = null;
-    if (call.flag("promote") && described.exit === EXIT.ok) {
-      const moved = await promote(operator.releases, product, version, channel);
-      described = await conclude(call, moved.outcome, `point ${product}/${channel} to ${version}`);
-      promoted = channel;
-      lines.push(`${product}/${channel}: ${moved.before ?? "nothing"} -> ${version}`);
-    }
+    if (done.already) lines.unshift(`already: ${product} ${version} was added before with the same content`);
+    if (done.move !== null) lines.push(moveLine(product, version, channel, done.move.before));
+    if (done.movedOn !== null)
+      lines.push(
+        `already: ${product}/${channel} pointed to ${version} before and has gone on to ${done.movedOn}`,
+      );
     lines.push(described.text);
-    if (promoted === null && described.exit === EXIT.ok)
+    if (promoteTo === null && described.exit === EXIT.ok)
       lines.push(`next: upkeep release promote ${product} ${version} ${channel}`);
+    const promoted = described.exit === EXIT.ok && done.move !== null ? channel : null;
     return {
       exit: described.exit,
       text: lines.join("\n"),
@@ -93,6 +99,8 @@ export async function releaseAdd(call: Call): Promise<Result> {
         version,
         sha256: done.sha256,
         promoted,
+        already: done.already,
+        dropped,
         manifest: done.manifest,
         documents: describeAttestations(attestations).json,
         ...described.json,
@@ -101,6 +109,12 @@ export async function releaseAdd(call: Call): Promise<Result> {
   } finally {
     for (const { staged } of artifacts) await context.disk.removeFile(staged.path).catch(() => {});
   }
+}
+
+function moveLine(product: string, version: string, channel: string, before: string | null): string {
+  return before === version
+    ? `already: ${product}/${channel} points to ${version}`
+    : `${product}/${channel}: ${before ?? "nothing"} -> ${version}`;
 }
 
 /** What devices would refuse is refused here, where it can still be mended. */
@@ -286,10 +300,10 @@ async function newProductSetup(call: Call, operator: Operator, product: string):
   for (const file of files) keys.push(await readPublicKey(call, file));
   if (new Set(keys.map(({ key }) => toHex(key.spki))).size !== keys.length)
     throw usage("Two product keys are the same key.");
-  return {
-    keys,
-    threshold: call.whole("product-threshold", 1, keys.length) ?? Math.min(2, keys.length),
-  };
+  const threshold = call.whole("product-threshold", 1, keys.length) ?? Math.min(2, keys.length);
+  if (keys.length > 1 && threshold === keys.length)
+    call.context.note(noReserve(productRole(product), threshold));
+  return { keys, threshold };
 }
 
 async function storedSetup(operator: Operator): Promise<RoleSetup | null> {

@@ -12,10 +12,11 @@ import { openFleetStore } from "../../../io/fleet-store/store.ts";
 import { affectedBy, affectedLines } from "./affected.ts";
 import type { Call } from "../../framework/command.ts";
 
-const one = (device: string, cannotGoBack = false) => ({
+const one = (device: string, cannotGoBack = false, trying = false) => ({
   device,
   name: `name of ${device}`,
   since: "2026-11-21T04:00:00Z",
+  trying,
   cannotGoBack,
 });
 
@@ -24,9 +25,9 @@ describe("devices that run a recalled release", () => {
     const data = mkdtempSync(join(tmpdir(), "upkeep-affected-"));
     try {
       const call = {
-        context: { data, store: null, disk: systemDisk, clock: systemClock, world: { env: {} } },
+        context: { data, store: null, disk: systemDisk, clock: systemClock, terminal: { env: {} } },
       } as unknown as Call;
-      assert.equal(await affectedBy(call, "shop", "1.2.0", "1.1.0"), null);
+      assert.equal(await affectedBy(call, "shop", "1.2.0", () => "1.1.0"), null);
       mkdirSync(join(data, "server"));
       const store = await openFleetStore(join(data, "server/upkeep.sqlite"));
       await store.transaction(async (records) => {
@@ -35,6 +36,7 @@ describe("devices that run a recalled release", () => {
           ["d1", "1.2.0", null],
           ["d2", "1.1.0", null],
           ["d3", "1.2.0", "1.2.0"],
+          ["d4", "1.1.0", null],
         ] as const) {
           await records.addDevice({
             id,
@@ -49,7 +51,8 @@ describe("devices that run a recalled release", () => {
             nextSpki: null,
             certificateEnds: 0,
             lastSeen: null,
-            claimed: [],
+            // One of them runs it on probation: it says so at check-in, and no report tells yet how that ended.
+            claimed: id === "d4" ? [{ product: "shop", version: "1.2.0" }] : [],
             timestamp: null,
             lastSequence: 0,
             lastReport: null,
@@ -59,15 +62,16 @@ describe("devices that run a recalled release", () => {
         }
       });
       await store.close();
-      const found = await affectedBy(call, "shop", "1.2.0", "1.1.0");
+      const found = await affectedBy(call, "shop", "1.2.0", () => "1.1.0");
       assert.deepEqual(
-        found?.map(({ device, cannotGoBack }) => [device, cannotGoBack]),
+        found?.map(({ device, trying, cannotGoBack }) => [device, trying, cannotGoBack]),
         [
-          ["d1", false],
-          ["d3", true],
+          ["d1", false, false],
+          ["d3", false, true],
+          ["d4", true, false],
         ],
       );
-      assert.deepEqual(await affectedBy(call, "other", "1.2.0", null), []);
+      assert.deepEqual(await affectedBy(call, "other", "1.2.0", () => null), []);
     } finally {
       rmSync(data, { recursive: true });
     }
@@ -84,6 +88,13 @@ describe("the list of affected devices", () => {
     assert.equal(lines[0], "devices that report running 1.2.0: 2");
     assert.match(lines[2]!, /d2 .* cannot go back: its floor is higher/);
     assert.match(lines.at(-1)!, /1 of them cannot go back below their floor/);
+  });
+
+  it("counts those that are trying it apart", () => {
+    const lines = affectedLines("1.2.0", [one("d1"), one("d2", false, true)]);
+    assert.equal(lines[0], "devices that report running 1.2.0: 1");
+    assert.equal(lines[1], "devices that are trying 1.2.0: 1");
+    assert.match(lines[3]!, /d2 .* is trying it/);
   });
 
   it("shows twenty and counts the rest", () => {

@@ -30,7 +30,7 @@ export const releaseNoun: NounSpec = {
       ],
       options: [
         { flags: "--channel <name>", about: "the channel it was made for", default: "stable" },
-        { flags: "--promote", about: "also point this channel to it" },
+        { flags: "--promote", about: "also point this channel to it, in the same publication" },
         {
           flags: "--run <command>",
           about: "entry point: program inside the artifact and its arguments, split at spaces",
@@ -89,14 +89,14 @@ export const releaseNoun: NounSpec = {
       ],
       options: SIGNING_KEYS,
       examples: ["upkeep release promote shop 1.1.0", "upkeep release promote shop 1.2.0-rc.1 beta"],
-      run: async (call) => (await import("./list-promote-recall.ts")).releasePromote(call),
+      run: async (call) => (await import("./list-promote-show.ts")).releasePromote(call),
     },
     {
       name: "list",
-      about: "list releases and the channels that point to them",
+      about: "list releases, the channels that point to them, and what was recalled",
       arguments: [{ name: "[product]", about: "only this product" }],
       examples: ["upkeep release list", "upkeep release list shop --json"],
-      run: async (call) => (await import("./list-promote-recall.ts")).releaseList(call),
+      run: async (call) => (await import("./list-promote-show.ts")).releaseList(call),
     },
     {
       name: "show",
@@ -113,7 +113,7 @@ export const releaseNoun: NounSpec = {
         },
       ],
       examples: ["upkeep release show shop 1.1.0", "upkeep release show shop 1.1.0 --document sbom"],
-      run: async (call) => (await import("./list-promote-recall.ts")).releaseShow(call),
+      run: async (call) => (await import("./list-promote-show.ts")).releaseShow(call),
     },
     {
       name: "affected",
@@ -123,24 +123,31 @@ export const releaseNoun: NounSpec = {
         { name: "<version>", about: "which release" },
       ],
       examples: ["upkeep release affected shop 1.2.0 --json"],
-      run: async (call) => (await import("./list-promote-recall.ts")).releaseAffected(call),
+      run: async (call) => (await import("./recall.ts")).releaseAffected(call),
     },
     {
       name: "recall",
       about: "take a release back and let devices that run it go back",
       details:
-        "Withdraws the release, moves every channel that points to it, and signs the permission to go back. Devices do so at\ntheir next check; their floor holds all the same.",
+        "Withdraws the release, lets every channel that points to it return to the last release it pointed to, and signs the\npermission to go back. Devices do so at their next check, also those that are trying it; their floor holds all the same,\nunless --lift-floor. The number is used up for ever. A release that the repository does not list, such as a thief's, is\nrecalled by its number alone.",
       arguments: [
         { name: "<product>", about: "which product" },
         { name: "<version>", about: "which release" },
       ],
       options: [
         { flags: "--reason <text>", about: "shown on every device", required: true },
-        { flags: "--to <version>", about: "where devices go (the highest release below)" },
+        {
+          flags: "--to <version>",
+          about: "where devices go (where each channel pointed last before, and what is not recalled)",
+        },
+        {
+          flags: "--lift-floor",
+          about: "it was none of ours: the floor that it set on devices counts no more",
+        },
         ...SIGNING_KEYS,
       ],
       examples: ['upkeep release recall shop 1.2.0 --reason "loses orders on restart"'],
-      run: async (call) => (await import("./list-promote-recall.ts")).releaseRecall(call),
+      run: async (call) => (await import("./recall.ts")).releaseRecall(call),
     },
   ],
 };

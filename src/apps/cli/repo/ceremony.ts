@@ -67,7 +67,14 @@ export async function conclude(
     case "waiting": {
       await refuseWhileOpen(call);
       const now = call.context.clock.now();
-      const request = await requestFor(outcome.published, outcome.parts, reason, now, recovery);
+      const request = await requestFor(
+        outcome.published,
+        outcome.parts,
+        reason,
+        now,
+        recovery,
+        outcome.traces,
+      );
       await saveRequest(call, request);
       return {
         text: [
@@ -118,7 +125,11 @@ export async function tryComplete(
             (await operator.memory.load()) ?? new Map(),
           )
         ).published;
-  const outcome = await operator.publisher.complete((published) => partsOf(request, published), base);
+  const outcome = await operator.publisher.complete(
+    (published) => partsOf(request, published),
+    base,
+    request.traces,
+  );
   if (outcome.kind === "waiting") return null;
   const conclusion = await conclude(call, outcome, request.reason);
   await call.context.disk.removeFile(requestPath(call));

@@ -60,13 +60,11 @@ export async function repoRehearse(call: Call): Promise<Result> {
         await copyTree(disk, `${data}/${part}`, `${copy}/${part}`, REHEARSED_TARGET);
     }
     if (words.length > 0) {
-      const [{ runProgram }, { TABLE }] = await Promise.all([
-        import("../../framework/program.ts"),
-        import("../table.ts"),
-      ]);
       const shown = { write: (text: string) => void lines.push(...text.trimEnd().split("\n")) };
-      const world = { ...context.world, stdout: shown, stderr: shown };
-      exit = await runProgram(TABLE, ["--data", copy, "--quiet", "--no-color", ...words], world, "rehearsal");
+      // What is tried on a copy is not written into the log of the fleet's own database.
+      const env = { ...context.terminal.env, UPKEEP_STORE: "" };
+      const terminal = { ...context.terminal, env, stdout: shown, stderr: shown };
+      exit = await context.run(["--data", copy, "--quiet", "--no-color", ...words], terminal);
       lines.unshift(`on a copy: upkeep ${words.join(" ")} (exit ${exit})`);
     }
     const { clients, failed } = await simulateClients(call, `${copy}/repository`);

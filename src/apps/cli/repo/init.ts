@@ -15,8 +15,7 @@ import {
   putTrustedKeys,
   type NamedKey,
 } from "../../../repository/publish/new-repository.ts";
-import { hasRepository } from "../../../repository/publish/published.ts";
-import { PublisherError } from "../../../repository/publish/publisher-errors.ts";
+import { existsAlready, hasRepository } from "../../../repository/publish/published.ts";
 import { conclude, loadRequest, requestPath, waitingLines } from "./ceremony.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
@@ -37,14 +36,8 @@ export async function repoInit(call: Call): Promise<Result> {
       "Each runs `upkeep key new NAME --passphrase` and hands over `upkeep key show NAME --out NAME.json`; then --root-key NAME.json for each.",
     );
   }
-  if (await hasRepository(context.disk, operator.folder)) {
-    throw new PublisherError(
-      "publisher/exists",
-      `There is a repository in ${operator.folder} already.`,
-      { folder: operator.folder },
-      { hint: "upkeep repo status shows it." },
-    );
-  }
+  if ((await operator.memory.load()) !== null || (await hasRepository(context.disk, operator.folder)))
+    throw existsAlready(operator.folder);
   const open = await loadRequest(context.disk, requestPath(call));
   if (open !== null) {
     return {
@@ -82,14 +75,24 @@ export async function repoInit(call: Call): Promise<Result> {
   const releases = await key("releases", null, "ecdsa-sha2-nistp256");
   const director = await key("director", null);
 
+  const targetsThreshold = call.whole("targets-threshold", 1, targets.length) ?? 1;
+  if (rootKeys > 1 && threshold === rootKeys) context.note(noReserve("root", threshold));
+  if (targets.length > 1 && targetsThreshold === targets.length)
+    context.note(noReserve("targets", targetsThreshold));
+
   const body = makeRoot({
     root: { keys: root, threshold },
-    targets: { keys: targets, threshold: call.whole("targets-threshold", 1, targets.length) ?? 1 },
+    targets: { keys: targets, threshold: targetsThreshold },
     snapshot: { keys: [online], threshold: 1 },
     timestamp: { keys: [online], threshold: 1, period: { expiryDays, signingDays: 0 } },
   });
   const outcome = await operator.publisher.create(body, async (draft) => {
     draft.put("targets", emptyTargets());
+    draft.trace("repository/begun", "repository", {
+      before: null,
+      after: root.map(({ key: { keyid } }) => keyid),
+      threshold,
+    });
     const placed = await putTrustedKeys(draft, firstTrustedKeys(releases.key, director.key));
     await operator.publisher.placeBytes(placed.name, placed.file, placed.bytes);
   });
@@ -117,6 +120,11 @@ export async function repoInit(call: Call): Promise<Result> {
       ...concluded.json,
     },
   };
+}
+
+/** Said before it is done. */
+export function noReserve(role: string, threshold: number): string {
+  return `${role}: all ${threshold} keys must sign and there is none in reserve: when one is lost, nobody can sign any more, and nothing brings that back`;
 }
 
 const publicKeySchema = z.looseObject({ name: nameSchema, keyid: z.string(), public: z.unknown() });

@@ -20,6 +20,7 @@ import type { ReleaseTools } from "../../../repository/publish/release-publisher
 import { memoryStore } from "../../../repository/client/store.ts";
 import type { Call } from "../../framework/command.ts";
 import type { Context } from "../../framework/context.ts";
+import { auditOf } from "./audit-trail.ts";
 import { keysOf } from "../key/keys.ts";
 
 export type Operator = {
@@ -49,6 +50,7 @@ export function operatorOf(call: Call): Operator {
     lock: publisherLock(`${context.data}/repository.lock`, { disk, clock }),
     lookFromOutside: (path) => lookFromOutside(context, path),
     memory,
+    audit: auditOf(call),
   });
   return {
     keys,

@@ -35,6 +35,10 @@ export async function repoPublishers(call: Call): Promise<Result> {
     }
     const kept = now.filter((certificate) => !removals.some((pin) => isMeant(certificate, pin)));
     const known = new Set(kept.map(certificatePem));
+    draft.trace("publishers/changed", PUBLISHER_ROOTS_TARGET, {
+      before: now.map(spkiPin),
+      after: [...kept, ...added].map(spkiPin),
+    });
     const all = [...kept, ...added.filter((certificate) => !known.has(certificatePem(certificate)))];
     if (all.length === 0) {
       await draft.changeTargets("targets", { remove: [PUBLISHER_ROOTS_TARGET] });

@@ -14,14 +14,14 @@ import { putTrustedKeys, type NamedKey } from "../../../repository/publish/new-r
 import { keyNames } from "../../../repository/publish/publisher-policy.ts";
 import { readTargetOf, type Outcome } from "../../../repository/publish/publisher.ts";
 import { recoverPublished, redoRecovered } from "../../../repository/publish/recovery.ts";
-import { resignDocuments } from "../../../repository/publish/release-publisher.ts";
+import { resignDocuments } from "../../../repository/publish/resign-documents.ts";
 import { touchDue } from "../../../repository/publish/status.ts";
 import { isScheme, type Scheme } from "../../../keys/scheme.ts";
 import { conclude, refuseWhileOpen } from "./ceremony.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { operatorOf, type Operator } from "./operator.ts";
-import { findOrMake, readPublicKey } from "./init.ts";
+import { findOrMake, noReserve, readPublicKey } from "./init.ts";
 
 /** Names of keys that stand in trust/keys.json rather than in a TUF role, and what they sign. */
 const DOCUMENT_KEYS: { readonly [name: string]: readonly Grant["kind"][] } = {
@@ -68,6 +68,7 @@ async function rotateRole(call: Call, operator: Operator, what: string, lines: s
     for (const { role, keys } of roles) {
       if (!keys.keyids.includes(old)) continue;
       await replaceKey(draft, [role], old, next);
+      draft.trace("key/rotated", role, { before: old, after: next.key.keyid, name: next.name });
       lines.push(`${role}: ${names[0] ?? old.slice(0, 16)} -> ${next.name}`);
     }
   });
@@ -84,7 +85,13 @@ async function rotateDocuments(
   const scheme = what === "releases" ? "ecdsa-sha2-nistp256" : "ed25519";
   const inUse = new Set((await currentTrust(operator)).keys.keys());
   const next = await nextKey(call, operator, what, scheme, inUse);
-  return changeTrust(operator, async (trusted) => {
+  return changeTrust(operator, async (trusted, draft) => {
+    for (const grant of trusted.grants.filter(({ kind }) => kinds.includes(kind)))
+      draft.trace("key/rotated", `documents ${grant.kind}`, {
+        before: grant.keyids,
+        after: [...new Set([...grant.keyids, next.key.keyid])],
+        name: next.name,
+      });
     lines.push(`${kinds.join(", ")}: also signed by ${next.name}; upkeep repo revoke takes the old key away`);
     return {
       keys: new Map([...trusted.keys, [next.key.keyid, next.key]]),
@@ -109,10 +116,12 @@ export async function repoRevoke(call: Call): Promise<Result> {
       ? await operator.publisher.change(async (draft) => {
           const keyid = await findKeyid(draft, wish);
           const roles = await rolesOfKey(draft, keyid);
+          await noteReserve(call, draft, roles, keyid);
           await removeKey(draft, roles, keyid);
+          draft.trace("key/revoked", wish, { before: roles, after: null, key: keyid });
           lines.push(`${keyid.slice(0, 16)} taken away from ${roles.join(", ")}`);
         })
-      : await revokeDocumentKey(operator, trusted, document, lines);
+      : await revokeDocumentKey(call, operator, trusted, document, lines);
   const concluded = await conclude(call, outcome, `revoke ${wish}`);
   return {
     text: [...lines, concluded.text].join("\n"),
@@ -122,6 +131,7 @@ export async function repoRevoke(call: Call): Promise<Result> {
 }
 
 async function revokeDocumentKey(
+  call: Call,
   operator: Operator,
   trusted: TrustedKeys,
   keyid: string,
@@ -140,7 +150,11 @@ async function revokeDocumentKey(
     );
   }
   const next: TrustedKeys = { keys, grants };
+  const bare = grants.filter((grant) => grant.threshold > 1 && grant.keyids.length === grant.threshold);
+  for (const { kind, threshold } of bare)
+    call.context.note(noReserve(`documents of kind ${kind}`, threshold));
   return operator.publisher.change(async (draft) => {
+    draft.trace("key/revoked", keyid, { before: "trusted for documents", after: null, key: keyid });
     // Documents under the old key would be refused from now on: they are signed again, after being verified.
     const again = await resignDocuments(operator.releases, draft, trusted, next, keyid);
     const placed = await putTrustedKeys(draft, next);
@@ -177,12 +191,19 @@ export async function repoRecover(call: Call): Promise<Result> {
           const name = keyNames(keys).get(old) ?? what;
           const next = await nextKey(call, operator, name, await schemeOf(draft, old), inUse);
           await replaceKey(draft, [role], old, next);
+          draft.trace("key/rotated", role, { before: old, after: next.key.keyid, name: next.name });
           lines.push(`${role}: ${name} -> ${next.name}`);
         }
       }
     }
     lines.push(...(await touchDue(draft, context.clock.now())).map((role) => `${role}: signed again`));
     lines.push(...(await redoRecovered(draft, recovered)).map((role) => `${role}: published anew`));
+    draft.trace("repository/recovered", "repository", {
+      before: chosen.map(({ role, version, unusable }) => ({ role, version, passedOver: unusable })),
+      after: "published anew",
+      compromised,
+      lastGood: [...atMost].map(([role, version]) => ({ role, version })),
+    });
   }, published);
   const concluded = await conclude(call, outcome, "recover", atMost);
   return {
@@ -190,6 +211,15 @@ export async function repoRecover(call: Call): Promise<Result> {
     json: { steps: lines, ...concluded.json },
     exit: concluded.exit,
   };
+}
+
+/** Said before it is done: a role that needs all of its keys is lost with any of them. */
+async function noteReserve(call: Call, draft: Draft, roles: readonly string[], keyid: string): Promise<void> {
+  for (const { role, keys } of await allRoles(draft)) {
+    const left = keys.keyids.filter((id) => id !== keyid).length;
+    if (roles.includes(role) && left === keys.threshold && left < keys.keyids.length && keys.threshold > 1)
+      call.context.note(noReserve(role, left));
+  }
 }
 
 function parseLastGood(text: string): readonly [string, number] {
@@ -279,7 +309,7 @@ async function currentTrust(operator: Operator): Promise<TrustedKeys> {
 
 async function changeTrust(
   operator: Operator,
-  change: (trusted: TrustedKeys) => Promise<TrustedKeys>,
+  change: (trusted: TrustedKeys, draft: Draft) => Promise<TrustedKeys>,
 ): Promise<Outcome> {
   return operator.publisher.change(async (draft) => {
     const bytes = await readTargetOf(
@@ -289,7 +319,7 @@ async function changeTrust(
       TRUSTED_KEYS_TARGET,
       1 << 20,
     );
-    const placed = await putTrustedKeys(draft, await change(parseTrustedKeys(bytes)));
+    const placed = await putTrustedKeys(draft, await change(parseTrustedKeys(bytes), draft));
     await operator.publisher.placeBytes(placed.name, placed.file, placed.bytes);
   });
 }

@@ -131,7 +131,7 @@ function show(request: SigningRequest): readonly string[] {
 }
 
 async function confirm(call: Call, shown: readonly string[]): Promise<void> {
-  const { stdin, stderr } = call.context.world;
+  const { stdin, stderr } = call.context.terminal;
   if (stdin.isTTY !== true || stderr.isTTY !== true) {
     throw usage(
       "Signing wants a yes of a person who has read what changes.",

@@ -218,7 +218,7 @@ async function checkReceipt(call: Call, receipt: string, file: string | undefine
 async function receiptKey(call: Call, receipt: Uint8Array): Promise<NoteKey> {
   const { context } = call;
   if (call.text("log-key") !== undefined) return logKey(call);
-  const service = call.text("service") ?? context.world.env["UPKEEP_SERVICE"];
+  const service = call.text("service") ?? context.terminal.env["UPKEEP_SERVICE"];
   if (service === undefined) return logKey(call);
   const { signers } = await readDescription(context.disk, resolve(service));
   const text = fromUtf8(receipt);

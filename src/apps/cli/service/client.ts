@@ -25,7 +25,7 @@ export type OpenService = { readonly client: SigningClient; readonly service: Se
 
 export async function openService(call: Call): Promise<OpenService> {
   const { context } = call;
-  const { env } = context.world;
+  const { env } = context.terminal;
   const file = call.text("service") ?? env["UPKEEP_SERVICE"];
   if (file === undefined) throw usage("Which signing service? Give --service or UPKEEP_SERVICE.");
   const service = await readDescription(context.disk, resolve(file));
@@ -55,7 +55,7 @@ export async function openService(call: Call): Promise<OpenService> {
 /** `signer`: named in what a person is asked, because each signer has its own users. */
 async function signIn(call: Call, spki: string, hasKey: boolean, signer: string | null): Promise<SignIn> {
   const { context } = call;
-  const { env } = context.world;
+  const { env } = context.terminal;
   const user = call.text("user");
   if (user !== undefined) {
     const where = signer === null ? "" : ` at ${signer}`;

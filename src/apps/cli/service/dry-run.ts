@@ -12,14 +12,13 @@ import { parseCertificatesPem } from "../../../der/x509.ts";
 import { withFileSource } from "../../../io/source/file.ts";
 import type { SigningClient } from "../../../io/signing/client.ts";
 import type { Answers, OfferedCertificate } from "../../../signing/wire/protocol.ts";
-import { digestWord } from "../../../signing/request/request.ts";
+import { digestWord } from "../../../signing/request/operation.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { EXIT } from "../../framework/exit-codes.ts";
 import { forEachFile } from "../files/many-files.ts";
-import { nameOf } from "./sign.ts";
 import { openService } from "./client.ts";
-import { kindOf, wantedFor } from "./operation.ts";
+import { kindOf, nameOf, wantedFor } from "./operation.ts";
 import { chooseOffered, given } from "./options.ts";
 import { planOf } from "./plan.ts";
 import { releaseOf } from "./release-list.ts";
@@ -45,7 +44,7 @@ export async function dryServiceSign(call: Call, files: readonly string[]): Prom
 }
 
 function saysWho(call: Call): boolean {
-  const { env } = call.context.world;
+  const { env } = call.context.terminal;
   const options = ["identity", "user", "oidc-token-file", "oidc-audience"];
   const inEnvironment = ["UPKEEP_IDENTITY", "UPKEEP_OIDC_TOKEN"].some((name) => (env[name] ?? "") !== "");
   return inEnvironment || options.some((name) => given(call, name));

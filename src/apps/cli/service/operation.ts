@@ -17,7 +17,7 @@ import type { SignWish } from "../../../io/signing/client.ts";
 import type { Scheme } from "../../../keys/scheme.ts";
 import { MAX_LIST } from "../../../signing/request/catalog-list.ts";
 import { SigningError } from "../../../signing/errors.ts";
-import type { Operation } from "../../../signing/request/request.ts";
+import type { Operation } from "../../../signing/request/operation.ts";
 import { usage } from "../../framework/errors.ts";
 import { contentHash, formatJob, type Plan } from "./plan.ts";
 import { toBeSigned } from "../files/to-be-signed.ts";
@@ -31,6 +31,11 @@ export const MAX_TABLE_INSIDE: number = 192 * 1024;
 export type Kind = Format | "detached" | "raw";
 export type Wanted = Pick<SignWish, "operation" | "indirectData" | "table">;
 type Authenticode = Extract<Operation, { kind: "authenticode" }>;
+
+/** The kind as messages and results name it. */
+export function nameOf(kind: Kind): string {
+  return typeof kind === "object" ? kind.name : kind;
+}
 
 /** Files of no format that carries signatures get theirs beside them. Errors: `artifact/unsupported`. */
 export async function kindOf(source: ByteSource, path: string, as: Plan["as"]): Promise<Kind> {

@@ -79,7 +79,7 @@ export function refuseServiceWords(call: Call): void {
  */
 export function goesToService(call: Call): boolean {
   if (call.text("service") !== undefined) return true;
-  const { env } = call.context.world;
+  const { env } = call.context.terminal;
   if ((env["UPKEEP_SERVICE"] ?? "") === "" || (env["UPKEEP_CERT"] ?? "") !== "") return false;
   if (["key", "key-name", "pkcs11-module"].some((name) => given(call, name))) return false;
   const cert = call.text("cert");

@@ -8,7 +8,7 @@ import { fromUtf8, toUtf8 } from "../../../core/bytes.ts";
 import { hashForScheme } from "../../../artifact/content-sign.ts";
 import type { SignJob } from "../../../artifact/format.ts";
 import type { OfferedCertificate } from "../../../signing/wire/protocol.ts";
-import { digestAlgorithmSchema, idSchema } from "../../../signing/request/request.ts";
+import { digestAlgorithmSchema, idSchema } from "../../../signing/request/operation.ts";
 import type { Call } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { signOptions } from "../files/format-options.ts";

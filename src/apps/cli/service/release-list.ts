@@ -6,13 +6,8 @@ import { merkleRoot } from "../../../core/digest.ts";
 import type { Random } from "../../../core/random.ts";
 import { withFileSource } from "../../../io/source/file.ts";
 import { inclusionProof } from "../../../signing/audit/proof.ts";
-import {
-  digestWord,
-  listLeaf,
-  listRoot,
-  type ListedFile,
-  type Membership,
-} from "../../../signing/request/request.ts";
+import { digestWord } from "../../../signing/request/operation.ts";
+import { listLeaf, listRoot, type ListedFile, type Membership } from "../../../signing/request/request.ts";
 import { kindOf, wantedFor } from "./operation.ts";
 import type { Plan } from "./plan.ts";
 

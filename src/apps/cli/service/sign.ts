@@ -15,7 +15,7 @@ import { EXIT } from "../../framework/exit-codes.ts";
 import { expandFiles, forEachFile, type Outcome } from "../files/many-files.ts";
 import { openService } from "./client.ts";
 import { isLeftAlone, PENDING_LIMIT, signFile, Waiting, type Job } from "./sign-file.ts";
-import type { Kind } from "./operation.ts";
+import { nameOf } from "./operation.ts";
 import { chooseOffered, refuseLocalWords } from "./options.ts";
 import { formatPending, parsePending, planOf, type Plan } from "./plan.ts";
 import { releaseOf } from "./release-list.ts";
@@ -116,8 +116,8 @@ export async function serviceWait(call: Call, files = call.argumentsFrom(0)): Pr
 }
 
 function summary(call: Call, files: number, signed: number, traffic: number): void {
-  const { json, world } = call.context;
-  if (json) world.stdout.write(`${JSON.stringify({ files, signed, traffic })}\n`);
+  const { json, terminal } = call.context;
+  if (json) terminal.stdout.write(`${JSON.stringify({ files, signed, traffic })}\n`);
 }
 
 async function signOne(file: string, job: Job): Promise<Outcome> {
@@ -173,10 +173,6 @@ async function signOne(file: string, job: Job): Promise<Outcome> {
       exit: EXIT.pending,
     };
   }
-}
-
-export function nameOf(kind: Kind): string {
-  return typeof kind === "object" ? kind.name : kind;
 }
 
 function subjectOf(offered: OfferedCertificate): string {

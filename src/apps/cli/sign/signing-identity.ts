@@ -40,7 +40,7 @@ export async function openIdentity(call: Call): Promise<OpenIdentity> {
   const load = async (path: string): Promise<KeyMaterial> =>
     readKeyMaterial(await context.disk.read(resolve(path), LIMIT), passphrase);
 
-  const certificateFile = call.text("cert") ?? context.world.env["UPKEEP_CERT"];
+  const certificateFile = call.text("cert") ?? context.terminal.env["UPKEEP_CERT"];
   // A token may keep its certificate itself.
   if (certificateFile === undefined && call.text("pkcs11-module") === undefined) {
     throw usage(

@@ -93,7 +93,7 @@ export async function asking(call: Call, folder: SignerFolder): Promise<Asking |
 }
 
 export async function askFor(call: Call, names: readonly string[]): Promise<Asking> {
-  const admin = call.text("admin") ?? call.context.world.env["UPKEEP_ADMIN"];
+  const admin = call.text("admin") ?? call.context.terminal.env["UPKEEP_ADMIN"];
   if (admin === undefined) {
     throw new SigningError(
       "signing/not-accepted",

@@ -2,20 +2,20 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { World } from "../../framework/context.ts";
+import type { Terminal } from "../../framework/terminal.ts";
 import { runProgram } from "../../framework/program.ts";
 import { TABLE } from "../table.ts";
 
 async function upkeep(...words: readonly string[]): Promise<{ exit: number; out: string; err: string }> {
   let [out, err] = ["", ""];
-  const world: World = {
+  const terminal: Terminal = {
     stdout: { write: (text) => (out += text) },
     stderr: { write: (text) => (err += text) },
     stdin: process.stdin,
     env: {},
     home: "/nowhere",
   };
-  return { exit: await runProgram(TABLE, words, world, "0"), out, err };
+  return { exit: await runProgram({ table: TABLE, version: "0" }, words, terminal), out, err };
 }
 
 describe("upkeep daemon", () => {

@@ -1,6 +1,7 @@
 // What the verbs of `daemon` do.
 
 import { fileURLToPath } from "node:url";
+import { moduleBeside } from "../../../core/module-beside.ts";
 import { ProcessError } from "../../../process/errors.ts";
 import {
   isWindowsPath,
@@ -16,7 +17,6 @@ import type { ServiceCondition } from "../../../io/windows/services.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { EXIT } from "../../framework/exit-codes.ts";
-import { runProgram } from "../../framework/program.ts";
 import { columns } from "../../framework/style.ts";
 
 export async function daemonInstall(call: Call): Promise<Result> {
@@ -99,8 +99,6 @@ export async function daemonRun(call: Call): Promise<Result> {
     folder,
     words: programWords(program, folder, call.argumentsFrom(1)),
     context: call.context,
-    // The command line inside is read by the same table; nobody asks it for its version.
-    run: async (words, world) => runProgram((await import("../table.ts")).TABLE, words, world, "-"),
   });
 }
 
@@ -122,7 +120,7 @@ function commandOf(call: Call, program: ServiceProgram, folder: string): readonl
   // Elsewhere it is an example of what would be made there.
   const runtime = windows ? process.execPath : "C:\\Program Files\\nodejs\\node.exe";
   const main = windows
-    ? fileURLToPath(new URL("../main.ts", import.meta.url))
+    ? fileURLToPath(moduleBeside("../main", import.meta.url))
     : "C:\\Program Files\\upkeep\\src\\apps\\cli\\main.ts";
   return [
     runtime,
@@ -170,7 +168,7 @@ function onWindows(program: ServiceProgram): void {
 function folderOf(call: Call, program: ServiceProgram): string {
   const folder =
     call.text("folder") ??
-    `${call.context.world.env["ProgramData"] ?? "C:\\ProgramData"}\\${serviceName(program)}`;
+    `${call.context.terminal.env["ProgramData"] ?? "C:\\ProgramData"}\\${serviceName(program)}`;
   if (!isWindowsPath(folder) || /^[A-Za-z]:[\\/]?$/.test(folder))
     throw usage("--folder is an absolute path on a drive, such as D:\\upkeep-signer.");
   return folder.replace(/[\\/]+$/, "");

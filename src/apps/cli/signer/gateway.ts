@@ -115,8 +115,9 @@ export async function gatewayRun(call: Call): Promise<Result> {
     folder: `${context.data}/gateway`,
     signal: context.signal,
     ready: ({ clients, signers }) => {
-      context.world.ready?.();
-      if (context.json) context.world.stdout.write(`${JSON.stringify({ ready: true, clients, signers })}\n`);
+      context.terminal.ready?.();
+      if (context.json)
+        context.terminal.stdout.write(`${JSON.stringify({ ready: true, clients, signers })}\n`);
       else context.note(`gateway is ready: clients on port ${clients}, signers on port ${signers}`);
     },
   });

@@ -130,7 +130,7 @@ export async function unlocking(
       option: "--share-file",
     });
     shares.push(parseShare(text));
-    if (context.world.env["UPKEEP_SHARE"] !== undefined) break;
+    if (context.terminal.env["UPKEEP_SHARE"] !== undefined) break;
   }
   return { shares };
 }
@@ -168,16 +168,16 @@ export async function signerRun(call: Call): Promise<Result> {
     waiting: ({ holder, since }) => {
       const { name } = settings.config.service;
       if (context.json)
-        context.world.stdout.write(
+        context.terminal.stdout.write(
           `${JSON.stringify({ ready: false, waiting: true, signer: name, holder, since })}\n`,
         );
       else context.note(`signer ${name} waits: its log is written by ${holder} since ${since}`);
     },
     ready: ({ entries }) => {
-      context.world.ready?.();
+      context.terminal.ready?.();
       const { name } = settings.config.service;
       if (context.json)
-        context.world.stdout.write(`${JSON.stringify({ ready: true, signer: name, entries })}\n`);
+        context.terminal.stdout.write(`${JSON.stringify({ ready: true, signer: name, entries })}\n`);
       else context.note(`signer ${name} is ready; its log has ${entries} entries`);
     },
   });

@@ -1,52 +1,77 @@
-// What the verbs of `release` do, but for `add`.
+// What `release promote`, `release list` and `release show` do.
 
 import { formatSelector } from "../../../release/platform.ts";
-import { promote, recall } from "../../../repository/publish/release-publisher.ts";
+import { promote } from "../../../repository/publish/promote.ts";
+import { recalledOf } from "../../../repository/publish/recalled-record.ts";
 import {
   listReleases,
+  productsOf,
   readAttestations,
   readRelease,
   trustedKeys,
 } from "../../../repository/publish/release-reader.ts";
 import type { Call, Result } from "../../framework/command.ts";
-import { affectedBy, affectedLines } from "./affected.ts";
 import { conclude } from "../repo/ceremony.ts";
 import { operatorOf } from "../repo/operator.ts";
 import { describeAttestations, oneAttestation } from "./attestations.ts";
+import { noteDropped } from "./dropped.ts";
 import { columns, size } from "../../framework/style.ts";
 
 export async function releasePromote(call: Call): Promise<Result> {
-  const { releases } = operatorOf(call);
-  const channel = call.argumentOr(2) ?? "stable";
-  const done = await promote(releases, call.argument(0), call.argument(1), channel);
-  const described = await conclude(
-    call,
-    done.outcome,
-    `point ${call.argument(0)}/${channel} to ${call.argument(1)}`,
-  );
-  const { product, version, steps } = done.pointer;
+  const operator = operatorOf(call);
+  const [product, version, channel] = [call.argument(0), call.argument(1), call.argumentOr(2) ?? "stable"];
+  const dropped = await noteDropped(call, operator, { product, version, channel });
+  const done = await promote(operator.releases, product, version, channel);
+  const described = await conclude(call, done.outcome, `point ${product}/${channel} to ${version}`);
+  const { steps } = done.pointer;
+  const already = done.outcome.kind === "unchanged";
   return {
     exit: described.exit,
     text: [
-      `${product}/${channel}: ${done.before ?? "nothing"} -> ${version}`,
+      already
+        ? `already: ${product}/${channel} points to ${version}`
+        : `${product}/${channel}: ${done.before ?? "nothing"} -> ${version}`,
       ...(steps.length > 0 ? [`by way of ${steps.map((step) => step.version).join(", ")}`] : []),
       described.text,
     ].join("\n"),
-    json: { product, channel, version, before: done.before, steps, ...described.json },
+    json: { product, channel, version, before: done.before, already, steps, dropped, ...described.json },
   };
 }
 
 export async function releaseList(call: Call): Promise<Result> {
   const operator = operatorOf(call);
-  const releases = await listReleases(operator.releases, await operator.look(), call.argumentOr(0) ?? null);
-  const rows = releases.map(({ manifest, channels }) => [
-    manifest.product,
-    manifest.version,
-    channels.join(", ") || "-",
-    manifest.artifacts.map(formatSelector).join(", "),
-    manifest.security ? "security" : "",
-    manifest.published,
-  ]);
+  const only = call.argumentOr(0) ?? null;
+  const draft = await operator.look();
+  const releases = await listReleases(operator.releases, draft, only);
+  const trusted =
+    releases.length === 0 && (await productsOf(draft)).length === 0
+      ? null
+      : await trustedKeys(operator.releases, draft);
+  const recalled = [];
+  for (const product of trusted === null ? [] : await productsOf(draft)) {
+    if (only !== null && product !== only) continue;
+    for (const entry of await recalledOf(operator.releases, draft, trusted!, product))
+      recalled.push({ product, ...entry });
+  }
+  const rows = [
+    ...releases.map(({ manifest, channels }) => [
+      manifest.product,
+      manifest.version,
+      channels.join(", ") || "-",
+      manifest.artifacts.map(formatSelector).join(", "),
+      manifest.security ? "security" : "",
+      manifest.published,
+    ]),
+    // What was taken back stays in sight: its number is used up.
+    ...recalled.map(({ product, version, since, reason }) => [
+      product,
+      version,
+      "-",
+      "",
+      `recalled ${since}: ${reason.slice(0, 60)}`,
+      "",
+    ]),
+  ];
   return {
     text:
       rows.length === 0
@@ -62,6 +87,7 @@ export async function releaseList(call: Call): Promise<Result> {
         published: manifest.published,
         sha256,
       })),
+      recalled,
     },
   };
 }
@@ -112,50 +138,5 @@ export async function releaseShow(call: Call): Promise<Result> {
       ...(manifest.notes === undefined ? [] : ["", manifest.notes]),
     ].join("\n"),
     json: { ...manifest, document: reference, documents: documents.json },
-  };
-}
-
-export async function releaseAffected(call: Call): Promise<Result> {
-  const [product, version] = [call.argument(0), call.argument(1)];
-  const affected = await affectedBy(call, product, version, null);
-  return {
-    text:
-      affected === null
-        ? "No server keeps its records in this data folder, so nobody reports here."
-        : affectedLines(version, affected).join("\n"),
-    json: { product, version, affected },
-  };
-}
-
-export async function releaseRecall(call: Call): Promise<Result> {
-  const { releases } = operatorOf(call);
-  const [product, version] = [call.argument(0), call.argument(1)];
-  const to = call.text("to");
-  const done = await recall(releases, {
-    product,
-    version,
-    reason: call.needed("reason"),
-    ...(to === undefined ? {} : { to }),
-  });
-  const described = await conclude(call, done.outcome, `recall ${product} ${version}`);
-  const affected = await affectedBy(call, product, version, done.to);
-  return {
-    exit: described.exit,
-    text: [
-      `${product} ${version} is recalled; devices that run it go to ${done.to}`,
-      `channels moved: ${done.channels.join(", ") || "none pointed to it"}`,
-      ...affectedLines(version, affected),
-      ...(done.dependents.length > 0 ? [`depend on it: ${done.dependents.join(", ")}`] : []),
-      described.text,
-    ].join("\n"),
-    json: {
-      product,
-      version,
-      to: done.to,
-      channels: done.channels,
-      dependents: done.dependents,
-      affected,
-      ...described.json,
-    },
   };
 }

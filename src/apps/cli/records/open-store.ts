@@ -1,5 +1,6 @@
 // Where the fleet's records are for a command: the database that --store names, or the file of the data folder.
 
+import { userInfo } from "node:os";
 import { makeDirectories } from "../../../core/disk.ts";
 import type { FleetReads, FleetRecords, FleetStore } from "../../../fleet/store.ts";
 import { openFleetStore } from "../../../io/fleet-store/store.ts";
@@ -28,7 +29,7 @@ export async function fleetPlace(call: Call): Promise<string> {
 }
 
 export async function withStore<T>(call: Call, work: (store: FleetStore) => Promise<T>): Promise<T> {
-  const store = await openFleetStore(await fleetPlace(call), call.context.world.env);
+  const store = await openFleetStore(await fleetPlace(call), call.context.terminal.env);
   try {
     return await work(store);
   } finally {
@@ -47,4 +48,13 @@ export function withFleet<T>(
 /** Reads without hindering the server. */
 export function readFleet<T>(call: Call, work: (records: FleetReads, now: number) => Promise<T>): Promise<T> {
   return withStore(call, (store) => store.read((records) => work(records, call.context.clock.now())));
+}
+
+/** Who types: the user of the system, as far as it tells. */
+export function actor(): string {
+  try {
+    return `operator:${userInfo().username}`;
+  } catch {
+    return `operator:${process.getuid?.() ?? "unknown"}`;
+  }
 }
