@@ -1,43 +1,88 @@
-// Every code that an error of Upkeep can carry is in docs/errors.md, and nothing is there that no error carries.
+// Every code that an error of Upkeep can carry, with its nature and its exit code: docs/errors.md lists them all, and nothing else.
 
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
 import { describe, it } from "node:test";
+import type { Trait } from "../src/core/errors.ts";
+import { EXIT } from "../src/apps/framework/exit-codes.ts";
+import { declared, lines, listed, tabled } from "../tools/error-codes.ts";
 
-const source = new URL("../src/", import.meta.url);
-const UNION = /type \w*Code\s*=((?:\s|\||"[a-z0-9-]+\/[a-z0-9-]+"|\/\*\*[\s\S]*?\*\/|\/\/[^\n]*)+);/g;
-
-/** Members of the closed unions by which rooms declare their codes. */
-function declared(): readonly string[] {
-  const codes = new Set<string>();
-  for (const name of readdirSync(source, { recursive: true, encoding: "utf8" })) {
-    if (!name.endsWith(".ts") || name.endsWith(".test.ts") || name.startsWith("testing/")) continue;
-    for (const [, union] of readFileSync(new URL(name, source), "utf8").matchAll(UNION))
-      for (const [, code] of union!.matchAll(/"([a-z0-9-]+\/[a-z0-9-]+)"/g)) codes.add(code!);
-  }
-  return [...codes].toSorted();
-}
-
-/** The lines below the heading `All codes`, each `room: code, code`. */
-function listed(): readonly string[] {
-  const page = readFileSync(new URL("../docs/errors.md", import.meta.url), "utf8");
-  const list = page.split("\n## All codes\n")[1]?.split("\n## ")[0] ?? "";
-  return [...list.matchAll(/^- `([a-z0-9-]+)\/`: (.+)$/gm)]
-    .flatMap(([, room, codes]) => codes!.split(", ").map((code) => `${room!}/${code.replaceAll("`", "")}`))
-    .toSorted();
-}
-
-describe("docs/errors.md", () => {
-  it("lists every code, and no other", () => {
-    const [have, want] = [listed(), declared()];
-    assert.ok(want.length > 200, `${want.length} codes were found in the source`);
-    assert.deepEqual(
-      {
-        missing: want.filter((code) => !have.includes(code)),
-        gone: have.filter((code) => !want.includes(code)),
-      },
-      { missing: [], gone: [] },
-      "add them to `All codes` in docs/errors.md",
-    );
+describe("the codes of all errors", () => {
+  it("are declared once each, with a nature and an exit code", async () => {
+    const codes = (await tabled()).map(({ code }) => code).toSorted();
+    assert.ok(codes.length > 200, `${codes.length} codes were found in the source`);
+    assert.deepEqual(codes, declared.toSorted());
+    assert.equal(new Set(codes).size, codes.length);
   });
+
+  it("stand in docs/errors.md, all of them and no other", async () => {
+    assert.deepEqual(listed(), lines(await tabled()), "node tools/error-codes.ts --write");
+  });
+
+  it("fit together: what may work later never counts as a verdict, and a wrong call never as a failure", async () => {
+    const allowed: { readonly [N in Trait["nature"]]: readonly Trait["exit"][] } = {
+      usage: ["usage"],
+      refused: ["refused", "verify-failed"],
+      pending: ["pending"],
+      // A server that says no, or metadata that nobody renewed in time, is a refusal to whoever asked and no word about the release.
+      transient: ["failed", "network", "refused"],
+      failed: ["failed", "refused"],
+    };
+    const odd = (await tabled()).filter(({ trait }) => !allowed[trait.nature].includes(trait.exit));
+    assert.deepEqual(odd, []);
+  });
+
+  // The same thing in several rooms: whoever scripts against one of them may rely on the others.
+  for (const [what, exit, codes] of [
+    [
+      "another process holds it",
+      "pending",
+      ["agent/locked", "fleet/store-in-use", "publisher/busy", "repository/locked", "signing/busy"],
+    ],
+    ["a database is out of reach", "network", ["fleet/store-unavailable", "signing/store-unavailable"]],
+    ["a database says no", "refused", ["fleet/store-denied", "fleet/store-foreign", "signing/store-refused"]],
+    [
+      "a settings file makes no sense",
+      "usage",
+      ["agent/bad-settings", "cli/bad-settings", "signing/bad-config"],
+    ],
+    ["a secret was not given", "usage", ["cli/no-secret", "key/passphrase-needed"]],
+    [
+      "it is not there",
+      "failed",
+      [
+        "agent/not-installed",
+        "cli/not-found",
+        "fleet/unknown-device",
+        "key/not-found",
+        "publisher/missing",
+        "signing/not-found",
+      ],
+    ],
+    [
+      "it is there already",
+      "failed",
+      [
+        "agent/already-enrolled",
+        "disk/exists",
+        "key/exists",
+        "process/service-exists",
+        "publisher/exists",
+        "signing/exists",
+      ],
+    ],
+    ["too much at once", "refused", ["fleet/quota", "http/too-many", "signing/over-budget"]],
+    [
+      "the bytes are not the ones that were signed",
+      "refused",
+      ["agent/wrong-bytes", "mirror/wrong-content", "repository/content-mismatch", "slot/wrong-bytes"],
+    ],
+    ["a backup is not whole", "refused", ["fleet/bad-dump", "signing/bad-backup"]],
+  ] as const)
+    it(`${what}: every room ends with ${EXIT[exit]}`, async () => {
+      const rows = new Map((await tabled()).map(({ code, trait }) => [code, trait.exit]));
+      assert.deepEqual(
+        codes.map((code) => [code, rows.get(code)]),
+        codes.map((code) => [code, exit]),
+      );
+    });
 });

@@ -3,7 +3,7 @@
 import type { Instant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import type { ChannelPointer } from "../release/channel.ts";
-import { isLocalTrouble, outcomeOf } from "./attempt-table.ts";
+import { needsSomebody, outcomeOf } from "./attempt-table.ts";
 import {
   inOrder,
   isRelease,
@@ -85,7 +85,7 @@ export async function applyAssignment(
         product,
       );
     // What only this machine can mend, and only people can see to.
-    if (result.result === "waiting" && result.code !== null && isLocalTrouble(result.code))
+    if (result.result === "waiting" && result.code !== null && needsSomebody(result.code))
       await device.alarm(`waits ${product} ${result.code}`, result.code, result.reason, product);
     else await device.clear(`waits ${product} `);
     if (result.result === "current" || result.result === "updated") await device.clear(`refused ${product} `);
@@ -109,7 +109,7 @@ async function orRefused<T>(
     const component = device.find(product);
     const running = component === undefined ? null : await component.running();
     // What could not be had is waited for; what cannot be believed is refused.
-    const transient = code === "agent/interrupted" || outcomeOf(code) === "transient";
+    const transient = code === "agent/interrupted" || outcomeOf(error) === "transient";
     const result = transient ? "waiting" : "refused";
     results.push({ product, result, from: running, to: version, running, code, reason, until: null });
     device.log({ level: "error", event: "refused", product, version, code, message: reason });

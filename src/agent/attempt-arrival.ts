@@ -1,10 +1,10 @@
 // The part of an attempt before anything that runs is touched: room, bytes, verification, the slot.
 
-import { exists, statOrNull, type Disk } from "../core/disk.ts";
+import { statOrNull } from "../core/disk.ts";
 import { RunningDigests, sha256Hex } from "../core/digest.ts";
 import { artifactFileName, type Artifact, type ReleaseManifest } from "../release/manifest.ts";
 import { PUBLISHER_ROOTS_LIMIT, PUBLISHER_ROOTS_TARGET } from "../release/target-names.ts";
-import { recentRecords, type Attempt } from "../slot/attempt.ts";
+import type { Attempt } from "../slot/attempt.ts";
 import { stage } from "../slot/install.ts";
 import { readFile } from "../slot/read-file.ts";
 import { recordDigest } from "../slot/record.ts";
@@ -31,13 +31,8 @@ export type Arrival = {
   readonly tell: (state: AttemptState, bytes: number) => void;
 };
 
-/** Room that is left alone beside what an attempt needs: for journals, reports and what components write meanwhile. */
-const LARGEST_MARGIN = 16 * 1024 * 1024;
-const SMALLEST_MARGIN = 1024 * 1024;
-
-function withMargin(bytes: number): number {
-  return bytes + Math.min(LARGEST_MARGIN, Math.max(SMALLEST_MARGIN, bytes));
-}
+/** Room that is left alone beside what an attempt needs, for blocks, names and journals: an eighth of it, within these bounds. */
+const MARGIN = { least: 256 * 1024, most: 16 * 1024 * 1024 } as const;
 /** Entries an archive may have; the signed manifest bounds the bytes. */
 const MAX_ENTRIES = 200_000;
 
@@ -60,6 +55,10 @@ function planOf({ plan }: Arrival): Plan {
   return plan;
 }
 
+export function marginFor(written: number): number {
+  return Math.min(Math.max(Math.ceil(written / 8), MARGIN.least), MARGIN.most);
+}
+
 /** Checked before the first byte, so that a small disk fails early and says how much is missing. Errors: `agent/no-space`, `disk/*`. */
 export async function reserveSpace(arrival: Arrival): Promise<void> {
   if (await staged(arrival)) return;
@@ -70,7 +69,8 @@ export async function reserveSpace(arrival: Arrival): Promise<void> {
     (await statOrNull(disk, partOf(arrival.downloads, arrival.attempt))) ??
     (await statOrNull(disk, `${partOf(arrival.downloads, arrival.attempt)}.part`));
   const present = found?.size ?? 0;
-  const needed = withMargin(Math.max(0, artifact.length - present) + artifact.unpackedLength);
+  const written = Math.max(0, artifact.length - present) + artifact.unpackedLength;
+  const needed = written + marginFor(written);
   const free = await disk.free(arrival.component.layout.folder);
   if (free >= needed) return;
   throw new AgentError(
@@ -79,41 +79,6 @@ export async function reserveSpace(arrival: Arrival): Promise<void> {
     { needed, free },
     { hint: "Make room on the volume that holds the agent's data folder." },
   );
-}
-
-/**
- * Room for the copy of the data that is made at the switch, looked for before anything is stopped for it. Data beyond the device's own
- * limit is not copied and needs none. Errors: `agent/no-space`, `disk/*`.
- */
-export async function reserveSnapshot(component: Component, { begin, activating }: Attempt): Promise<void> {
-  const { world, layout, settings, journal } = component;
-  // Room for what the journal will say of this try: a switch that began is always written to its end.
-  await journal.reserve(recentRecords);
-  if (begin.from === null || begin.damage === "repair" || activating || settings.snapshotBytes === 0) return;
-  if (!(await exists(world.disk, layout.data))) return;
-  const bytes = await sizeOfTree(world.disk, layout.data);
-  if (bytes === 0 || bytes > settings.snapshotBytes) return;
-  const needed = withMargin(bytes);
-  const free = await world.disk.free(layout.folder);
-  if (free >= needed) return;
-  throw new AgentError(
-    "agent/no-space",
-    `The copy of ${component.product}'s data that is made before an update needs ${needed} bytes on disk and ${free} are free; nothing was stopped, and it is tried again.`,
-    { needed, free },
-    {
-      hint: "Make room on the volume that holds the agent's data folder, or set snapshotBytes in agent.toml.",
-    },
-  );
-}
-
-async function sizeOfTree(disk: Disk, path: string): Promise<number> {
-  let bytes = 0;
-  for (const name of await disk.list(path)) {
-    const stat = await statOrNull(disk, `${path}/${name}`);
-    if (stat?.kind === "directory") bytes += await sizeOfTree(disk, `${path}/${name}`);
-    else if (stat?.kind === "file") bytes += stat.size;
-  }
-  return bytes;
 }
 
 /** Brings the artifact to this disk. Errors: those of `Releases.download`. */
@@ -214,7 +179,7 @@ export async function stageArtifact(arrival: Arrival): Promise<string> {
         artifact.format === "file"
           ? { kind: "file", name, executable: name === program || name === probed }
           : { kind: artifact.format },
-      limits: { bytes: artifact.unpackedLength, entries: MAX_ENTRIES },
+      limits: { bytes: artifact.unpackedLength, entries: MAX_ENTRIES, names: world.platform.os },
       manifestSha256,
       run: runOf(manifest),
       entry: program ?? probed,

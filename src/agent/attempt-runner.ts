@@ -3,20 +3,22 @@
 import { exists } from "../core/disk.ts";
 import { formatInstant, parseInstant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
-import type { ProcessErrorCode } from "../process/errors.ts";
 import { lastWords } from "../process/last-words.ts";
 import { readCurrent, switchCurrent } from "../slot/install.ts";
 import type { End, Step } from "../slot/journal-event.ts";
 import { linkTarget, slotPath } from "../slot/layout.ts";
-import { restoreSnapshot, takeSnapshot } from "../slot/snapshot.ts";
+import { restoreSnapshot } from "../slot/snapshot.ts";
+import { AttemptSnapshot } from "./attempt-snapshot.ts";
 import { applyEnd } from "../slot/state.ts";
-import { damageOf, hasReplaced, type Attempt } from "../slot/attempt.ts";
+import { damageOf, hasReplaced, recentRecords, type Attempt } from "../slot/attempt.ts";
+import type { ProcessErrorCode } from "../process/errors.ts";
 import { SlotError } from "../slot/errors.ts";
 import {
   EFFECTS,
   isDevicesFault,
   outcomeOf,
   transition,
+  wasChangedHere,
   type AttemptState,
   type Effect,
   type Outcome,
@@ -29,7 +31,6 @@ import {
   fetchArtifact,
   isStaged,
   partOf,
-  reserveSnapshot,
   reserveSpace,
   stageArtifact,
   type Arrival,
@@ -75,6 +76,8 @@ export async function runAttempt(
 class Runner {
   readonly #context: RunnerContext;
   #trouble: Trouble | null;
+  /** Whether the trouble is this machine's, and none of the release. */
+  #postpone: boolean;
   #reached: Step = "chosen";
   #fetched = 0;
   #wellBefore = false;
@@ -83,6 +86,7 @@ class Runner {
   constructor(context: RunnerContext, trouble: Trouble | null) {
     this.#context = context;
     this.#trouble = trouble;
+    this.#postpone = trouble !== null && wasChangedHere(trouble.code);
   }
 
   get #component(): Component {
@@ -159,7 +163,8 @@ class Runner {
           return "stopping";
         }
         this.#trouble = { code, reason: sentenceOf(error) };
-        return outcomeOf(code);
+        this.#postpone = isDevicesFault(error);
+        return outcomeOf(error);
       }
     }
     return "ok";
@@ -198,8 +203,10 @@ class Runner {
       }
       case "await-turn":
         return this.#awaitTurn();
-      case "reserve-snapshot":
-        return reserveSnapshot(component, attempt);
+      case "prepare-snapshot":
+        // Room for what the journal will say of this try: a switch that began is always written to its end.
+        await component.journal.reserve(recentRecords);
+        return this.#snapshots.prepare();
       case "look-at-old":
         return this.#lookAtOld();
       case "note-activating":
@@ -207,7 +214,7 @@ class Runner {
       case "stop":
         return component.stop();
       case "snapshot":
-        return this.#snapshot();
+        return this.#snapshots.take();
       case "switch-forward":
         return this.#switchForward();
       case "start-and-watch-new":
@@ -225,7 +232,7 @@ class Runner {
           ...id,
           code,
           reason: await this.#withLog(code, reason),
-          ...(isDevicesFault(code) ? { postpone: true as const } : {}),
+          ...(this.#postpone ? { postpone: true as const } : {}),
         });
       }
       case "restore":
@@ -267,6 +274,10 @@ class Runner {
 
   #source: "origin" | "mirror" | "peer" | "bundle" | "none" = "none";
 
+  get #snapshots(): AttemptSnapshot {
+    return new AttemptSnapshot(this.#component, this.#attempt);
+  }
+
   get #arrival(): Arrival {
     const { component, plan, downloads, signal, tell } = this.#context;
     return { component, attempt: this.#attempt, plan, downloads, signal, tell };
@@ -285,24 +296,6 @@ class Runner {
     if (from === null || this.#component.supervised === null || this.#component.guard.damage !== null) return;
     const run = await this.#component.runOf(from);
     this.#wellBefore = (await probe(this.#component, from, run)).kind === "well";
-  }
-
-  async #snapshot(): Promise<void> {
-    const { world, layout, settings } = this.#component;
-    const { begin, snapshot } = this.#attempt;
-    const there = (await readCurrent(world.disk, layout)) === linkTarget(begin.to);
-    // The same version again changes no data, and there is nothing to go back to.
-    if (begin.damage === "repair") return;
-    if (begin.from === null || snapshot !== null || there || settings.snapshotBytes === 0) return;
-    if (!(await exists(world.disk, layout.data)) || (await world.disk.list(layout.data)).length === 0) return;
-    const bytes = await takeSnapshot(world.disk, layout, begin.attempt, settings.snapshotBytes);
-    if (bytes !== null) return this.#component.note({ event: "snapshot", attempt: begin.attempt, bytes });
-    world.log({
-      level: "warn",
-      event: "snapshot-skipped",
-      product: this.#component.product,
-      limit: settings.snapshotBytes,
-    });
   }
 
   async #switchForward(): Promise<void> {
@@ -350,11 +343,16 @@ class Runner {
       code:
         why?.code ??
         (end === "superseded" ? "agent/superseded" : end === "committed" ? null : "agent/unforeseen"),
-      reason: why?.reason ?? this.#damageTold(end),
+      reason: why === null || why === undefined ? this.#damageTold(end) : await this.#toldOf(why.reason, end),
       at: formatInstant(now),
       duration: Math.round(Math.max(duration, 0)),
       running: end === "committed" ? begin.to.version : await component.running(),
     });
+  }
+
+  async #toldOf(reason: string, end: End): Promise<string> {
+    const left = end === "rolled-back" ? await this.#snapshots.left() : "";
+    return `${reason.slice(0, LONGEST_REASON - left.length)}${left}`;
   }
 
   /** Why the same version was installed again, or an older one that was good. */
@@ -375,6 +373,8 @@ class Runner {
   }
 }
 
+/** As the journal takes it. */
+const LONGEST_REASON = 1000;
 /** Verdicts on a program that was started. */
 const RAN: ReadonlySet<string> = new Set<ProcessErrorCode>([
   "process/exited",

@@ -1,7 +1,7 @@
 // The part of an attempt that starts programs: the new version on its probation, or the old one on the way back.
 
+import { FAILED, ReportedError } from "../core/errors.ts";
 import { DAY, formatInstant, parseInstant, SECOND } from "../core/instant.ts";
-import { UpkeepError } from "../core/errors.ts";
 import { ProcessError } from "../process/errors.ts";
 import type { Attempt } from "../slot/attempt.ts";
 import type { SlotId } from "../slot/layout.ts";
@@ -17,7 +17,11 @@ import { watch } from "./watch.ts";
 export const REPAIR_GRACE = DAY;
 
 /** Carries the verdict of probation through the table. */
-class RolledBack extends UpkeepError {}
+class RolledBack extends ReportedError {
+  constructor(code: string, reason: string) {
+    super(FAILED, code, reason);
+  }
+}
 
 /** Why a repair that is ready waits with the switch; null if it does not. */
 export async function turnOf(

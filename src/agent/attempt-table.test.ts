@@ -2,14 +2,26 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { ArtifactError } from "../artifact/errors.ts";
+import { DiskError } from "../core/disk.ts";
+import { DsseError } from "../core/dsse.ts";
+import { ReportedError, UNREACHABLE } from "../core/errors.ts";
+import { VersionError } from "../core/version.ts";
+import { KeyError } from "../keys/errors.ts";
+import { MirrorError } from "../mirror/errors.ts";
+import { ProcessError } from "../process/errors.ts";
+import { RepositoryError } from "../repository/errors.ts";
+import { SlotError } from "../slot/errors.ts";
 import {
   EFFECTS,
   isDevicesFault,
   outcomeOf,
   transition,
   type AttemptState,
+  wasChangedHere,
   type Outcome,
 } from "./attempt-table.ts";
+import { AgentError } from "./errors.ts";
 
 type Open = Exclude<AttemptState, "waiting" | "done">;
 const OPEN = Object.keys(EFFECTS).filter((state) => state !== "waiting" && state !== "done") as Open[];
@@ -57,6 +69,11 @@ describe("the state table of an attempt", () => {
       );
     assert.ok(EFFECTS.activating.indexOf("note-activating") < EFFECTS.activating.indexOf("stop"));
     assert.equal(EFFECTS["rolling-back"][0], "note-rolling-back");
+    assert.equal(
+      EFFECTS.staging.at(-1),
+      "prepare-snapshot",
+      "room for going back is looked for last, while the old runs",
+    );
   });
 
   it("goes back from activation and probation on any trouble, and never after the commit", () => {
@@ -87,29 +104,36 @@ describe("the state table of an attempt", () => {
   });
 
   it("holds nothing against a release that its own programs did not do", () => {
-    for (const code of [
-      "disk/full",
-      "disk/io",
-      "disk/missing",
-      "process/cannot-start",
-      "process/no-port",
-      "process/port-taken",
-      "process/will-not-stop",
-      "slot/damaged",
-      "slot/link-unknown",
-      "agent/no-space",
+    for (const error of [
+      new DiskError("disk/full", ""),
+      new DiskError("disk/io", ""),
+      new DiskError("disk/missing", ""),
+      new ProcessError("process/cannot-start", ""),
+      new ProcessError("process/no-port", ""),
+      new ProcessError("process/port-taken", ""),
+      new ProcessError("process/will-not-stop", ""),
+      new SlotError("slot/damaged", ""),
+      new SlotError("slot/link-unknown", ""),
+      new SlotError("slot/data-not-kept", ""),
+      new AgentError("agent/no-space", ""),
     ])
-      assert.equal(isDevicesFault(code), true, code);
-    for (const code of [
-      "process/exited",
-      "process/unhealthy",
-      "process/never-settled",
-      "process/unknown-too-long",
-      "process/crash-loop",
-      "process/wrong-program",
-      "agent/unforeseen",
+      assert.equal(isDevicesFault(error), true, error.code);
+    for (const error of [
+      new ProcessError("process/exited", ""),
+      new ProcessError("process/unhealthy", ""),
+      new ProcessError("process/never-settled", ""),
+      new ProcessError("process/unknown-too-long", ""),
+      new ProcessError("process/crash-loop", ""),
+      new ProcessError("process/wrong-program", ""),
+      new SlotError("slot/bad-archive", ""),
     ])
-      assert.equal(isDevicesFault(code), false, code);
+      assert.equal(isDevicesFault(error), false, error.code);
+    assert.equal(isDevicesFault(new TypeError("a defect")), false);
+    assert.deepEqual(["slot/damaged", "slot/link-unknown", "process/crash-loop"].map(wasChangedHere), [
+      true,
+      true,
+      false,
+    ]);
   });
 
   it("notes every end before it reports it", () => {
@@ -118,30 +142,41 @@ describe("the state table of an attempt", () => {
   });
 });
 
-describe("a code", () => {
-  for (const [code, outcome] of [
-    ["mirror/unreachable", "transient"],
-    ["mirror/wrong-content", "refused"],
-    ["mirror/too-long", "refused"],
-    ["disk/full", "transient"],
-    ["agent/no-space", "transient"],
-    ["agent/repair-waits", "transient"],
-    ["agent/wrong-bytes", "refused"],
-    ["agent/no-verifier", "refused"],
-    ["repository/expired", "transient"],
-    ["repository/unsigned", "refused"],
-    ["repository/role-missing", "refused"],
-    ["slot/unsafe-entry", "refused"],
-    ["artifact/wrong-publisher", "refused"],
-    ["dsse/no-valid-signature", "refused"],
-    ["server/unreachable", "transient"],
-    ["process/exited", "failed"],
-    ["process/wrong-program", "refused"],
-    ["process/cannot-start", "transient"],
-    ["agent/unforeseen", "failed"],
+describe("an error", () => {
+  for (const [error, outcome] of [
+    [new MirrorError("mirror/unreachable", ""), "transient"],
+    [new MirrorError("mirror/wrong-content", ""), "refused"],
+    [new MirrorError("mirror/too-long", ""), "refused"],
+    [new DiskError("disk/full", ""), "transient"],
+    [new DiskError("disk/missing", ""), "failed"],
+    [new AgentError("agent/no-space", ""), "transient"],
+    [new AgentError("agent/repair-waits", ""), "transient"],
+    [new AgentError("agent/wrong-bytes", ""), "refused"],
+    [new AgentError("agent/no-verifier", ""), "refused"],
+    [new RepositoryError("repository/expired", ""), "transient"],
+    [new RepositoryError("repository/locked", ""), "transient"],
+    [new RepositoryError("repository/unsigned", ""), "refused"],
+    [new RepositoryError("repository/role-missing", ""), "refused"],
+    [new SlotError("slot/unsafe-entry", ""), "refused"],
+    [new SlotError("slot/data-not-kept", ""), "transient"],
+    [new SlotError("slot/damaged", ""), "failed"],
+    [new ArtifactError("artifact/wrong-publisher", ""), "refused"],
+    [new ArtifactError("artifact/unreadable", ""), "failed"],
+    [new DsseError("dsse/no-valid-signature", ""), "refused"],
+    [new KeyError("key/weak", ""), "refused"],
+    [new VersionError("version/malformed", ""), "refused"],
+    [new ReportedError(UNREACHABLE, "server/unreachable", ""), "transient"],
+    [new ReportedError(undefined, "server/of-a-later-version", ""), "failed"],
+    [new ProcessError("process/exited", ""), "failed"],
+    [new ProcessError("process/wrong-program", ""), "refused"],
+    [new ProcessError("process/cannot-start", ""), "transient"],
   ] as const) {
-    it(`${code} is ${outcome}`, () => {
-      assert.equal(outcomeOf(code), outcome);
+    it(`${error.code} is ${outcome}`, () => {
+      assert.equal(outcomeOf(error), outcome);
     });
   }
+
+  it("that is none of ours is a failure, and says nothing of the release", () => {
+    assert.equal(outcomeOf(new TypeError("a defect")), "failed");
+  });
 });

@@ -7,6 +7,12 @@
 //
 // Until `activating` nothing that runs was touched. `committed` is a one-way door: what fails after it is not a failure of the update.
 
+import { DiskError, type DiskErrorCode } from "../core/disk.ts";
+import { UpkeepError, type Nature } from "../core/errors.ts";
+import type { ProcessErrorCode } from "../process/errors.ts";
+import type { SlotErrorCode } from "../slot/errors.ts";
+import type { AgentErrorCode } from "./errors.ts";
+
 /** `waiting` and `done` are ends of one run; a waiting attempt is still open and goes on at the next check. */
 export type AttemptState =
   | "downloading"
@@ -35,7 +41,7 @@ export type Effect =
   | "look-at-program"
   | "note-staged"
   | "await-turn"
-  | "reserve-snapshot"
+  | "prepare-snapshot"
   | "look-at-old"
   | "note-activating"
   | "stop"
@@ -58,7 +64,7 @@ const END: readonly Effect[] = ["note-end", "remember", "report", "collect"];
 export const EFFECTS: { readonly [S in AttemptState]: readonly Effect[] } = {
   downloading: ["reserve-space", "fetch"],
   verifying: ["check-bytes", "check-publisher", "note-verified"],
-  staging: ["stage", "look-at-program", "note-staged", "await-turn", "reserve-snapshot"],
+  staging: ["stage", "look-at-program", "note-staged", "await-turn", "prepare-snapshot"],
   activating: ["look-at-old", "note-activating", "stop", "snapshot", "switch-forward"],
   probation: ["start-and-watch-new"],
   committed: END,
@@ -141,30 +147,54 @@ export function transition(
   return (rows[0] ?? TABLE[state])[outcome];
 }
 
-/** Codes by which the world was in the way. Everything else that arrives before activation is a refusal or a failure. */
-const TRANSIENT =
-  /^(?:mirror\/(?:unreachable|slow|too-short|aborted|not-found|refused|bad-answer)|disk\/(?:full|io|read-only)|agent\/(?:no-space|stopping|repair-waits)|process\/(?:cannot-start|no-port|port-taken|will-not-stop)|server\/.*|repository\/(?:expired|locked))$/;
-const REFUSALS =
-  /^(?:mirror\/(?:wrong-content|too-long)|repository\/.*|slot\/(?:bad-archive|unsafe-entry|too-large|wrong-bytes|entry-missing)|agent\/(?:wrong-bytes|no-verifier|wrong-release|refused)|artifact\/.*|der\/.*|dsse\/.*|release\/.*|schema\/.*|json\/.*|process\/wrong-program)$/;
+/** What a step's error means for the attempt. What waits for others is waited for like a place that does not answer. */
+const OUTCOMES: { readonly [N in Nature]: Exclude<Outcome, "ok"> } = {
+  usage: "refused",
+  refused: "refused",
+  pending: "transient",
+  transient: "transient",
+  failed: "failed",
+};
 
-/** What this machine does to any release: its disk, its room, its permissions, its ports. */
-const LOCAL =
-  /^(?:disk\/.*|slot\/(?:damaged|link-unknown|snapshot-.*)|agent\/no-space|process\/(?:cannot-start|no-port|port-taken|will-not-stop))$/;
+/** What only somebody who looks after this machine can mend: its room, its permissions, its ports. */
+const LOCAL: ReadonlySet<string> = new Set<DiskErrorCode | SlotErrorCode | AgentErrorCode | ProcessErrorCode>(
+  [
+    "disk/full",
+    "disk/io",
+    "disk/read-only",
+    "slot/data-not-kept",
+    "agent/no-space",
+    "process/cannot-start",
+    "process/no-port",
+    "process/port-taken",
+    "process/will-not-stop",
+  ],
+);
 
-/** Whether only somebody who looks after this machine can mend it. */
-export function isLocalTrouble(code: string): boolean {
-  return LOCAL.test(code);
+/** Whether people have to hear of it that something waits for this. */
+export function needsSomebody(code: string): boolean {
+  return LOCAL.has(code);
 }
+
+/** What recovery finds of a slot or pointer that this machine's disk, or somebody on it, has changed. */
+const CHANGED_HERE: ReadonlySet<string> = new Set<SlotErrorCode>(["slot/damaged", "slot/link-unknown"]);
 
 /**
  * Whether an attempt that went wrong after its switch was decided says nothing about the release: then it is taken back, waits, and is
  * tried again. Only what is the release's own fault ends it, and is skipped from then on.
  */
-export function isDevicesFault(code: string): boolean {
-  return isLocalTrouble(code) || outcomeOf(code) === "transient";
+export function isDevicesFault(error: unknown): boolean {
+  if (error instanceof DiskError) return true;
+  if (!(error instanceof UpkeepError)) return false;
+  return CHANGED_HERE.has(error.code) || outcomeOf(error) === "transient";
 }
 
-export function outcomeOf(code: string): Exclude<Outcome, "ok"> {
-  if (TRANSIENT.test(code)) return "transient";
-  return REFUSALS.test(code) ? "refused" : "failed";
+/** The same of what recovery found, by its code. */
+export function wasChangedHere(code: string): boolean {
+  return CHANGED_HERE.has(code);
+}
+
+/** Anything but an error of ours is a defect, and no word about the release. */
+export function outcomeOf(error: unknown): Exclude<Outcome, "ok"> {
+  return error instanceof UpkeepError ? OUTCOMES[error.nature] : "failed";
 }

@@ -1,6 +1,6 @@
 // Why the agent did not do something, or refused to.
 
-import { UpkeepError } from "../core/errors.ts";
+import { FAILED, PENDING, REFUSED, TRANSIENT, USAGE, UpkeepError, type Traits } from "../core/errors.ts";
 
 export type AgentErrorCode =
   | "agent/not-enrolled"
@@ -23,10 +23,45 @@ export type AgentErrorCode =
   | "agent/dependency-circle"
   | "agent/outbox-full"
   | "agent/self-check-failed"
+  | "agent/image-refused"
   | "agent/repair-waits"
   | "agent/rolled-back-by-hand"
-  | "agent/unusable-certificate";
-export class AgentError extends UpkeepError<AgentErrorCode> {}
+  | "agent/unusable-certificate"
+  /** An error that no room declared: a defect. */
+  | "agent/unforeseen";
+export const AGENT_ERRORS = {
+  "agent/not-enrolled": FAILED,
+  "agent/already-enrolled": FAILED,
+  "agent/damaged-identity": FAILED,
+  "agent/locked": PENDING,
+  "agent/not-running": FAILED,
+  "agent/bad-settings": USAGE,
+  "agent/bad-request": USAGE,
+  "agent/refused": REFUSED,
+  "agent/wrong-release": REFUSED,
+  "agent/wrong-bytes": REFUSED,
+  "agent/no-verifier": REFUSED,
+  "agent/no-space": TRANSIENT,
+  "agent/superseded": FAILED,
+  "agent/interrupted": FAILED,
+  "agent/stopping": TRANSIENT,
+  "agent/not-installed": { ...FAILED, hint: "`upkeep agent status` shows what is installed." },
+  "agent/nothing-to-go-back-to": FAILED,
+  "agent/dependency-circle": REFUSED,
+  "agent/outbox-full": FAILED,
+  "agent/self-check-failed": REFUSED,
+  "agent/image-refused": REFUSED,
+  "agent/repair-waits": TRANSIENT,
+  "agent/rolled-back-by-hand": FAILED,
+  "agent/unusable-certificate": { nature: "transient", exit: "refused" },
+  "agent/unforeseen": FAILED,
+} satisfies Traits<AgentErrorCode>;
+
+export class AgentError extends UpkeepError<AgentErrorCode> {
+  protected override get traits(): Traits<AgentErrorCode> {
+    return AGENT_ERRORS;
+  }
+}
 
 /** The code an error carries, or one that says that nobody foresaw it. */
 export function codeOf(error: unknown): string {

@@ -1,6 +1,7 @@
 // Takes over the repository's list of authorities; whatever is wrong with it, those that were believed before are believed on.
 
 import { UpkeepError } from "../core/errors.ts";
+import { MirrorError } from "../mirror/errors.ts";
 import { sentenceOf } from "./errors.ts";
 import type { Notice, Releases, ServerTrust } from "./ports.ts";
 
@@ -17,6 +18,6 @@ export async function followTrust(
     if (!(error instanceof UpkeepError)) throw error;
     const message = `The list of authorities was not taken over, and those known before are believed on: ${sentenceOf(error)}`;
     // What could not be fetched comes with the next check; what was fetched and refused is for people.
-    return [{ code: error.code, about: "authorities", message, alarm: !error.code.startsWith("mirror/") }];
+    return [{ code: error.code, about: "authorities", message, alarm: !(error instanceof MirrorError) }];
   }
 }

@@ -2,7 +2,7 @@
 
 import { toHex, toUtf8 } from "../core/bytes.ts";
 import { sha256Hex } from "../core/digest.ts";
-import { makeDirectories, readOrNull, writeAtomic } from "../core/disk.ts";
+import { DiskError, makeDirectories, readOrNull, writeAtomic } from "../core/disk.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { formatInstant } from "../core/instant.ts";
 import { parseJson } from "../core/json.ts";
@@ -229,7 +229,7 @@ export async function openOutbox(world: World, identity: DeviceIdentity, folder:
       chain = { ...chain, sequence: report.sequence, payloadSha256, recent };
       await writeAtomic(disk, `${folder}/${CHAIN}`, toUtf8(`${JSON.stringify(chain)}\n`), 0o600);
     } catch (error) {
-      if (!(error instanceof UpkeepError) || error.code.startsWith("disk/")) throw error;
+      if (!(error instanceof UpkeepError) || error instanceof DiskError) throw error;
       world.log({ level: "error", event: "report-damaged", name, message: sentenceOf(error) });
       await disk.rename(path, `${path}.damaged`);
     }

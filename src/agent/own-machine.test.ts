@@ -235,7 +235,7 @@ describe("room for the copy of the data", () => {
     world.disk.free = async () => (asked++ === 0 ? 1e9 : 10);
     const result = only(await agent.check("schedule"));
     assert.deepEqual([result.result, result.code], ["waiting", "agent/no-space"]);
-    assert.match(result.reason, /copy of shop's data/);
+    assert.match(result.reason, /copy of the component's data/);
     assert.equal(world.processes.started.length, started);
     assert.deepEqual(world.running, ["1.0.0"]);
     world.disk.free = free;

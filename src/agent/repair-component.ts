@@ -84,7 +84,7 @@ async function putBack(update: Update, source: Source): Promise<ComponentResult>
     result = await finish(update, "downloading", null, found?.plan ?? null);
   } catch (error) {
     if (!(error instanceof UpkeepError) || error.code === "agent/interrupted") throw error;
-    const transient = outcomeOf(error.code) === "transient" || "missing" in source;
+    const transient = outcomeOf(error) === "transient" || "missing" in source;
     result = await answer(update, transient ? "waiting" : "refused", error);
   }
   // What waits for the network goes on at every check; what came to an end is not begun again at once.

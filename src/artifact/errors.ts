@@ -1,6 +1,6 @@
 // Why a file or a signature was refused, and the findings of a verification that goes on to collect them all.
 
-import { UpkeepError, type Facts } from "../core/errors.ts";
+import { FAILED, REFUSED, UNREACHABLE, UpkeepError, type Facts, type Traits } from "../core/errors.ts";
 
 export type ArtifactErrorCode =
   | "artifact/unknown-format"
@@ -27,7 +27,38 @@ export type ArtifactErrorCode =
   | "artifact/foreign-architecture"
   | "artifact/older-release"
   | "artifact/not-stripped";
-export class ArtifactError extends UpkeepError<ArtifactErrorCode> {}
+export const ARTIFACT_ERRORS = {
+  "artifact/unknown-format": REFUSED,
+  "artifact/unsupported": REFUSED,
+  "artifact/malformed": REFUSED,
+  "artifact/too-large": REFUSED,
+  "artifact/unreadable": FAILED,
+  "artifact/changed": REFUSED,
+  "artifact/not-signed": REFUSED,
+  "artifact/already-signed": REFUSED,
+  "artifact/bad-signature": REFUSED,
+  "artifact/bad-certificate": REFUSED,
+  "artifact/bad-key": REFUSED,
+  "artifact/bad-timestamp": REFUSED,
+  "artifact/no-timestamp": UNREACHABLE,
+  "artifact/wrong-publisher": REFUSED,
+  "artifact/refused": REFUSED,
+  "artifact/truncated": REFUSED,
+  "artifact/points-beyond": REFUSED,
+  "artifact/trailing-bytes": REFUSED,
+  "artifact/doubled-signature": REFUSED,
+  "artifact/bad-manifest": REFUSED,
+  "artifact/wrong-product": REFUSED,
+  "artifact/foreign-architecture": REFUSED,
+  "artifact/older-release": REFUSED,
+  "artifact/not-stripped": REFUSED,
+} satisfies Traits<ArtifactErrorCode>;
+
+export class ArtifactError extends UpkeepError<ArtifactErrorCode> {
+  protected override get traits(): Traits<ArtifactErrorCode> {
+    return ARTIFACT_ERRORS;
+  }
+}
 
 /** `error`: the signature is not to be believed. `warning`: believed, but look at it. `note`: worth knowing. */
 export type Level = "error" | "warning" | "note";

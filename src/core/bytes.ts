@@ -1,10 +1,21 @@
 // Bytes and their textual spellings; every decoder accepts exactly one spelling per value.
 
-import { UpkeepError } from "./errors.ts";
+import { REFUSED, UpkeepError, type Traits } from "./errors.ts";
 import { timingSafeEqual } from "node:crypto";
 
 export type BytesErrorCode = "bytes/bad-hex" | "bytes/bad-base64" | "bytes/bad-utf8" | "bytes/too-long";
-export class BytesError extends UpkeepError<BytesErrorCode> {}
+export const BYTES_ERRORS = {
+  "bytes/bad-hex": REFUSED,
+  "bytes/bad-base64": REFUSED,
+  "bytes/bad-utf8": REFUSED,
+  "bytes/too-long": REFUSED,
+} satisfies Traits<BytesErrorCode>;
+
+export class BytesError extends UpkeepError<BytesErrorCode> {
+  protected override get traits(): Traits<BytesErrorCode> {
+    return BYTES_ERRORS;
+  }
+}
 
 /** Lower-case hex. */
 export function toHex(bytes: Uint8Array): string {

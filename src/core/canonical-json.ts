@@ -1,11 +1,20 @@
 // OLPC canonical JSON, the form whose bytes TUF metadata signatures cover.
 
 import { concat, fromUtf8, toUtf8 } from "./bytes.ts";
-import { UpkeepError } from "./errors.ts";
+import { REFUSED, UpkeepError, type Traits } from "./errors.ts";
 import type { Json, JsonObject } from "./json.ts";
 
 export type CanonicalJsonErrorCode = "canonical-json/not-a-number" | "canonical-json/bad-text";
-export class CanonicalJsonError extends UpkeepError<CanonicalJsonErrorCode> {}
+export const CANONICAL_JSON_ERRORS = {
+  "canonical-json/not-a-number": REFUSED,
+  "canonical-json/bad-text": REFUSED,
+} satisfies Traits<CanonicalJsonErrorCode>;
+
+export class CanonicalJsonError extends UpkeepError<CanonicalJsonErrorCode> {
+  protected override get traits(): Traits<CanonicalJsonErrorCode> {
+    return CANONICAL_JSON_ERRORS;
+  }
+}
 
 /** The canonical bytes: sorted members, no white space, only `"` and `\` escaped, whole numbers only. */
 export function canonicalJson(value: Json): Uint8Array {

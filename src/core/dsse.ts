@@ -1,7 +1,7 @@
 // DSSE: the one envelope for every signed document that is not TUF metadata.
 
 import { fromBase64, toBase64, toUtf8, concat } from "./bytes.ts";
-import { UpkeepError } from "./errors.ts";
+import { REFUSED, UpkeepError, type Traits } from "./errors.ts";
 import { isJsonObject, parseJson, type Json } from "./json.ts";
 
 export type DsseErrorCode =
@@ -9,7 +9,18 @@ export type DsseErrorCode =
   | "dsse/wrong-type"
   | "dsse/no-valid-signature"
   | "dsse/too-large";
-export class DsseError extends UpkeepError<DsseErrorCode> {}
+export const DSSE_ERRORS = {
+  "dsse/malformed": REFUSED,
+  "dsse/wrong-type": REFUSED,
+  "dsse/no-valid-signature": REFUSED,
+  "dsse/too-large": REFUSED,
+} satisfies Traits<DsseErrorCode>;
+
+export class DsseError extends UpkeepError<DsseErrorCode> {
+  protected override get traits(): Traits<DsseErrorCode> {
+    return DSSE_ERRORS;
+  }
+}
 
 /** The document kinds of Upkeep; a document of one kind offered as another is refused by type. */
 export type DocumentKind =

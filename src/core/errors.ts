@@ -5,14 +5,45 @@ export type Fact = string | number | boolean | null | readonly Fact[] | { readon
 export type Facts = { readonly [name: string]: Fact };
 
 /**
- * Base of each room's error class. A room declares its closed union of codes and extends this:
- * `export class SlotError extends UpkeepError<SlotErrorCode> {}`.
+ * What an error means for whoever has to go on.
+ * `usage`: the question makes no sense. `refused`: it does not verify or is forbidden, and the same will be refused again.
+ * `pending`: others act first. `transient`: the world is in the way (network, space, a clock); the same may work later. `failed`: the rest.
+ */
+export type Nature = "usage" | "refused" | "pending" | "transient" | "failed";
+/** Names of the exit codes of every program; the numbers stand in docs/errors.md. */
+export type ExitName = "failed" | "usage" | "refused" | "pending" | "network" | "verify-failed";
+
+/** What is decided by an error's code: nothing else about an error is ever asked, least of all its sentence. */
+export type Trait = {
+  readonly nature: Nature;
+  readonly exit: ExitName;
+  /** What helps, unless the error itself knows better. */
+  readonly hint?: string;
+};
+/** One row for each code of a room; the compiler misses none. */
+export type Traits<Code extends string> = { readonly [C in Code]: Trait };
+
+export const USAGE: Trait = { nature: "usage", exit: "usage" };
+export const REFUSED: Trait = { nature: "refused", exit: "refused" };
+/** Of a command whose job is to verify. */
+export const NOT_VERIFIED: Trait = { nature: "refused", exit: "verify-failed" };
+export const PENDING: Trait = { nature: "pending", exit: "pending" };
+export const UNREACHABLE: Trait = { nature: "transient", exit: "network" };
+/** In the way on this machine. */
+export const TRANSIENT: Trait = { nature: "transient", exit: "failed" };
+export const FAILED: Trait = { nature: "failed", exit: "failed" };
+
+/**
+ * Base of each room's error class. A room declares its closed union of codes, a trait for each of them, and a class that has both.
  * `message` is one sentence; `hint`, when given, says what to do next.
  */
-export class UpkeepError<Code extends string = string> extends Error {
+export abstract class UpkeepError<Code extends string = string> extends Error {
   readonly code: Code;
   readonly facts: Facts;
   readonly hint: string | undefined;
+
+  /** The table of the room; a getter, so that it is there while an error is made. */
+  protected abstract get traits(): Traits<Code>;
 
   constructor(
     code: Code,
@@ -24,7 +55,15 @@ export class UpkeepError<Code extends string = string> extends Error {
     this.name = new.target.name;
     this.code = code;
     this.facts = facts;
-    this.hint = options.hint;
+    this.hint = options.hint ?? this.trait.hint;
+  }
+
+  get trait(): Trait {
+    return (this.traits as Readonly<Partial<Traits<Code>>>)[this.code] ?? FAILED;
+  }
+
+  get nature(): Nature {
+    return this.trait.nature;
   }
 
   /** The form that `--json`, logs and reports carry. Causes are flattened to their sentences. */
@@ -41,6 +80,30 @@ export class UpkeepError<Code extends string = string> extends Error {
       ...(this.hint === undefined ? {} : { hint: this.hint }),
       ...(causes.length === 0 ? {} : { causes }),
     };
+  }
+}
+
+/** An error by the code of a verdict, or of another process; what it means is given by the caller, who knows where it comes from. */
+export class ReportedError extends UpkeepError {
+  readonly #known: Trait;
+
+  constructor(
+    known: Trait | undefined,
+    code: string,
+    message: string,
+    facts: Facts = {},
+    options: { cause?: unknown; hint?: string } = {},
+  ) {
+    super(code, message, facts, options);
+    this.#known = known ?? FAILED;
+  }
+
+  protected override get traits(): Traits<string> {
+    return {};
+  }
+
+  override get trait(): Trait {
+    return #known in this ? this.#known : FAILED;
   }
 }
 

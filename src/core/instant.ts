@@ -1,6 +1,6 @@
 // Instants: whole seconds in UTC, written one way only: 2026-11-21T04:00:00Z.
 
-import { UpkeepError } from "./errors.ts";
+import { REFUSED, UpkeepError, type Traits } from "./errors.ts";
 
 /** Milliseconds since 1970-01-01T00:00:00Z, as `Date.now()` counts. */
 export type Instant = number;
@@ -11,7 +11,15 @@ export const HOUR = 60 * MINUTE;
 export const DAY = 24 * HOUR;
 
 export type InstantErrorCode = "instant/malformed";
-export class InstantError extends UpkeepError<InstantErrorCode> {}
+export const INSTANT_ERRORS = {
+  "instant/malformed": REFUSED,
+} satisfies Traits<InstantErrorCode>;
+
+export class InstantError extends UpkeepError<InstantErrorCode> {
+  protected override get traits(): Traits<InstantErrorCode> {
+    return INSTANT_ERRORS;
+  }
+}
 
 const FORM = /^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z$/;
 

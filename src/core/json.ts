@@ -1,7 +1,7 @@
 // Strict JSON (RFC 8259 narrowed): one value, no duplicate members, safe integers only, bounded depth, no BOM, no trailing bytes.
 
 import { fromUtf8 } from "./bytes.ts";
-import { UpkeepError } from "./errors.ts";
+import { REFUSED, UpkeepError, type Traits } from "./errors.ts";
 
 export type Json = string | number | boolean | null | readonly Json[] | JsonObject;
 /** Without inherited members, so that `constructor` and `__proto__` are names like any other. */
@@ -14,7 +14,20 @@ export type JsonErrorCode =
   | "json/too-deep"
   | "json/bad-text"
   | "json/trailing-bytes";
-export class JsonError extends UpkeepError<JsonErrorCode> {}
+export const JSON_ERRORS = {
+  "json/syntax": REFUSED,
+  "json/duplicate-member": REFUSED,
+  "json/unsafe-number": REFUSED,
+  "json/too-deep": REFUSED,
+  "json/bad-text": REFUSED,
+  "json/trailing-bytes": REFUSED,
+} satisfies Traits<JsonErrorCode>;
+
+export class JsonError extends UpkeepError<JsonErrorCode> {
+  protected override get traits(): Traits<JsonErrorCode> {
+    return JSON_ERRORS;
+  }
+}
 
 const MAX_DEPTH = 64;
 

@@ -1,14 +1,37 @@
 // Closed schemas at the door: bytes become a value of a known type, or one error that names every bad field.
 
 import * as z from "zod/mini";
-import { UpkeepError } from "./errors.ts";
+import { REFUSED, UpkeepError, type Facts, type Traits } from "./errors.ts";
 import { isVersion } from "./version.ts";
 import { parseInstant } from "./instant.ts";
 import type { Json } from "./json.ts";
 
+/** A bad field: where it stands (a name that is not known is a place of its own), and `path: what is wrong` for people. */
+export type SchemaFault = { readonly path: readonly string[]; readonly what: string };
+
 export type SchemaErrorCode = "schema/invalid";
+export const SCHEMA_ERRORS = {
+  "schema/invalid": REFUSED,
+} satisfies Traits<SchemaErrorCode>;
+
 /** `facts.fields` lists `path: what is wrong` for every bad field. */
-export class SchemaError extends UpkeepError<SchemaErrorCode> {}
+export class SchemaError extends UpkeepError<SchemaErrorCode> {
+  readonly faults: readonly SchemaFault[];
+
+  constructor(
+    code: SchemaErrorCode,
+    message: string,
+    facts: Facts = {},
+    faults: readonly SchemaFault[] = [],
+  ) {
+    super(code, message, facts);
+    this.faults = faults;
+  }
+
+  protected override get traits(): Traits<SchemaErrorCode> {
+    return SCHEMA_ERRORS;
+  }
+}
 
 export type Schema<T> = z.ZodMiniType<T>;
 
@@ -16,16 +39,15 @@ export type Schema<T> = z.ZodMiniType<T>;
 export function checkSchema<T>(schema: Schema<T>, value: Json | undefined, what: string): T {
   const result = z.safeParse(schema, value);
   if (result.success) return result.data;
-  const fields = result.error.issues
-    .slice(0, 20)
-    .map(
-      (issue) =>
-        `${issue.path.length === 0 ? "(whole)" : issue.path.map(String).join(".")}: ${issue.message}`,
-    );
-  throw new SchemaError("schema/invalid", `The ${what} is not valid: ${fields.join("; ")}.`, {
-    what,
-    fields,
+  const faults = result.error.issues.slice(0, 20).map((issue): SchemaFault => {
+    const path = issue.path.map(String);
+    const unknown = issue.code === "unrecognized_keys" ? issue.keys.slice(0, 1) : [];
+    const place = path.length === 0 ? "(whole)" : path.join(".");
+    return { path: [...path, ...unknown], what: `${place}: ${issue.message}` };
   });
+  const fields = faults.map((fault) => fault.what);
+  const sentence = `The ${what} is not valid: ${fields.join("; ")}.`;
+  throw new SchemaError("schema/invalid", sentence, { what, fields }, faults);
 }
 
 // zod/mini ships no sentences of its own until a locale is set.

@@ -1,9 +1,18 @@
 // Versions: SemVer 2.0.0, parsed strictly and totally ordered, and the ranges that dependencies use.
 
-import { UpkeepError } from "./errors.ts";
+import { USAGE, UpkeepError, type Traits } from "./errors.ts";
 
 export type VersionErrorCode = "version/malformed" | "version/bad-range";
-export class VersionError extends UpkeepError<VersionErrorCode> {}
+export const VERSION_ERRORS = {
+  "version/malformed": USAGE,
+  "version/bad-range": USAGE,
+} satisfies Traits<VersionErrorCode>;
+
+export class VersionError extends UpkeepError<VersionErrorCode> {
+  protected override get traits(): Traits<VersionErrorCode> {
+    return VERSION_ERRORS;
+  }
+}
 
 /** A version that was parsed; `text` is its one spelling. */
 export type Version = {

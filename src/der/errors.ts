@@ -1,6 +1,6 @@
 // Why bytes were refused as DER, or as something that is written in it.
 
-import { UpkeepError } from "../core/errors.ts";
+import { REFUSED, UpkeepError, type Traits } from "../core/errors.ts";
 
 export type DerErrorCode =
   | "der/malformed"
@@ -14,4 +14,22 @@ export type DerErrorCode =
   | "der/bad-signature"
   | "der/unsupported"
   | "der/bad-value";
-export class DerError extends UpkeepError<DerErrorCode> {}
+export const DER_ERRORS = {
+  "der/malformed": REFUSED,
+  "der/not-canonical": REFUSED,
+  "der/too-deep": REFUSED,
+  "der/unexpected": REFUSED,
+  "der/bad-pem": REFUSED,
+  "der/bad-certificate": REFUSED,
+  "der/bad-request": REFUSED,
+  "der/bad-revocation-list": REFUSED,
+  "der/bad-signature": REFUSED,
+  "der/unsupported": REFUSED,
+  "der/bad-value": REFUSED,
+} satisfies Traits<DerErrorCode>;
+
+export class DerError extends UpkeepError<DerErrorCode> {
+  protected override get traits(): Traits<DerErrorCode> {
+    return DER_ERRORS;
+  }
+}

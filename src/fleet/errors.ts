@@ -1,6 +1,16 @@
 // Why the fleet refused something.
 
-import { UpkeepError } from "../core/errors.ts";
+import {
+  FAILED,
+  NOT_VERIFIED,
+  PENDING,
+  REFUSED,
+  TRANSIENT,
+  UNREACHABLE,
+  USAGE,
+  UpkeepError,
+  type Traits,
+} from "../core/errors.ts";
 
 export type FleetErrorCode =
   | "fleet/unknown-device"
@@ -13,7 +23,6 @@ export type FleetErrorCode =
   | "fleet/key-in-use"
   | "fleet/bad-proof"
   | "fleet/clocks-differ"
-  | "fleet/store-missing"
   | "fleet/no-repository"
   | "fleet/bad-interval"
   | "fleet/too-many-products"
@@ -32,4 +41,39 @@ export type FleetErrorCode =
   | "fleet/bad-dump"
   | "fleet/store-not-empty"
   | "fleet/audit-broken";
-export class FleetError extends UpkeepError<FleetErrorCode> {}
+export const FLEET_ERRORS = {
+  "fleet/unknown-device": FAILED,
+  "fleet/unknown-group": { ...FAILED, hint: "`upkeep fleet list` shows all groups." },
+  "fleet/unknown-release": FAILED,
+  "fleet/device-revoked": REFUSED,
+  "fleet/token-unknown": REFUSED,
+  "fleet/token-used": REFUSED,
+  "fleet/token-expired": REFUSED,
+  "fleet/key-in-use": REFUSED,
+  "fleet/bad-proof": REFUSED,
+  "fleet/no-repository": FAILED,
+  "fleet/bad-interval": USAGE,
+  "fleet/too-many-products": FAILED,
+  "fleet/clocks-differ": { nature: "transient", exit: "refused" },
+  "fleet/quota": { nature: "transient", exit: "refused" },
+  "fleet/store-in-use": PENDING,
+  "fleet/store-corrupt": FAILED,
+  "fleet/store-missing": FAILED,
+  "fleet/store-newer": REFUSED,
+  "fleet/store-full": TRANSIENT,
+  "fleet/store-unavailable": UNREACHABLE,
+  "fleet/store-denied": REFUSED,
+  "fleet/store-certificate": REFUSED,
+  "fleet/store-foreign": REFUSED,
+  "fleet/bad-store-address": USAGE,
+  "fleet/other-authorities": REFUSED,
+  "fleet/bad-dump": REFUSED,
+  "fleet/store-not-empty": FAILED,
+  "fleet/audit-broken": NOT_VERIFIED,
+} satisfies Traits<FleetErrorCode>;
+
+export class FleetError extends UpkeepError<FleetErrorCode> {
+  protected override get traits(): Traits<FleetErrorCode> {
+    return FLEET_ERRORS;
+  }
+}

@@ -1,6 +1,6 @@
 // Why a key was refused.
 
-import { UpkeepError } from "../core/errors.ts";
+import { FAILED, REFUSED, USAGE, UpkeepError, type Traits } from "../core/errors.ts";
 
 export type KeyErrorCode =
   | "key/malformed"
@@ -14,4 +14,22 @@ export type KeyErrorCode =
   | "key/ambiguous"
   | "key/exists"
   | "key/cannot-sign";
-export class KeyError extends UpkeepError<KeyErrorCode> {}
+export const KEY_ERRORS = {
+  "key/malformed": REFUSED,
+  "key/unknown-scheme": REFUSED,
+  "key/mismatch": REFUSED,
+  "key/weak": REFUSED,
+  "key/bad-passphrase": REFUSED,
+  "key/passphrase-needed": USAGE,
+  "key/readable-by-others": REFUSED,
+  "key/not-found": FAILED,
+  "key/ambiguous": REFUSED,
+  "key/exists": FAILED,
+  "key/cannot-sign": REFUSED,
+} satisfies Traits<KeyErrorCode>;
+
+export class KeyError extends UpkeepError<KeyErrorCode> {
+  protected override get traits(): Traits<KeyErrorCode> {
+    return KEY_ERRORS;
+  }
+}

@@ -1,6 +1,6 @@
 // Why a message between device and server was refused.
 
-import { UpkeepError } from "../core/errors.ts";
+import { REFUSED, UpkeepError, type Traits } from "../core/errors.ts";
 
 export type MessageErrorCode =
   | "message/too-large"
@@ -8,4 +8,16 @@ export type MessageErrorCode =
   | "message/wrong-nonce"
   | "message/expired"
   | "message/from-the-future";
-export class MessageError extends UpkeepError<MessageErrorCode> {}
+export const MESSAGE_ERRORS = {
+  "message/too-large": REFUSED,
+  "message/wrong-device": REFUSED,
+  "message/wrong-nonce": REFUSED,
+  "message/expired": REFUSED,
+  "message/from-the-future": REFUSED,
+} satisfies Traits<MessageErrorCode>;
+
+export class MessageError extends UpkeepError<MessageErrorCode> {
+  protected override get traits(): Traits<MessageErrorCode> {
+    return MESSAGE_ERRORS;
+  }
+}

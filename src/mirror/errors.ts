@@ -1,6 +1,6 @@
 // Why bytes could not be had from a place that should have them.
 
-import { UpkeepError } from "../core/errors.ts";
+import { REFUSED, UNREACHABLE, UpkeepError, type Traits } from "../core/errors.ts";
 
 export type MirrorErrorCode =
   /** The place answers and has no such file (404, 410, and 403, which object stores say instead). */
@@ -24,8 +24,28 @@ export type MirrorErrorCode =
   /** The caller aborted. */
   | "mirror/aborted";
 
+export const MIRROR_ERRORS = {
+  "mirror/not-found": UNREACHABLE,
+  "mirror/refused": UNREACHABLE,
+  "mirror/unreachable": {
+    ...UNREACHABLE,
+    hint: "Look at the network and the address; the same may work later.",
+  },
+  "mirror/slow": UNREACHABLE,
+  "mirror/too-long": REFUSED,
+  "mirror/too-short": UNREACHABLE,
+  "mirror/bad-answer": UNREACHABLE,
+  "mirror/wrong-content": REFUSED,
+  "mirror/bad-path": REFUSED,
+  "mirror/aborted": UNREACHABLE,
+} satisfies Traits<MirrorErrorCode>;
+
 /** `facts.source` names the place, `facts.path` the file. */
-export class MirrorError extends UpkeepError<MirrorErrorCode> {}
+export class MirrorError extends UpkeepError<MirrorErrorCode> {
+  protected override get traits(): Traits<MirrorErrorCode> {
+    return MIRROR_ERRORS;
+  }
+}
 
 /** True if another attempt at the same place may succeed. */
 export function isTransient(error: unknown): boolean {

@@ -1,6 +1,6 @@
 // Why a component could not be started or was found sick, and why a service of this system could not be had.
 
-import { UpkeepError } from "../core/errors.ts";
+import { FAILED, REFUSED, TRANSIENT, USAGE, UpkeepError, type Traits } from "../core/errors.ts";
 
 export type ProcessErrorCode =
   | "process/cannot-start"
@@ -19,4 +19,27 @@ export type ProcessErrorCode =
   | "process/service-refused"
   | "process/service-exposed"
   | "process/no-services";
-export class ProcessError extends UpkeepError<ProcessErrorCode> {}
+export const PROCESS_ERRORS = {
+  "process/cannot-start": TRANSIENT,
+  "process/wrong-program": REFUSED,
+  "process/port-taken": TRANSIENT,
+  "process/no-port": TRANSIENT,
+  "process/exited": FAILED,
+  "process/unhealthy": FAILED,
+  "process/unknown-too-long": FAILED,
+  "process/never-settled": FAILED,
+  "process/crash-loop": FAILED,
+  "process/will-not-stop": TRANSIENT,
+  "process/bad-service": USAGE,
+  "process/no-such-service": FAILED,
+  "process/service-exists": FAILED,
+  "process/service-refused": FAILED,
+  "process/service-exposed": REFUSED,
+  "process/no-services": FAILED,
+} satisfies Traits<ProcessErrorCode>;
+
+export class ProcessError extends UpkeepError<ProcessErrorCode> {
+  protected override get traits(): Traits<ProcessErrorCode> {
+    return PROCESS_ERRORS;
+  }
+}

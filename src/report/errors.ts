@@ -1,6 +1,16 @@
 // Why a report was refused.
 
-import { UpkeepError } from "../core/errors.ts";
+import { REFUSED, UpkeepError, type Traits } from "../core/errors.ts";
 
 export type ReportErrorCode = "report/wrong-device" | "report/incoherent" | "report/too-large";
-export class ReportError extends UpkeepError<ReportErrorCode> {}
+export const REPORT_ERRORS = {
+  "report/wrong-device": REFUSED,
+  "report/incoherent": REFUSED,
+  "report/too-large": REFUSED,
+} satisfies Traits<ReportErrorCode>;
+
+export class ReportError extends UpkeepError<ReportErrorCode> {
+  protected override get traits(): Traits<ReportErrorCode> {
+    return REPORT_ERRORS;
+  }
+}

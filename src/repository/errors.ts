@@ -1,6 +1,6 @@
 // Why a repository, or something that claims to come from it, was refused.
 
-import { UpkeepError } from "../core/errors.ts";
+import { PENDING, REFUSED, UpkeepError, type Traits } from "../core/errors.ts";
 
 export type RepositoryErrorCode =
   /** The bytes are not metadata of the expected kind. */
@@ -36,4 +36,27 @@ export type RepositoryErrorCode =
   /** The map file is not valid. */
   | "repository/bad-map";
 
-export class RepositoryError extends UpkeepError<RepositoryErrorCode> {}
+export const REPOSITORY_ERRORS = {
+  "repository/malformed": REFUSED,
+  "repository/unsigned": REFUSED,
+  "repository/expired": { nature: "transient", exit: "refused" },
+  "repository/rollback": REFUSED,
+  "repository/below-minimum": REFUSED,
+  "repository/version-mismatch": REFUSED,
+  "repository/content-mismatch": REFUSED,
+  "repository/weak-hashes": REFUSED,
+  "repository/role-missing": REFUSED,
+  "repository/limit": REFUSED,
+  "repository/bad-name": REFUSED,
+  "repository/no-root": REFUSED,
+  "repository/not-refreshed": REFUSED,
+  "repository/locked": PENDING,
+  "repository/no-quorum": REFUSED,
+  "repository/bad-map": REFUSED,
+} satisfies Traits<RepositoryErrorCode>;
+
+export class RepositoryError extends UpkeepError<RepositoryErrorCode> {
+  protected override get traits(): Traits<RepositoryErrorCode> {
+    return REPOSITORY_ERRORS;
+  }
+}

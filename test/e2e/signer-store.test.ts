@@ -284,11 +284,11 @@ describe("a signer with its log in a database", { ...needsPostgres(), timeout: 3
     const lines = text.split("\n");
     const line = lines.findIndex((each) => each.startsWith("url = ")) + 1;
     const secret = await run(text.replace("postgres://upkeep@", "postgres://upkeep:hunter2@"));
-    assert.deepEqual([secret.exit, secret.code], [3, "signing/bad-config"]);
+    assert.deepEqual([secret.exit, secret.code], [2, "signing/bad-config"]);
     assert.match(secret.text, new RegExp(`signer.toml:${line}: store.url: it holds a password`));
     assert.doesNotMatch(secret.text, /hunter2/);
     const unknown = await run(text.replace("[store]", '[store]\nhost = "db"'));
-    assert.deepEqual([unknown.exit, unknown.code], [3, "signing/bad-config"]);
+    assert.deepEqual([unknown.exit, unknown.code], [2, "signing/bad-config"]);
     writeFileSync(bench.at("wrong.pgpass"), "*:*:*:*:wrong\n", { mode: 0o600 });
     const wrong = await run(text.replace(cluster.passwordFile, bench.at("wrong.pgpass")));
     assert.deepEqual([wrong.exit, wrong.code], [3, "signing/store-refused"]);

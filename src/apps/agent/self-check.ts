@@ -1,5 +1,6 @@
 // The agent's look at itself before it does anything (M12): the image that runs must be signed by the publisher it was built for.
 
+import { AgentError } from "../../agent/errors.ts";
 import { verifyPublisher } from "../../artifact/publisher.ts";
 import { fromUtf8 } from "../../core/bytes.ts";
 import { UpkeepError } from "../../core/errors.ts";
@@ -8,9 +9,6 @@ import { parseJson } from "../../core/json.ts";
 import { checkSchema, instantSchema, sha256Schema, z } from "../../core/schema.ts";
 import { parseCertificatesPem } from "../../der/x509.ts";
 import { isSingleExecutable, openOwnImage, ownAsset } from "../../io/device/own-image.ts";
-
-export type SelfCheckErrorCode = "agent/image-refused";
-export class SelfCheckError extends UpkeepError<SelfCheckErrorCode> {}
 
 /** The asset that a build for a publisher carries. */
 export const PUBLISHER_ASSET = "publisher.json";
@@ -50,7 +48,7 @@ export async function checkOwnImage(): Promise<SelfCheckOutcome> {
     );
     return "checked";
   } catch (cause) {
-    throw new SelfCheckError(
+    throw new AgentError(
       "agent/image-refused",
       `This program does not carry the signature of its own publisher, so it does not run: it was damaged, or somebody changed it. ${cause instanceof Error ? cause.message : ""}`.trim(),
       { program: process.execPath, because: cause instanceof UpkeepError ? cause.code : "unforeseen" },

@@ -10,6 +10,7 @@ import { climbingSource } from "../../io/device/recovering-source.ts";
 import { systemClock } from "../../io/system/clock.ts";
 import type { StoredIdentity } from "../../io/device/device-identity.ts";
 import { diskSource } from "../../io/source/disk.ts";
+import { systemTrees } from "../../io/system/data-trees.ts";
 import { systemDisk } from "../../io/system/disk.ts";
 import { httpSource } from "../../io/source/http.ts";
 import type { Log } from "../../io/system/log.ts";
@@ -77,6 +78,7 @@ function worldOf({ log, selfCheck, environment, atPoint }: WiringOptions): World
     localPorts: systemPorts,
     logs: { rotate: rotateLog, bound: boundLog, head: logHead, tail: logTail },
     zip: zipReader,
+    trees: systemTrees(),
     platform: thisPlatform(),
     verifyPublisher: systemPublisherVerifier,
     selfCheck: selfCheck ?? null,

@@ -4,11 +4,14 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
-import { UpkeepError } from "../../core/errors.ts";
+import { DiskError } from "../../core/disk.ts";
+import { DsseError } from "../../core/dsse.ts";
+import { MirrorError } from "../../mirror/errors.ts";
 import { isNoun, type TableEntry } from "../framework/command.ts";
 import { completionScript } from "../framework/completion.ts";
 import type { Terminal } from "../framework/terminal.ts";
-import { EXIT, exitFor } from "../framework/exit-codes.ts";
+import { usage } from "../framework/errors.ts";
+import { EXIT, exitOf } from "../framework/exit-codes.ts";
 import { runProgram } from "../framework/program.ts";
 import { progressLine } from "../framework/progress.ts";
 import { columns, size } from "../framework/style.ts";
@@ -44,7 +47,7 @@ const table: readonly TableEntry[] = [
         examples: ["upkeep cup fill mug --with tea"],
         run: async (call) => {
           if (call.argument(0) === "broken")
-            throw new UpkeepError(
+            throw new DsseError(
               "dsse/no-valid-signature",
               "It leaks.",
               { cup: "broken", hole: 3 },
@@ -173,7 +176,13 @@ describe("the command line", () => {
 
   it("has one exit code per class of error", () => {
     assert.deepEqual(
-      ["cli/usage", "dsse/wrong-type", "mirror/unreachable", "disk/full", "nobody/knows"].map(exitFor),
+      [
+        usage(""),
+        new DsseError("dsse/wrong-type", ""),
+        new MirrorError("mirror/unreachable", ""),
+        new DiskError("disk/full", ""),
+        new Error("nobody knows"),
+      ].map(exitOf),
       [2, 3, 5, 1, 1],
     );
   });

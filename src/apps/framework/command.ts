@@ -6,12 +6,22 @@ export type OptionSpec = {
   /** As commander writes it: `--channel <name>`, `--security`. */
   readonly flags: string;
   readonly about: string;
+  /** The variable that is asked when the option is not given; it comes before the settings file. */
+  readonly env?: string;
+  /** What is taken when that is not set either, in words. */
+  readonly otherwise?: string;
   readonly default?: string;
   readonly choices?: readonly string[];
   readonly required?: boolean;
   /** May be given several times. */
   readonly repeat?: boolean;
 };
+
+/** The option's line in help and completion. */
+export function describeOption({ about, env, otherwise }: OptionSpec): string {
+  const next = [env, otherwise].filter((word) => word !== undefined).map((word) => `else ${word}`);
+  return next.length === 0 ? about : `${about} (${next.join(", ")})`;
+}
 
 export type ArgumentSpec = {
   /** As commander writes it: `<product>`, `[folder]`, `<file...>`. */

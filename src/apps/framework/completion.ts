@@ -1,6 +1,6 @@
 // Completion scripts for shells, generated from the command table.
 
-import { isNoun, type CommandSpec, type TableEntry } from "./command.ts";
+import { describeOption, isNoun, type CommandSpec, type TableEntry } from "./command.ts";
 
 export type Shell = "bash" | "zsh" | "fish";
 export const SHELLS: readonly Shell[] = ["bash", "zsh", "fish"];
@@ -73,7 +73,7 @@ function fish(table: readonly TableEntry[]): string {
   ];
   const flags = (spec: CommandSpec, when: string): void => {
     for (const flag of longFlags(spec)) {
-      const about = spec.options!.find((option) => option.flags.includes(flag))!.about;
+      const about = describeOption(spec.options!.find((option) => option.flags.includes(flag))!);
       lines.push(`complete -c upkeep -n ${quote(when)} -F -l ${flag.slice(2)} -d ${quote(about)}`);
     }
   };

@@ -2,6 +2,7 @@
 
 import { Argument, Command, CommanderError, Option } from "commander";
 import {
+  describeOption,
   isNoun,
   type Call,
   type CommandSpec,
@@ -14,7 +15,7 @@ import { createContext, type Context, type Globals } from "./context.ts";
 import { usage } from "./errors.ts";
 import { EXIT } from "./exit-codes.ts";
 import { renderError } from "./render.ts";
-import { GLOBAL_OPTIONS, nameOf, variableOf, type Setting, type Settings } from "./settings.ts";
+import { GLOBAL_OPTIONS, nameOf, type Setting, type Settings } from "./settings.ts";
 import type { Terminal } from "./terminal.ts";
 import { systemDisk } from "../../io/system/disk.ts";
 import type { Disk } from "../../core/disk.ts";
@@ -129,14 +130,13 @@ type Lookup = (path: readonly string[], option: OptionSpec) => Setting | undefin
 function settingsOf(settings: Settings | null, terminal: Terminal): Lookup {
   if (settings === null) return () => undefined;
   return (path, option) => {
-    const variable = variableOf(option);
-    if (variable !== undefined && (terminal.env[variable] ?? "") !== "") return undefined;
+    if (option.env !== undefined && (terminal.env[option.env] ?? "") !== "") return undefined;
     return settings.of(path, nameOf(option));
   };
 }
 
 function optionOf(given: OptionSpec, set: Setting | undefined): Option {
-  const option = new Option(given.flags, given.about);
+  const option = new Option(given.flags, describeOption(given));
   if (given.choices !== undefined) option.choices([...given.choices]);
   const value = set ?? given.default;
   if (value !== undefined) option.default(value, set === undefined ? undefined : `${String(set)}, as set`);

@@ -2,15 +2,15 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { UpkeepError } from "../../core/errors.ts";
+import { JsonError } from "../../core/json.ts";
 import { renderError } from "./render.ts";
 
 const people = { json: false, colour: false, verbose: false };
 
 describe("an error for people", () => {
   it("keeps what others wrote from steering the terminal", () => {
-    const error = new UpkeepError(
-      "schema/invalid",
+    const error = new JsonError(
+      "json/syntax",
       "The file \u001b]0;title\u0007x\u009b2J is bad:\nline 2",
       { name: "a\u001b[31m\nerror core/fine: all is well" },
       { cause: new Error("Unexpected token\r\nhint: run this"), hint: "Look at \u001b[8mit" },
@@ -18,11 +18,11 @@ describe("an error for people", () => {
     assert.equal(
       renderError(error, people).text,
       [
-        "error schema/invalid: The file ?]0;title?x?2J is bad:",
+        "error json/syntax: The file \\x1B]0;title\\x07x\\x9B2J is bad:",
         "line 2",
-        "  name: a?[31m error core/fine: all is well",
-        "  because: Unexpected token? hint: run this",
-        "hint: Look at ?[8mit",
+        "  name: a\\x1B[31m error core/fine: all is well",
+        "  because: Unexpected token\\x0D hint: run this",
+        "hint: Look at \\x1B[8mit",
         "",
       ].join("\n"),
     );

@@ -1,7 +1,9 @@
 // How an error is shown: code, sentence, facts and hint for people, one JSON object for programs.
 
 import { UpkeepError, type Fact } from "../../core/errors.ts";
-import { exitFor, EXIT } from "./exit-codes.ts";
+import { showName } from "../../core/raw-name.ts";
+import { CliError } from "./errors.ts";
+import { exitOf } from "./exit-codes.ts";
 import { styler } from "./style.ts";
 
 export type Rendered = { readonly text: string; readonly exit: number };
@@ -11,7 +13,7 @@ export function renderError(
   how: { readonly json: boolean; readonly colour: boolean; readonly verbose: boolean },
 ): Rendered {
   const known = error instanceof UpkeepError ? error : unexpected(error);
-  const exit = known.code === "cli/unexpected" ? EXIT.failed : exitFor(known.code);
+  const exit = exitOf(known);
   const data = known.toJSON();
   if (how.json) return { text: `${JSON.stringify({ error: data, exit })}\n`, exit };
   const style = styler(how.colour);
@@ -19,7 +21,7 @@ export function renderError(
   for (const [name, fact] of Object.entries(known.facts)) {
     const shown = showFact(fact);
     // The sentence usually says it already; repeat only what it left out.
-    if (shown !== "" && !known.message.includes(shown))
+    if (shown !== "" && !known.message.includes(shown) && !known.message.includes(showName(shown)))
       lines.push(style.faint(`  ${name}: ${oneLine(shown)}`));
   }
   for (const cause of data.causes ?? []) lines.push(style.faint(`  because: ${oneLine(cause)}`));
@@ -29,9 +31,9 @@ export function renderError(
   return { text: `${lines.join("\n")}\n`, exit };
 }
 
-/** What others wrote (file names, documents, servers) must not steer the terminal: control characters but line ends become `?`. */
+/** What others wrote (file names, documents, servers) must not steer the terminal: control characters but line ends are spelled out. */
 function harmless(text: string): string {
-  return text.replace(/[^\P{Cc}\n]/gu, "?");
+  return text.split("\n").map(showName).join("\n");
 }
 
 function oneLine(text: string): string {
@@ -44,8 +46,8 @@ function showFact(fact: Fact): string {
   return String(fact);
 }
 
-function unexpected(error: unknown): UpkeepError {
-  return new UpkeepError(
+function unexpected(error: unknown): CliError {
+  return new CliError(
     "cli/unexpected",
     error instanceof Error ? error.message : String(error),
     {},

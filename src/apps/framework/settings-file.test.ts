@@ -25,7 +25,7 @@ const table: readonly TableEntry[] = [
     about: "",
     examples: [],
     options: [
-      { flags: "--service <file>", about: "where (else UPKEEP_SERVICE)" },
+      { flags: "--service <file>", about: "where", env: "UPKEEP_SERVICE" },
       { flags: "--cert <name>", about: "which", required: true },
       { flags: "--timestamp", about: "" },
       { flags: "--jobs <n>", about: "", default: "4" },

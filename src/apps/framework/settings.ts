@@ -14,12 +14,15 @@ export interface Settings {
 export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
   {
     flags: "--data <folder>",
-    about: "the data folder (else UPKEEP_DATA, else ~/.local/share/upkeep)",
+    about: "the data folder",
+    env: "UPKEEP_DATA",
+    otherwise: "~/.local/share/upkeep",
   },
   {
     flags: "--store <address>",
-    about:
-      "the fleet's records, postgres://USER@HOST/DATABASE (else UPKEEP_STORE, else a file in the data folder)",
+    about: "the fleet's records, postgres://USER@HOST/DATABASE",
+    env: "UPKEEP_STORE",
+    otherwise: "a file in the data folder",
   },
   { flags: "--quiet", about: "print results and errors only" },
   { flags: "--verbose", about: "print more when something goes wrong" },
@@ -28,9 +31,4 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
 /** The long name of an option without its dashes. */
 export function nameOf({ flags }: OptionSpec): string {
   return /--([a-z0-9-]+)/.exec(flags)?.[1] ?? "";
-}
-
-/** The variable that its sentence says comes next, such as `(else UPKEEP_CERT)`. */
-export function variableOf({ about }: OptionSpec): string | undefined {
-  return /\(else (UPKEEP_[A-Z0-9_]+)/.exec(about)?.[1];
 }

@@ -3,7 +3,7 @@
 import { Agent, request as httpsRequest } from "node:https";
 import type { IncomingMessage } from "node:http";
 import { collect, toUtf8, BytesError } from "../../core/bytes.ts";
-import { UpkeepError, type Facts } from "../../core/errors.ts";
+import { UNREACHABLE, UpkeepError, type Facts, type Traits } from "../../core/errors.ts";
 import type { Schema } from "../../core/schema.ts";
 import { MAX_INTERVAL } from "../../message/check-in.ts";
 import { readMessage } from "../../message/common.ts";
@@ -28,7 +28,23 @@ export type ServerClientErrorCode =
   | "server/refused"
   | "server/bad-answer"
   | "server/stopped";
-export class ServerClientError extends UpkeepError<ServerClientErrorCode> {}
+export const SERVER_CLIENT_ERRORS = {
+  "server/unreachable": {
+    ...UNREACHABLE,
+    hint: "Look at the network, the address, and whether the server runs; an agent retries by itself.",
+  },
+  "server/slow": UNREACHABLE,
+  "server/untrusted": { nature: "transient", exit: "refused" },
+  "server/refused": { nature: "transient", exit: "refused" },
+  "server/bad-answer": { nature: "transient", exit: "refused" },
+  "server/stopped": UNREACHABLE,
+} satisfies Traits<ServerClientErrorCode>;
+
+export class ServerClientError extends UpkeepError<ServerClientErrorCode> {
+  protected override get traits(): Traits<ServerClientErrorCode> {
+    return SERVER_CLIENT_ERRORS;
+  }
+}
 
 /** Milliseconds for a whole call, and for a silent wake-up stream (three heartbeats). */
 const CALL_TIMEOUT = 30_000;

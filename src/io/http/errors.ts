@@ -1,6 +1,15 @@
 // What can be wrong with a request, and the HTTP status that says so.
 
-import { UpkeepError, type Facts } from "../../core/errors.ts";
+import { BytesError } from "../../core/bytes.ts";
+import { DsseError } from "../../core/dsse.ts";
+import { FAILED, REFUSED, UNREACHABLE, UpkeepError, type Facts, type Traits } from "../../core/errors.ts";
+import { JsonError } from "../../core/json.ts";
+import { SchemaError } from "../../core/schema.ts";
+import { DerError } from "../../der/errors.ts";
+import { FleetError, type FleetErrorCode } from "../../fleet/errors.ts";
+import { IdentityError } from "../../identity/errors.ts";
+import { MessageError } from "../../message/errors.ts";
+import { ReportError } from "../../report/errors.ts";
 
 export type HttpErrorCode =
   | "http/bad-request"
@@ -22,7 +31,32 @@ export type HttpErrorCode =
   | "http/internal"
   | "http/unavailable";
 
+export const HTTP_ERRORS = {
+  "http/bad-request": REFUSED,
+  "http/cannot-listen": FAILED,
+  "http/no-certificate": REFUSED,
+  "http/certificate-expired": REFUSED,
+  "http/authority-revoked": REFUSED,
+  "http/unknown-device": REFUSED,
+  "http/not-found": REFUSED,
+  "http/method-not-allowed": REFUSED,
+  "http/too-slow": UNREACHABLE,
+  "http/too-large": REFUSED,
+  "http/too-long-address": REFUSED,
+  "http/wrong-media-type": REFUSED,
+  "http/bad-range": REFUSED,
+  "http/expectation": REFUSED,
+  "http/headers-too-large": REFUSED,
+  "http/too-many": { nature: "transient", exit: "refused" },
+  "http/internal": FAILED,
+  "http/unavailable": UNREACHABLE,
+} satisfies Traits<HttpErrorCode>;
+
 export class HttpError extends UpkeepError<HttpErrorCode> {
+  protected override get traits(): Traits<HttpErrorCode> {
+    return HTTP_ERRORS;
+  }
+
   /** Header fields the answer needs, such as `allow` or `retry-after`. */
   readonly headers: Readonly<Record<string, string>>;
 
@@ -37,8 +71,8 @@ export class HttpError extends UpkeepError<HttpErrorCode> {
   }
 }
 
-/** RFC 9110 section 15, RFC 6585. Codes that are not here answer 400 when the request caused them, else 500. */
-const STATUS: { readonly [code: string]: number } = {
+/** RFC 9110 section 15, RFC 6585. */
+const STATUS: { readonly [C in HttpErrorCode]: number } = {
   "http/bad-request": 400,
   "http/no-certificate": 401,
   "http/certificate-expired": 401,
@@ -56,7 +90,12 @@ const STATUS: { readonly [code: string]: number } = {
   "http/headers-too-large": 431,
   "http/internal": 500,
   "http/unavailable": 503,
-  "message/too-large": 413,
+  "http/cannot-listen": 500,
+};
+
+type StoreCode = Extract<FleetErrorCode, `fleet/store-${string}`>;
+/** What the fleet refuses; its other codes are for its operator, not for callers. */
+const FLEET: { readonly [C in Exclude<FleetErrorCode, StoreCode>]?: number } = {
   "fleet/token-unknown": 403,
   "fleet/token-used": 403,
   "fleet/token-expired": 403,
@@ -65,22 +104,46 @@ const STATUS: { readonly [code: string]: number } = {
   "fleet/bad-proof": 400,
   "fleet/clocks-differ": 409,
   "fleet/quota": 429,
-  "fleet/store-full": 503,
-  "fleet/store-unavailable": 503,
-  "fleet/store-corrupt": 503,
-  "fleet/store-denied": 503,
-  "fleet/store-certificate": 503,
-  "fleet/store-foreign": 503,
+};
+/** Where the records are kept, and as whom, is nobody's business out there: all of these are told alike. */
+const STORE: { readonly [C in StoreCode]: true } = {
+  "fleet/store-in-use": true,
+  "fleet/store-corrupt": true,
+  "fleet/store-missing": true,
+  "fleet/store-newer": true,
+  "fleet/store-full": true,
+  "fleet/store-unavailable": true,
+  "fleet/store-denied": true,
+  "fleet/store-certificate": true,
+  "fleet/store-foreign": true,
+  "fleet/store-not-empty": true,
 };
 
 /** Seconds after which a caller may find the records again. */
 const STORE_WAIT = "15";
 
 /** Rooms whose errors speak of what the caller sent. */
-const CALLERS_FAULT = /^(?:json|bytes|schema|message|report|identity|dsse|der|x509)\//;
+const CALLERS_FAULT = [
+  BytesError,
+  DerError,
+  DsseError,
+  IdentityError,
+  JsonError,
+  MessageError,
+  ReportError,
+  SchemaError,
+] as const;
 
-export function statusOf(code: string): number {
-  return STATUS[code] ?? (CALLERS_FAULT.test(code) ? 400 : 500);
+export function statusOf(error: UpkeepError): number {
+  if (error instanceof HttpError) return STATUS[error.code];
+  if (error instanceof FleetError)
+    return isStoreTrouble(error) ? 503 : ((FLEET as { readonly [code: string]: number })[error.code] ?? 500);
+  if (error instanceof MessageError && error.code === "message/too-large") return 413;
+  return CALLERS_FAULT.some((room) => error instanceof room) ? 400 : 500;
+}
+
+function isStoreTrouble(error: FleetError): boolean {
+  return Object.hasOwn(STORE, error.code);
 }
 
 /** The error in the form that may leave this machine: a fault of our own shows no detail. */
@@ -90,13 +153,12 @@ export function presentable(error: unknown): {
   headers: Readonly<Record<string, string>>;
 } {
   if (error instanceof UpkeepError) {
-    const status = statusOf(error.code);
+    const status = statusOf(error);
     const headers = error instanceof HttpError ? error.headers : {};
-    // Where the records are kept, and as whom, is nobody's business out there.
-    if (error.code.startsWith("fleet/store-")) {
+    if (error instanceof FleetError && isStoreTrouble(error)) {
       const sentence = "The server cannot use its records now; try again later.";
-      const told = new UpkeepError(error.code, sentence, {}, { cause: error });
-      return { status: 503, error: told, headers: { "retry-after": STORE_WAIT } };
+      const shown = new FleetError(error.code, sentence, {}, { cause: error });
+      return { status, error: shown, headers: { "retry-after": STORE_WAIT } };
     }
     if (status !== 500) return { status, error, headers };
   }

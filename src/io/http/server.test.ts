@@ -4,8 +4,9 @@ import assert from "node:assert/strict";
 import { Agent, request } from "node:https";
 import type { TLSSocket } from "node:tls";
 import { after, describe, it } from "node:test";
-import { UpkeepError } from "../../core/errors.ts";
+import { SchemaError } from "../../core/schema.ts";
 import { certificatePem } from "../../der/x509.ts";
+import { FleetError } from "../../fleet/errors.ts";
 import { createAuthority, issueServer } from "../../identity/authority.ts";
 import { HttpError, presentable, statusOf } from "./errors.ts";
 import { peerKey } from "./request.ts";
@@ -15,6 +16,7 @@ import { noLog } from "../system/log.ts";
 import { systemRandom } from "../system/random.ts";
 import { safeNames } from "./static-files.ts";
 import { localSigner } from "../../keys/signer.ts";
+import { SlotError } from "../../slot/errors.ts";
 
 describe("the address that counts as one caller", () => {
   for (const [address, key] of [
@@ -64,13 +66,13 @@ describe("an error on its way out", () => {
   it("keeps its status and sentence when it is about the caller", () => {
     const { status, error } = presentable(new HttpError("http/too-large", "Too large."));
     assert.deepEqual([status, error.message], [413, "Too large."]);
-    assert.equal(statusOf("schema/invalid"), 400);
-    assert.equal(statusOf("fleet/token-used"), 403);
+    assert.equal(statusOf(new SchemaError("schema/invalid", "")), 400);
+    assert.equal(statusOf(new FleetError("fleet/token-used", "")), 403);
   });
 
   it("says that the records are away, and not where they are", () => {
     const { status, error, headers } = presentable(
-      new UpkeepError("fleet/store-denied", "secret place", { store: "secret place" }),
+      new FleetError("fleet/store-denied", "secret place", { store: "secret place" }),
     );
     assert.deepEqual([status, error.code, headers["retry-after"]], [503, "fleet/store-denied", "15"]);
     assert.ok(!JSON.stringify([error.message, error.facts]).includes("secret"));
@@ -79,7 +81,7 @@ describe("an error on its way out", () => {
   it("shows nothing of a fault of our own", () => {
     for (const fault of [
       new Error("secret path"),
-      new UpkeepError("slot/odd", "secret path"),
+      new SlotError("slot/damaged", "secret path"),
       "secret path",
     ]) {
       const { status, error } = presentable(fault);

@@ -4,13 +4,23 @@ import { chmodSync, closeSync, mkdirSync, openSync, renameSync, rmSync, unlinkSy
 import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { fromUtf8, toHex, toUtf8 } from "../../core/bytes.ts";
 import { writeAtomic } from "../../core/disk.ts";
-import { UpkeepError } from "../../core/errors.ts";
+import { FAILED, REFUSED, UpkeepError, type Traits } from "../../core/errors.ts";
 import { parseJson, type Json } from "../../core/json.ts";
 import { systemDisk } from "./disk.ts";
 import { systemRandom } from "./random.ts";
 
 export type ControlErrorCode = "control/no-agent" | "control/bad-answer" | "control/refused";
-export class ControlError extends UpkeepError<ControlErrorCode> {}
+export const CONTROL_ERRORS = {
+  "control/no-agent": FAILED,
+  "control/bad-answer": REFUSED,
+  "control/refused": REFUSED,
+} satisfies Traits<ControlErrorCode>;
+
+export class ControlError extends UpkeepError<ControlErrorCode> {
+  protected override get traits(): Traits<ControlErrorCode> {
+    return CONTROL_ERRORS;
+  }
+}
 
 const REQUEST_LIMIT = 4096;
 const ANSWER_LIMIT = 1024 * 1024;

@@ -12,13 +12,15 @@ import { Draft } from "./draft.ts";
 import type { TargetFile } from "../metadata.ts";
 import { parseRoleFileName, roleFileName, targetFilePath } from "./disk-names.ts";
 import { readPublished, type Published } from "./published.ts";
-import { periodOf } from "../periods.ts";
+import { carriesPeriod, periodOf } from "../periods.ts";
 import { supersededProblems } from "./superseded.ts";
 import { strongHashes } from "../trusted-set.ts";
 
 export type Finding = {
   /** `bad`: a device refuses or is misled; `warn`: it will be, or space is wasted. */
   readonly level: "bad" | "warn";
+  /** `expired` is over once the role is signed again; `other` is not. */
+  readonly kind: "expired" | "other";
   readonly what: string;
   readonly message: string;
 };
@@ -43,8 +45,8 @@ export async function inspectRepository(
   onBytes: (bytes: number) => void = () => {},
 ): Promise<Inspection> {
   const findings: Finding[] = [];
-  const say = (level: Finding["level"], what: string, message: string): void => {
-    findings.push({ level, what, message });
+  const say: Say = (level, what, message, kind = "other") => {
+    findings.push({ level, kind, what, message });
   };
   let published: Published;
   try {
@@ -73,7 +75,7 @@ export async function inspectRepository(
       const signed = await published.role(role, delegator);
       roles++;
       if (signed!.signed.expires <= now)
-        say("bad", role, `it expired at ${formatInstant(signed!.signed.expires)}`);
+        say("bad", role, `it expired at ${formatInstant(signed!.signed.expires)}`, "expired");
       for (const [name, file] of signed!.signed.targets) files.set(name, file);
     } catch (error) {
       if (!(error instanceof UpkeepError)) throw error;
@@ -111,13 +113,15 @@ export async function inspectRepository(
   };
 }
 
-type Say = (level: Finding["level"], what: string, message: string) => void;
+type Say = (level: Finding["level"], what: string, message: string, kind?: Finding["kind"]) => void;
 
 function expiryFindings(published: Published, now: Instant, say: Say): void {
   const { roles } = published.root.signed;
   for (const role of ["root", "timestamp", "snapshot"] as const) {
     const { expires } = published[role].signed;
-    if (expires <= now) say("bad", role, `it expired at ${formatInstant(expires)}`);
+    if (expires <= now) say("bad", role, `it expired at ${formatInstant(expires)}`, "expired");
+    // Only a role that carries its lifetime says when it was signed; another tool's may live for as long as it likes.
+    if (!carriesPeriod(roles[role])) continue;
     const signed = expires - periodOf(role, roles[role]).expiryDays * 24 * 60 * MINUTE;
     if (signed > now + 5 * MINUTE)
       say(

@@ -1,6 +1,14 @@
 // Why a change to a repository was not made; kept apart from the client's errors, which agents carry.
 
-import { UpkeepError } from "../../core/errors.ts";
+import {
+  FAILED,
+  NOT_VERIFIED,
+  PENDING,
+  REFUSED,
+  USAGE,
+  UpkeepError,
+  type Traits,
+} from "../../core/errors.ts";
 
 export type PublisherErrorCode =
   /** There is a repository already where a new one was to be made. */
@@ -21,4 +29,20 @@ export type PublisherErrorCode =
   | "publisher/bad-input"
   /** A fresh client could not follow what was just published. */
   | "publisher/not-verified";
-export class PublisherError extends UpkeepError<PublisherErrorCode> {}
+export const PUBLISHER_ERRORS = {
+  "publisher/exists": FAILED,
+  "publisher/missing": FAILED,
+  "publisher/busy": PENDING,
+  "publisher/no-quorum": FAILED,
+  "publisher/waits-for-signatures": PENDING,
+  "publisher/inconsistent": REFUSED,
+  "publisher/stale-request": REFUSED,
+  "publisher/bad-input": USAGE,
+  "publisher/not-verified": NOT_VERIFIED,
+} satisfies Traits<PublisherErrorCode>;
+
+export class PublisherError extends UpkeepError<PublisherErrorCode> {
+  protected override get traits(): Traits<PublisherErrorCode> {
+    return PUBLISHER_ERRORS;
+  }
+}

@@ -3,10 +3,8 @@
 import { parse, stringify } from "smol-toml";
 import { SigningError } from "../errors.ts";
 
-/** One-based line of the setting at `path`, or of the closest table above it. */
-export function lineOf(text: string, path: readonly string[], sentence = ""): number {
-  const unknown = /[Uu]nrecognized keys?: (.*)$/.exec(sentence)?.[1];
-  const wanted = unknown === undefined ? path : [...path, ...(/"([^"]+)"/.exec(unknown)?.slice(1) ?? [])];
+/** One-based line of the setting `wanted`, or of the closest table above it. */
+export function lineOf(text: string, wanted: readonly string[]): number {
   let best = { depth: -1, line: 1 };
   let table: readonly string[] = [];
   let open = 0;

@@ -278,13 +278,8 @@ export function parseConfig(text: string, file: string): LoadedConfig {
     config = checkSchema(configSchema, raw, "signer configuration");
   } catch (cause) {
     if (!(cause instanceof SchemaError)) throw cause;
-    const fields = (cause.facts["fields"] ?? []) as readonly string[];
     throw refuse(
-      fields.map((field) => {
-        const cut = field.indexOf(": ");
-        const path = field.slice(0, cut);
-        return { line: lineOf(text, path === "(whole)" ? [] : path.split("."), field), what: field };
-      }),
+      cause.faults.map(({ path, what }) => ({ line: lineOf(text, path), what })),
       cause,
     );
   }

@@ -84,8 +84,7 @@ export function parseGatewayConfig(text: string, file: string): GatewayConfig {
     return checkSchema(gatewaySchema, raw, "gateway configuration");
   } catch (cause) {
     if (!(cause instanceof SchemaError)) throw cause;
-    const field = ((cause.facts["fields"] ?? []) as readonly string[])[0] ?? "";
-    const path = field.slice(0, Math.max(field.indexOf(": "), 0));
-    throw refuse(lineOf(text, path === "(whole)" ? [] : path.split("."), field), field, cause);
+    const { path, what } = cause.faults[0] ?? { path: [], what: cause.message };
+    throw refuse(lineOf(text, path), what, cause);
   }
 }

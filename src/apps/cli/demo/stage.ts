@@ -7,15 +7,26 @@ import { dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { moduleBeside } from "../../../core/module-beside.ts";
 import { parseJsonText, isJsonObject, type JsonObject } from "../../../core/json.ts";
-import { UpkeepError } from "../../../core/errors.ts";
+import { FAILED, UpkeepError, type Traits } from "../../../core/errors.ts";
 
 export type DemoErrorCode =
   | "demo/command-failed"
   | "demo/program-ended"
   | "demo/took-too-long"
   | "demo/not-shown";
+export const DEMO_ERRORS = {
+  "demo/command-failed": FAILED,
+  "demo/program-ended": FAILED,
+  "demo/took-too-long": FAILED,
+  "demo/not-shown": FAILED,
+} satisfies Traits<DemoErrorCode>;
+
 /** The show did not go as announced; the message says where. */
-export class DemoError extends UpkeepError<DemoErrorCode> {}
+export class DemoError extends UpkeepError<DemoErrorCode> {
+  protected override get traits(): Traits<DemoErrorCode> {
+    return DEMO_ERRORS;
+  }
+}
 
 const MAIN = moduleBeside("../main", import.meta.url).pathname;
 const STOP_GRACE = 8_000;

@@ -3,7 +3,7 @@
 import { globSync, readFileSync, statSync } from "node:fs";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
-import { EXIT, exitFor } from "../../framework/exit-codes.ts";
+import { EXIT, exitOf } from "../../framework/exit-codes.ts";
 import { UpkeepError } from "../../../core/errors.ts";
 import { renderError } from "../../framework/render.ts";
 
@@ -100,7 +100,7 @@ function exitOfAll(bad: readonly number[], files: number): number {
 function failed(call: Call, file: string, error: unknown): Outcome {
   const { context } = call;
   const rendered = renderError(error, { json: false, colour: false, verbose: context.verbose });
-  const exit = error instanceof UpkeepError ? exitFor(error.code) : EXIT.failed;
+  const exit = exitOf(error);
   return {
     text: `${context.style.bad("✗")} ${file}: ${rendered.text.trimEnd()}`,
     json: {

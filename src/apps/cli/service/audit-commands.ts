@@ -77,7 +77,8 @@ export const auditNoun: NounSpec = {
       options: [
         {
           flags: "--service <file>",
-          about: "the service description that names the log's key (else UPKEEP_SERVICE)",
+          about: "the service description that names the log's key",
+          env: "UPKEEP_SERVICE",
         },
         { flags: "--log-key <key>", about: "the log's key itself" },
       ],

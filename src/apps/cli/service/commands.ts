@@ -3,10 +3,12 @@
 import type { NounSpec, OptionSpec } from "../../framework/command.ts";
 
 export const SERVICE_OPTIONS: readonly OptionSpec[] = [
-  { flags: "--service <file>", about: "the service description (else UPKEEP_SERVICE)" },
+  { flags: "--service <file>", about: "the service description", env: "UPKEEP_SERVICE" },
   {
     flags: "--identity <file>",
-    about: "private key of this machine (else UPKEEP_IDENTITY, else one for this run)",
+    about: "private key of this machine",
+    env: "UPKEEP_IDENTITY",
+    otherwise: "one for this run",
   },
   {
     flags: "--user <name>",
@@ -14,7 +16,7 @@ export const SERVICE_OPTIONS: readonly OptionSpec[] = [
       "sign in as this person; the password comes from UPKEEP_PASSWORD or --password-file, the code from UPKEEP_CODE, or both are asked for",
   },
   { flags: "--password-file <file>", about: "the password is the first line of this file" },
-  { flags: "--oidc-token-file <file>", about: "sign in with this identity token (else UPKEEP_OIDC_TOKEN)" },
+  { flags: "--oidc-token-file <file>", about: "sign in with this identity token", env: "UPKEEP_OIDC_TOKEN" },
   { flags: "--oidc-audience <name>", about: "ask GitHub Actions for a token bound to this run's key" },
   { flags: "--signer <name>", about: "ask this signer of the service alone" },
   { flags: "--patience <seconds>", about: "how long to try through broken connections", default: "300" },

@@ -28,7 +28,7 @@ export const signCommand: CommandSpec = {
     "The key comes from a PEM or PKCS#12 file, from a PKCS#11 token, or from the data folder. Passphrases come from\nUPKEEP_CERT_PASSWORD, --password-file or a prompt; a token's PIN from UPKEEP_PKCS11_PIN, --pin-file or a prompt.\nsigntool's own words are understood as well: upkeep sign /fd SHA256 /tr URL /td SHA256 /f cert.pfx app.exe\nWith --service, or with UPKEEP_SERVICE and no key or certificate file named, the signing service signs; `upkeep sign wait FILE.pending`\ngoes on with what --leave-pending left (a file called wait is signed as ./wait).\nEnds with 1 when some of several files failed, with 4 when some wait for approval; each failure is reported by its file.",
   arguments: [FILES],
   options: [
-    { flags: "--cert <file>", about: "certificates, with the key or without (else UPKEEP_CERT)" },
+    { flags: "--cert <file>", about: "certificates, with the key or without", env: "UPKEEP_CERT" },
     { flags: "--key <file>", about: "the private key, PEM" },
     { flags: "--key-name <name>", about: "the private key, from the data folder" },
     { flags: "--add-cert <file>", about: "more certificates of the chain", repeat: true },

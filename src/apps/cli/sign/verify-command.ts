@@ -33,7 +33,8 @@ export const verifyCommand: CommandSpec = {
     },
     {
       flags: "--service <file>",
-      about: "with --receipt: the description that names the log's key (else UPKEEP_SERVICE)",
+      about: "with --receipt: the description that names the log's key",
+      env: "UPKEEP_SERVICE",
     },
     { flags: "--log-key <key>", about: "with --receipt: the log's key itself" },
     { flags: "--explain", about: "draw which parts of the file the signature covers" },

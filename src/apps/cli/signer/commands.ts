@@ -5,7 +5,9 @@ import type { NounSpec, OptionSpec } from "../../framework/command.ts";
 const UNLOCK: readonly OptionSpec[] = [
   {
     flags: "--passphrase-file <file>",
-    about: "the unlock passphrase is the first line of this file (else UPKEEP_UNLOCK, else asked for)",
+    about: "the unlock passphrase is the first line of this file",
+    env: "UPKEEP_UNLOCK",
+    otherwise: "asked for",
   },
   {
     flags: "--share-file <file>",
@@ -121,7 +123,9 @@ export const signerNoun: NounSpec = {
         },
         {
           flags: "--password-file <file>",
-          about: "person: the password is the first line of this file (else UPKEEP_PASSWORD, else asked for)",
+          about: "person: the password is the first line of this file",
+          env: "UPKEEP_PASSWORD",
+          otherwise: "asked for",
         },
         ...UNLOCK,
         ADMIN,
