@@ -296,12 +296,14 @@ describe("the agent takes back", () => {
     const agent = await world.open();
     await agent.start();
     const result = only(await agent.check("start"));
-    assert.deepEqual([result.result, result.running], ["failed", null], "there was nothing to roll back to");
+    // There is nothing to go back to, so nothing is said to have gone back.
+    assert.deepEqual([result.result, result.running, result.until], ["failed", null, null]);
     assert.deepEqual(
       attempts(world.fleet.reports).map(({ outcome }) => outcome),
       ["failure"],
     );
     assert.deepEqual(world.running, []);
+    assert.equal(only(await agent.check("schedule")).code, "release/failed-here");
     await offer(world, "1.0.1");
     assert.equal(only(await agent.check("schedule")).result, "updated");
   });

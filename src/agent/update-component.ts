@@ -48,8 +48,21 @@ export type ComponentResult = {
 
 const LEFT_BY_HAND = "agent/rolled-back-by-hand";
 
-/** What was refused lately, so that the same is not tried at every check. In memory only: a restart asks once more. */
-export type Refusals = Map<string, { readonly key: string; readonly times: number; readonly again: Instant }>;
+/**
+ * What was refused lately, or could not be carried out on this machine, so that the same is not tried at every check. `why` is set for the
+ * latter. In memory only: a restart asks once more.
+ */
+export type Refusals = Map<
+  string,
+  {
+    readonly key: string;
+    readonly times: number;
+    readonly again: Instant;
+    readonly why?: { readonly code: string | null; readonly reason: string };
+  }
+>;
+/** An attempt that was put off so often is begun anew: its journal does not grow without end. */
+const MOST_POSTPONEMENTS = 20;
 
 export type Update = Omit<RunnerContext, "plan"> & {
   /** The other products on this device, as they are now. */
@@ -153,9 +166,8 @@ async function resultOf(component: Component, attempt: Attempt, run: RunResult):
         reason: `${begin.to.version} runs and came through its probation.`,
       };
     case "rolled-back":
-      // There was nothing to roll back to.
-      if (begin.from === null) return { ...common, result: "failed", code: end.code, reason };
-      return { ...common, result: "rolled-back", code: end.code, reason };
+      // A first installation has nothing to go back to: it failed.
+      return { ...common, result: begin.from === null ? "failed" : "rolled-back", code: end.code, reason };
     case "refused":
       return { ...common, result: "refused", code: end.code, reason };
     default:
@@ -252,17 +264,22 @@ async function install(update: Update, offer: Offer, artifact: Artifact): Promis
   const known = refusals.get(component.product);
   const now = component.world.clock.now();
   if (!update.byHand && known?.key === manifestSha256 && now < known.again && now > known.again - 25 * HOUR) {
+    const { code, reason } = known.why ?? {
+      code: "agent/refused",
+      reason: `${to.version} was refused before.`,
+    };
     return {
       ...(await refused(
         update,
         to.version,
-        "agent/refused",
-        `${to.version} was refused before; it is tried again at ${formatInstant(known.again)}.`,
+        code ?? "agent/refused",
+        `${reason} It is tried again at ${formatInstant(known.again)}.`,
       )),
       result: "waiting",
       until: known.again,
     };
   }
+  if ((component.openAttempt?.postponed ?? 0) >= MOST_POSTPONEMENTS) await finish(update, "superseded", null);
   if (component.openAttempt === null) {
     await begin(component, {
       to,
@@ -272,13 +289,22 @@ async function install(update: Update, offer: Offer, artifact: Artifact): Promis
       manual: false,
     });
   }
+  const before = component.openAttempt?.postponed ?? 0;
   const result = await finish(update, "downloading", null, { manifest, artifact, releases: offer.releases });
-  // What was rolled back is on the skip list, and not tried again for anybody's waiting.
-  const skipped = component.attempt?.end?.end === "rolled-back";
-  if (!skipped && (result.result === "refused" || result.result === "failed")) {
+  // A try that stopped what runs is not repeated at each check.
+  const postponed = (component.openAttempt?.postponed ?? 0) > before;
+  // What was taken back is skipped until something newer comes: there is no next try to announce.
+  const ended = component.attempt?.end?.end === "rolled-back";
+  if (!ended && (result.result === "refused" || result.result === "failed" || postponed)) {
     const times = known?.key === manifestSha256 ? known.times + 1 : 1;
     const again = component.world.clock.now() + retryOfRefused(times);
-    refusals.set(component.product, { key: manifestSha256, times, again });
+    const { code, reason } = result;
+    refusals.set(component.product, {
+      key: manifestSha256,
+      times,
+      again,
+      ...(postponed ? { why: { code, reason } } : {}),
+    });
     return { ...result, until: again };
   }
   if (result.result !== "waiting") refusals.delete(component.product);
