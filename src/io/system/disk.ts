@@ -32,6 +32,12 @@ const CODES: { readonly [system: string]: DiskErrorCode } = {
   ENOTEMPTY: "disk/not-empty",
 };
 
+/** What is short is neither the path nor its content. */
+const SHORT: { readonly [system: string]: string } = {
+  EMFILE: "This process has too many files open: raise its limit (ulimit -n, LimitNOFILE= of its unit).",
+  ENFILE: "This machine has too many files open: see what holds them, or raise fs.file-max.",
+};
+
 const SENTENCES: { readonly [C in DiskErrorCode]: string } = {
   "disk/missing": "is not there",
   "disk/exists": "exists already",
@@ -179,6 +185,12 @@ async function at<T>(path: string, action: () => Promise<T>): Promise<T> {
     if (cause instanceof DiskError) throw cause;
     const system = (cause as NodeJS.ErrnoException).code ?? "unknown";
     const code = CODES[system] ?? "disk/io";
-    throw new DiskError(code, `${path} ${SENTENCES[code]} (${system}).`, { path, system }, { cause });
+    const hint = SHORT[system] === undefined ? {} : { hint: SHORT[system] };
+    throw new DiskError(
+      code,
+      `${path} ${SENTENCES[code]} (${system}).`,
+      { path, system },
+      { cause, ...hint },
+    );
   }
 }
