@@ -45,7 +45,7 @@ export const AGENT_ERRORS = {
   "agent/superseded": FAILED,
   "agent/interrupted": FAILED,
   "agent/stopping": TRANSIENT,
-  "agent/not-installed": FAILED,
+  "agent/not-installed": { ...FAILED, hint: "`upkeep agent status` shows what is installed." },
   "agent/nothing-to-go-back-to": FAILED,
   "agent/dependency-circle": REFUSED,
   "agent/outbox-full": FAILED,

@@ -17,8 +17,11 @@ export type DiskErrorCode =
 export const DISK_ERRORS = {
   "disk/missing": FAILED,
   "disk/exists": FAILED,
-  "disk/full": TRANSIENT,
-  "disk/read-only": TRANSIENT,
+  "disk/full": { ...TRANSIENT, hint: "Make room on the volume of this file, and run it again." },
+  "disk/read-only": {
+    ...TRANSIENT,
+    hint: "Look at the permissions of the file and its folder, and at who runs this.",
+  },
   "disk/wrong-kind": FAILED,
   "disk/not-empty": FAILED,
   "disk/io": TRANSIENT,
@@ -58,6 +61,7 @@ export interface DiskFile {
  * What the audit log of a signer needs of the place where its files are: a folder of a disk, or rows of a database.
  * Paths are absolute, with `/`; on Windows they begin with a drive, and `\\` is as good. Nothing is durable until synced: file content by `DiskFile.sync`,
  * names (create, rename, unlink, link) by `syncDirectory` of the folder that holds them. An implementation may keep more than that.
+ * Names are bytes on most systems: what is not UTF-8 is spelled as `rawName` says, in paths, lists and targets of links alike.
  * Every method throws `DiskError`.
  */
 export interface FileStore {

@@ -43,7 +43,7 @@ export type FleetErrorCode =
   | "fleet/audit-broken";
 export const FLEET_ERRORS = {
   "fleet/unknown-device": FAILED,
-  "fleet/unknown-group": FAILED,
+  "fleet/unknown-group": { ...FAILED, hint: "`upkeep fleet list` shows all groups." },
   "fleet/unknown-release": FAILED,
   "fleet/device-revoked": REFUSED,
   "fleet/token-unknown": REFUSED,

@@ -15,6 +15,7 @@ import { climbingSource } from "../../io/device/recovering-source.ts";
 import { systemClock } from "../../io/system/clock.ts";
 import { loadIdentity } from "../../io/device/device-identity.ts";
 import { diskSource } from "../../io/source/disk.ts";
+import { systemTrees } from "../../io/system/data-trees.ts";
 import { systemDisk } from "../../io/system/disk.ts";
 import { httpSource } from "../../io/source/http.ts";
 import type { Log } from "../../io/system/log.ts";
@@ -67,6 +68,7 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     probes: systemProbes,
     logs: { rotate: rotateLog, bound: boundLog, tail: logTail },
     zip: zipReader,
+    trees: systemTrees(),
     platform: thisPlatform(),
     verifyPublisher: systemPublisherVerifier,
     selfCheck: options.selfCheck ?? null,

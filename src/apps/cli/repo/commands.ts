@@ -234,7 +234,16 @@ export const repoNoun: NounSpec = {
       arguments: [{ name: "<folder>", about: "holds metadata/ and targets/" }],
       options: [{ flags: "--root-sha256 <digest>", about: "its first root must have this SHA-256" }],
       examples: ["upkeep repo import ./old-repository"],
-      run: async (call) => (await import("./doctor.ts")).repoImport(call),
+      run: async (call) => (await import("./import-and-adopt.ts")).repoImport(call),
+    },
+    {
+      name: "adopt",
+      about: "get a repository that was taken over ready for releases",
+      details:
+        "Makes the keys products, releases and director where they are missing, and has the targets role list those that sign\nreleases, channels and assignments. Whatever the repository holds already stays. Needs the targets keys, or becomes a request.",
+      options: SIGNING_KEYS,
+      examples: ["upkeep repo adopt"],
+      run: async (call) => (await import("./import-and-adopt.ts")).repoAdopt(call),
     },
   ],
 };
