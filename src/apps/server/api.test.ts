@@ -53,7 +53,7 @@ describe("a check-in", () => {
     const device = { id: "00000000-0000-4000-8000-000000000001", group: "default" } as Device;
     const ask = () =>
       api.handlers.checkIn(
-        undefined as never,
+        { headers: {} } as never,
         {
           nonce: toBase64(systemRandom.bytes(32)),
           platform: { os: "linux", arch: "x64", libc: "glibc" },
