@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { fromUtf8, toUtf8 } from "../core/bytes.ts";
+import { writeAtomic } from "../core/disk.ts";
 import { sha256Hex } from "../core/digest.ts";
 import { DAY } from "../core/instant.ts";
 import { signAssignment } from "../message/assignment.ts";
@@ -90,6 +91,59 @@ describe("the agent's story", () => {
       reports.every((report) => report.bytes > 0 && report.source === "origin" && report.duration > 0),
     );
     assert.equal(agent.outbox.waiting, 0);
+  });
+
+  it("says before it stops anything that the data could not be brought back, and waits", async () => {
+    const { world, agent } = await installed("1.0.0", "well migrate");
+    await offer(world, "1.1.0", "crash migrate");
+    world.refusedData = "db";
+    const starts = world.processes.started.length;
+    const waits = only(await agent.check("schedule"));
+    assert.deepEqual([waits.result, waits.code], ["waiting", "slot/data-not-kept"]);
+    assert.deepEqual([world.running, world.processes.started.length], [["1.0.0"], starts]);
+    assert.deepEqual(await world.disk.list(`${SHOP}/snapshots`), []);
+
+    world.refusedData = null;
+    assert.equal(only(await agent.check("schedule")).result, "rolled-back");
+    assert.equal(fromUtf8(await world.disk.read(`${SHOP}/data/db`, 100)), "1.0.0");
+  });
+
+  it("waits without stopping anything while there is no room for a copy of the data", async () => {
+    const { world, agent } = await installed("1.0.0", "well migrate");
+    await writeAtomic(world.disk, `${SHOP}/data/big`, new Uint8Array(400_000));
+    await offer(world, "1.1.0", "well migrate");
+    const [free, starts] = [await world.disk.free("/"), world.processes.started.length];
+    world.disk.capacity -= free - 350_000;
+    const waits = only(await agent.check("schedule"));
+    assert.deepEqual([waits.result, waits.code], ["waiting", "agent/no-space"]);
+    assert.match(waits.reason, /A copy of the component's data needs/);
+    assert.deepEqual([world.running, world.processes.started.length], [["1.0.0"], starts]);
+    world.disk.capacity += free;
+    assert.equal(only(await agent.check("schedule")).result, "updated");
+  });
+
+  it("tells when data was too large to be copied, before the switch and when it went back", async () => {
+    const { world } = await installed("1.0.0", "well migrate");
+    world.settings = { startSpread: 0, components: { shop: { snapshotBytes: 3 } } };
+    const again = await world.open();
+    await again.start();
+    await offer(world, "1.1.0", "crash migrate");
+    const back = only(await again.check("schedule"));
+    assert.equal(back.result, "rolled-back");
+    assert.match(back.reason, /Its data was not copied before and is left as the new version made it\.$/);
+    const skipped = world.lines.find((line) => line.event === "snapshot-skipped");
+    assert.deepEqual([skipped?.["bytes"], skipped?.["limit"]], [5, 3]);
+  });
+
+  it("asks of a disk what a small update needs, and no more", async () => {
+    const { world, agent } = await installed();
+    await offer(world, "1.1.0");
+    const free = await world.disk.free("/");
+    world.disk.capacity -= free - 100_000;
+    const waits = only(await agent.check("schedule"));
+    assert.deepEqual([waits.result, waits.code], ["waiting", "agent/no-space"]);
+    world.disk.capacity += 300_000;
+    assert.equal(only(await agent.check("schedule")).result, "updated");
   });
 
   it("keeps the last good slots, what runs and nothing else", async () => {
@@ -593,7 +647,7 @@ describe("when the world is in the way, the agent", () => {
   it("waits for room on a full disk, says how much is missing, and goes on with the same attempt", async () => {
     const { world, agent } = await installed();
     await offer(world, "1.1.0");
-    world.disk.capacity = 1_000_000;
+    world.disk.capacity -= (await world.disk.free("/")) - 100_000;
     const full = only(await agent.check("schedule"));
     assert.deepEqual([full.result, full.code], ["waiting", "agent/no-space"]);
     assert.match(full.reason, /needs \d+ bytes on disk and \d+ are free/);
@@ -605,7 +659,7 @@ describe("when the world is in the way, the agent", () => {
   it("ends an attempt that is overtaken by a newer release", async () => {
     const { world, agent } = await installed();
     await offer(world, "1.1.0");
-    world.disk.capacity = 1_000_000;
+    world.disk.capacity -= (await world.disk.free("/")) - 100_000;
     await agent.check("schedule");
     world.disk.capacity = Number.MAX_SAFE_INTEGER;
     await offer(world, "1.1.1");

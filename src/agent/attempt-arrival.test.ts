@@ -21,6 +21,7 @@ import {
   checkPublisher,
   fetchArtifact,
   isStaged,
+  marginFor,
   reserveSpace,
   stageArtifact,
   type Arrival,
@@ -29,7 +30,8 @@ import type { Component } from "./component.ts";
 import type { World } from "./ports.ts";
 
 const DOWNLOADS = "/agent/download";
-const MARGIN = 16 * 1024 * 1024;
+/** The least that is left alone; a small artifact asks for no more. */
+const MARGIN = 256 * 1024;
 
 const publisher = new FleetOfOne(new EagerClock(), () => new MemoryDisk());
 const published = await publisher.publish("shop", "1.1.0", "well");
@@ -125,6 +127,19 @@ describe("room on the disk", () => {
       missing((length) => needed(length) - 1),
       { code: "agent/no-space" },
     );
+  });
+
+  it("that is left alone is an eighth of what is written, and neither less than 256 KiB nor more than 16 MiB", () => {
+    const [kib, mib] = [1024, 1024 * 1024];
+    assert.deepEqual([0, 400, 2 * mib, 2 * mib + 8, 8 * mib, 128 * mib, 4096 * mib].map(marginFor), [
+      256 * kib,
+      256 * kib,
+      256 * kib,
+      256 * kib + 1,
+      mib,
+      16 * mib,
+      16 * mib,
+    ]);
   });
 
   it("is not asked for what arrived already, in part or whole", async () => {

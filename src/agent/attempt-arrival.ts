@@ -31,8 +31,8 @@ export type Arrival = {
   readonly tell: (state: AttemptState, bytes: number) => void;
 };
 
-/** Room that is left alone beside what an attempt needs. */
-const MARGIN = 16 * 1024 * 1024;
+/** Room that is left alone beside what an attempt needs, for blocks, names and journals: an eighth of it, within these bounds. */
+const MARGIN = { least: 256 * 1024, most: 16 * 1024 * 1024 } as const;
 /** Entries an archive may have; the signed manifest bounds the bytes. */
 const MAX_ENTRIES = 200_000;
 
@@ -55,6 +55,10 @@ function planOf({ plan }: Arrival): Plan {
   return plan;
 }
 
+export function marginFor(written: number): number {
+  return Math.min(Math.max(Math.ceil(written / 8), MARGIN.least), MARGIN.most);
+}
+
 /** Checked before the first byte, so that a small disk fails early and says how much is missing. Errors: `agent/no-space`, `disk/*`. */
 export async function reserveSpace(arrival: Arrival): Promise<void> {
   if (await staged(arrival)) return;
@@ -65,7 +69,8 @@ export async function reserveSpace(arrival: Arrival): Promise<void> {
     (await statOrNull(disk, partOf(arrival.downloads, arrival.attempt))) ??
     (await statOrNull(disk, `${partOf(arrival.downloads, arrival.attempt)}.part`));
   const present = found?.size ?? 0;
-  const needed = Math.max(0, artifact.length - present) + artifact.unpackedLength + MARGIN;
+  const written = Math.max(0, artifact.length - present) + artifact.unpackedLength;
+  const needed = written + marginFor(written);
   const free = await disk.free(arrival.component.layout.folder);
   if (free >= needed) return;
   throw new AgentError(
@@ -174,7 +179,7 @@ export async function stageArtifact(arrival: Arrival): Promise<string> {
         artifact.format === "file"
           ? { kind: "file", name, executable: name === program || name === probed }
           : { kind: artifact.format },
-      limits: { bytes: artifact.unpackedLength, entries: MAX_ENTRIES },
+      limits: { bytes: artifact.unpackedLength, entries: MAX_ENTRIES, names: world.platform.os },
       manifestSha256,
       run: runOf(manifest),
       entry: program ?? probed,

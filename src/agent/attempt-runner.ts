@@ -6,7 +6,8 @@ import { UpkeepError } from "../core/errors.ts";
 import { readCurrent, switchCurrent } from "../slot/install.ts";
 import type { End, Step } from "../slot/journal-event.ts";
 import { linkTarget, slotPath } from "../slot/layout.ts";
-import { restoreSnapshot, takeSnapshot } from "../slot/snapshot.ts";
+import { restoreSnapshot } from "../slot/snapshot.ts";
+import { AttemptSnapshot } from "./attempt-snapshot.ts";
 import { applyEnd } from "../slot/state.ts";
 import { damageOf, hasReplaced, type Attempt } from "../slot/attempt.ts";
 import { PROCESS_ERRORS } from "../process/errors.ts";
@@ -184,6 +185,8 @@ class Runner {
       }
       case "await-turn":
         return this.#awaitTurn();
+      case "prepare-snapshot":
+        return this.#snapshots.prepare();
       case "look-at-old":
         return this.#lookAtOld();
       case "note-activating":
@@ -191,7 +194,7 @@ class Runner {
       case "stop":
         return component.stop();
       case "snapshot":
-        return this.#snapshot();
+        return this.#snapshots.take();
       case "switch-forward":
         return this.#switchForward();
       case "start-and-watch-new":
@@ -243,6 +246,10 @@ class Runner {
 
   #source: "origin" | "mirror" | "peer" | "bundle" | "none" = "none";
 
+  get #snapshots(): AttemptSnapshot {
+    return new AttemptSnapshot(this.#component, this.#attempt);
+  }
+
   get #arrival(): Arrival {
     const { component, plan, downloads, signal, tell } = this.#context;
     return { component, attempt: this.#attempt, plan, downloads, signal, tell };
@@ -261,24 +268,6 @@ class Runner {
     if (from === null || this.#component.supervised === null || this.#component.guard.damage !== null) return;
     const run = await this.#component.runOf(from);
     this.#wellBefore = (await probe(this.#component, from, run)).kind === "well";
-  }
-
-  async #snapshot(): Promise<void> {
-    const { world, layout, settings } = this.#component;
-    const { begin, snapshot } = this.#attempt;
-    const there = (await readCurrent(world.disk, layout)) === linkTarget(begin.to);
-    // The same version again changes no data, and there is nothing to go back to.
-    if (begin.damage === "repair") return;
-    if (begin.from === null || snapshot !== null || there || settings.snapshotBytes === 0) return;
-    if (!(await exists(world.disk, layout.data)) || (await world.disk.list(layout.data)).length === 0) return;
-    const bytes = await takeSnapshot(world.disk, layout, begin.attempt, settings.snapshotBytes);
-    if (bytes !== null) return this.#component.note({ event: "snapshot", attempt: begin.attempt, bytes });
-    world.log({
-      level: "warn",
-      event: "snapshot-skipped",
-      product: this.#component.product,
-      limit: settings.snapshotBytes,
-    });
   }
 
   async #switchForward(): Promise<void> {
@@ -323,11 +312,16 @@ class Runner {
       code:
         why?.code ??
         (end === "superseded" ? "agent/superseded" : end === "committed" ? null : "agent/unforeseen"),
-      reason: why?.reason ?? this.#damageTold(end),
+      reason: why === null || why === undefined ? this.#damageTold(end) : await this.#toldOf(why.reason, end),
       at: formatInstant(now),
       duration: Math.round(Math.max(duration, 0)),
       running: end === "committed" ? begin.to.version : await component.running(),
     });
+  }
+
+  async #toldOf(reason: string, end: End): Promise<string> {
+    const left = end === "rolled-back" ? await this.#snapshots.left() : "";
+    return `${reason.slice(0, LONGEST_REASON - left.length)}${left}`;
   }
 
   /** Why the same version was installed again, or an older one that was good. */
@@ -348,6 +342,8 @@ class Runner {
   }
 }
 
+/** As the journal takes it. */
+const LONGEST_REASON = 1000;
 const ORDER: readonly Step[] = ["chosen", "downloading", "verifying", "staging", "activating", "probation"];
 function later(a: Step, b: Step): Step {
   return ORDER.indexOf(a) > ORDER.indexOf(b) ? a : b;

@@ -61,6 +61,11 @@ describe("the state table of an attempt", () => {
       );
     assert.ok(EFFECTS.activating.indexOf("note-activating") < EFFECTS.activating.indexOf("stop"));
     assert.equal(EFFECTS["rolling-back"][0], "note-rolling-back");
+    assert.equal(
+      EFFECTS.staging.at(-1),
+      "prepare-snapshot",
+      "room for going back is looked for last, while the old runs",
+    );
   });
 
   it("goes back from activation and probation on any trouble, and never after the commit", () => {
@@ -102,6 +107,7 @@ describe("an error", () => {
     [new RepositoryError("repository/unsigned", ""), "refused"],
     [new RepositoryError("repository/role-missing", ""), "refused"],
     [new SlotError("slot/unsafe-entry", ""), "refused"],
+    [new SlotError("slot/data-not-kept", ""), "transient"],
     [new SlotError("slot/damaged", ""), "failed"],
     [new ArtifactError("artifact/wrong-publisher", ""), "refused"],
     [new ArtifactError("artifact/unreadable", ""), "failed"],

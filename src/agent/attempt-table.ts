@@ -35,6 +35,7 @@ export type Effect =
   | "stage"
   | "note-staged"
   | "await-turn"
+  | "prepare-snapshot"
   | "look-at-old"
   | "note-activating"
   | "stop"
@@ -56,7 +57,7 @@ const END: readonly Effect[] = ["note-end", "remember", "report", "collect"];
 export const EFFECTS: { readonly [S in AttemptState]: readonly Effect[] } = {
   downloading: ["reserve-space", "fetch"],
   verifying: ["check-bytes", "check-publisher", "note-verified"],
-  staging: ["stage", "note-staged", "await-turn"],
+  staging: ["stage", "note-staged", "await-turn", "prepare-snapshot"],
   activating: ["look-at-old", "note-activating", "stop", "snapshot", "switch-forward"],
   probation: ["start-and-watch-new"],
   committed: END,

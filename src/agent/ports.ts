@@ -12,6 +12,7 @@ import type { ProcessHost, Probes } from "../process/ports.ts";
 import type { Artifact, PublisherPin } from "../release/manifest.ts";
 import type { Platform } from "../release/platform.ts";
 import type { VerifiedSource } from "../slot/attempt.ts";
+import type { DataTrees } from "../slot/data-trees.ts";
 import type { ZipReader } from "../slot/unpack.ts";
 
 /** One verified, consistent state of the repository; everything of one check comes from the same. */
@@ -132,6 +133,7 @@ export type World = {
   readonly probes: Probes;
   readonly logs: Logs;
   readonly zip: ZipReader;
+  readonly trees: DataTrees;
   readonly platform: Platform;
   readonly verifyPublisher: VerifyPublisher | null;
   /** Verifies the agent's own image; null where it does not run as one signed file. Called before anything else at every start. */

@@ -2,6 +2,7 @@
 
 import { DiskError, makeDirectories, removeTree } from "../core/disk.ts";
 import { UpkeepError } from "../core/errors.ts";
+import { quoteName, showName } from "../core/raw-name.ts";
 import { DAY, formatInstant, type Instant } from "../core/instant.ts";
 import { damageOf, recentRecords } from "../slot/attempt.ts";
 import { checkInstalled, type Checked } from "../slot/check-slot.ts";
@@ -138,7 +139,7 @@ export class SlotGuard {
         await disk.rename(`${slot}/${entry}`, `${layout.aside}/${i}`);
       } catch (cause) {
         if (!(cause instanceof DiskError)) throw cause;
-        const what = `The slot ${slot} holds ${JSON.stringify(entry.slice(0, 200))}, which belongs to no release and cannot be moved away.`;
+        const what = `The slot ${slot} holds ${quoteName(entry, 200)}, which belongs to no release and cannot be moved away.`;
         const error = new SlotError("slot/damaged", what, { path: slot, entry }, { cause });
         await this.#found(id, error);
         throw error;
@@ -149,7 +150,7 @@ export class SlotGuard {
       event: "slot-cleaned",
       product,
       slot: slotName(id),
-      entries: added.slice(0, SHOWN).map((entry) => entry.slice(0, 200)),
+      entries: added.slice(0, SHOWN).map((entry) => showName(entry).slice(0, 200)),
       count: added.length,
       kept: layout.aside,
     });
@@ -167,7 +168,7 @@ export class SlotGuard {
       event: "slot-added",
       product,
       slot: slotName(id),
-      entries: added.slice(0, SHOWN).map((entry) => entry.slice(0, 200)),
+      entries: added.slice(0, SHOWN).map((entry) => showName(entry).slice(0, 200)),
       count: added.length,
     });
   }

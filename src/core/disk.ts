@@ -61,6 +61,7 @@ export interface DiskFile {
  * What the audit log of a signer needs of the place where its files are: a folder of a disk, or rows of a database.
  * Paths are absolute, with `/`; on Windows they begin with a drive, and `\\` is as good. Nothing is durable until synced: file content by `DiskFile.sync`,
  * names (create, rename, unlink, link) by `syncDirectory` of the folder that holds them. An implementation may keep more than that.
+ * Names are bytes on most systems: what is not UTF-8 is spelled as `rawName` says, in paths, lists and targets of links alike.
  * Every method throws `DiskError`.
  */
 export interface FileStore {

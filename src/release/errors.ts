@@ -3,6 +3,7 @@
 import { REFUSED, USAGE, UpkeepError, type Traits } from "../core/errors.ts";
 
 export type ReleaseErrorCode =
+  | "release/bad-archive"
   | "release/bad-attestation"
   | "release/bad-name"
   | "release/bad-platform"
@@ -10,11 +11,13 @@ export type ReleaseErrorCode =
   | "release/ambiguous-artifacts"
   | "release/bad-command"
   | "release/bad-keys"
+  | "release/empty"
   | "release/no-key"
   | "release/digest-mismatch"
   /** What installs or watches a version ends by it: its publisher took it back. */
   | "release/recalled";
 export const RELEASE_ERRORS = {
+  "release/bad-archive": USAGE,
   "release/bad-attestation": REFUSED,
   "release/bad-name": USAGE,
   "release/bad-platform": USAGE,
@@ -22,6 +25,7 @@ export const RELEASE_ERRORS = {
   "release/ambiguous-artifacts": REFUSED,
   "release/bad-command": REFUSED,
   "release/bad-keys": REFUSED,
+  "release/empty": USAGE,
   "release/no-key": REFUSED,
   "release/digest-mismatch": REFUSED,
   "release/recalled": REFUSED,

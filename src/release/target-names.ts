@@ -38,6 +38,7 @@ export function releaseTarget(product: string, version: string): string {
 
 /** Throws `release/bad-name` for a file name that could mean something else on some disk or in some URL. */
 export function artifactTarget(product: string, version: string, file: string): string {
+  checkName(product);
   if (!isFileName(file) || RESERVED.has(file)) {
     throw new ReleaseError(
       "release/bad-name",
@@ -75,12 +76,12 @@ export function parseTargetName(name: string): ParsedTarget | null {
 
 /** A file name that is safe on every disk and in every URL without escaping. */
 export function isFileName(text: string): boolean {
-  return (
-    /^[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}$/.test(text) &&
-    !text.endsWith(".") &&
-    // Windows: device names are reserved whatever follows the first dot.
-    !/^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i.test(text)
-  );
+  return /^[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}$/.test(text) && !text.endsWith(".") && !isDeviceName(text);
+}
+
+/** Windows: device names are reserved whatever follows the first dot. */
+function isDeviceName(text: string): boolean {
+  return /^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i.test(text);
 }
 
 export function isName(text: string): boolean {
@@ -88,6 +89,13 @@ export function isName(text: string): boolean {
 }
 
 function checkName(text: string): string {
+  if (isDeviceName(text)) {
+    throw new ReleaseError(
+      "release/bad-name",
+      `"${text.slice(0, 80)}" cannot name a product or channel: Windows keeps ${text.split(".")[0]!} for a device, with any ending.`,
+      { name: text.slice(0, 80) },
+    );
+  }
   if (isName(text)) return text;
   throw new ReleaseError(
     "release/bad-name",

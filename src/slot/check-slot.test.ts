@@ -162,7 +162,7 @@ describe("the check of a slot", () => {
     await disk.removeFile(entry("bin/link-out"));
     await removeTree(disk, entry("bin/cache"));
     await assert.rejects(checkInstalled(disk, layout, id, null, { exact: true }), {
-      message: /"\\u001b\[31m" was added/,
+      message: /"\\x1B\[31m" was added/,
     });
   });
 

@@ -2,6 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { DiskError, statOrNull, type Disk, type FileStat } from "../core/disk.ts";
+import { quoteName } from "../core/raw-name.ts";
 import { SlotError } from "./errors.ts";
 import { sameSlot, slotPath, type Layout, type SlotId } from "./layout.ts";
 import { readRecord, RECORD_NAME, type SlotFile, type SlotRecord } from "./record.ts";
@@ -170,15 +171,11 @@ function damaged(
   what: string,
   facts: { readonly expected?: string; readonly found?: string } = {},
 ): SlotError {
-  const subject = entry === "." ? "" : `${printable(entry)} `;
+  const subject =
+    entry === "." ? "" : `${/^[\x21-\x7e]{1,200}$/.test(entry) ? entry : quoteName(entry, 200)} `;
   return new SlotError("slot/damaged", `The slot ${path} is damaged: ${subject}${what}.`, {
     path,
     entry,
     ...facts,
   });
-}
-
-/** A name that somebody added may be anything. */
-function printable(entry: string): string {
-  return /^[\x21-\x7e]{1,200}$/.test(entry) ? entry : JSON.stringify(entry.slice(0, 200));
 }

@@ -1,5 +1,7 @@
 // Which entries of an archive may become files of a slot: every refusal that unpacking knows, in one list.
 
+import { quoteName } from "../core/raw-name.ts";
+import { foldName, wrongName, type NameRules } from "./entry-name.ts";
 import { SlotError } from "./errors.ts";
 
 export type EntryKind = "file" | "directory" | "link";
@@ -17,7 +19,12 @@ export type EntryHead = {
 export type ArchiveEntry = EntryHead & { readonly content: AsyncIterable<Uint8Array> };
 
 /** What the signed manifest allows an archive to become. */
-export type UnpackLimits = { readonly bytes: number; readonly entries: number };
+export type UnpackLimits = {
+  readonly bytes: number;
+  readonly entries: number;
+  /** Whose devices must be able to write the names; absent: all. */
+  readonly names?: NameRules;
+};
 
 /** Names that Upkeep keeps for itself at the top of a slot. */
 export const RESERVED = ".upkeep-";
@@ -33,19 +40,21 @@ export class EntryGate {
   readonly #limits: UnpackLimits;
   /** Folded path → what it is and how it was spelled. */
   readonly #seen = new Map<string, { path: string; kind: EntryKind; implied: boolean }>();
+  readonly #names: NameRules;
   #bytes = 0;
   #entries = 0;
 
   constructor(limits: UnpackLimits) {
     this.#limits = limits;
+    this.#names = limits.names ?? "any";
   }
 
   admit(entry: EntryHead): string | null {
     this.#count(entry);
-    const path = cleanPath(entry);
+    const path = cleanPath(entry, this.#names);
     if (path === null) return null;
     this.#claim(path, entry.kind);
-    if (entry.kind === "link") checkTarget(path, entry.target);
+    if (entry.kind === "link") checkTarget(path, entry.target, this.#names);
     return path;
   }
 
@@ -77,30 +86,29 @@ export class EntryGate {
 
   #take(path: string, entry: string, implied: boolean, kind: EntryKind = "directory"): void {
     // A file system that folds case or composes accents would see one name where this one sees two.
-    const key = path.normalize("NFC").toLowerCase();
+    const key = foldName(path, this.#names);
     const found = this.#seen.get(key);
     if (found === undefined) {
       this.#seen.set(key, { path, kind, implied });
       return;
     }
-    if (found.path !== path) throw unsafe(entry, `it differs from "${found.path}" in case or accents only`);
+    if (found.path !== path)
+      throw unsafe(
+        entry,
+        `it differs from ${quoteName(found.path)} in case or accents only, which Windows and macOS take for the same name`,
+      );
     // Nothing is ever written through a link, or below a file.
     if (implied && found.kind !== "directory")
-      throw unsafe(entry, `it lies below "${path}", which is no folder`);
+      throw unsafe(entry, `it lies below ${quoteName(path)}, which is no folder`);
     if (implied) return;
     if (!(found.implied && kind === "directory")) throw unsafe(entry, "it appears twice");
     found.implied = false;
   }
 }
 
-function cleanPath(entry: EntryHead): string | null {
+function cleanPath(entry: EntryHead, names: NameRules): string | null {
   const shown = entry.path;
-  if (shown.includes("\0")) throw unsafe(shown, "its name holds a NUL");
-  if (shown.startsWith("/") || /^[A-Za-z]:/.test(shown)) throw unsafe(shown, "its path is absolute");
-  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
-  if (/[\\\u0001-\u001f\u007f]/.test(shown))
-    throw unsafe(shown, "its name holds a backslash or a control character");
-  if (!shown.isWellFormed()) throw unsafe(shown, "its name is not well-formed text");
+  if (shown.startsWith("/") || isDrive(shown, names)) throw unsafe(shown, "its path is absolute");
   let path = shown;
   while (path.startsWith("./")) path = path.slice(2);
   if (entry.kind === "directory" && path.endsWith("/")) path = path.slice(0, -1);
@@ -114,28 +122,34 @@ function cleanPath(entry: EntryHead): string | null {
     if (part === "" || part === ".") throw unsafe(shown, "its path has an empty part");
     if (Buffer.byteLength(part) > MAX_NAME)
       throw unsafe(shown, `a name in it is longer than ${MAX_NAME} bytes`);
+    const wrong = wrongName(part, names);
+    if (wrong !== null) throw unsafe(shown, wrong);
   }
   if (path.toLowerCase().startsWith(RESERVED))
     throw unsafe(shown, `names that start with ${RESERVED} are taken`);
   return path;
 }
 
+/** A place of its own there; elsewhere a colon is a letter like any other. */
+function isDrive(path: string, names: NameRules): boolean {
+  return (names === "windows" || names === "any") && /^[A-Za-z]:(?:[\\/]|$)/.test(path);
+}
+
 /**
  * A link must stay inside whatever the other links are: `..` is allowed at the start only, where the way up leads through
  * real folders, and no further up than the slot's top. Below a link nothing is ever written, so this holds for chains as well.
  */
-function checkTarget(path: string, target: string): void {
-  const bad = (why: string): SlotError => unsafe(path, `it is a link to "${target.slice(0, 80)}", ${why}`);
-  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
-  if (target === "" || /[\\\u0000-\u001f\u007f]/.test(target) || !target.isWellFormed())
-    throw bad("which is no clean path");
-  if (target.startsWith("/") || /^[A-Za-z]:/.test(target)) throw bad("which is absolute");
+function checkTarget(path: string, target: string, names: NameRules): void {
+  const bad = (why: string): SlotError => unsafe(path, `it is a link to ${quoteName(target, 80)}, ${why}`);
+  if (target === "") throw bad("which is no clean path");
+  if (target.startsWith("/") || isDrive(target, names)) throw bad("which is absolute");
   if (Buffer.byteLength(target) > MAX_PATH) throw bad("which is too long");
   const depth = path.split("/").length - 1;
   let up = 0;
   let down = false;
   for (const part of target.split("/")) {
     if (part === "" || part === ".") continue;
+    if (part !== ".." && wrongName(part, names) !== null) throw bad("which is no clean path");
     if (part !== "..") down = true;
     else if (down) throw bad("which goes down and up again");
     else if (++up > depth) throw bad("which leaves the slot");
@@ -143,8 +157,9 @@ function checkTarget(path: string, target: string): void {
 }
 
 export function unsafe(path: string, why: string): SlotError {
-  const shown = JSON.stringify(path.slice(0, 120));
-  return new SlotError("slot/unsafe-entry", `The archive is refused because of its entry ${shown}: ${why}.`, {
-    entry: path.slice(0, 120),
-  });
+  return new SlotError(
+    "slot/unsafe-entry",
+    `The archive is refused because of its entry ${quoteName(path)}: ${why}.`,
+    { entry: path.slice(0, 120), why },
+  );
 }

@@ -8,11 +8,11 @@ export type SlotErrorCode =
   | "slot/too-large"
   | "slot/wrong-bytes"
   | "slot/damaged"
+  | "slot/data-not-kept"
   | "slot/journal-corrupt"
   | "slot/journal-full"
   | "slot/state-corrupt"
   | "slot/link-unknown"
-  | "slot/snapshot-too-large"
   | "slot/entry-missing";
 export const SLOT_ERRORS = {
   "slot/bad-archive": REFUSED,
@@ -20,11 +20,11 @@ export const SLOT_ERRORS = {
   "slot/too-large": REFUSED,
   "slot/wrong-bytes": REFUSED,
   "slot/damaged": { nature: "failed", exit: "refused" },
+  "slot/data-not-kept": { nature: "transient", exit: "failed" },
   "slot/journal-corrupt": FAILED,
   "slot/journal-full": FAILED,
   "slot/state-corrupt": FAILED,
   "slot/link-unknown": FAILED,
-  "slot/snapshot-too-large": FAILED,
   "slot/entry-missing": REFUSED,
 } satisfies Traits<SlotErrorCode>;
 

@@ -6,6 +6,7 @@ import { sha256Hex } from "../core/digest.ts";
 import { fromUtf8, toUtf8 } from "../core/bytes.ts";
 import { exists, makeDirectories, writeAtomic, type DiskFile } from "../core/disk.ts";
 import { crashMatrix } from "../testing/crash-matrix.ts";
+import { diskTrees } from "../testing/memory-trees.ts";
 import { MemoryDisk } from "../testing/memory-disk.ts";
 import { tarOf } from "./_tar-writer.ts";
 import {
@@ -217,7 +218,7 @@ describe("a snapshot of data", () => {
   it("brings everything back, with modes and links, also when going back is cut anywhere", async () => {
     const start = await withData();
     const wanted = start.describe().filter((line) => line.startsWith("/c/data"));
-    assert.equal(await takeSnapshot(start, layout, "s", 1000), 6);
+    assert.equal(await takeSnapshot(start, diskTrees(start), layout, "s", 1000), 6);
     await writeAtomic(start, "/c/data/deep/db", toUtf8("after the update"));
     await writeAtomic(start, "/c/data/new", toUtf8("new"));
     await crashMatrix(
@@ -235,7 +236,7 @@ describe("a snapshot of data", () => {
 
   it("is not taken of more than the limit, and leaves nothing behind then", async () => {
     const disk = await withData();
-    assert.equal(await takeSnapshot(disk, layout, "s", 5), null);
+    assert.equal(await takeSnapshot(disk, diskTrees(disk), layout, "s", 5), null);
     assert.deepEqual(await disk.list(layout.snapshots), []);
     assert.equal(fromUtf8(await disk.read("/c/data/deep/db", 10)), "before");
   });

@@ -10,6 +10,7 @@ import { SlotError } from "./errors.ts";
 import { linkTarget, slotName, slotPath, TEMPORARY, type Layout, type SlotId } from "./layout.ts";
 import { readFile } from "./read-file.ts";
 import { checkInstalled, checkSlot } from "./check-slot.ts";
+import { removeDiscarded } from "./snapshot.ts";
 import { RECORD_NAME, recordDigest, writeRecord, type SlotRecord } from "./record.ts";
 import { entriesOf, unpack, type UnpackFormat, type ZipReader } from "./unpack.ts";
 
@@ -157,8 +158,7 @@ export async function collectGarbage(
       await action();
       removed.push(name);
     } catch (error) {
-      // Waste that stays is no reason to stop; the next round tries again.
-      if (!(error instanceof UpkeepError)) throw error;
+      onlyKnown(error);
     }
   };
   for (const name of await disk.list(layout.slots)) {
@@ -168,5 +168,11 @@ export async function collectGarbage(
   for (const name of await disk.list(layout.snapshots)) {
     if (!keep.snapshots.has(name)) await attempt(name, () => removeTree(disk, `${layout.snapshots}/${name}`));
   }
+  await removeDiscarded(disk, layout).catch(onlyKnown);
   return removed;
+}
+
+/** Waste that stays is no reason to stop; the next round tries again. */
+function onlyKnown(error: unknown): void {
+  if (!(error instanceof UpkeepError)) throw error;
 }

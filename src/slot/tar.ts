@@ -1,12 +1,14 @@
 // A strict, streaming tar reader: POSIX ustar with pax headers and GNU long names; whatever else tar can say is refused.
 
-import { fromUtf8 } from "../core/bytes.ts";
+import { quoteName, rawName } from "../core/raw-name.ts";
 import { ByteReader } from "./byte-reader.ts";
 import type { ArchiveEntry, EntryKind } from "./entry-path.ts";
 import { SlotError } from "./errors.ts";
 
 const BLOCK = 512;
 const MAX_EXTENDED = 64 * 1024;
+/** tar fills its last record with zeros: 10 KiB unless told otherwise, and no tape has records as long as this. */
+const MAX_RECORD = 1024 * 1024;
 /** Extended headers in a row before one entry. */
 const MAX_HEADERS = 8;
 
@@ -73,9 +75,9 @@ async function nextHeader(reader: ByteReader): Promise<Omit<ArchiveEntry, "conte
       if (flag === "x") Object.assign(given, pax);
       else if (Object.keys(pax).length > 0) throw bad("a global header names a path or a size", reader);
     } else if (flag === "L") {
-      given.path = longName(await extended(reader, size), reader);
+      given.path = longName(await extended(reader, size));
     } else if (flag === "K") {
-      given.target = longName(await extended(reader, size), reader);
+      given.target = longName(await extended(reader, size));
     } else {
       return entryOf(block, flag, size, given, reader);
     }
@@ -90,8 +92,8 @@ function entryOf(
   given: Overrides,
   reader: ByteReader,
 ): Omit<ArchiveEntry, "content"> {
-  const prefix = isPosix(block) ? text(block, 345, 155, reader) : "";
-  const name = text(block, 0, 100, reader);
+  const prefix = isPosix(block) ? text(block, 345, 155) : "";
+  const name = text(block, 0, 100);
   const path = given.path ?? (prefix === "" ? name : `${prefix}/${name}`);
   const kinds: { readonly [flag: string]: EntryKind } = { "0": "file", "2": "link", "5": "directory" };
   const kind = kinds[flag];
@@ -99,7 +101,7 @@ function entryOf(
     const what = REFUSED[flag] ?? `of the unknown type ${JSON.stringify(flag)}`;
     throw new SlotError(
       "slot/unsafe-entry",
-      `The archive is refused because of its entry ${JSON.stringify(path.slice(0, 120))}: it is ${what}.`,
+      `The archive is refused because of its entry ${quoteName(path)}: it is ${what}.`,
       { entry: path.slice(0, 120), type: flag },
     );
   }
@@ -113,7 +115,7 @@ function entryOf(
     size: length,
     // Only this bit is kept: no set-user-id, no owner, no times.
     executable: kind === "file" && (mode & 0o100) !== 0,
-    target: kind === "link" ? (given.target ?? text(block, 157, 100, reader)) : "",
+    target: kind === "link" ? (given.target ?? text(block, 157, 100)) : "",
   };
 }
 
@@ -147,18 +149,11 @@ function number(block: Uint8Array, at: number, length: number, reader: ByteReade
   return value;
 }
 
-function text(block: Uint8Array, at: number, length: number, reader: ByteReader): string {
+function text(block: Uint8Array, at: number, length: number): string {
   const field = block.subarray(at, at + length);
   const end = field.indexOf(0);
-  return utf8(end < 0 ? field : field.subarray(0, end), reader);
-}
-
-function utf8(bytes: Uint8Array, reader: ByteReader): string {
-  try {
-    return fromUtf8(bytes);
-  } catch (cause) {
-    throw bad("a name is not UTF-8", reader, cause);
-  }
+  // What is not UTF-8 is refused with its name, by the same list as every other name.
+  return rawName(end < 0 ? field : field.subarray(0, end));
 }
 
 async function extended(reader: ByteReader, size: number): Promise<Uint8Array> {
@@ -169,9 +164,9 @@ async function extended(reader: ByteReader, size: number): Promise<Uint8Array> {
   return bytes;
 }
 
-function longName(bytes: Uint8Array, reader: ByteReader): string {
+function longName(bytes: Uint8Array): string {
   // GNU tar ends the name with one NUL.
-  return utf8(bytes.at(-1) === 0 ? bytes.subarray(0, -1) : bytes, reader);
+  return rawName(bytes.at(-1) === 0 ? bytes.subarray(0, -1) : bytes);
 }
 
 /** POSIX pax: records of the form "length key=value\n", where length counts the whole record. */
@@ -186,11 +181,11 @@ function parsePax(bytes: Uint8Array, reader: ByteReader): Overrides {
     const end = at + length;
     if (length === 0 || end > bytes.length || end <= space + 1 || bytes[end - 1] !== 0x0a)
       throw bad("a pax record is malformed", reader);
-    const record = utf8(bytes.subarray(space + 1, end - 1), reader);
+    const record = rawName(bytes.subarray(space + 1, end - 1));
     const equals = record.indexOf("=");
     if (equals < 1) throw bad("a pax record is malformed", reader);
     const [key, value] = [record.slice(0, equals), record.slice(equals + 1)];
-    if (seen.has(key)) throw bad(`the pax key ${key} appears twice`, reader);
+    if (seen.has(key)) throw bad(`the pax key ${quoteName(key, 40)} appears twice`, reader);
     seen.add(key);
     if (key === "path") out.path = value;
     else if (key === "linkpath") out.target = value;
@@ -198,7 +193,7 @@ function parsePax(bytes: Uint8Array, reader: ByteReader): Overrides {
       if (!/^(?:0|[1-9]\d{0,15})$/.test(value)) throw bad("a pax size is malformed", reader);
       out.size = Number(value);
     } else if (!IGNORED_PAX.test(key))
-      throw bad(`the pax key ${JSON.stringify(key.slice(0, 40))} is not understood`, reader);
+      throw bad(`the pax key ${quoteName(key, 40)} is not understood`, reader);
     at = end;
   }
   return out;
@@ -211,20 +206,21 @@ async function padding(reader: ByteReader, size: number): Promise<void> {
   if (bytes.some((byte) => byte !== 0)) throw bad("there is something in the padding behind a file", reader);
 }
 
-/** Two zero blocks end an archive; after them only the zeros that fill tar's last record. */
+/** Two zero blocks end an archive; after them only the zeros that fill tar's last record, which has an end, too. */
 async function finish(reader: ByteReader): Promise<void> {
   const second = await reader.take(BLOCK);
   if (second.length < BLOCK) throw bad("it ends without an end mark", reader);
+  const end = reader.position + MAX_RECORD;
   for (let part: Uint8Array | null = second; part !== null; part = await reader.some(64 * 1024)) {
     if (part.some((byte) => byte !== 0)) throw bad("there is something behind the end mark", reader);
+    if (reader.position > end) throw bad(`more than ${MAX_RECORD} zeros stand behind the end mark`, reader);
   }
 }
 
-function bad(what: string, reader: ByteReader, cause?: unknown): SlotError {
+function bad(what: string, reader: ByteReader): SlotError {
   return new SlotError(
     "slot/bad-archive",
     `The tar archive is refused near byte ${reader.position}: ${what}.`,
     { at: reader.position },
-    { cause },
   );
 }

@@ -12,6 +12,7 @@ import { toUtf8 } from "../core/bytes.ts";
 import { MemoryDisk } from "../testing/memory-disk.ts";
 import { paxRecord, tarMember, tarOf, type TarMember } from "./_tar-writer.ts";
 import type { ArchiveEntry, UnpackLimits } from "./entry-path.ts";
+import type { NameRules } from "./entry-name.ts";
 import { SlotError, type SlotErrorCode } from "./errors.ts";
 import { gunzip } from "./gunzip.ts";
 import { readTar } from "./tar.ts";
@@ -188,6 +189,12 @@ describe("a tar archive", () => {
     ["a block device", [{ name: "d", type: "4" }]],
     ["a named pipe", [{ name: "p", type: "6" }]],
     ["a sparse file", [{ name: "s", type: "S" }]],
+    ["a name that is not UTF-8", [{ name: "a", patch: (h) => h.fill(0xff, 0, 1) }]],
+    [
+      "a link to a name that is not UTF-8",
+      [{ name: "l", type: "2", link: "t", patch: (h) => h.fill(0xff, 157, 158) }],
+    ],
+    ["a name with a control character of Latin-1", [{ name: "a\u009b2J", body: "x" }]],
   ];
   for (const [what, members] of unsafe) {
     it(`is refused with ${what}`, async () => {
@@ -208,7 +215,6 @@ describe("a tar archive", () => {
     ["a huge size", tarOf([{ name: "a", patch: (h) => h.fill(0x7f, 125, 136).fill(0x80, 124, 125) }])],
     ["a file that ends early", tarMember({ name: "a", body: "x".repeat(2000) }).subarray(0, 1000)],
     ["something in the padding", tarOf([{ name: "a", body: "x" }]).fill(1, 600, 601)],
-    ["a name that is not UTF-8", tarOf([{ name: "a", patch: (h) => h.fill(0xff, 0, 1) }])],
     ["a folder with content", tarOf([{ name: "d", type: "5", body: "x" }])],
     [
       "an unknown pax key",
@@ -231,6 +237,73 @@ describe("a tar archive", () => {
       await assert.rejects(unpackTar(bytes), refused("slot/bad-archive"));
     });
   }
+
+  it("is refused with its name spelled out if that is not UTF-8", async () => {
+    const bytes = tarOf([{ name: "GrX.txt", patch: (h) => h.fill(0xfc, 2, 3) }]);
+    await assert.rejects(
+      unpackTar(bytes),
+      refused("slot/unsafe-entry", /"Gr\\xFC\.txt": its name is not UTF-8/),
+    );
+  });
+
+  it("may carry attributes that are no text", async () => {
+    const record = paxRecord("SCHILY.xattr.user.x", "\u0001\u0002");
+    const member = tarMember({ name: "x", type: "x", body: record });
+    member[512 + record.indexOf("\u0001")] = 0xff;
+    const disk = await unpackTar(new Uint8Array([...member, ...tarOf([{ name: "a", body: "x" }])]));
+    assert.equal(await text(disk, "/slot/a"), "x");
+  });
+
+  it("is refused with zeros without end behind its end mark", async () => {
+    async function* endless(): AsyncGenerator<Uint8Array> {
+      yield tarOf([{ name: "a", body: "x" }]);
+      for (;;) yield new Uint8Array(64 * 1024);
+    }
+    const disk = new MemoryDisk();
+    await disk.makeDirectory("/slot");
+    await assert.rejects(
+      unpack(disk, "/slot", readTar(endless()), LIMITS),
+      refused("slot/bad-archive", /zeros stand behind the end mark/),
+    );
+    // What tar itself writes to fill its last record, also with a large blocking factor.
+    await unpackTar(tarOf([{ name: "a", body: "x" }], 512 * 1024));
+  });
+
+  const names: readonly (readonly [string, string, readonly NameRules[]])[] = [
+    ["a:b", "no :", ["windows", "any"]],
+    ["a\\b", "no \\\\", ["windows", "any"]],
+    ["what?", "no \\?", ["windows", "any"]],
+    ["con", "keeps the name con", ["windows", "any"]],
+    ["lib/aux.h", "keeps the name aux", ["windows", "any"]],
+    ["NUL.tar.gz", "keeps the name NUL", ["windows", "any"]],
+    ["com\u00b9", "keeps the name com", ["windows", "any"]],
+    ["name.", "drops the dot or space", ["windows", "any"]],
+    ["sp /x", "drops the dot or space", ["windows", "any"]],
+    ["C:/evil", "is absolute", ["windows", "any"]],
+  ];
+  for (const [name, why, where] of names) {
+    it(`with the name ${JSON.stringify(name)} is refused for ${where.join(" and ")} only`, async () => {
+      for (const rules of ["linux", "darwin", "windows", "any"] as const) {
+        const unpacked = unpackTar(tarOf([{ name, body: "x" }]), { ...LIMITS, names: rules });
+        if (where.includes(rules))
+          await assert.rejects(unpacked, refused("slot/unsafe-entry", new RegExp(why)));
+        else assert.equal(await text(await unpacked, `/slot/${name}`), "x");
+      }
+    });
+  }
+
+  it("with names that differ in case is refused wherever a system takes them for one", async () => {
+    const both = tarOf([
+      { name: "README", body: "x" },
+      { name: "readme", body: "y" },
+    ]);
+    for (const rules of ["darwin", "windows", "any"] as const)
+      await assert.rejects(
+        unpackTar(both, { ...LIMITS, names: rules }),
+        refused("slot/unsafe-entry", /in case/),
+      );
+    assert.equal(await text(await unpackTar(both, { ...LIMITS, names: "linux" }), "/slot/readme"), "y");
+  });
 
   it("is refused at the first byte and the first entry beyond what was declared", async () => {
     const big = tarOf([

@@ -1,7 +1,8 @@
 // Writes the entries of an archive into a fresh folder, every file and folder durable, and says what was written.
 
 import { createHash } from "node:crypto";
-import { parentOf, type Disk } from "../core/disk.ts";
+import type { Disk } from "../core/disk.ts";
+import { quoteName } from "../core/raw-name.ts";
 import { EntryGate, unsafe, type ArchiveEntry, type UnpackLimits } from "./entry-path.ts";
 import { SlotError } from "./errors.ts";
 import { gunzip } from "./gunzip.ts";
@@ -111,13 +112,9 @@ async function writeEntry(disk: Disk, path: string, entry: ArchiveEntry): Promis
       at += part.length;
     }
     if (at !== entry.size) {
-      throw new SlotError(
-        "slot/bad-archive",
-        `The archive ends in the middle of ${JSON.stringify(entry.path)}.`,
-        {
-          entry: entry.path.slice(0, 120),
-        },
-      );
+      throw new SlotError("slot/bad-archive", `The archive ends in the middle of ${quoteName(entry.path)}.`, {
+        entry: entry.path.slice(0, 120),
+      });
     }
     await file.sync();
   } finally {
@@ -127,5 +124,5 @@ async function writeEntry(disk: Disk, path: string, entry: ArchiveEntry): Promis
 }
 
 function parentPath(path: string): string {
-  return path.includes("/") ? parentOf(path) : "";
+  return path.slice(0, Math.max(path.lastIndexOf("/"), 0));
 }

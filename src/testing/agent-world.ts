@@ -11,6 +11,7 @@ import type { Instant } from "../core/instant.ts";
 import { zipReader } from "../io/archive/unpack-zip.ts";
 import { DAY_ZERO, FleetOfOne } from "./fleet-of-one.ts";
 import { MemoryDisk } from "./memory-disk.ts";
+import { diskTrees } from "./memory-trees.ts";
 import { MemoryProcesses } from "./memory-processes.ts";
 
 /** Time passes as fast as it is slept: for worlds in which one thing happens after the other. */
@@ -64,6 +65,8 @@ export class AgentWorld {
   verifyPublisher: World["verifyPublisher"] = null;
   selfCheck: World["selfCheck"] = null;
   atPoint: World["atPoint"] = async () => {};
+  /** A path in the data of every component that cannot be copied. */
+  refusedData: string | null = null;
   /** Knows every list of authorities already; a test of trust puts another in. */
   trust: ServerTrust = { bundleSha256: null, take: async () => {} };
   #starts = 0;
@@ -87,6 +90,7 @@ export class AgentWorld {
       probes: processes,
       logs: { rotate: async () => {}, bound: async () => {}, tail: async () => "last words" },
       zip: zipReader,
+      trees: diskTrees(disk, () => this.refusedData),
       platform: { os: "linux", arch: "x64", libc: "glibc", osVersion: "6.1", hardware: null },
       verifyPublisher: this.verifyPublisher,
       selfCheck: this.selfCheck,

@@ -204,6 +204,27 @@ export function testDisk(make: () => Promise<Place<Disk>>): void {
     assert.deepEqual(await disk.list(`${folder}/keep`), ["a"]);
   });
 
+  on("holds, lists and removes names that are not UTF-8, byte for byte", async (disk, folder) => {
+    if (process.platform === "win32") return;
+    const names = ["Gr\udcfc", "Gr\udcfd", "Gr\ufffd", "Grü"];
+    const deep = `${folder}/d\udcff`;
+    await disk.makeDirectory(deep);
+    for (const name of names) await writeAtomic(disk, `${deep}/${name}`, toUtf8(name.toWellFormed()));
+    await disk.link(`${deep}/l`, "to\udc80");
+    assert.deepEqual(await disk.list(deep), [...names, "l"].sort());
+    assert.equal(await disk.readLink(`${deep}/l`), "to\udc80");
+    assert.equal((await disk.stat(`${deep}/Gr\udcfc`)).kind, "file");
+    await disk.chmod(`${deep}/Gr\udcfc`, 0o600);
+    assert.equal((await disk.stat(`${deep}/Gr\udcfc`)).mode, 0o600);
+    await disk.rename(`${deep}/Gr\udcfc`, `${deep}/Gr\udcfe`);
+    await disk.syncDirectory(deep);
+    assert.ok((await disk.free(deep)) > 0);
+    assert.equal(text(await disk.read(`${deep}/Gr\udcfd`, 100)), "Gr\ufffd");
+    await assert.rejects(disk.read(`${deep}/\udcfc`, 1), code("disk/missing"));
+    await removeTree(disk, deep);
+    assert.deepEqual(await disk.list(folder), []);
+  });
+
   on("keeps permission bits", async (disk, folder) => {
     await writeAtomic(disk, `${folder}/a`, toUtf8("a"), 0o600);
     assert.equal((await disk.stat(`${folder}/a`)).mode, 0o600);

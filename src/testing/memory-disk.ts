@@ -2,6 +2,7 @@
 
 import { sha256Hex } from "../core/digest.ts";
 import { DiskError, type Disk, type DiskErrorCode, type DiskFile, type FileStat } from "../core/disk.ts";
+import { rawBytes } from "../core/raw-name.ts";
 import { crashTrees } from "./_crash-states.ts";
 import {
   copyTree,
@@ -387,7 +388,7 @@ export class MemoryDisk implements Disk {
     if (!path.startsWith("/") || name === undefined || name === "." || name === "..") {
       throw fail("disk/wrong-kind", path);
     }
-    if (Buffer.byteLength(name) > 255 || name.includes("\0")) throw fail("disk/io", path);
+    if (rawBytes(name).length > 255 || name.includes("\0")) throw fail("disk/io", path);
     return { directory: this.#walk(parts, path, 0), name };
   }
 

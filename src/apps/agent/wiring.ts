@@ -17,6 +17,7 @@ import type { Proxies } from "../../io/connection/proxies.ts";
 import { systemClock } from "../../io/system/clock.ts";
 import { loadIdentity, type StoredIdentity } from "../../io/device/device-identity.ts";
 import { diskSource } from "../../io/source/disk.ts";
+import { systemTrees } from "../../io/system/data-trees.ts";
 import { systemDisk } from "../../io/system/disk.ts";
 import { httpSource } from "../../io/source/http.ts";
 import type { Log } from "../../io/system/log.ts";
@@ -72,6 +73,7 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     probes: systemProbes,
     logs: { rotate: rotateLog, bound: boundLog, tail: logTail },
     zip: zipReader,
+    trees: systemTrees(),
     platform: thisPlatform(),
     verifyPublisher: systemPublisherVerifier,
     selfCheck: options.selfCheck ?? null,

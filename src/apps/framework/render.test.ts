@@ -18,11 +18,11 @@ describe("an error for people", () => {
     assert.equal(
       renderError(error, people).text,
       [
-        "error json/syntax: The file ?]0;title?x?2J is bad:",
+        "error json/syntax: The file \\x1B]0;title\\x07x\\x9B2J is bad:",
         "line 2",
-        "  name: a?[31m error core/fine: all is well",
-        "  because: Unexpected token? hint: run this",
-        "hint: Look at ?[8mit",
+        "  name: a\\x1B[31m error core/fine: all is well",
+        "  because: Unexpected token\\x0D hint: run this",
+        "hint: Look at \\x1B[8mit",
         "",
       ].join("\n"),
     );

@@ -1,6 +1,7 @@
 // How an error is shown: code, sentence, facts and hint for people, one JSON object for programs.
 
 import { UpkeepError, type Fact } from "../../core/errors.ts";
+import { showName } from "../../core/raw-name.ts";
 import { CliError } from "./errors.ts";
 import { exitOf } from "./exit-codes.ts";
 import { styler } from "./style.ts";
@@ -20,7 +21,7 @@ export function renderError(
   for (const [name, fact] of Object.entries(known.facts)) {
     const shown = showFact(fact);
     // The sentence usually says it already; repeat only what it left out.
-    if (shown !== "" && !known.message.includes(shown))
+    if (shown !== "" && !known.message.includes(shown) && !known.message.includes(showName(shown)))
       lines.push(style.faint(`  ${name}: ${oneLine(shown)}`));
   }
   for (const cause of data.causes ?? []) lines.push(style.faint(`  because: ${oneLine(cause)}`));
@@ -30,9 +31,9 @@ export function renderError(
   return { text: `${lines.join("\n")}\n`, exit };
 }
 
-/** What others wrote (file names, documents, servers) must not steer the terminal: control characters but line ends become `?`. */
+/** What others wrote (file names, documents, servers) must not steer the terminal: control characters but line ends are spelled out. */
 function harmless(text: string): string {
-  return text.replace(/[^\P{Cc}\n]/gu, "?");
+  return text.split("\n").map(showName).join("\n");
 }
 
 function oneLine(text: string): string {

@@ -392,7 +392,9 @@ async function openOwn(
 
 function sentenceOf(error: unknown): string {
   if (!(error instanceof UpkeepError)) return "an unforeseen error, which is in the log";
-  return error.code === "repository/rollback" ? `${error.message} ${WOUND_BACK}` : error.message;
+  return error.code === "repository/rollback"
+    ? `${error.message} ${WOUND_BACK}`
+    : error.message.slice(0, 300);
 }
 
 const WOUND_BACK =

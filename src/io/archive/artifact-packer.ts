@@ -1,15 +1,20 @@
 // From what a build left on disk to an artifact: one pass that copies or packs, and knows every digest at the end.
 
-import { createGzip } from "node:zlib";
-import { Readable } from "node:stream";
+import { createGzip, createZstdDecompress } from "node:zlib";
+import { PassThrough, Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { RunningDigests, RunningMerkle } from "../../core/digest.ts";
-import { makeDirectories, type Disk, type DiskFile, type FileStat } from "../../core/disk.ts";
+import { makeDirectories, type Disk, type DiskFile } from "../../core/disk.ts";
 import { toHex } from "../../core/bytes.ts";
+import { quoteName, showName } from "../../core/raw-name.ts";
 import type { Random } from "../../core/random.ts";
 import { ReleaseError } from "../../release/errors.ts";
-import { isSlotPath, type Artifact } from "../../release/manifest.ts";
-import { EntryGate } from "../../slot/entry-path.ts";
+import type { Artifact } from "../../release/manifest.ts";
+import { wrongName, type NameRules } from "../../slot/entry-name.ts";
+import { EntryGate, type EntryHead } from "../../slot/entry-path.ts";
+import { SlotError } from "../../slot/errors.ts";
 import { entriesOf } from "../../slot/unpack.ts";
+import { isRepacked, recognize } from "./archive-kind.ts";
 import { zipReader } from "./unpack-zip.ts";
 import { PROGRAM_HEAD } from "../../release/program-header.ts";
 import { tarEnd, tarHeader, tarPadding } from "../../release/tar-writer.ts";
@@ -24,8 +29,12 @@ export type PackedArtifact = Pick<
   readonly suffix: string;
   /** What can be started, by path inside the archive, with its first bytes (none for links); a single file stands under "". */
   readonly programs: ReadonlyMap<string, Uint8Array>;
-  /** True when a folder was packed here, rather than a file taken as it is. */
+  /** Executable files without a byte, by path inside the archive. */
+  readonly hollow: ReadonlySet<string>;
+  /** True when it was packed here, rather than a file taken as it is. */
   readonly packed: boolean;
+  /** What a person should know of how the source was taken, null if nothing. */
+  readonly note: string | null;
 };
 
 export type PackOptions = {
@@ -35,26 +44,36 @@ export type PackOptions = {
   readonly staging: string;
   readonly pieceSize: number;
   readonly onBytes?: (bytes: number) => void;
+  /** Whose devices must be able to write the names inside; absent: all. */
+  readonly names?: NameRules;
+  /** An archive is wanted as the one file that it is. */
+  readonly asFile?: boolean;
 };
 
+const ANY =
+  "Say which platform it is for, such as linux=PATH: then only what those devices can write is asked for.";
 const CHUNK = 1 << 20;
 /** As many as an agent takes. */
 const MAX_ENTRIES = 200_000;
 
 /**
- * A folder becomes a tar.gz with the same bytes on every machine; a `.tar.gz`, `.tgz` or `.zip` is taken as an archive;
- * anything else is a single file. Errors: `release/bad-name` and `slot/*` for what no device would unpack, `disk/*`.
+ * A folder, a tar and a tar.zst become a tar.gz with the same bytes on every machine; a tar.gz or zip is taken as it is, whatever its name;
+ * anything else is a single file. Errors: `release/bad-name`, `release/bad-archive`, `release/empty` and `slot/*` for what no device would
+ * unpack, `disk/*`.
  */
 export async function packArtifact(source: string, options: PackOptions): Promise<PackedArtifact> {
   const { disk, random, staging, pieceSize } = options;
   await makeDirectories(disk, staging);
   const path = `${staging}/${toHex(random.bytes(8))}.part`;
+  const { kind, note } = await recognize(disk, source, options.asFile);
   const stat = await disk.stat(source);
-  const format = formatOf(source, stat);
+  const format = kind === "file" || kind === "zip" ? kind : "tar.gz";
+  const names = options.names ?? "any";
   const file = await disk.open(path, "create");
   try {
     const sink = sinkTo(file, pieceSize, options.onBytes);
-    if (stat.kind === "directory") await packFolder(disk, source, sink);
+    if (kind === "folder") await packFolder(disk, source, sink, names);
+    else if (isRepacked(kind)) await repackTar(disk, source, stat.size, kind === "tar.zst", sink);
     else await copyFile(disk, source, stat.size, sink);
     await file.sync();
     const seen =
@@ -62,15 +81,28 @@ export async function packArtifact(source: string, options: PackOptions): Promis
         ? {
             unpackedLength: stat.size,
             programs: new Map([["", await file.read(0, PROGRAM_HEAD)]]),
+            entries: stat.size === 0 ? 0 : 1,
+            hollow: new Set<string>(),
           }
-        : await rehearseUnpacking(disk, path, format);
+        : await rehearseUnpacking(disk, path, format, names);
+    if (seen.entries === 0) {
+      throw new ReleaseError(
+        "release/empty",
+        `${showName(source)} ${format === "file" ? "is an empty file" : "holds no file"}: there is nothing to release.`,
+        { path: source },
+        { hint: "Look whether the build that made it failed." },
+      );
+    }
     return {
       path,
       format,
-      packed: stat.kind === "directory",
+      packed: isRepacked(kind),
+      note,
       suffix: format === "file" ? "" : `.${format}`,
       pieceSize,
-      ...seen,
+      unpackedLength: seen.unpackedLength,
+      programs: seen.programs,
+      hollow: seen.hollow,
       ...sink.result(),
     };
   } catch (error) {
@@ -88,15 +120,6 @@ export async function sizeOf(disk: Disk, source: string): Promise<number> {
   let total = 0;
   for (const name of await disk.list(source)) total += await sizeOf(disk, `${source}/${name}`);
   return total;
-}
-
-function formatOf(source: string, stat: FileStat): Artifact["format"] {
-  if (stat.kind === "directory") return "tar.gz";
-  if (stat.kind !== "file") {
-    throw new ReleaseError("release/bad-name", `${source} is neither a file nor a folder.`, { path: source });
-  }
-  if (/\.(tar\.gz|tgz)$/.test(source)) return "tar.gz";
-  return source.endsWith(".zip") ? "zip" : "file";
 }
 
 type Sink = {
@@ -126,7 +149,9 @@ async function* contentOf(disk: Disk, path: string, size: number): AsyncGenerato
     for (let at = 0; at < size;) {
       const part = await file.read(at, Math.min(CHUNK, size - at));
       if (part.length === 0) {
-        throw new ReleaseError("release/bad-name", `${path} became shorter while it was read.`, { path });
+        throw new ReleaseError("release/bad-name", `${showName(path)} became shorter while it was read.`, {
+          path,
+        });
       }
       at += part.length;
       yield part;
@@ -148,12 +173,19 @@ async function rehearseUnpacking(
   disk: Disk,
   path: string,
   kind: "tar.gz" | "zip",
-): Promise<Pick<PackedArtifact, "unpackedLength" | "programs">> {
-  const gate = new EntryGate({ bytes: Number.MAX_SAFE_INTEGER, entries: MAX_ENTRIES });
+  names: NameRules,
+): Promise<
+  Pick<PackedArtifact, "unpackedLength" | "programs" | "hollow"> & {
+    /** Files and links. */
+    readonly entries: number;
+  }
+> {
+  const gate = new EntryGate({ bytes: Number.MAX_SAFE_INTEGER, entries: MAX_ENTRIES, names });
   const programs = new Map<string, Uint8Array>();
-  let unpackedLength = 0;
+  const hollow = new Set<string>();
+  let [unpackedLength, entries] = [0, 0];
   for await (const entry of entriesOf(disk, path, { kind }, zipReader, () => {})) {
-    const name = gate.admit(entry);
+    const name = admitted(gate, entry, names);
     let length = 0;
     const head = new Uint8Array(Math.min(entry.size, PROGRAM_HEAD));
     for await (const part of entry.content) {
@@ -161,29 +193,91 @@ async function rehearseUnpacking(
       length += part.length;
     }
     unpackedLength += length;
+    if (entry.kind !== "directory") entries++;
+    if (name !== null && entry.kind === "file" && entry.executable && length === 0) hollow.add(name);
     if (name !== null && (entry.kind === "link" || (entry.kind === "file" && entry.executable)))
       programs.set(name, entry.kind === "link" ? new Uint8Array(0) : head);
   }
-  return { unpackedLength, programs };
+  return { unpackedLength, programs, hollow, entries };
 }
 
-async function packFolder(disk: Disk, folder: string, sink: Sink): Promise<void> {
+/** The bytes of the tar stay as they are, and are read as a device reads them afterwards. */
+async function repackTar(disk: Disk, source: string, size: number, zstd: boolean, sink: Sink): Promise<void> {
+  async function* seen(): AsyncGenerator<Uint8Array> {
+    for await (const part of contentOf(disk, source, size)) {
+      sink.seen(part.length);
+      yield part;
+    }
+  }
+  try {
+    await gzipInto(seen(), sink, zstd ? createZstdDecompress() : new PassThrough());
+  } catch (cause) {
+    if (!/^(?:ZSTD_|Z_)/.test((cause as NodeJS.ErrnoException).code ?? "")) throw cause;
+    throw new ReleaseError(
+      "release/bad-archive",
+      `${showName(source)} is damaged: it cannot be decompressed.`,
+      { path: source },
+      { cause },
+    );
+  }
+}
+
+/** zlib writes no time and no name, so equal input gives equal bytes. */
+async function gzipInto(
+  tar: AsyncIterable<Uint8Array>,
+  sink: Sink,
+  before: NodeJS.ReadWriteStream = new PassThrough(),
+): Promise<void> {
+  await pipeline(
+    Readable.from(tar, { objectMode: false }),
+    before,
+    createGzip({ level: 9 }),
+    async (zipped: AsyncIterable<Uint8Array>) => {
+      for await (const part of zipped) await sink.put(part);
+    },
+  );
+}
+
+/** What only devices of another kind could not write is refused with the way out. */
+function admitted(gate: EntryGate, head: EntryHead, names: NameRules): string | null {
+  try {
+    return gate.admit(head);
+  } catch (error) {
+    const elsewhere = head.path.split("/").some((part) => wrongName(part, "linux") !== null);
+    if (!(error instanceof SlotError && error.code === "slot/unsafe-entry") || names !== "any" || elsewhere)
+      throw error;
+    throw new SlotError(error.code, error.message, error.facts, { hint: ANY });
+  }
+}
+
+async function packFolder(disk: Disk, folder: string, sink: Sink, names: NameRules): Promise<void> {
+  // The very rules of an archive, before anything is packed.
+  const gate = new EntryGate({ bytes: Number.MAX_SAFE_INTEGER, entries: MAX_ENTRIES, names });
+  const admit = (head: EntryHead): void => {
+    try {
+      admitted(gate, head, names);
+    } catch (error) {
+      if (!(error instanceof SlotError && error.code === "slot/unsafe-entry")) throw error;
+      throw new ReleaseError(
+        "release/bad-name",
+        `${showName(folder)} cannot be released because of its entry ${quoteName(head.path)}: ${String(error.facts["why"])}.`,
+        { path: head.path },
+        error.hint === undefined ? {} : { hint: error.hint },
+      );
+    }
+  };
   async function* entries(prefix: string): AsyncGenerator<Uint8Array> {
     for (const name of await disk.list(prefix === "" ? folder : `${folder}/${prefix.slice(0, -1)}`)) {
       const path = `${prefix}${name}`;
-      if (!isSlotPath(path)) {
-        throw new ReleaseError(
-          "release/bad-name",
-          `${path} has a name that not every device can write; rename it.`,
-          { path },
-        );
-      }
       const full = `${folder}/${path}`;
       const stat = await disk.stat(full);
+      const head = { path, kind: stat.kind, size: 0, executable: false, target: "" };
       if (stat.kind === "directory") {
+        admit({ ...head, kind: stat.kind });
         yield tarHeader({ kind: "directory", path });
         yield* entries(`${path}/`);
       } else if (stat.kind === "file") {
+        admit({ ...head, kind: stat.kind });
         yield tarHeader({ kind: "file", path, size: stat.size, executable: (stat.mode & 0o100) !== 0 });
         for await (const part of contentOf(disk, full, stat.size)) {
           sink.seen(part.length);
@@ -192,19 +286,14 @@ async function packFolder(disk: Disk, folder: string, sink: Sink): Promise<void>
         yield tarPadding(stat.size);
       } else if (stat.kind === "link") {
         const target = await disk.readLink(full);
-        if (!staysInside(path, target)) {
-          throw new ReleaseError(
-            "release/bad-name",
-            `The link ${path} leads out of the folder, to ${target}.`,
-            {
-              path,
-              target,
-            },
-          );
-        }
+        admit({ ...head, kind: stat.kind, target });
         yield tarHeader({ kind: "link", path, target });
       } else {
-        throw new ReleaseError("release/bad-name", `${path} is a device, socket or pipe.`, { path });
+        throw new ReleaseError(
+          "release/bad-name",
+          `${quoteName(path)} in ${showName(folder)} is a device, socket or pipe.`,
+          { path },
+        );
       }
     }
   }
@@ -212,18 +301,5 @@ async function packFolder(disk: Disk, folder: string, sink: Sink): Promise<void>
     yield* entries("");
     yield tarEnd();
   }
-  // zlib writes no time and no name, so equal input gives equal bytes.
-  const zipped = Readable.from(tar(), { objectMode: false }).compose(createGzip({ level: 9 }));
-  for await (const part of zipped as AsyncIterable<Uint8Array>) await sink.put(part);
-}
-
-function staysInside(path: string, target: string): boolean {
-  if (target.startsWith("/") || target.includes("\\")) return false;
-  let depth = path.split("/").length - 1;
-  for (const part of target.split("/")) {
-    if (part === "..") depth--;
-    else if (part !== "." && part !== "") depth++;
-    if (depth < 0) return false;
-  }
-  return true;
+  await gzipInto(tar(), sink);
 }

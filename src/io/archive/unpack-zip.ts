@@ -3,7 +3,7 @@
 import { Readable } from "node:stream";
 import { crc32 } from "node:zlib";
 import { fromRandomAccessReader, RandomAccessReader, type Entry, type ZipFile } from "yauzl";
-import { fromUtf8 } from "../../core/bytes.ts";
+import { quoteName, rawName } from "../../core/raw-name.ts";
 import { DiskError, type Disk, type DiskFile } from "../../core/disk.ts";
 import type { ArchiveEntry } from "../../slot/entry-path.ts";
 import { SlotError } from "../../slot/errors.ts";
@@ -36,12 +36,7 @@ async function* readZip(disk: Disk, path: string): AsyncGenerator<ArchiveEntry> 
 }
 
 async function entryOf(zip: ZipFile, entry: Entry): Promise<ArchiveEntry> {
-  let path: string;
-  try {
-    path = fromUtf8(entry.fileNameRaw);
-  } catch (cause) {
-    throw bad("a name is not UTF-8", cause);
-  }
+  const path = rawName(entry.fileNameRaw);
   if (entry.isEncrypted()) throw unusable(path, "it is encrypted");
   if (entry.compressionMethod !== 0 && entry.compressionMethod !== 8)
     throw unusable(path, `its compression method ${entry.compressionMethod} is not known`);
@@ -94,11 +89,7 @@ async function* contentOf(zip: ZipFile, entry: Entry): AsyncGenerator<Uint8Array
 async function wholeText(zip: ZipFile, entry: Entry): Promise<string> {
   const parts: Uint8Array[] = [];
   for await (const part of contentOf(zip, entry)) parts.push(part);
-  try {
-    return fromUtf8(Buffer.concat(parts));
-  } catch (cause) {
-    throw bad("the target of a link is not UTF-8", cause);
-  }
+  return rawName(Buffer.concat(parts));
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array> {}
@@ -170,7 +161,7 @@ function bad(what: string, cause?: unknown): SlotError {
 function unusable(path: string, why: string): SlotError {
   return new SlotError(
     "slot/unsafe-entry",
-    `The archive is refused because of its entry ${JSON.stringify(path.slice(0, 120))}: ${why}.`,
+    `The archive is refused because of its entry ${quoteName(path)}: ${why}.`,
     { entry: path.slice(0, 120) },
   );
 }

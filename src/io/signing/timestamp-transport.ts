@@ -1,14 +1,25 @@
 // Time-stamp requests over HTTP: one POST, bounded in time and size.
 
-import { REPLY_LIMIT, type TimestampTransport } from "../../artifact/timestamp-request.ts";
+import { HungError, REPLY_LIMIT, type TimestampTransport } from "../../artifact/timestamp-request.ts";
 import { exchange } from "../connection/exchange.ts";
-import { ConnectionError } from "../connection/failure.ts";
+import { ConnectionError, placeName, placeOf } from "../connection/failure.ts";
 import type { Proxies } from "../connection/proxies.ts";
 
-/** Authorities speak plain HTTP for the most part; what they send is signed and checked. Redirects are followed by none: they lead to web pages. */
-export function httpTimestamps(proxies: Proxies, timeoutMs = 20_000): TimestampTransport {
+/** After this a person wants to know what is being waited for. */
+const PATIENCE_MS = 3000;
+
+/**
+ * Authorities speak plain HTTP for the most part; what they send is signed and checked. Redirects are followed by none: they lead to web pages.
+ * `slow` hears once of an authority that lets us wait.
+ */
+export function httpTimestamps(
+  proxies: Proxies,
+  timeoutMs = 20_000,
+  slow: (url: string) => void = () => {},
+): TimestampTransport {
   return {
     post: async (url, contentType, body) => {
+      const waiting = setTimeout(() => slow(url), PATIENCE_MS);
       try {
         const reply = await exchange({
           url,
@@ -22,11 +33,17 @@ export function httpTimestamps(proxies: Proxies, timeoutMs = 20_000): TimestampT
         const wait = Number(reply.headers["retry-after"] ?? "");
         return { status: reply.status, body: reply.body, ...(wait > 0 ? { retryAfter: wait } : {}) };
       } catch (error) {
-        // What each authority answered is one clause of one sentence; who has no other gets the hint with it.
         if (!(error instanceof ConnectionError)) throw error;
-        throw new Error(`${error.message} ${error.hint ?? ""}`.trimEnd().replace(/\.$/, ""), {
-          cause: error,
-        });
+        if (error.kind === "slow" && error.facts["proxy"] === undefined) {
+          const where = placeName(placeOf(new URL(url)));
+          const seconds = Math.round(timeoutMs / 1000);
+          throw new HungError(`${where} gave no answer within ${seconds} seconds`, { cause: error });
+        }
+        // What each authority answered is one clause of one sentence; who has no other gets the hint with it.
+        const sentence = `${error.message} ${error.hint ?? ""}`.trimEnd().replace(/\.$/, "");
+        throw new Error(sentence, { cause: error });
+      } finally {
+        clearTimeout(waiting);
       }
     },
   };

@@ -16,6 +16,9 @@ import {
   type FileHandle,
 } from "node:fs/promises";
 import { openPlain } from "./open-plain.ts";
+import { AS_READ, portName, systemPath } from "./raw-path.ts";
+import { UpkeepError } from "../../core/errors.ts";
+import { showName } from "../../core/raw-name.ts";
 import { DiskError, type Disk, type DiskErrorCode, type DiskFile, type FileStat } from "../../core/disk.ts";
 
 const CODES: { readonly [system: string]: DiskErrorCode } = {
@@ -51,15 +54,15 @@ const FLAGS = {
 const WINDOWS = process.platform === "win32";
 
 export const systemDisk: Disk = {
-  stat: (path) => at(path, async () => describe(await lstat(path, { bigint: true }))),
-  list: (path) => at(path, async () => (await readdir(path)).sort()),
+  stat: (path) => at(path, async () => describe(await lstat(systemPath(path), { bigint: true }))),
+  list: (path) => at(path, async () => namesIn(path)),
   read: (path, limit) =>
     at(path, async () => {
       const handle = await openPlain(path, FLAGS.read);
       try {
         const size = (await handle.stat()).size;
         if (size > limit)
-          throw new DiskError("disk/io", `${path} is larger than the allowed ${limit} bytes.`, {
+          throw new DiskError("disk/io", `${showName(path)} is larger than the allowed ${limit} bytes.`, {
             path,
             size,
             limit,
@@ -71,17 +74,18 @@ export const systemDisk: Disk = {
     }),
   open: (path, how, mode = 0o644) =>
     at(path, async () => fileOf(path, await openPlain(path, FLAGS[how], mode))),
-  rename: (from, to) => at(to, () => (WINDOWS ? renameInTurn(from, to) : rename(from, to))),
-  link: (path, target) => at(path, () => symlink(target, path)),
-  readLink: (path) => at(path, () => readlink(path)),
-  makeDirectory: (path, mode = 0o755) => at(path, () => mkdir(path, { mode })),
-  removeFile: (path) => at(path, () => unlink(path)),
-  removeDirectory: (path) => at(path, () => rmdir(path)),
-  chmod: (path, mode) => at(path, () => chmod(path, mode)),
+  rename: (from, to) =>
+    at(to, () => (WINDOWS ? renameInTurn(from, to) : rename(systemPath(from), systemPath(to)))),
+  link: (path, target) => at(path, () => symlink(systemPath(target), systemPath(path))),
+  readLink: (path) => at(path, async () => portName(await readlink(systemPath(path), AS_READ))),
+  makeDirectory: (path, mode = 0o755) => at(path, () => mkdir(systemPath(path), { mode })),
+  removeFile: (path) => at(path, () => unlink(systemPath(path))),
+  removeDirectory: (path) => at(path, () => rmdir(systemPath(path))),
+  chmod: (path, mode) => at(path, () => chmod(systemPath(path), mode)),
   syncDirectory: (path) =>
     at(path, async () => {
       if (WINDOWS) return syncFolderOfWindows(path);
-      const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+      const handle = await open(systemPath(path), constants.O_RDONLY | constants.O_DIRECTORY);
       try {
         await handle.sync();
       } finally {
@@ -90,10 +94,14 @@ export const systemDisk: Disk = {
     }),
   free: (path) =>
     at(path, async () => {
-      const { bavail, bsize } = await statfs(path);
+      const { bavail, bsize } = await statfs(systemPath(path));
       return bavail * bsize;
     }),
 };
+
+async function namesIn(path: string): Promise<readonly string[]> {
+  return (await readdir(systemPath(path), AS_READ)).map(portName).sort();
+}
 
 /** Windows writes a folder to the disk only through a handle that may write, and not on every volume; where it refuses, names are as durable as its journal makes them. */
 async function syncFolderOfWindows(path: string): Promise<void> {
@@ -176,9 +184,19 @@ async function at<T>(path: string, action: () => Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (cause) {
-    if (cause instanceof DiskError) throw cause;
-    const system = (cause as NodeJS.ErrnoException).code ?? "unknown";
-    const code = CODES[system] ?? "disk/io";
-    throw new DiskError(code, `${path} ${SENTENCES[code]} (${system}).`, { path, system }, { cause });
+    throw diskErrorOf(path, cause);
   }
+}
+
+/** What the system said, as the port says it; an error of Upkeep stays what it is. */
+export function diskErrorOf(path: string, cause: unknown): UpkeepError {
+  if (cause instanceof UpkeepError) return cause;
+  const system = (cause as NodeJS.ErrnoException).code ?? "unknown";
+  const code = CODES[system] ?? "disk/io";
+  return new DiskError(
+    code,
+    `${showName(path)} ${SENTENCES[code]} (${system}).`,
+    { path, system },
+    { cause },
+  );
 }

@@ -2,6 +2,7 @@
 
 import { constants } from "node:fs";
 import { lstat, open, type FileHandle } from "node:fs/promises";
+import { systemPath } from "./raw-path.ts";
 
 const HAS_FLAG = typeof constants.O_NOFOLLOW === "number";
 
@@ -12,12 +13,15 @@ export async function openPlain(
   mode?: number,
   hasFlag = HAS_FLAG,
 ): Promise<FileHandle> {
-  if (hasFlag) return open(path, flags | constants.O_NOFOLLOW, mode);
+  if (hasFlag) return open(systemPath(path), flags | constants.O_NOFOLLOW, mode);
   await refuseLink(path);
-  const handle = await open(path, flags, mode);
+  const handle = await open(systemPath(path), flags, mode);
   try {
     // A link that was laid there meanwhile leads to another file than the one that lies in its place.
-    const [opened, there] = [await handle.stat({ bigint: true }), await lstat(path, { bigint: true })];
+    const [opened, there] = [
+      await handle.stat({ bigint: true }),
+      await lstat(systemPath(path), { bigint: true }),
+    ];
     if (there.isSymbolicLink() || there.ino !== opened.ino || there.dev !== opened.dev) throw isLink(path);
     return handle;
   } catch (error) {
@@ -28,7 +32,7 @@ export async function openPlain(
 
 async function refuseLink(path: string): Promise<void> {
   try {
-    if ((await lstat(path)).isSymbolicLink()) throw isLink(path);
+    if ((await lstat(systemPath(path))).isSymbolicLink()) throw isLink(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
   }

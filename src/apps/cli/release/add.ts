@@ -4,9 +4,9 @@ import { basename, resolve } from "node:path";
 import { DETACHED_SUFFIX, readDetached } from "../../../artifact/detached/detached.ts";
 import { toHex, toUtf8 } from "../../../core/bytes.ts";
 import { exists, type Disk } from "../../../core/disk.ts";
+import { showName } from "../../../core/raw-name.ts";
 import { compareVersions, parseVersion } from "../../../core/version.ts";
 import { packArtifact, sizeOf, type PackedArtifact } from "../../../io/archive/artifact-packer.ts";
-import { KeyError } from "../../../keys/errors.ts";
 import { SIGNATURE_LIMIT, type ReleaseManifest } from "../../../release/manifest.ts";
 import { contradiction, programPlatform } from "../../../release/program-header.ts";
 import { formatSelector, parseSelector, type Selector } from "../../../release/platform.ts";
@@ -142,7 +142,7 @@ async function checkPublisher(
     const { format, file, installAs, staged, os, arch, signature = null } = artifact;
     if (format !== "file" && signature === null) {
       throw usage(
-        `${basename(source)} is published as an archive, which carries no signature of its publisher, and there is none beside it.`,
+        `${showName(basename(source))} is published as an archive, which carries no signature of its publisher, and there is none beside it.`,
         "Sign the finished archive: upkeep sign --detached ARCHIVE.tar.gz writes ARCHIVE.tar.gz.sig, which is published with it.",
       );
     }
@@ -175,7 +175,8 @@ async function packAll(
   for (const word of call.argumentsFrom(2)) {
     const { declared, path } = splitWord(word);
     const { path: source, before } = sources.of(path);
-    const bar = call.context.progress(`packing ${basename(source)}`, await sizeOf(disk, source));
+    const shown = showName(basename(path));
+    const bar = call.context.progress(`packing ${shown}`, await sizeOf(disk, source));
     try {
       const packed = await packArtifact(source, {
         disk,
@@ -183,13 +184,16 @@ async function packAll(
         staging: `${operator.folder}/staging`,
         pieceSize: PIECE_SIZE,
         onBytes: (bytes) => bar.advance(bytes),
+        names: declared?.os ?? "any",
+        asFile: call.flag("as-file"),
       });
+      if (packed.note !== null) call.context.note(`${shown}: ${packed.note}`);
       const { format, length, sha256, sha512, pieceSize, merkleRoot, unpackedLength } = packed;
       // A program says itself what it was built for; a folder is for any platform unless said otherwise.
       const own = programPlatform(packed.programs.get("") ?? new Uint8Array(0));
       const selector = declared ?? own ?? parseSelector("any");
       if (declared === null && own !== null)
-        call.context.note(`${basename(source)} was built for ${formatSelector(own)}`);
+        call.context.note(`${shown} was built for ${formatSelector(own)}`);
       const artifact = {
         ...selector,
         format,
@@ -200,11 +204,14 @@ async function packAll(
         merkleRoot,
         unpackedLength,
         ...(format === "file" ? { installAs: product } : {}),
-        ...optional("signature", format === "file" ? undefined : await signatureBeside(disk, source)),
+        ...optional(
+          "signature",
+          format === "file" ? undefined : await signatureBeside(disk, source, packed.packed),
+        ),
         file: `${product}-${version}-${formatSelector(selector)}${packed.suffix}`,
         staged: { path: packed.path, length },
       };
-      out.push({ artifact, source: path, programs: packed.programs, before });
+      out.push({ artifact, source: path, programs: packed.programs, hollow: packed.hollow, before });
     } finally {
       bar.done();
     }
@@ -212,10 +219,20 @@ async function packAll(
   return out;
 }
 
-/** FILE.sig, which `sign --detached` wrote. Errors: `artifact/bad-signature` when it is none, `artifact/too-large`. */
-async function signatureBeside(disk: Disk, source: string): Promise<Uint8Array | undefined> {
+/** FILE.sig, which `sign --detached` wrote. Errors: `artifact/bad-signature` when it is none, `artifact/too-large`, `cli/usage`. */
+async function signatureBeside(
+  disk: Disk,
+  source: string,
+  repacked: boolean,
+): Promise<Uint8Array | undefined> {
   const path = `${source}${DETACHED_SUFFIX}`;
   if (!(await exists(disk, path))) return undefined;
+  if (repacked) {
+    throw usage(
+      `${showName(basename(path))} is a signature of ${showName(basename(source))}, which is packed anew, so that other bytes are published than were signed.`,
+      "Make a .tar.gz or .zip, sign that, and release it.",
+    );
+  }
   const bytes = await disk.read(path, SIGNATURE_LIMIT);
   readDetached(bytes);
   return bytes;
@@ -227,6 +244,7 @@ type Packed = {
   readonly before: string | null;
   readonly source: string;
   readonly programs: PackedArtifact["programs"];
+  readonly hollow: PackedArtifact["hollow"];
 };
 
 /** A release that no device could start is noticed here, not on the devices. */
@@ -235,19 +253,28 @@ function checkPrograms(settings: ReleaseSettings, packed: readonly Packed[]): vo
   const programs = [entryPoint?.command[0], health?.kind === "command" ? health.command[0] : undefined];
   for (const program of programs) {
     if (program === undefined) continue;
-    for (const { artifact, source, programs: there } of packed) {
+    for (const { artifact, source, programs: there, hollow } of packed) {
+      const name = showName(basename(source));
+      if (hollow.has(program))
+        throw usage(`${program} in ${name} is an empty file.`, "Look whether the build that made it failed.");
       const head = there.get(artifact.installAs === program ? "" : program);
       const wrong = head === undefined ? null : contradiction(head, artifact);
       if (wrong !== null) {
         throw usage(
-          `${program} in ${basename(source)} was built for ${wrong}, and the artifact is said to be for ${formatSelector(artifact)}.`,
+          `${program} in ${name} was built for ${wrong}, and the artifact is said to be for ${formatSelector(artifact)}.`,
           `Give it as ${wrong}=${source}.`,
         );
       }
       // On Windows a program without extension is looked up with .exe as well, and there is no executable bit.
       if (head !== undefined || artifact.os === "windows") continue;
+      if (artifact.format === "file") {
+        throw usage(
+          `${name} is a single file and is installed as ${String(artifact.installAs)}; there is no ${program} in it.`,
+          `Leave --run out, or start it with --run "${String(artifact.installAs)} ARGUMENTS".`,
+        );
+      }
       throw usage(
-        `${basename(source)} holds no executable file ${program}, so no device could start it.`,
+        `${name} holds no executable file ${program}, so no device could start it.`,
         "Check the path inside the artifact, and the executable bit (chmod +x).",
       );
     }
@@ -294,12 +321,14 @@ async function newProductSetup(call: Call, operator: Operator, product: string):
   return { keys, threshold };
 }
 
+/** The newest of the keys `products`, `products-r2`, …: after a rotation the older ones may be in the hands of a thief. */
 async function storedSetup(operator: Operator): Promise<RoleSetup | null> {
-  try {
-    const { publicKey } = await operator.keys.find("products");
-    return { keys: [{ name: "products", key: publicKey }], threshold: 1 };
-  } catch (error) {
-    if (error instanceof KeyError && error.code === "key/not-found") return null;
-    throw error;
+  let newest: { readonly number: number; readonly key: NamedKey } | null = null;
+  for (const { name, publicKey } of await operator.keys.list()) {
+    const match = /^products(?:-r(\d+))?$/.exec(name);
+    const number = Number(match?.[1] ?? 1);
+    if (match !== null && (newest === null || number > newest.number))
+      newest = { number, key: { name, key: publicKey } };
   }
+  return newest === null ? null : { keys: [newest.key], threshold: 1 };
 }

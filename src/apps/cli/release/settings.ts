@@ -113,6 +113,7 @@ async function configOf(call: Call): Promise<ReleaseSettings> {
   } catch (cause) {
     throw new CliError("cli/usage", `${path} is not valid TOML.`, { path }, { cause });
   }
+  commandsFromTop(value);
   const config = checkSchema(configSchema, value as Json, `release settings in ${path}`);
   const { health, ...rest } = config;
   const { entryPoint, publisher, dependencies } = rest;
@@ -144,7 +145,22 @@ function parseEnv(text: string): readonly [string, string] {
 }
 
 function words(text: string): string[] {
-  return text.split(" ").filter((word) => word !== "");
+  return fromTop(text.split(" ").filter((word) => word !== ""));
+}
+
+/** `./bin/x` is what people write for a program of the slot, and means `bin/x`. */
+function fromTop([program, ...rest]: readonly string[]): string[] {
+  return program === undefined ? [] : [program.replace(/^(?:\.\/+)+/, ""), ...rest];
+}
+
+/** The same in a settings file, before its schema judges it. */
+function commandsFromTop(value: unknown): void {
+  if (typeof value !== "object" || value === null) return;
+  for (const part of Object.values(value)) {
+    const { command } = (part ?? {}) as { command?: unknown };
+    if (Array.isArray(command) && command.every((word) => typeof word === "string"))
+      (part as { command: string[] }).command = fromTop(command);
+  }
 }
 
 export function optional<K extends string, V>(name: K, value: V | undefined): { readonly [P in K]?: V } {

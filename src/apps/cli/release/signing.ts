@@ -6,6 +6,7 @@ import { toHex, toUtf8 } from "../../../core/bytes.ts";
 import { makeDirectories, statOrNull, writeAtomic } from "../../../core/disk.ts";
 import { digestContent } from "../../../artifact/content-digest.ts";
 import { DETACHED_SUFFIX } from "../../../artifact/detached/detached.ts";
+import { isRepacked, recognize } from "../../../io/archive/archive-kind.ts";
 import { packArtifact } from "../../../io/archive/artifact-packer.ts";
 import { withFileSource } from "../../../io/source/file.ts";
 import type { SigningClient } from "../../../io/signing/client.ts";
@@ -72,11 +73,18 @@ async function copyOf(
 ): Promise<Copy> {
   const { disk, random, clock } = call.context;
   await mkdir(folder, { mode: 0o700 });
-  const stat = await statOrNull(disk, source);
   let path = join(folder, basename(source));
-  let archive = /\.(?:tar\.gz|tgz|zip)$/.test(source);
-  if (stat?.kind === "directory") {
-    const packed = await packArtifact(source, { disk, random, staging: folder, pieceSize: 1 << 20 });
+  // Names are judged when it is released, by the platform that it is for.
+  const { kind: taken } = await recognize(disk, source, call.flag("as-file"));
+  let archive = taken !== "file";
+  if (isRepacked(taken)) {
+    const packed = await packArtifact(source, {
+      disk,
+      random,
+      staging: folder,
+      pieceSize: 1 << 20,
+      names: "linux",
+    });
     path = `${path}${packed.suffix}`;
     await rename(packed.path, path);
     archive = true;
