@@ -296,7 +296,11 @@ describe("the agent takes back", () => {
     const agent = await world.open();
     await agent.start();
     const result = only(await agent.check("start"));
-    assert.deepEqual([result.result, result.running], ["rolled-back", null]);
+    assert.deepEqual([result.result, result.running], ["failed", null], "there was nothing to roll back to");
+    assert.deepEqual(
+      attempts(world.fleet.reports).map(({ outcome }) => outcome),
+      ["failure"],
+    );
     assert.deepEqual(world.running, []);
     await offer(world, "1.0.1");
     assert.equal(only(await agent.check("schedule")).result, "updated");

@@ -6,8 +6,16 @@ import { UpkeepError } from "../core/errors.ts";
 import { nameSchema, z } from "../core/schema.ts";
 import { applyAssignment, type Device } from "./apply-assignment.ts";
 import { patrol, repairAll, tellDamage, verifyAll, type Care, type SlotFinding } from "./care.ts";
-import { askWhatToRun, readRepository, readWhatWasBrought, type Instructions, type Wish } from "./check.ts";
+import {
+  askWhatToRun,
+  readRepository,
+  readWhatWasBrought,
+  type Instructions,
+  type Wish,
+  type Marks,
+} from "./check.ts";
 import { reportOf } from "./attempt-report.ts";
+import { marksIn } from "./check-in-mark.ts";
 import type { Component } from "./component.ts";
 import { keptAssignment } from "./kept-assignment.ts";
 import { checkFailure, type CheckResult } from "./check-result.ts";
@@ -70,7 +78,8 @@ export class Agent {
     this.#recalls = new Recalls({
       ...parts,
       stopped: this.stopped,
-      ask: (signal) => this.#ask(signal),
+      // Beside a check, which keeps its mark for itself: two at once would look like two devices.
+      ask: (signal) => this.#ask(signal, null),
     });
     this.board = new StatusBoard(parts, {
       components: () => this.components,
@@ -312,14 +321,20 @@ export class Agent {
     };
   }
 
-  async #ask(signal: AbortSignal = this.stopped): Promise<Instructions> {
+  async #ask(
+    signal: AbortSignal = this.stopped,
+    marks: Marks | null = marksIn(this.parts),
+  ): Promise<Instructions> {
     const { world, identity, repository, server, trust } = this.parts;
     const running = [];
-    for (const component of this.components)
-      running.push({ product: component.product, version: await component.running() });
+    for (const component of this.components) {
+      const open = component.openAttempt;
+      const trying = open === null ? {} : { trying: { version: open.begin.to.version, step: open.step } };
+      running.push({ product: component.product, version: await component.running(), ...trying });
+    }
     const notice = (notices: readonly Notice[]) => this.#teller.notice(notices);
     const kept = keptAssignment(world.disk, `${this.parts.folder}/assignment.json`);
-    return askWhatToRun({ world, identity, repository, server, trust, kept, notice, signal }, running);
+    return askWhatToRun({ world, identity, repository, server, trust, kept, marks, notice, signal }, running);
   }
 
   async #open(product: string): Promise<Component> {

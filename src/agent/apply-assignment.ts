@@ -38,6 +38,12 @@ export interface Device {
   log(line: LogLine): void;
 }
 
+/**
+ * A device that stays where it is, as its owners decided by signed data: a channel that was moved back, a group that follows another
+ * channel, a version that was left by hand. The status says why; it is no reason to call anybody.
+ */
+const STAYS: ReadonlySet<string> = new Set(["release/older", "release/failed-here"]);
+
 /** Steps from a very old version on the way to the assigned one, at most. */
 const MAX_STEPS = 256;
 
@@ -76,6 +82,7 @@ export async function applyAssignment(
     if (
       result.result === "refused" &&
       result.code !== null &&
+      !STAYS.has(result.code) &&
       device.find(product)?.attempt?.end?.code !== result.code
     )
       await device.alarm(

@@ -47,6 +47,12 @@ export type Wish = {
   readonly channel: string;
 };
 
+/** The mark of the last answer, and where the next one is kept. */
+export type Marks = {
+  load(): Promise<string | null>;
+  keep(mark: string): Promise<void>;
+};
+
 export type Asking = {
   readonly world: World;
   readonly identity: DeviceIdentity;
@@ -54,6 +60,8 @@ export type Asking = {
   readonly server: UpdateServer;
   readonly trust: ServerTrust;
   readonly kept: KeptAssignment;
+  /** Null for a question beside a check. */
+  readonly marks: Marks | null;
   /** Told what the refresh noticed, before anything else can fail. */
   readonly notice: (notices: readonly Notice[]) => Promise<void>;
   readonly signal: AbortSignal;
@@ -66,7 +74,7 @@ export async function askWhatToRun(
   asking: Asking,
   running: CheckInRequest["components"],
 ): Promise<Instructions> {
-  const { world, identity, repository, server, trust, kept, notice, signal } = asking;
+  const { world, identity, repository, server, trust, kept, marks, notice, signal } = asking;
   // TUF 5.1: the time of the update is fixed once.
   const now: Instant = world.clock.now();
   // 1. What exists: signed metadata, independent of the server that is asked below.
@@ -83,6 +91,7 @@ export async function askWhatToRun(
     platform: { os, arch, ...(libc === null ? {} : { libc }) },
     components: running,
     ...(releases.timestampSha256 === null ? {} : { timestamp: releases.timestampSha256 }),
+    ...(marks === null ? {} : { mark: await marks.load() }),
   };
   let answer: CheckInAnswer;
   try {
@@ -110,6 +119,8 @@ export async function askWhatToRun(
     now: world.clock.now(),
   });
   await kept.save(envelope);
+  // Kept before anything is done with the answer: what is acted on was acknowledged.
+  if (answer.mark !== undefined) await marks?.keep(answer.mark);
   const { components } = assignment;
   const { interval, seq } = answer;
   return { releases, trusted, components, complete: true, interval, seq, away: null };

@@ -8,46 +8,63 @@ import { sentenceOf } from "./errors.ts";
 import {
   beginWait,
   firstCheck,
-  FULL_BUCKET,
   nextCheck,
   reconnectWait,
   remaining,
   SLICE,
-  takeToken,
+  sooner,
   type Wait,
 } from "./policy.ts";
 import { DEFAULT_INTERVAL, DEFAULT_START_SPREAD } from "./settings.ts";
 import { waitSentence } from "./status.ts";
+import { loadWakeUps, saveWakeUps, type WakeUps } from "./wake-ups.ts";
 
 const TEND_EVERY = 1000;
 /** How often it is looked whether a daily check of what is installed is due. */
 const PATROL_EVERY = 60_000;
+const REPORT_DROPPED_EVERY = 60_000;
+
+/** What checking by schedule and by wake-up needs of an agent. */
+export type Checking = Pick<Agent, "parts" | "board" | "check" | "isCrippled" | "nudge">;
 
 /** Runs until `signal` aborts, then stops the agent in good order. Errors: `disk/*` at the start. */
 export async function runAgent(agent: Agent, signal: AbortSignal): Promise<void> {
   const bell = new Bell();
-  const wakes = { seq: 0 };
   // Finishing what an earlier run left may take a whole probation: stopping does not wait for it.
   const started = agent.start();
   const all = started.then(() =>
-    Promise.all([
-      schedule(agent, bell, wakes, signal),
-      listen(agent, bell, wakes, signal),
-      tend(agent, bell, signal),
-      patrol(agent, signal),
-    ]),
+    Promise.all([keepChecking(agent, signal, bell), tend(agent, bell, signal), patrol(agent, signal)]),
   );
   await Promise.race([all, aborted(signal)]);
   await agent.stop();
   await all;
 }
 
-async function schedule(
-  agent: Agent,
-  bell: Bell,
-  wakes: { seq: number },
+/** Checks by schedule and at wake-ups until `signal` aborts. Errors: `disk/*` at the start. */
+export async function keepChecking(
+  agent: Checking,
   signal: AbortSignal,
+  bell: Bell = new Bell(),
 ): Promise<void> {
+  const wakes = await loadWakeUps(agent.parts.world.disk, agent.parts.folder);
+  await Promise.all([
+    schedule(agent, bell, wakes, signal),
+    listen(agent, bell, wakes, signal),
+    reportDropped(agent, wakes, signal),
+  ]);
+}
+
+/** A flood of wake-ups is one line a minute. */
+async function reportDropped(agent: Checking, wakes: WakeUps, signal: AbortSignal): Promise<void> {
+  const { clock, log } = agent.parts.world;
+  while (!signal.aborted) {
+    await clock.sleep(REPORT_DROPPED_EVERY, signal).catch(() => undefined);
+    const count = wakes.takeDropped();
+    if (count > 0) log({ level: "warn", event: "wake-ups-dropped", count });
+  }
+}
+
+async function schedule(agent: Checking, bell: Bell, wakes: WakeUps, signal: AbortSignal): Promise<void> {
   const { world, settings } = agent.parts;
   let failures = 0;
   let interval = settings.interval ?? DEFAULT_INTERVAL;
@@ -55,30 +72,46 @@ async function schedule(
   let next: Wait = firstCheck(settings.startSpread ?? DEFAULT_START_SPREAD, fraction(world.random));
   let trigger: Trigger = "start";
   while (!signal.aborted) {
-    const rung = await wait(agent, bell, next, last, signal);
+    const rung = await wait(agent, bell, next, last, interval, signal);
     if (signal.aborted) return;
+    wakes.checking();
     const result: CheckResult = await agent.check(rung ? "wake-up" : trigger);
     trigger = "schedule";
     const well = result.failure === null && !(await agent.isCrippled());
     failures = well ? 0 : failures + 1;
     interval = settings.interval ?? result.interval ?? interval;
-    if (result.seq !== null) wakes.seq = Math.max(wakes.seq, result.seq);
+    if (result.seq !== null) await acknowledge(agent, wakes, result.seq);
     last = result;
     const facts = { interval, failures, retryAfter: result.retryAfter, draw: fraction(world.random) };
     next = nextCheck(facts);
   }
 }
 
+/** Notes up to which wake-up this device has checked. A disk that cannot take it costs one early check after the next start. */
+async function acknowledge(agent: Checking, wakes: WakeUps, seq: number): Promise<void> {
+  const { world, folder } = agent.parts;
+  const before = wakes.seq;
+  wakes.answered(seq);
+  if (wakes.seq === before && seq === before) return;
+  try {
+    await saveWakeUps(world.disk, folder, wakes);
+  } catch (error) {
+    if (!(error instanceof UpkeepError)) throw error;
+    world.log({ level: "warn", event: "wake-up-not-kept", code: error.code, message: sentenceOf(error) });
+  }
+}
+
 /** Returns true if a wake-up ended the wait. */
 async function wait(
-  agent: Agent,
+  agent: Checking,
   bell: Bell,
   next: Wait,
   last: CheckResult | null,
+  interval: number,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const { clock } = agent.parts.world;
-  const waiting = beginWait(next, clock.monotonic(), clock.now());
+  const { clock, random } = agent.parts.world;
+  let waiting = beginWait(next, clock.monotonic(), clock.now());
   const lastCheck =
     last === null
       ? null
@@ -89,11 +122,17 @@ async function wait(
           code: last.failure?.code ?? "slot/damaged",
           message: last.failure?.message ?? "What is installed is damaged and could not be replaced yet.",
         };
-  agent.board.wait(waitSentence(next.reason, waiting.untilWall, lastCheck), waiting.untilWall);
+  const show = (): void =>
+    agent.board.wait(waitSentence(waiting.reason, waiting.untilWall, lastCheck), waiting.untilWall);
+  show();
   for (;;) {
     if (bell.taken()) return true;
+    if (bell.missedTaken()) {
+      waiting = sooner(waiting, interval, fraction(random), clock.monotonic(), clock.now());
+      show();
+    }
     const left = remaining(waiting, clock.monotonic(), clock.now());
-    if (left <= 0 || signal.aborted) return false;
+    if (left <= 0 || signal.aborted) return waiting.reason === "missed-wake-up";
     const timer = new AbortController();
     const stop = (): void => timer.abort(new Error("no longer needed"));
     signal.addEventListener("abort", stop, { once: true });
@@ -105,24 +144,23 @@ async function wait(
 }
 
 /** Holds the wake-up stream. All that a wake-up can do is ring the bell, and that only so often. */
-async function listen(agent: Agent, bell: Bell, wakes: { seq: number }, signal: AbortSignal): Promise<void> {
+async function listen(agent: Checking, bell: Bell, wakes: WakeUps, signal: AbortSignal): Promise<void> {
   const { world, server } = agent.parts;
-  let bucket = FULL_BUCKET;
   let failures = 0;
   while (!signal.aborted) {
+    let opened: number | null = world.clock.monotonic();
     try {
       for await (const wake of server.wakeUps(wakes.seq, signal)) {
         agent.board.wakeUps = "connected";
         failures = 0;
-        // A number that was acted on already is an echo.
-        if (wake.seq <= wakes.seq) continue;
-        wakes.seq = wake.seq;
-        const taken = takeToken(bucket, world.clock.monotonic());
-        bucket = taken.bucket;
-        if (taken.granted) {
+        const verdict = wakes.take(wake.seq, world.clock.monotonic(), opened);
+        opened = null;
+        if (verdict !== "dropped") world.log({ level: "debug", event: "wake-up", seq: wake.seq, verdict });
+        if (verdict === "ring") {
           bell.ring();
           agent.nudge();
-        } else world.log({ level: "warn", event: "wake-up-dropped", seq: wake.seq });
+        }
+        if (verdict === "catch-up") bell.missed();
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -159,12 +197,23 @@ function aborted(signal: AbortSignal): Promise<void> {
 }
 
 /** Rung any number of times, heard once. */
-class Bell {
+export class Bell {
   #rung = false;
+  #missed = false;
   #listeners: (() => void)[] = [];
 
   ring(): void {
     this.#rung = true;
+    this.#call();
+  }
+
+  /** A wake-up was missed: check earlier than planned, but not at once. */
+  missed(): void {
+    this.#missed = true;
+    this.#call();
+  }
+
+  #call(): void {
     const listeners = this.#listeners;
     this.#listeners = [];
     for (const listener of listeners) listener();
@@ -176,7 +225,15 @@ class Bell {
     return rung;
   }
 
+  missedTaken(): boolean {
+    const missed = this.#missed;
+    this.#missed = false;
+    return missed;
+  }
+
   next(): Promise<void> {
-    return this.#rung ? Promise.resolve() : new Promise((resolve) => this.#listeners.push(resolve));
+    return this.#rung || this.#missed
+      ? Promise.resolve()
+      : new Promise((resolve) => this.#listeners.push(resolve));
   }
 }

@@ -15,7 +15,7 @@ export type ScheduleFacts = {
 };
 
 export type Wait = { readonly ms: number; readonly reason: WaitReason };
-export type WaitReason = "schedule" | "back-off" | "retry-after" | "start";
+export type WaitReason = "schedule" | "back-off" | "retry-after" | "start" | "missed-wake-up";
 
 const FIRST_RETRY = 5 * SECOND;
 const LONGEST_RETRY = HOUR;
@@ -56,6 +56,24 @@ export function beginWait(wait: Wait, monotonic: number, wall: Instant): Waiting
 }
 
 /**
+ * After a wake-up that came while this device was away. All who were away learn of it at the same moment, as when their server starts
+ * again: each checks at another moment of one interval, or when its schedule has it, whichever comes first. A back-off, a server that
+ * asked to be left alone, and the wait after a start are not shortened: the check at their end asks for the same.
+ */
+export function sooner(
+  waiting: Waiting,
+  intervalSeconds: number,
+  draw: number,
+  monotonic: number,
+  wall: Instant,
+): Waiting {
+  if (waiting.reason !== "schedule") return waiting;
+  const ms = Math.round(intervalSeconds * SECOND * draw);
+  if (ms >= remaining(waiting, monotonic, wall)) return waiting;
+  return beginWait({ ms, reason: "missed-wake-up" }, monotonic, wall);
+}
+
+/**
  * Milliseconds left, 0 when due. A machine that slept has a monotonic clock that stood still, so wall time counts as well;
  * a wall clock set back never prolongs a wait, and one set forward costs one early check at most.
  */
@@ -91,8 +109,11 @@ export function takeToken(
     : { granted: false, bucket: { tokens: refilled, at: now } };
 }
 
-/** Reconnecting the wake-up stream: full jitter from 1 to 300 seconds. */
+/**
+ * Reconnecting the wake-up stream: full jitter from 1 to 300 seconds. The first wait is up to 16 s already, because a server that starts
+ * again has lost all of its streams at the same moment.
+ */
 export function reconnectWait(failures: number, draw: number): number {
-  const ceiling = Math.min(300 * SECOND, SECOND * 2 ** Math.min(failures, 9));
+  const ceiling = Math.min(300 * SECOND, 8 * SECOND * 2 ** Math.min(failures, 9));
   return Math.round(SECOND + (ceiling - SECOND) * draw);
 }

@@ -120,7 +120,7 @@ export interface Logs {
 
 /** One structured line: what happened, with facts. */
 export type LogLine = {
-  readonly level: "info" | "warn" | "error";
+  readonly level: "debug" | "info" | "warn" | "error";
   readonly event: string;
   readonly [fact: string]: unknown;
 };

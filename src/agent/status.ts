@@ -113,6 +113,8 @@ export function waitSentence(reason: WaitReason, until: Instant, lastCheck: Chec
   switch (reason) {
     case "schedule":
       return `Nothing is due: the next check is at ${at}, or at a wake-up.`;
+    case "missed-wake-up":
+      return `A wake-up was missed: the next check is at ${at}, spread so that not all devices check at once.`;
     case "start":
       return `The first check after the start is at ${at}.`;
     case "retry-after":

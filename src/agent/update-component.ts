@@ -46,6 +46,8 @@ export type ComponentResult = {
   readonly until: Instant | null;
 };
 
+const LEFT_BY_HAND = "agent/rolled-back-by-hand";
+
 /** What was refused lately, so that the same is not tried at every check. In memory only: a restart asks once more. */
 export type Refusals = Map<string, { readonly key: string; readonly times: number; readonly again: Instant }>;
 
@@ -151,6 +153,8 @@ async function resultOf(component: Component, attempt: Attempt, run: RunResult):
         reason: `${begin.to.version} runs and came through its probation.`,
       };
     case "rolled-back":
+      // There was nothing to roll back to.
+      if (begin.from === null) return { ...common, result: "failed", code: end.code, reason };
       return { ...common, result: "rolled-back", code: end.code, reason };
     case "refused":
       return { ...common, result: "refused", code: end.code, reason };
@@ -177,8 +181,8 @@ export async function updateComponent(
   if (component.blocked !== null)
     return refused(update, manifest.version, component.blocked.code, component.blocked.message);
   // The same bytes under a higher version may be run or probed otherwise: that is another release.
-  const failedHere = manifest.artifacts.some(
-    ({ sha256 }) => skipOf(state, { version: manifest.version, sha256 }) !== undefined,
+  const skips = manifest.artifacts.flatMap(
+    ({ sha256 }) => skipOf(state, { version: manifest.version, sha256 }) ?? [],
   );
   const choice = choose(offer.candidate, {
     installed: {
@@ -188,7 +192,7 @@ export async function updateComponent(
     },
     platform: component.world.platform,
     channel: offer.channel,
-    skipped: new Set(failedHere ? [offer.candidate.sha256] : []),
+    skipped: new Set(skips.length > 0 ? [offer.candidate.sha256] : []),
     others: await update.others(),
   });
   const open = component.openAttempt;
@@ -215,7 +219,14 @@ export async function updateComponent(
     };
   }
   if (choice.kind === "refused") {
-    const sentence = choice.obstacles.map(describeObstacle).join("; ");
+    const leftByHand = skips.some(({ code }) => code === LEFT_BY_HAND);
+    const sentence = choice.obstacles
+      .map((obstacle) =>
+        obstacle.code === "failed-here" && leftByHand
+          ? `${obstacle.version} was left by hand on this device; a newer release will be taken, and \`upkeep agent update --retry-skipped\` takes this one again`
+          : describeObstacle(obstacle),
+      )
+      .join("; ");
     const answer = await refused(
       update,
       manifest.version,
@@ -262,7 +273,9 @@ async function install(update: Update, offer: Offer, artifact: Artifact): Promis
     });
   }
   const result = await finish(update, "downloading", null, { manifest, artifact, releases: offer.releases });
-  if (result.result === "refused" || result.result === "failed") {
+  // What was rolled back is on the skip list, and not tried again for anybody's waiting.
+  const skipped = component.attempt?.end?.end === "rolled-back";
+  if (!skipped && (result.result === "refused" || result.result === "failed")) {
     const times = known?.key === manifestSha256 ? known.times + 1 : 1;
     const again = component.world.clock.now() + retryOfRefused(times);
     refusals.set(component.product, { key: manifestSha256, times, again });
@@ -329,9 +342,9 @@ export async function goBack(update: Update): Promise<ComponentResult> {
     "agent/nothing-to-go-back-to",
     [
       `No earlier version of ${product} that may be gone back to is kept on this device.`,
-      ...reasons.map((reason) => `${reason}.`),
+      ...reasons.map((reason) => `${reason.replace(/[.!]*$/, "")}.`),
     ].join(" "),
-    { product, committed: state.committed.version, floor: state.floor, refused: reasons },
+    { product, committed: state.committed.version, floor: state.floor, refused: reasons.join(" ") },
   );
 }
 

@@ -5,8 +5,9 @@ import { formatInstant, type Instant } from "../core/instant.ts";
 import { MAX_COMPONENTS, type HoldReason } from "../message/assignment.ts";
 import { MAX_INTERVAL, MIN_INTERVAL } from "../message/check-in.ts";
 import { appendAudit } from "./audit.ts";
-import { ensureGroup, unknownDevice } from "./enrol.ts";
+import { unknownDevice } from "./enrol.ts";
 import { FleetError } from "./errors.ts";
+import { needOrMakeGroup } from "./groups.ts";
 import type { Desired } from "./records.ts";
 import type { FleetRecords } from "./store.ts";
 import { wake } from "./wake.ts";
@@ -18,16 +19,18 @@ export type AssignRequest = {
   /** Stay at this release instead of following the channel. */
   readonly version?: string;
   readonly hold?: { readonly reason: HoldReason; readonly until?: Instant };
+  /** Make the group if there is none. */
+  readonly create?: boolean;
 };
 
-/** Sets what a group should run of one product. Error: `fleet/too-many-products`. */
+/** Sets what a group should run of one product. Errors: `fleet/unknown-group`, `fleet/too-many-products`. */
 export async function assign(
   records: FleetRecords,
   now: Instant,
   request: AssignRequest,
   actor = "operator",
 ): Promise<Desired> {
-  await ensureGroup(records, now, request.group);
+  await needOrMakeGroup(records, now, { group: request.group, create: request.create ?? false }, actor);
   const all = await records.desired(request.group);
   if (all.length >= MAX_COMPONENTS && !all.some((d) => d.product === request.product)) {
     throw new FleetError("fleet/too-many-products", `A group can have at most ${MAX_COMPONENTS} products.`, {
@@ -68,14 +71,22 @@ export async function unassign(
   return dropped;
 }
 
-/** `interval` in seconds between check-ins. Error: `fleet/bad-interval`. */
+/** `interval` in seconds between check-ins. Errors: `fleet/bad-interval`, `fleet/unknown-group`. */
 export async function configureGroup(
   records: FleetRecords,
   now: Instant,
-  request: { readonly group: string; readonly interval: number },
+  request: { readonly group: string; readonly interval: number; readonly create?: boolean },
   actor = "operator",
 ): Promise<void> {
   const { group, interval } = request;
+  checkInterval(interval);
+  const known = await needOrMakeGroup(records, now, { group, create: request.create ?? false }, actor);
+  await records.putGroup({ ...known, interval });
+  await trace(records, now, actor, "group/configured", group, { interval });
+}
+
+/** Error: `fleet/bad-interval`. */
+export function checkInterval(interval: number): void {
   if (!Number.isInteger(interval) || interval < MIN_INTERVAL || interval > MAX_INTERVAL) {
     throw new FleetError(
       "fleet/bad-interval",
@@ -83,22 +94,19 @@ export async function configureGroup(
       { interval },
     );
   }
-  const known = await records.group(group);
-  await records.putGroup({ name: group, interval, created: known?.created ?? now });
-  await trace(records, now, actor, "group/configured", group, { interval });
 }
 
-/** Errors: `fleet/unknown-device`. */
+/** Errors: `fleet/unknown-device`, `fleet/unknown-group`. */
 export async function moveDevice(
   records: FleetRecords,
   now: Instant,
-  request: { readonly device: string; readonly group: string },
+  request: { readonly device: string; readonly group: string; readonly create?: boolean },
   actor = "operator",
 ): Promise<void> {
   const device = await records.device(request.device);
   if (device === null) throw unknownDevice(request.device);
   if (device.group === request.group) return;
-  await ensureGroup(records, now, request.group);
+  await needOrMakeGroup(records, now, { group: request.group, create: request.create ?? false }, actor);
   await records.changeDevice(device.id, { group: request.group });
   await wake(records, `device:${device.id}`);
   await trace(records, now, actor, "device/moved", device.id, { from: device.group, to: request.group });

@@ -18,14 +18,13 @@ const SKEW = HOUR;
 export const DEFAULT_INTERVAL = 300;
 export const DEFAULT_GROUP = "default";
 
-/** Keeps a new token: only its digest. Makes the group if there is none. */
+/** Keeps a new token: only its digest. The caller has seen to it that there is the group. */
 export async function addToken(
   records: FleetRecords,
   now: Instant,
   token: { readonly id: string; readonly secret: string; readonly group: string; readonly life: number },
   actor = "operator",
 ): Promise<Token> {
-  await ensureGroup(records, now, token.group);
   const row: Token = {
     id: token.id,
     secretSha256: secretDigest(token.secret),
@@ -44,11 +43,6 @@ export async function addToken(
     facts: { group: token.group, expires: row.expires },
   });
   return row;
-}
-
-export async function ensureGroup(records: FleetRecords, now: Instant, name: string): Promise<void> {
-  if ((await records.group(name)) !== null) return;
-  await records.putGroup({ name, interval: DEFAULT_INTERVAL, created: now });
 }
 
 /** What was proved of the asker before this: both keys are its own. */
@@ -275,7 +269,7 @@ export function unknownDevice(id: string): FleetError {
     `There is no device ${id.slice(0, 64)}.`,
     { device: id.slice(0, 64) },
     {
-      hint: "`upkeep device list` shows all devices.",
+      hint: "A device is named by its id, the start of it, or its name; `upkeep device list` shows them.",
     },
   );
 }

@@ -14,7 +14,11 @@ import {
 
 export type FleetErrorCode =
   | "fleet/unknown-device"
+  | "fleet/ambiguous-device"
   | "fleet/unknown-group"
+  | "fleet/group-in-use"
+  | "fleet/no-alarm"
+  | "fleet/no-data"
   | "fleet/unknown-release"
   | "fleet/device-revoked"
   | "fleet/token-unknown"
@@ -43,7 +47,11 @@ export type FleetErrorCode =
   | "fleet/audit-broken";
 export const FLEET_ERRORS = {
   "fleet/unknown-device": FAILED,
-  "fleet/unknown-group": { ...FAILED, hint: "`upkeep fleet list` shows all groups." },
+  "fleet/ambiguous-device": USAGE,
+  "fleet/unknown-group": { ...FAILED, hint: "`upkeep group list` shows all groups." },
+  "fleet/group-in-use": REFUSED,
+  "fleet/no-alarm": FAILED,
+  "fleet/no-data": FAILED,
   "fleet/unknown-release": FAILED,
   "fleet/device-revoked": REFUSED,
   "fleet/token-unknown": REFUSED,

@@ -2,7 +2,7 @@
 
 import { DAY, formatInstant, HOUR, type Instant } from "../core/instant.ts";
 import type { FleetRecords, Sighting } from "./store.ts";
-import { raiseAlarm } from "./alarms.ts";
+import { endAlarm, FROZEN, raiseAlarm } from "./alarms.ts";
 
 /** A device asks for metadata before it checks in, so what it trusts is rarely older than a check-in. */
 const FROZEN_AFTER = 12 * HOUR;
@@ -41,7 +41,7 @@ export function replacedAt(history: TimestampHistory, sha256: string): Instant |
   return at < 0 ? null : (history[at + 1]?.[1] ?? null);
 }
 
-/** Raises `device/frozen` for devices among the sightings that trust what was replaced long ago. */
+/** Raises `device/frozen` for devices among the sightings that trust what was replaced long ago, and ends it for those that no longer do. */
 export async function watchFreshness(
   records: FleetRecords,
   history: TimestampHistory,
@@ -49,10 +49,12 @@ export async function watchFreshness(
 ): Promise<void> {
   for (const { device, at, timestamp } of sightings) {
     const replaced = timestamp === null ? null : replacedAt(history, timestamp);
+    if (timestamp !== null && timestamp === history.at(-1)?.[0])
+      await endAlarm(records, at, { device, code: FROZEN });
     if (replaced === null || at - replaced < FROZEN_AFTER) continue;
     await raiseAlarm(records, at, {
       device,
-      code: "device/frozen",
+      code: FROZEN,
       detail: `The device trusts metadata that was replaced at ${formatInstant(replaced)}: a mirror withholds the news, or its copy is not kept up to date.`,
     });
   }

@@ -2,10 +2,17 @@
 
 import { formatInstant, parseInstant, type Instant } from "../core/instant.ts";
 import { compareVersions, parseVersion } from "../core/version.ts";
-import type { OpenedReport, Report } from "../report/report.ts";
+import type { AttemptReport, OpenedReport, Report } from "../report/report.ts";
 import { REPAIRED } from "../report/outcomes.ts";
-import { chainFit, resultOf } from "../report/report.ts";
-import { raiseAlarm } from "./alarms.ts";
+import { chainFit, isRepair, resultOf } from "../report/report.ts";
+import {
+  endAlarm,
+  endUpdateAlarms,
+  raiseAlarm,
+  UNLISTED_VERSION,
+  UPDATE_FAILED,
+  VERSION_WENT_BACK,
+} from "./alarms.ts";
 import type { Device, DeviceComponent, StoredReport } from "./records.ts";
 import type { FleetRecords } from "./store.ts";
 
@@ -42,8 +49,8 @@ export async function takeReport(
   envelope: string,
 ): Promise<Intake> {
   const { report, payloadSha256 } = opened;
-  const alarm = (code: string, detail: string): Promise<void> =>
-    raiseAlarm(records, now, { device: device.id, code, detail });
+  const alarm: RaiseFor = (code, detail, about = "") =>
+    raiseAlarm(records, now, { device: device.id, code, detail, about });
 
   const known = await records.report(device.id, report.id);
   if (known !== null) {
@@ -69,18 +76,42 @@ export async function takeReport(
   if (fit !== "old") {
     await records.changeDevice(device.id, { lastSequence: report.sequence, lastReport: payloadSha256 });
   }
-  await noteRunning(records, isListed, device, report, alarm);
-  if (report.kind === "alarm") await alarm(report.code, report.reason);
+  await noteRunning(records, isListed, now, device, report, alarm);
+  if (report.kind === "alarm") await alarm(report.code, report.reason, report.product);
+  if (report.kind === "attempt") await judgeAttempt(records, now, report, alarm);
   await records.pruneReports(device.id, REPORTS_KEPT);
   return "accepted";
+}
+
+type RaiseFor = (code: string, detail: string, about?: string) => Promise<void>;
+
+/** An attempt that failed is something to look at until one on the same product succeeds. */
+async function judgeAttempt(
+  records: FleetRecords,
+  now: Instant,
+  report: AttemptReport,
+  alarm: RaiseFor,
+): Promise<void> {
+  const { product, from, to, code, step, reason } = report;
+  const outcome = resultOf(report);
+  if (outcome === "success" || outcome === REPAIRED)
+    return endUpdateAlarms(records, now, report.device, product);
+  // What made room for something newer did not fail; of damage that a repair could not mend the device itself says so.
+  if (outcome === "superseded" || isRepair(report)) return;
+  await alarm(
+    UPDATE_FAILED,
+    `${product} ${from ?? "nothing"} → ${to}: ${outcome} (${code ?? "no code"} at ${step})${reason === undefined ? "" : `: ${reason}`}`,
+    product,
+  );
 }
 
 async function noteRunning(
   records: FleetRecords,
   isListed: IsListed,
+  received: Instant,
   device: Device,
   report: Report,
-  alarm: (code: string, detail: string) => Promise<void>,
+  alarm: RaiseFor,
 ): Promise<void> {
   if (report.kind === "alarm") return;
   const at = parseInstant(report.issued);
@@ -113,14 +144,17 @@ async function noteRunning(
     // C34: a version nobody published is noticed; nothing is ever withheld because of it.
     if (!isListed(now.product, now.running)) {
       await alarm(
-        "device/unlisted-version",
+        UNLISTED_VERSION,
         `${now.product} ${now.running} is said to run, but the repository lists no such release.`,
+        now.product,
       );
-    }
+    } else
+      await endAlarm(records, received, { device: device.id, code: UNLISTED_VERSION, about: now.product });
     if (report.kind === "inventory" && isLower(now.running, was?.running ?? null)) {
       await alarm(
-        "device/version-went-back",
+        VERSION_WENT_BACK,
         `${now.product} went from ${was!.running} to ${now.running} without an attempt that says why.`,
+        now.product,
       );
     }
   }

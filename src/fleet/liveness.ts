@@ -1,4 +1,4 @@
-// Is a device there? Told from when it was last seen and how often it was asked to come.
+// Online, late or dead: from the last check-in and the interval.
 
 import { HOUR, MINUTE, SECOND, type Instant } from "../core/instant.ts";
 import type { DeviceStatus } from "./records.ts";
@@ -15,6 +15,11 @@ const SKEW = 5 * MINUTE;
 /** Below this a short interval would call a reboot a death. */
 const DEAD_AT_LEAST = HOUR;
 
+/** True for a time that has not come yet: the clock that wrote it was ahead, or this one is behind. */
+export function isAhead(at: Instant | null, now: Instant): boolean {
+  return at !== null && at > now + SKEW;
+}
+
 /** `interval` in seconds. */
 export function liveness(
   device: { readonly status: DeviceStatus; readonly enrolled: Instant; readonly lastSeen: Instant | null },
@@ -23,7 +28,7 @@ export function liveness(
 ): Liveness {
   if (device.status === "revoked") return "revoked";
   // A sighting from ahead of now was made by a clock that was wrong: it says that the device was there, and not when.
-  const seen = [device.lastSeen, device.enrolled].find((at) => at !== null && at <= now + SKEW) ?? 0;
+  const seen = [device.lastSeen, device.enrolled].find((at) => at !== null && !isAhead(at, now)) ?? 0;
   const silent = now - seen;
   if (silent > Math.max(DEAD_AFTER * interval * SECOND, DEAD_AT_LEAST)) return "dead";
   if (device.lastSeen === null) return "new";

@@ -98,14 +98,21 @@ export type StoredReport = {
   readonly envelope: string;
 };
 
-/** Something an operator should look at; one row per device and code, however often it happens. */
+/** Something an operator should look at; one row per device, code and product, however often it happens. */
 export type Alarm = {
   readonly device: string;
   readonly code: string;
+  /** The product it is about; empty when it is about none. */
+  readonly about: string;
   readonly first: Instant;
   readonly last: Instant;
   readonly count: number;
   readonly detail: string;
+  /** Who has looked at it, as in the audit log. */
+  readonly acknowledgedBy: string | null;
+  readonly acknowledgedAt: Instant | null;
+  /** Since when it is over; null while it lasts. */
+  readonly ended: Instant | null;
 };
 
 /** Who a wake-up concerns: everybody, a group, or one device. */

@@ -2,6 +2,7 @@
 
 import type { Instant } from "../core/instant.ts";
 import type { Running } from "../message/common.ts";
+import type { CheckInLink, Lines } from "./clone.ts";
 import type { AuditRow } from "./records.ts";
 import type {
   Alarm,
@@ -31,9 +32,14 @@ export type Sighting = {
   readonly at: Instant;
   readonly claimed: readonly Running[];
   readonly timestamp: string | null;
+  /** Check-ins since the last batch that a clone could show by, oldest first. */
+  readonly links?: readonly CheckInLink[];
 };
 export type DevicePatch = Partial<
-  Pick<Device, "group" | "status" | "spki" | "nextSpki" | "certificateEnds" | "lastSequence" | "lastReport">
+  Pick<
+    Device,
+    "name" | "group" | "status" | "spki" | "nextSpki" | "certificateEnds" | "lastSequence" | "lastReport"
+  >
 >;
 
 /** Reads and writes inside one transaction. Nothing here decides anything. */
@@ -44,7 +50,18 @@ export interface FleetRecords {
   deviceByReportKey(reportKey: string): Promise<Device | null>;
   /** Ordered by id. */
   devices(filter: DeviceFilter): Promise<readonly Device[]>;
+  /** Those with this name, and those whose id begins so, at most `limit` of each. */
+  devicesLike(
+    text: string,
+    limit: number,
+  ): Promise<{ readonly named: readonly Device[]; readonly prefixed: readonly Device[] }>;
   addDevice(device: Device): Promise<void>;
+  /** With all that is kept of it: what it runs, reports, alarms, lines of check-ins, wake-ups. */
+  dropDevice(id: string): Promise<void>;
+  /** How many devices each group has. */
+  groupSizes(): Promise<ReadonlyMap<string, number>>;
+  lines(device: string): Promise<Lines>;
+  putLines(device: string, lines: Lines): Promise<void>;
   changeDevice(id: string, patch: DevicePatch): Promise<void>;
   sight(sightings: readonly Sighting[]): Promise<void>;
   components(device: string): Promise<readonly DeviceComponent[]>;
@@ -59,6 +76,7 @@ export interface FleetRecords {
   group(name: string): Promise<Group | null>;
   groups(): Promise<readonly Group[]>;
   putGroup(group: Group): Promise<void>;
+  dropGroup(name: string): Promise<void>;
   desired(group: string): Promise<readonly Desired[]>;
   allDesired(): Promise<readonly Desired[]>;
   putDesired(desired: Desired): Promise<void>;
@@ -68,6 +86,9 @@ export interface FleetRecords {
   /** Newest first. */
   tokens(limit: number): Promise<readonly Token[]>;
   addToken(token: Token): Promise<void>;
+  dropToken(id: string): Promise<void>;
+  /** Not used and not expired, of one group. */
+  openTokens(group: string, now: Instant): Promise<readonly Token[]>;
   changeToken(id: string, patch: Partial<Pick<Token, "failures" | "used" | "usedBy">>): Promise<void>;
 
   report(device: string, id: string): Promise<StoredReport | null>;
@@ -77,11 +98,19 @@ export interface FleetRecords {
   /** Forgets all but the newest `keep` of a device. */
   pruneReports(device: string, keep: number): Promise<void>;
 
-  alarm(device: string, code: string): Promise<Alarm | null>;
+  alarm(device: string, code: string, about: string): Promise<Alarm | null>;
   putAlarm(alarm: Alarm): Promise<void>;
-  alarmCount(device: string): Promise<number>;
-  /** Latest first. */
-  alarms(limit: number): Promise<readonly Alarm[]>;
+  dropAlarm(device: string, code: string, about: string): Promise<void>;
+  /** All of one device, ended ones included. */
+  alarmsOf(device: string): Promise<readonly Alarm[]>;
+  /** Devices with an alarm that lasts. */
+  alarmed(): Promise<ReadonlySet<string>>;
+  /** Latest first; those that ended only with `ended`. */
+  alarms(limit: number, ended?: boolean): Promise<readonly Alarm[]>;
+  /** How many last, by kind and by whether somebody has looked at them. */
+  alarmCounts(): Promise<
+    readonly { readonly code: string; readonly acknowledged: boolean; readonly count: number }[]
+  >;
 
   lastAudit(): Promise<AuditRow | null>;
   addAudit(row: AuditRow): Promise<void>;

@@ -9,6 +9,11 @@ export const CHECK_IN_LIMIT = 32 * 1024;
 export const MIN_INTERVAL = 10;
 export const MAX_INTERVAL = 86_400;
 
+/** 16 unpredictable bytes in unpadded base64url. */
+export const markSchema = z
+  .string()
+  .check(z.regex(/^[A-Za-z0-9_-]{21}[AQgw]$/, "expected 16 bytes in base64url"));
+
 /**
  * A header field in which a device names what it understands of newer answers, so that those who do not are not sent it: words with commas
  * between them. Servers of before pass over it.
@@ -34,6 +39,11 @@ export const checkInRequestSchema = z.strictObject({
   ),
   /** SHA-256 of the TUF timestamp file the device trusts now; shows who is frozen at an old one. */
   timestamp: z.exactOptional(sha256Schema),
+  /**
+   * The mark of the last answer that the device kept, null before the first. Two copies of a device bring back marks by turns
+   * (fleet/clone.ts). A device that leaves it out is served all the same, and gets none.
+   */
+  mark: z.exactOptional(z.nullable(markSchema)),
 });
 export type CheckInRequest = z.infer<typeof checkInRequestSchema>;
 
@@ -44,5 +54,7 @@ export const checkInAnswerSchema = z.strictObject({
   interval: z.number().check(z.int(), z.minimum(MIN_INTERVAL), z.maximum(MAX_INTERVAL)),
   /** Newest wake-up sequence that concerns this device: where its wake-up stream should start. */
   seq: z.number().check(z.int(), z.minimum(0)),
+  /** To be brought back with the next question; given to devices that brought theirs. */
+  mark: z.exactOptional(markSchema),
 });
 export type CheckInAnswer = z.infer<typeof checkInAnswerSchema>;

@@ -58,6 +58,13 @@ export const runningSchema = z.strictObject({
   product: nameSchema,
   /** What runs now; null while nothing is installed. */
   version: z.nullable(versionSchema),
+  /** The attempt that has not ended, and the step that it reached. */
+  trying: z.exactOptional(
+    z.strictObject({
+      version: versionSchema,
+      step: z.string().check(z.regex(/^[a-z][a-z-]{0,39}$/, "expected a step such as probation")),
+    }),
+  ),
 });
 export type Running = z.infer<typeof runningSchema>;
 

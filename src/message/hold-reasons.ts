@@ -10,3 +10,6 @@ export const HOLD_REASONS = [
   "unavailable",
 ] as const;
 export type HoldReason = (typeof HOLD_REASONS)[number];
+
+/** What a person may say; the others are the server's own conclusions. */
+export const OPERATOR_HOLDS = ["paused", "halted"] as const satisfies readonly HoldReason[];

@@ -168,7 +168,7 @@ function stepTowards(manifest: ReleaseManifest, channel: ChannelPointer | null):
 export function describeObstacle(obstacle: Obstacle): string {
   switch (obstacle.code) {
     case "older":
-      return `${obstacle.version} is older than the installed ${obstacle.installed}: either you are under attack, or the channel was moved back without a recall`;
+      return `${obstacle.version} is older than the installed ${obstacle.installed}, which was not recalled: a device goes back only when the version that it has was recalled`;
     case "same-number":
       return `${obstacle.version} counts as the same version as the installed ${obstacle.installed} and has other bytes: a number is used once, so publish it under a higher one`;
     case "below-floor":

@@ -94,7 +94,9 @@ export type AlarmReport = z.infer<typeof alarmSchema>;
  */
 export function resultOf(report: AttemptReport): Outcome | typeof REPAIRED {
   const repaired = report.outcome === "success" && report.step === REPAIRED && isRepair(report);
-  return repaired ? REPAIRED : report.outcome;
+  if (repaired) return REPAIRED;
+  // Older agents say so of a first install that failed, too.
+  return report.outcome === "rolled-back" && report.from === null ? "failure" : report.outcome;
 }
 
 /** True for an attempt at putting back what was installed already: it says nothing about how good the release is. */

@@ -2,8 +2,8 @@
 
 import { generateKeyPairSync } from "node:crypto";
 import { gzipSync } from "node:zlib";
-import { concat, toBase64, toUtf8 } from "../core/bytes.ts";
-import { digestsOf, RunningMerkle, sha256Hex } from "../core/digest.ts";
+import { concat, toBase64, toBase64Url, toUtf8 } from "../core/bytes.ts";
+import { digestsOf, RunningMerkle, sha256, sha256Hex } from "../core/digest.ts";
 import { makeDirectories, parentOf, statOrNull } from "../core/disk.ts";
 import { formatInstant, MINUTE, parseInstant } from "../core/instant.ts";
 import type { Clock } from "../core/clock.ts";
@@ -63,6 +63,8 @@ export class FleetOfOne implements Repository, UpdateServer {
   notices: readonly Notice[] = [];
   serverDown = false;
   interval = 300;
+  /** False for a server from before marks. */
+  givesMarks = true;
   checkIns: CheckInRequest[] = [];
   #wakers: ((wake: Wake) => void)[] = [];
   #seq = 0;
@@ -230,7 +232,17 @@ export class FleetOfOne implements Repository, UpdateServer {
       components: [...this.assigned.values()],
     });
     const envelope = this.editEnvelope(await signAssignment(assignment, this.director));
-    return { assignment: toBase64(envelope), interval: this.interval, seq: this.#seq };
+    return {
+      assignment: toBase64(envelope),
+      interval: this.interval,
+      seq: this.#seq,
+      ...this.#nextMark(request),
+    };
+  }
+
+  #nextMark(request: CheckInRequest): { readonly mark?: string } {
+    if (request.mark === undefined || !this.givesMarks) return {};
+    return { mark: toBase64Url(sha256(toUtf8(request.nonce)).subarray(0, 16)) };
   }
 
   async sendReports(envelopes: readonly Uint8Array[]): Promise<readonly ReportResult[]> {

@@ -1,5 +1,6 @@
 // The records of a fleet in memory, for tests of the rules that work on them; looked into and edited like a document.
 
+import type { Lines } from "../fleet/clone.ts";
 import type {
   Alarm,
   AuditRow,
@@ -21,6 +22,7 @@ export class MemoryFleet implements FleetRecords {
   /** Oldest first. */
   readonly reportRows: StoredReport[] = [];
   readonly alarmRows = new Map<string, Alarm>();
+  readonly lineRows = new Map<string, Lines>();
   readonly auditRows: AuditRow[] = [];
   readonly wakeRows = new Map<Parameters<FleetRecords["putWake"]>[0], number>();
   readonly settings = new Map<string, string>();
@@ -34,6 +36,28 @@ export class MemoryFleet implements FleetRecords {
     sorted([...this.deviceRows.values()], (d) => d.id)
       .filter((d) => (group === undefined || d.group === group) && d.id > after)
       .slice(0, limit);
+  devicesLike: FleetRecords["devicesLike"] = async (text, limit) => {
+    const all = sorted([...this.deviceRows.values()], (d) => d.id);
+    return {
+      named: all.filter((d) => d.name === text).slice(0, limit),
+      prefixed: all.filter((d) => d.id.startsWith(text)).slice(0, limit),
+    };
+  };
+  dropDevice = async (id: string) => {
+    for (const rows of [this.componentRows, this.alarmRows])
+      for (const [key, row] of rows) if (row.device === id) rows.delete(key);
+    this.reportRows.splice(0, Infinity, ...this.reportRows.filter((r) => r.device !== id));
+    this.lineRows.delete(id);
+    this.wakeRows.delete(`device:${id}`);
+    this.deviceRows.delete(id);
+  };
+  groupSizes = async () => {
+    const sizes = new Map<string, number>();
+    for (const { group } of this.deviceRows.values()) sizes.set(group, (sizes.get(group) ?? 0) + 1);
+    return sizes;
+  };
+  lines = async (device: string) => this.lineRows.get(device) ?? [];
+  putLines = async (device: string, lines: Lines) => void this.lineRows.set(device, lines);
   addDevice = async (device: Device) => void this.deviceRows.set(device.id, device);
   changeDevice: FleetRecords["changeDevice"] = async (id, patch) =>
     void this.deviceRows.set(id, { ...this.deviceRows.get(id)!, ...patch });
@@ -60,6 +84,12 @@ export class MemoryFleet implements FleetRecords {
   group = async (name: string) => this.groupRows.get(name) ?? null;
   groups = async () => sorted([...this.groupRows.values()], (g) => g.name);
   putGroup = async (group: Group) => void this.groupRows.set(group.name, group);
+  dropGroup = async (name: string) => {
+    for (const [key, row] of this.desiredRows) if (row.group === name) this.desiredRows.delete(key);
+    this.wakeRows.delete(`group:${name}`);
+    this.settings.delete(`announced:${name}`);
+    this.groupRows.delete(name);
+  };
   desired = async (group: string) => [...this.desiredRows.values()].filter((d) => d.group === group);
   allDesired = async () => [...this.desiredRows.values()];
   putDesired = async (d: Desired) => void this.desiredRows.set(`${d.group} ${d.product}`, d);
@@ -68,6 +98,9 @@ export class MemoryFleet implements FleetRecords {
   token = async (id: string) => this.tokenRows.get(id) ?? null;
   tokens = async (limit: number) => [...this.tokenRows.values()].toReversed().slice(0, limit);
   addToken = async (token: Token) => void this.tokenRows.set(token.id, token);
+  dropToken = async (id: string) => void this.tokenRows.delete(id);
+  openTokens: FleetRecords["openTokens"] = async (group, now) =>
+    [...this.tokenRows.values()].filter((t) => t.group === group && t.used === null && t.expires > now);
   changeToken: FleetRecords["changeToken"] = async (id, patch) =>
     void this.tokenRows.set(id, { ...this.tokenRows.get(id)!, ...patch });
 
@@ -87,12 +120,24 @@ export class MemoryFleet implements FleetRecords {
       this.reportRows.splice(this.reportRows.indexOf(old), 1);
   };
 
-  alarm = async (device: string, code: string) => this.alarmRows.get(`${device} ${code}`) ?? null;
-  putAlarm = async (alarm: Alarm) => void this.alarmRows.set(`${alarm.device} ${alarm.code}`, alarm);
-  alarmCount = async (device: string) =>
-    [...this.alarmRows.values()].filter((a) => a.device === device).length;
-  alarms = async (limit: number) =>
-    [...this.alarmRows.values()].sort((a, b) => b.last - a.last).slice(0, limit);
+  alarm = async (device: string, code: string, about: string) =>
+    this.alarmRows.get(`${device} ${code} ${about}`) ?? null;
+  putAlarm = async (alarm: Alarm) =>
+    void this.alarmRows.set(`${alarm.device} ${alarm.code} ${alarm.about}`, alarm);
+  dropAlarm = async (device: string, code: string, about: string) =>
+    void this.alarmRows.delete(`${device} ${code} ${about}`);
+  alarmsOf = async (device: string) => [...this.alarmRows.values()].filter((a) => a.device === device);
+  alarmed = async () =>
+    new Set([...this.alarmRows.values()].filter((a) => a.ended === null).map((a) => a.device));
+  alarms = async (limit: number, ended = false) =>
+    [...this.alarmRows.values()]
+      .filter((a) => ended || a.ended === null)
+      .sort((a, b) => b.last - a.last)
+      .slice(0, limit);
+  alarmCounts: FleetRecords["alarmCounts"] = async () =>
+    [...this.alarmRows.values()]
+      .filter((a) => a.ended === null)
+      .map(({ code, acknowledgedAt }) => ({ code, acknowledged: acknowledgedAt !== null, count: 1 }));
 
   lastAudit = async () => this.auditRows.at(-1) ?? null;
   addAudit = async (row: AuditRow) => void this.auditRows.push(row);

@@ -349,7 +349,9 @@ describe("wake-ups", () => {
     const [a, b] = [listen(mine, (await checkIn(mine)).seq), listen(theirs, (await checkIn(theirs)).seq)];
     await eventually("both listen", async () => (await metric("upkeep_listeners")) === 2);
     await world.withStore((store) =>
-      store.transaction((r) => assign(r, Date.now(), { group: "one", product: "shop", channel: "stable" })),
+      store.transaction((r) =>
+        assign(r, Date.now(), { group: "one", product: "shop", channel: "stable", create: true }),
+      ),
     );
     await eventually("one is woken", () => a.heard.length === 1);
     assert.equal(b.heard.length, 0);

@@ -1,6 +1,7 @@
 // The noun `agent`: enrol a device, run its agent, and talk to it.
 
 import type { NounSpec } from "../framework/command.ts";
+import { LOG_LEVEL } from "../framework/program-log.ts";
 
 export const agentNoun: NounSpec = {
   name: "agent",
@@ -31,8 +32,9 @@ export const agentNoun: NounSpec = {
       name: "run",
       about: "run the agent of this data folder until it is stopped",
       details:
-        "Checks at the start, by schedule and at wake-ups; runs and watches the installed components. One JSON line per event goes\nto stderr. SIGTERM and SIGINT stop it and its components gracefully. Settings of this device are read from agent.toml.",
-      examples: ["upkeep agent run --data /var/lib/upkeep"],
+        "Checks at the start, by schedule and at wake-ups; runs and watches the installed components. One JSON line per event goes\nto stderr (on a terminal: a readable one). SIGTERM and SIGINT stop it and its components gracefully. Settings of this device are read from agent.toml.",
+      options: [LOG_LEVEL],
+      examples: ["upkeep agent run --data /var/lib/upkeep", "upkeep agent run --log-level debug"],
       run: async (call) => (await import("./run-commands.ts")).agentRun(call),
     },
     {

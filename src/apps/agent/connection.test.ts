@@ -79,6 +79,40 @@ async function world() {
   return { disk, clock, server, calls, lines, connect, stored, first, ask, signal };
 }
 
+describe("a server from before marks", () => {
+  it("is asked again in its own words when it refuses what it does not know, and only so from then on", async () => {
+    const { disk, clock } = await world();
+    const asked: object[] = [];
+    const lines: LogLine[] = [];
+    const dial = (): ServerClient =>
+      ({
+        call: async (_name: string, request: object) => {
+          asked.push(request);
+          if ("mark" in request)
+            throw new ServerClientError("server/refused", "mark: it is not known", {
+              code: "schema/invalid",
+            });
+          return "answer";
+        },
+        close: () => {},
+      }) as unknown as ServerClient;
+    const identity = await loadIdentity(disk, FOLDER);
+    const trust = () => ({ server: identity.server, bundleSha256: null, isOutgoing: () => false });
+    const parts = { disk, clock, log: (line: LogLine) => void lines.push(line) };
+    const connection = openConnection(FOLDER, identity, trust, parts, dial);
+    const trying = { version: "1.1.0", step: "staged" };
+    const request = { nonce: "n", mark: null, components: [{ product: "shop", version: "1.0.0", trying }] };
+    for (let i = 0; i < 2; i++)
+      assert.equal(await connection.checkIn(request as never, new AbortController().signal), "answer");
+    const plain = { nonce: "n", components: [{ product: "shop", version: "1.0.0" }] };
+    assert.deepEqual(asked, [request, plain, plain]);
+    assert.deepEqual(
+      lines.map(({ event }) => event),
+      ["old-server"],
+    );
+  });
+});
+
 describe("the certificate of a device", () => {
   it("is renewed from half of its life on, and is in use once the server accepted it", async () => {
     const { clock, connect, ask, signal, calls, stored, first, disk } = await world();

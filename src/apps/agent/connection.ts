@@ -4,6 +4,7 @@ import { sentenceOf } from "../../agent/errors.ts";
 import type { UpdateServer, World } from "../../agent/ports.ts";
 import { fromBase64, toBase64 } from "../../core/bytes.ts";
 import { UpkeepError } from "../../core/errors.ts";
+import type { CheckInAnswer, CheckInRequest } from "../../message/check-in.ts";
 import { formatInstant, HOUR } from "../../core/instant.ts";
 import { buildCsr } from "../../der/csr.ts";
 import { commonName } from "../../der/names.ts";
@@ -31,6 +32,11 @@ export type Connection = UpdateServer & {
   close(): void;
 };
 
+/** A check-in as servers took it from the first version on. */
+function withoutNews({ mark: _mark, components, ...request }: CheckInRequest): CheckInRequest {
+  return { ...request, components: components.map(({ product, version }) => ({ product, version })) };
+}
+
 /**
  * `folder` is the identity folder. A renewed certificate is kept beside the one in use until the server has answered a call that was made
  * with it: whatever is wrong with it, the device is never without one that opened something before.
@@ -50,6 +56,8 @@ export function openConnection(
   let replacedFor: string | null = null;
   /** Monotonic: nothing is asked for before. */
   let notBefore = 0;
+  /** True once the server refused what servers of the first version do not know. */
+  let plain = false;
   const reconnect = (): void => {
     open?.close();
     trial?.close();
@@ -102,6 +110,26 @@ export function openConnection(
     world.log({ level: "warn", event: "certificate-not-renewed", code: error.code, message });
   };
 
+  const checkInBy = async (
+    by: ServerClient,
+    request: CheckInRequest,
+    signal: AbortSignal,
+  ): Promise<CheckInAnswer> => {
+    if (plain) return by.call("checkIn", withoutNews(request), signal);
+    try {
+      return await by.call("checkIn", request, signal);
+    } catch (error) {
+      // A server from before these members refuses what it does not know; it is asked in its own words until this agent starts again.
+      if (!(error instanceof UpkeepError) || error.facts["code"] !== "schema/invalid") throw error;
+      const answer = await by.call("checkIn", withoutNews(request), signal);
+      plain = true;
+      const message =
+        "The server is older than this agent and takes no marks: it notices no clones of this device.";
+      world.log({ level: "warn", event: "old-server", message });
+      return answer;
+    }
+  };
+
   return {
     checkIn: async (request, signal) => {
       if (isDue()) {
@@ -113,11 +141,11 @@ export function openConnection(
           world.log({ level: "warn", event: "certificate-not-renewed", code, message: sentenceOf(error) });
         });
       }
-      if (renewed === null) return client().call("checkIn", request, signal);
+      if (renewed === null) return checkInBy(client(), request, signal);
       let failed: UpkeepError;
       try {
         trial ??= dial(trust().server, renewed);
-        const answer = await trial.call("checkIn", request, signal);
+        const answer = await checkInBy(trial, request, signal);
         await settle();
         return answer;
       } catch (error) {
@@ -125,7 +153,7 @@ export function openConnection(
         failed = error;
       }
       // Not reached, or not accepted: the one before tells which, and goes on being good.
-      const answer = await client().call("checkIn", request, signal);
+      const answer = await checkInBy(client(), request, signal);
       await giveUp(failed);
       return answer;
     },

@@ -21,7 +21,7 @@ export type SystemAgentOptions = {
   /** The agent's data folder: identity, trusted metadata, components. */
   readonly folder: string;
   /** What the agent writes to its log, such as `agent/check` or `agent/check-failed`. */
-  readonly onEvent?: (level: "info" | "warn" | "error", event: string, facts: Facts) => void;
+  readonly onEvent?: (level: "debug" | "info" | "warn" | "error", event: string, facts: Facts) => void;
 };
 
 export interface SystemAgent {

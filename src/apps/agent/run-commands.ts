@@ -17,7 +17,7 @@ import { askAgent, ControlError } from "../../io/system/control-socket.ts";
 import { datesOf, loadIdentity } from "../../io/device/device-identity.ts";
 import { diskStore } from "../../repository/client/store.ts";
 import { forgetTime } from "../framework/forget-time.ts";
-import { jsonLog, noLog, type Log } from "../../io/system/log.ts";
+import { noLog, type Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
 import type { Call, Result } from "../framework/command.ts";
 import { placeIn } from "../../agent/settings.ts";
@@ -25,6 +25,7 @@ import { placeName } from "../../io/connection/failure.ts";
 import { proxiesOf } from "./proxies.ts";
 import { CliError, usage } from "../framework/errors.ts";
 import { EXIT } from "../framework/exit-codes.ts";
+import { programLog } from "../framework/program-log.ts";
 import { columns } from "../framework/style.ts";
 
 export async function agentEnroll(call: Call): Promise<Result> {
@@ -276,10 +277,7 @@ async function tokenOf(call: Call): Promise<string> {
 }
 
 function logOf(call: Call): Log {
-  const everything = jsonLog(call.context.clock, (line) => void call.context.terminal.stderr.write(line));
-  return (level, event, facts) => {
-    if (!call.context.quiet || level !== "info") everything(level, event, facts);
-  };
+  return programLog(call).log;
 }
 
 /** Without an agent the result tells it all; the lines are for who asks for them. */

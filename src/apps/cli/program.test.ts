@@ -120,6 +120,51 @@ describe("the command line", () => {
     }
   });
 
+  it("says what is wrong with a command line in the form of every other error", async () => {
+    const { exit, err } = await run(table, "cup", "fil", "mug");
+    assert.deepEqual(
+      [exit, err],
+      [
+        2,
+        "error cli/usage: Unknown command 'fil'.\nhint: Did you mean fill? `upkeep cup --help` says how it is used.\n",
+      ],
+    );
+    const missing = await run(table, "cup", "fill", "--json");
+    const { error } = JSON.parse(missing.err) as { error: { message: string; hint: string } };
+    assert.deepEqual(
+      [error.message, error.hint],
+      ["Missing required argument 'cup'.", "`upkeep cup fill --help` says how it is used."],
+    );
+  });
+
+  it("gives no help on commands that are not there", async () => {
+    for (const words of [
+      ["nonsense", "--help"],
+      ["cup", "nonsense", "--help"],
+      ["--data", "cup", "nonsense", "--help"],
+    ]) {
+      const { exit, out, err } = await run(table, ...words);
+      assert.deepEqual([exit, out], [2, ""], words.join(" "));
+      assert.match(err, /Unknown command 'nonsense'/);
+    }
+    for (const words of [["--help"], ["cup", "--help"], ["--data", "x", "cup", "fill", "-h"]])
+      assert.equal((await run(table, ...words)).exit, 0, words.join(" "));
+  });
+
+  it("shows what a noun can do when the verb is missing", async () => {
+    const { exit, err } = await run(table, "cup");
+    assert.equal(exit, 2);
+    assert.match(err, /fill a cup/);
+  });
+
+  it("tells its version to programs as well", async () => {
+    assert.equal((await run(table, "--version")).out, "9.9.9\n");
+    assert.deepEqual(JSON.parse((await run(table, "--version", "--json")).out), {
+      name: "upkeep",
+      version: "9.9.9",
+    });
+  });
+
   it("shows an error as code, sentence, the facts the sentence left out, and hint", async () => {
     const { exit, err } = await run(table, "cup", "fill", "broken");
     assert.equal(exit, 3);
@@ -186,6 +231,20 @@ describe("the command line", () => {
       `packing  [${"#".repeat(20)}${".".repeat(20)}]   50 %`,
     );
     for (const width of [1, 10, 20, 40]) assert.ok(progressLine("packing", 7, 9, width).length < width + 1);
+  });
+
+  it("fits a table to the terminal, breaking between words and never inside one", () => {
+    const rows = [
+      ["DEVICE", "WHAT"],
+      ["0a0b0c0d-0000", "one two three four five"],
+    ];
+    assert.equal(columns(rows, 200), columns(rows));
+    assert.equal(
+      columns(rows, 28),
+      ["DEVICE         WHAT", "0a0b0c0d-0000  one two three", "               four five"].join("\n"),
+    );
+    for (const line of columns(rows, 5).split("\n"))
+      assert.ok(line.includes("0a0b0c0d-0000") || line.length < 25);
   });
 
   it("aligns columns and sizes", () => {

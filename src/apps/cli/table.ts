@@ -7,7 +7,7 @@ import { SHELLS, type Shell } from "../framework/completion.ts";
 import { daemonNoun } from "./signer/daemon-commands.ts";
 import { demoCommand } from "./demo/command.ts";
 import { caNoun } from "./fleet/ca-commands.ts";
-import { deviceNoun, fleetNoun, reportNoun, tokenNoun } from "./fleet/commands.ts";
+import { deviceNoun, fleetNoun, groupNoun, reportNoun, tokenNoun } from "./fleet/commands.ts";
 import { keyNoun } from "./key/commands.ts";
 import { releaseNoun } from "./release/commands.ts";
 import { repoNoun } from "./repo/commands.ts";
@@ -44,6 +44,7 @@ export const TABLE: readonly TableEntry[] = [
   serverCommand,
   agentWithBuildNoun,
   fleetNoun,
+  groupNoun,
   deviceNoun,
   tokenNoun,
   caNoun,

@@ -48,6 +48,8 @@ export interface Context {
   readonly verbose: boolean;
   /** Colours for stdout; the identity in pipes. */
   readonly style: Style;
+  /** Letters that fit on a line of the terminal; null where results go into a pipe. */
+  readonly width: number | null;
   /** A line on stderr for people; silent with --quiet and --json. */
   note(line: string): void;
   /** A bar on a terminal, nothing in pipes. */
@@ -111,6 +113,7 @@ export function createContext({ terminal, disk, run }: Surroundings, globals: Gl
     json,
     quiet,
     verbose: globals.verbose === true,
+    width: terminal.stdout.isTTY === true ? (terminal.stdout.columns ?? 80) : null,
     style: styler(terminal.stdout.isTTY === true && !plain && !json),
     note: (line) => {
       if (!quiet && !json) terminal.stderr.write(`${line}\n`);

@@ -12,7 +12,7 @@ import {
   type TableEntry,
 } from "./command.ts";
 import { createContext, type Context, type Globals } from "./context.ts";
-import { usage } from "./errors.ts";
+import { usage, type CliError } from "./errors.ts";
 import { EXIT } from "./exit-codes.ts";
 import { renderError } from "./render.ts";
 import { GLOBAL_OPTIONS, nameOf, type Setting, type Settings } from "./settings.ts";
@@ -46,6 +46,10 @@ export async function runProgram(
   const { table, version, name = "upkeep", disk = systemDisk } = given;
   const run: Context["run"] = (others, streams) =>
     runProgram({ table, version, name, disk }, others, streams);
+  if (words.includes("--version") && words.includes("--json") && pathOf(table, words).length === 0) {
+    terminal.stdout.write(`${JSON.stringify({ name, version })}\n`);
+    return EXIT.ok;
+  }
   let exit: number = EXIT.ok;
   let globals: Globals = {};
   const act = async (spec: CommandSpec, command: Command, positional: readonly unknown[]): Promise<void> => {
@@ -59,24 +63,25 @@ export async function runProgram(
       await context.end();
     }
   };
-  // With --json, commander's own words about a wrong command line become one object as well.
-  const quietly = words.includes("--json") ? { ...terminal, stderr: { write: () => {} } } : terminal;
+  // What commander says of a wrong command line is said in the form of every other error instead.
+  const said: string[] = [];
+  const parsing = { ...terminal, stderr: { ...terminal.stderr, write: (text: string) => said.push(text) } };
   try {
     const settings = (await given.load?.()) ?? null;
-    const program = buildProgram(table, quietly, version, act, name, settingsOf(settings, terminal));
+    const program = buildProgram(table, parsing, version, act, name, settingsOf(settings, terminal));
     const typed = (await given.translate?.(words, terminal.env)) ?? words;
-    await program.parseAsync([...typed], { from: "user" });
-  } catch (error) {
-    // --help and --version end here too, with exit code 0; commander has already printed what is wrong with the others.
-    if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
+    await program.parseAsync(helpful(table, typed), { from: "user" });
+  } catch (thrown) {
+    // --help and --version end here too, with exit code 0.
+    if (thrown instanceof CommanderError && thrown.exitCode === 0) return EXIT.ok;
     const json = globals.json === true || words.includes("--json");
-    if (error instanceof CommanderError) {
-      if (json)
-        terminal.stderr.write(
-          renderError(usage(sentence(error.message)), { json, colour: false, verbose: false }).text,
-        );
+    // A noun without a verb: its help says what is missing.
+    if (thrown instanceof CommanderError && thrown.code === "commander.help" && !json) {
+      for (const text of said) terminal.stderr.write(text);
       return EXIT.usage;
     }
+    const error =
+      thrown instanceof CommanderError ? wrongCommandLine(thrown, pathOf(table, words), name) : thrown;
     const colour =
       terminal.stderr.isTTY === true && globals.color !== false && (terminal.env["NO_COLOR"] ?? "") === "";
     const rendered = renderError(error, { json, colour, verbose: globals.verbose === true });
@@ -86,9 +91,54 @@ export async function runProgram(
   return exit;
 }
 
-function sentence(message: string): string {
-  const text = message.replace(/^error: /, "");
-  return `${text.slice(0, 1).toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}`;
+/** Commander's words in the form of our errors; what it suggests becomes the hint. */
+function wrongCommandLine(error: CommanderError, path: readonly string[], name: string): CliError {
+  const [first = "", ...more] = error.message.replace(/^error: /, "").split("\n");
+  const help = `\`${[name, ...path, "--help"].join(" ")}\` says how it is used.`;
+  if (error.code === "commander.help") return usage("A command is missing.", help);
+  const suggestion = more.map((line) => line.replace(/^\((.*)\)$/, "$1")).filter((line) => line !== "");
+  return usage(
+    `${first.slice(0, 1).toUpperCase()}${first.slice(1)}${first.endsWith(".") ? "" : "."}`,
+    [...suggestion, help].join(" "),
+  );
+}
+
+const HELP: ReadonlySet<string> = new Set(["--help", "-h"]);
+
+/** Words that are no options, and no values of options that every command has. */
+function operandsOf(words: readonly string[]): readonly string[] {
+  const valued = new Set(
+    GLOBAL_OPTIONS.filter(({ flags }) => flags.includes("<")).map((one) => `--${nameOf(one)}`),
+  );
+  return words.filter((word, at) => !word.startsWith("-") && !valued.has(words[at - 1] ?? ""));
+}
+
+/** As far as the words name nouns and verbs of the table. */
+function pathOf(table: readonly TableEntry[], words: readonly string[]): readonly string[] {
+  const path: string[] = [];
+  let entries: readonly TableEntry[] = table;
+  for (const word of operandsOf(words)) {
+    const entry = entries.find(({ name }) => name === word);
+    if (entry === undefined) break;
+    path.push(word);
+    if (!isNoun(entry)) break;
+    entries = entry.commands;
+  }
+  return path;
+}
+
+/** Help on what does not exist is no help: without the word, commander says that there is no such command. */
+function helpful(table: readonly TableEntry[], words: readonly string[]): string[] {
+  if (!words.some((word) => HELP.has(word))) return [...words];
+  const path = pathOf(table, words);
+  let entries: readonly TableEntry[] = table;
+  for (const word of path) {
+    const entry = entries.find(({ name }) => name === word)!;
+    if (!isNoun(entry)) return [...words];
+    entries = entry.commands;
+  }
+  const next = operandsOf(words)[path.length];
+  return next === undefined || next === "help" ? [...words] : words.filter((word) => !HELP.has(word));
 }
 
 type Act = (spec: CommandSpec, command: Command, positional: readonly unknown[]) => Promise<void>;
@@ -202,7 +252,6 @@ function usageLine(full: string, spec: CommandSpec): string {
 function shape(command: Command, terminal: Terminal): void {
   command.exitOverride();
   command.showSuggestionAfterError(true);
-  command.showHelpAfterError("(--help says how it is used)");
   command.configureHelp({ showGlobalOptions: true });
   command.configureOutput({
     writeOut: (text) => void terminal.stdout.write(text),

@@ -25,19 +25,57 @@ export function styler(colour: boolean): Style {
   };
 }
 
-/** Rows as aligned columns, two spaces between; the last column is not padded. Cells hold no colour. */
-export function columns(rows: readonly (readonly string[])[]): string {
+const GAP = 2;
+
+/**
+ * Rows as aligned columns, two spaces between; the last column is not padded. Cells hold no colour. A table wider than `width` (null in
+ * pipes: programs want one line a row) is made narrower: cells go on below themselves, broken between words and never inside one.
+ */
+export function columns(rows: readonly (readonly string[])[], width: number | null = null): string {
   const widths: number[] = [];
   for (const row of rows)
     for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);
-  return rows
-    .map((row) =>
-      row
-        .map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i]!)))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
+  if (width !== null) narrow(widths, rows, width);
+  return rows.flatMap((row) => linesOf(row, widths, width !== null)).join("\n");
+}
+
+function linesOf(row: readonly string[], widths: readonly number[], wrap: boolean): readonly string[] {
+  const cells = row.map((cell, i) => (wrap ? wrapped(cell, widths[i]!) : [cell]));
+  const height = Math.max(1, ...cells.map((lines) => lines.length));
+  return Array.from({ length: height }, (_, at) =>
+    cells
+      .map((lines, i) => (i === row.length - 1 ? (lines[at] ?? "") : (lines[at] ?? "").padEnd(widths[i]!)))
+      .join(" ".repeat(GAP))
+      .trimEnd(),
+  );
+}
+
+/** Takes from the widest column until all fit, but no column below its longest word. */
+function narrow(widths: number[], rows: readonly (readonly string[])[], width: number): void {
+  const least = widths.map((_, i) =>
+    Math.max(0, ...rows.flatMap((row) => (row[i] ?? "").split(" ").map((word) => word.length))),
+  );
+  let over = widths.reduce((sum, one) => sum + one + GAP, -GAP) - width;
+  while (over > 0) {
+    let widest = -1;
+    for (const [i, one] of widths.entries())
+      if (one > least[i]! && (widest < 0 || one > widths[widest]!)) widest = i;
+    if (widest < 0) return;
+    widths[widest]!--;
+    over--;
+  }
+}
+
+function wrapped(cell: string, width: number): readonly string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of cell.split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else line = line === "" ? word : `${line} ${word}`;
+  }
+  return [...lines, line];
 }
 
 /** `1 file`, `2 files`. */

@@ -1,19 +1,26 @@
 // Answers to devices when other things happen at the same time.
 
 import assert from "node:assert/strict";
-import { generateKeyPairSync } from "node:crypto";
+import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import type { DsseSigner } from "../../core/dsse.ts";
 import { toBase64 } from "../../core/bytes.ts";
+import { DAY } from "../../core/instant.ts";
+import { raiseAlarm } from "../../fleet/alarms.ts";
+import { assign } from "../../fleet/assign.ts";
+import { addToken, enrol } from "../../fleet/enrol.ts";
 import type { Device } from "../../fleet/records.ts";
 import { wake } from "../../fleet/wake.ts";
+import { newToken } from "../../identity/token.ts";
+import type { Call } from "../../io/http/server.ts";
 import { systemClock } from "../../io/system/clock.ts";
 import { openFleetStore } from "../../io/fleet-store/store.ts";
 import { systemRandom } from "../../io/system/random.ts";
 import { localSigner } from "../../keys/signer.ts";
+import type { CheckInRequest } from "../../message/check-in.ts";
 import { serverApi, type ApiOptions } from "./api.ts";
 import { FleetView } from "./fleet-view.ts";
 import { Metrics } from "./metrics.ts";
@@ -66,6 +73,93 @@ describe("a check-in", () => {
     assert.ok(first.seq < woken, `the answer knows ${first.seq}, the change woke with ${woken}`);
     meanwhile = async () => {};
     assert.equal((await ask()).seq, woken);
+    await store.close();
+  });
+});
+
+/** A server of one device, and check-ins from wherever. */
+async function oneDevice() {
+  const store = await openFleetStore(join(folder, `${randomUUID()}.sqlite`));
+  const id = "00000000-0000-4000-8000-000000000001";
+  await store.transaction(async (records) => {
+    const token = newToken(systemRandom, { caSpkiSha256: "1".repeat(64), rootSha256: "2".repeat(64) });
+    await addToken(records, 1, { ...token, group: "default", life: DAY });
+    await assign(records, 1, { group: "default", product: "shop", channel: "stable" });
+    const applicant = { spki: "3".repeat(64), reportKey: "4".repeat(64), name: "till 7", platform };
+    const done = await enrol(records, 1, { token, applicant, id, certificateEnds: DAY });
+    assert.ok(done.ok);
+  });
+  const view = new FleetView(store, systemClock);
+  await view.load();
+  const api = serverApi({
+    store,
+    view,
+    director: localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519"),
+    clock: systemClock,
+    random: systemRandom,
+    metrics: new Metrics(),
+    trust: undefined as never,
+    findRelease: async () => null,
+  } satisfies ApiOptions);
+  const checkIn = async (more: Partial<CheckInRequest>, address = "192.0.2.1") => {
+    const request = { nonce: toBase64(systemRandom.bytes(32)), platform, components: [], ...more };
+    const device = (await store.read((records) => records.device(id)))!;
+    return api.handlers.checkIn({ address } as Call, request, device);
+  };
+  const alarms = async () => (await store.read((records) => records.alarms(10))).map(({ code }) => code);
+  return { store, view, id, checkIn, alarms };
+}
+const platform = { os: "linux", arch: "x64" } as const;
+
+describe("a mark", () => {
+  it("is given to devices that know of marks, and to no other", async () => {
+    const { store, checkIn } = await oneDevice();
+    assert.equal("mark" in (await checkIn({})), false, "an older device refuses what it does not know");
+    const marks = [await checkIn({ mark: null }), await checkIn({ mark: null })].map(({ mark }) => mark);
+    assert.equal(new Set(marks).size, 2);
+    assert.ok(marks.every((mark) => /^[A-Za-z0-9_-]{22}$/.test(mark ?? "")));
+    await store.close();
+  });
+
+  it("shows two copies of a device that check in by turns (clone), and nothing while there is one", async () => {
+    const { store, view, checkIn, alarms } = await oneDevice();
+    let mark: string | null = null;
+    for (let i = 0; i < 5; i++) mark = (await checkIn({ mark })).mark!;
+    await view.flush();
+    assert.deepEqual(await alarms(), []);
+    let copy: string | null = mark;
+    for (let i = 0; i < 3; i++) {
+      mark = (await checkIn({ mark })).mark!;
+      copy = (await checkIn({ mark: copy }, "198.51.100.7")).mark!;
+    }
+    const suspected = await view.flush();
+    assert.deepEqual([...suspected[0]!.addresses].toSorted(), ["192.0.2.1", "198.51.100.7"]);
+    assert.deepEqual(await alarms(), ["device/clone-suspected"]);
+    await store.close();
+  });
+});
+
+describe("an alarm about an update", () => {
+  it("is over when the device says that it runs what it should, as after a recall", async () => {
+    const { store, view, id, checkIn, alarms } = await oneDevice();
+    view.catalogue = {
+      timestamp: () => "f".repeat(64),
+      current: () => ({ version: "1.0.0", manifestSha256: "a".repeat(64) }),
+      byVersion: () => null,
+    };
+    const about = "shop";
+    await store.transaction((r) =>
+      raiseAlarm(r, 1, { device: id, code: "device/update-failed", about, detail: "" }),
+    );
+    for (const [components, left] of [
+      [[{ product: "shop", version: "1.1.0" }], 1],
+      [[{ product: "shop", version: "1.0.0", trying: { version: "1.1.0", step: "staged" } }], 1],
+      [[{ product: "shop", version: "1.0.0" }], 0],
+    ] as const) {
+      await checkIn({ components: [...components] });
+      await view.flush();
+      assert.equal((await alarms()).length, left);
+    }
     await store.close();
   });
 });

@@ -1,7 +1,7 @@
 // What the server answers to each call of the route table.
 
 import type { Clock } from "../../core/clock.ts";
-import { fromBase64, fromHex, fromUtf8, toBase64, toHex } from "../../core/bytes.ts";
+import { fromBase64, fromHex, fromUtf8, toBase64, toBase64Url, toHex } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
 import type { DsseSigner } from "../../core/dsse.ts";
 import { UpkeepError } from "../../core/errors.ts";
@@ -25,7 +25,7 @@ import { enrolmentProof } from "../../message/enroll.ts";
 import { UNDERSTANDS_FOLLOWING, UNDERSTANDS_HEADER, understands } from "../../message/check-in.ts";
 import type { ReportResult } from "../../message/reports.ts";
 import type { AnswerOf, Caller, RequestOf, RouteName } from "../../message/routes.ts";
-import { openReport, type OpenedReport } from "../../report/report.ts";
+import { openReport, resultOf, type OpenedReport } from "../../report/report.ts";
 import type { FleetView } from "./fleet-view.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Trust } from "./trust.ts";
@@ -100,6 +100,8 @@ export function serverApi(options: ApiOptions): Api {
   const renewals = new Quotas(quotas.renewals);
   const badEnrolments = new Quotas(quotas.badEnrolments);
   const follow = options.follow ?? DEFAULT_FOLLOW;
+  /** This running server among those of its fleet. */
+  const server = toBase64Url(random.bytes(6));
   const shared = new Set((options.sharedAddresses ?? []).map(peerKey));
 
   const spend = (quotas: Quotas, key: string, what: string): void => {
@@ -187,11 +189,19 @@ export function serverApi(options: ApiOptions): Api {
         const { id, group } = device!;
         spend(checkIns, id, "check-ins of this device");
         const now = clock.now();
+        const mark = request.mark === undefined ? null : toBase64Url(random.bytes(16));
         view.sight({
           device: id,
           at: now,
           claimed: request.components,
           timestamp: request.timestamp ?? null,
+          ...(mark === null
+            ? {}
+            : {
+                links: [
+                  { brought: request.mark ?? null, given: mark, at: now, address: call.address, server },
+                ],
+              }),
         });
         // Read before the decision and not after the signature: a wake-up that is told of as known must have its cause in this answer.
         const seq = view.newestWake(device!);
@@ -213,6 +223,8 @@ export function serverApi(options: ApiOptions): Api {
           assignment: toBase64(assignment),
           interval: view.interval(group),
           seq,
+          // Devices from before marks refuse what they do not know.
+          ...(mark === null ? {} : { mark }),
         };
       },
 
@@ -314,7 +326,7 @@ function refuseOtherTime(
 
 /** Each report is judged alone; those that are good are kept together in one transaction. */
 async function takeReports(
-  { store, clock, findRelease }: ApiOptions,
+  { store, clock, view, metrics, findRelease }: ApiOptions,
   device: Device,
   envelopes: readonly string[],
 ): Promise<ReportResult[]> {
@@ -355,8 +367,15 @@ async function takeReports(
     }
     return intakes;
   });
-  for (const [place, { at }] of good.entries()) {
+  const assigned = new Set(view.allDesired().map(({ product }) => product));
+  for (const [place, { at, opened }] of good.entries()) {
     const intake = intakes[place];
+    const { report } = opened;
+    // Devices name products; only those that somebody assigned become labels.
+    if (intake === "accepted" && report.kind === "attempt") {
+      const product = assigned.has(report.product) ? report.product : "other";
+      metrics.count("upkeep_attempts_total", { outcome: resultOf(report), product });
+    }
     const { sha256 } = results[at]!;
     if (intake === "duplicate") results[at] = { sha256, result: "duplicate" };
     if (intake === "conflict") {

@@ -25,7 +25,9 @@ const offering = (version: string): Catalogue => ({
 async function pair() {
   const path = join(folder, `${++count}.sqlite`);
   const stores = [await openFleetStore(path), await openFleetStore(path)] as const;
-  await stores[0].transaction((r) => assign(r, 1, { group: "tills", product: "shop", channel: "stable" }));
+  await stores[0].transaction((r) =>
+    assign(r, 1, { group: "tills", product: "shop", channel: "stable", create: true }),
+  );
   const [one, two] = [new FleetView(stores[0], systemClock), new FleetView(stores[1], systemClock)];
   const see = async (view: FleetView, version: string, timestamp: number) => {
     view.catalogue = offering(version);

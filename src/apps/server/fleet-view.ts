@@ -3,23 +3,32 @@
 import type { Clock } from "../../core/clock.ts";
 import type { Instant } from "../../core/instant.ts";
 import { EMPTY_CATALOGUE } from "../../fleet/catalogue.ts";
-import type { Catalogue } from "../../fleet/decide.ts";
+import { endUpdateAlarms } from "../../fleet/alarms.ts";
+import { decide, type Catalogue } from "../../fleet/decide.ts";
 import { DEFAULT_INTERVAL } from "../../fleet/enrol.ts";
 import type { Desired, Device, Group, WakeScope } from "../../fleet/records.ts";
 import { leads, type RepositoryState } from "../../fleet/lead.ts";
 import { loadHistory, noteTimestamp, watchFreshness, type TimestampHistory } from "../../fleet/freshness.ts";
 import { steer, UNSTEERED } from "../../fleet/steer.ts";
-import type { FleetStore, Sighting } from "../../fleet/store.ts";
+import type { FleetRecords, FleetStore, Sighting } from "../../fleet/store.ts";
+import { watchClones, type Suspected } from "../../fleet/watch-clones.ts";
 import { newestWake } from "../../fleet/wake.ts";
 
 /** How long a device's record may be used without asking the store; other processes' changes are seen sooner. */
 const DEVICE_TTL = 5000;
 const DEVICES_CACHED = 20_000;
+/** Check-ins of one device that wait to be written; a quota bounds them before. */
+const LINKS = 200;
 
 export type Changes = {
   /** Devices whose keys open nothing any more, or that are somebody else's business now. */
   readonly cutOff: readonly { readonly id: string; readonly spkis: readonly string[] }[];
 };
+
+/** Two sightings of one device as one: the newer one, with every check-in. */
+function joined(before: Sighting | undefined, { links = [], ...now }: Sighting): Sighting {
+  return { ...now, links: [...(before?.links ?? []), ...links].slice(-LINKS) };
+}
 
 export class FleetView {
   catalogue: Catalogue = EMPTY_CATALOGUE;
@@ -65,6 +74,10 @@ export class FleetView {
         const rows = await records.audit(audited, 500);
         for (const row of rows) {
           audited = row.sequence;
+          if (row.action === "device/removed") {
+            const spkis = Array.isArray(row.facts["spkis"]) ? row.facts["spkis"].map(String) : [];
+            cutOff.push({ id: row.subject, spkis });
+          }
           if (row.action !== "device/revoked" && row.action !== "device/moved") continue;
           const device = await records.device(row.subject);
           if (device === null) continue;
@@ -123,23 +136,44 @@ export class FleetView {
 
   /** Noted in memory and written in batches: one row written per check-in would cost ten times more. */
   sight(sighting: Sighting): void {
-    this.#sightings.set(sighting.device, sighting);
+    this.#sightings.set(sighting.device, joined(this.#sightings.get(sighting.device), sighting));
   }
 
-  async flush(): Promise<void> {
-    if (this.#sightings.size === 0) return;
+  /** Returns the devices of which two copies seem to be alive. */
+  async flush(): Promise<readonly Suspected[]> {
+    if (this.#sightings.size === 0) return [];
     const batch = this.#sightings;
     this.#sightings = new Map();
     try {
       const sightings = [...batch.values()];
-      await this.#store.transaction(async (records) => {
+      return await this.#store.transaction(async (records) => {
         await records.sight(sightings);
         await watchFreshness(records, this.#timestamps, sightings);
+        await this.#endUpdateAlarms(records, sightings);
+        return watchClones(records, sightings);
       });
     } catch (error) {
       // Kept for the next time, unless newer ones came meanwhile.
-      this.#sightings = new Map([...batch, ...this.#sightings]);
+      const newer = this.#sightings;
+      this.#sightings = batch;
+      for (const sighting of newer.values()) this.sight(sighting);
       throw error;
+    }
+  }
+
+  /** A device that runs what it should run has no trouble with updates any more, however that came about. */
+  async #endUpdateAlarms(records: FleetRecords, sightings: readonly Sighting[]): Promise<void> {
+    const alarmed = await records.alarmed();
+    for (const { device, at, claimed } of sightings) {
+      if (!alarmed.has(device)) continue;
+      const group = (await records.device(device))?.group;
+      if (group === undefined) continue;
+      for (const component of decide(this.desired(group), this.catalogue, at)) {
+        const own = claimed.find(({ product }) => product === component.product);
+        if (own === undefined || own.trying !== undefined || !("release" in component)) continue;
+        if (own.version === component.release.version)
+          await endUpdateAlarms(records, at, device, own.product);
+      }
     }
   }
 

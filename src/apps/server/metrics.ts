@@ -12,6 +12,11 @@ const FAMILIES = {
   upkeep_requests_total: ["counter", "Requests answered, by plane and class of status."],
   upkeep_check_ins_total: ["counter", "Check-ins answered with an assignment."],
   upkeep_reports_total: ["counter", "Reports received, by verdict."],
+  upkeep_attempts_total: [
+    "counter",
+    "Attempts at an update that were reported, by outcome and assigned product.",
+  ],
+  upkeep_alarms: ["gauge", "Alarms that last, by code and by whether somebody has acknowledged them."],
   upkeep_enrolments_total: ["counter", "Enrolments, by result."],
   upkeep_wakes_total: ["counter", "Wake-ups sent to listeners."],
   upkeep_devices: ["gauge", "Devices by liveness."],

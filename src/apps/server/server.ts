@@ -8,6 +8,7 @@ import { UpkeepError, type Facts } from "../../core/errors.ts";
 import { formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
 import { certificatePem } from "../../der/x509.ts";
+import { boundedCounts } from "../../fleet/alarms.ts";
 import { claimAuthorities } from "../../fleet/authorities.ts";
 import { renewalTime, spkiDigest } from "../../identity/authority.ts";
 import { holdExclusive } from "../../io/database/sqlite.ts";
@@ -241,6 +242,7 @@ async function startLocked(
     metrics.set("upkeep_repository_behind", {}, behind ? 1 : 0);
     // What is counted in the store stays what it was while nobody can ask; what this process knows of itself is told all the same.
     await guarded("server/count-failed", () => countDevices({ store, view, metrics, now: clock.now() }));
+    await guarded("server/count-failed", countAlarms);
     metrics.set("upkeep_listeners", {}, hub.size);
     const { open, unfinished, refused } = device!.connections();
     metrics.set("upkeep_connections", {}, open);
@@ -264,6 +266,18 @@ async function startLocked(
       {},
       Math.round(clock.now() - process.uptime() * SECOND) / SECOND,
     );
+  };
+
+  const countAlarms = async (): Promise<void> => {
+    const counts = await store.read((records) => records.alarmCounts());
+    metrics.forget("upkeep_alarms");
+    for (const { code, acknowledged, count } of boundedCounts(counts))
+      metrics.set("upkeep_alarms", { code, acknowledged: String(acknowledged) }, count);
+  };
+
+  const flush = async (): Promise<void> => {
+    for (const { device, addresses } of await view.flush())
+      log("warn", "fleet/clone-suspected", { device, addresses });
   };
 
   const stopping = new AbortController();
@@ -325,7 +339,7 @@ async function startLocked(
   const loops = [
     every(options.tick ?? TICK, "server/look-failed", () => lookInTurn(false)),
     every(SLOW_TICK, "server/look-failed", () => lookInTurn(true)),
-    every(FLUSH_EVERY, "server/flush-failed", () => view.flush()),
+    every(FLUSH_EVERY, "server/flush-failed", flush),
     every(MINUTE, "server/renewal-failed", async () => {
       await options.renewOnline?.(clock.now());
       // Also when it is not good yet: it was made while this machine's clock was ahead.
@@ -356,10 +370,7 @@ async function startLocked(
     await closed;
     await admin?.stop();
     await bounded("work in turn", Promise.all([...loops, looking]));
-    await bounded(
-      "flush",
-      guarded("server/flush-failed", () => view.flush()),
-    );
+    await bounded("flush", guarded("server/flush-failed", flush));
     await bounded("store", store.close());
     unlock();
     log("info", "server/stopped", {});

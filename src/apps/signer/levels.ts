@@ -2,7 +2,7 @@
 
 import type { Log } from "../../io/system/log.ts";
 
-const ORDER = ["error", "warn", "info"] as const;
+const ORDER = ["error", "warn", "info", "debug"] as const;
 
 /** `level` is asked at each line, so that a reload changes it. */
 export function levelled(log: Log, level: () => (typeof ORDER)[number]): Log {

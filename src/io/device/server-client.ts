@@ -132,6 +132,20 @@ async function answerOf<T>(
   }
 }
 
+/** What a person at the device can do about a refusal; the wire carries no hints. */
+const HINTS: { readonly [code: string]: string } = {
+  "fleet/token-expired": "Ask for a new token: `upkeep token new` on the operator's machine makes one.",
+  "fleet/token-used": "Ask for a new token. If no device of yours used this one, say so: somebody else did.",
+  "fleet/token-unknown":
+    "Check that the token was copied whole and that it was made for this server, or ask for a new one.",
+  "fleet/device-revoked":
+    "An operator revoked this device. To bring it back, enrol it again with a new token and new keys.",
+  "fleet/key-in-use": "These keys belong to a device already: enrol with an empty data folder.",
+  "http/unknown-device": "The server does not know this device's key: enrol it again with a new token.",
+  "http/certificate-expired": "The device was away for more than a year: enrol it again with a new token.",
+  "http/too-many": "Wait a moment and try again.",
+};
+
 function refusal(response: IncomingMessage, body: Uint8Array, place: string): ServerClientError {
   const status = response.statusCode ?? 0;
   const seconds = Number(response.headers["retry-after"]);
@@ -140,13 +154,13 @@ function refusal(response: IncomingMessage, body: Uint8Array, place: string): Se
     Number.isFinite(seconds) && seconds > 0 ? { retryAfter: Math.min(Math.ceil(seconds), MAX_INTERVAL) } : {};
   try {
     const { code, message, request } = readMessage(body, failureSchema, "refusal", FAILURE_LIMIT);
-    return new ServerClientError("server/refused", `The server at ${place} refused: ${message}`, {
-      place,
-      status,
-      code,
-      request,
-      ...retry,
-    });
+    const hint = HINTS[code];
+    return new ServerClientError(
+      "server/refused",
+      `The server at ${place} refused: ${message}`,
+      { place, status, code, request, ...retry },
+      hint === undefined ? {} : { hint },
+    );
   } catch {
     return new ServerClientError("server/refused", `The server at ${place} answered with status ${status}.`, {
       place,

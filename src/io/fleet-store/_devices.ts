@@ -2,6 +2,7 @@
 
 import type { Kysely } from "kysely";
 import { MINUTE } from "../../core/instant.ts";
+import type { Lines } from "../../fleet/clone.ts";
 import type { FleetRecords } from "../../fleet/store.ts";
 import { componentOf, deviceOf } from "./_rows.ts";
 import type { Tables } from "./schema.ts";
@@ -12,7 +13,12 @@ type DeviceRecords = Pick<
   | "deviceBySpki"
   | "deviceByReportKey"
   | "devices"
+  | "devicesLike"
   | "addDevice"
+  | "dropDevice"
+  | "groupSizes"
+  | "lines"
+  | "putLines"
   | "changeDevice"
   | "sight"
   | "components"
@@ -49,6 +55,57 @@ export function deviceRecords(tx: Kysely<Tables>): DeviceRecords {
       if (after !== undefined) query = query.where("id", ">", after);
       return (await query.execute()).map(deviceOf);
     },
+    devicesLike: async (text, limit) => {
+      const named = await tx
+        .selectFrom("device")
+        .selectAll()
+        .where("name", "=", text)
+        .orderBy("id")
+        .limit(limit)
+        .execute();
+      // Ids are of these letters alone, so that no sign of a pattern is among them.
+      const prefixed = !/^[0-9a-f-]{1,36}$/.test(text)
+        ? []
+        : await tx
+            .selectFrom("device")
+            .selectAll()
+            .where("id", ">=", text)
+            .where("id", "<", `${text}g`)
+            .orderBy("id")
+            .limit(limit)
+            .execute();
+      return { named: named.map(deviceOf), prefixed: prefixed.map(deviceOf) };
+    },
+    dropDevice: async (id) => {
+      for (const table of ["device_component", "check_in_line", "report", "alarm"] as const)
+        await tx.deleteFrom(table).where("device", "=", id).execute();
+      await tx.deleteFrom("wake").where("scope", "=", `device:${id}`).execute();
+      await tx.deleteFrom("device").where("id", "=", id).execute();
+    },
+    groupSizes: async () => {
+      const rows = await tx
+        .selectFrom("device")
+        .select((e) => ["group_name" as const, e.fn.countAll<number>().as("count")])
+        .groupBy("group_name")
+        .execute();
+      return new Map(rows.map(({ group_name, count }) => [group_name, Number(count)]));
+    },
+    lines: async (device) => {
+      const row = await tx
+        .selectFrom("check_in_line")
+        .select("lines_json")
+        .where("device", "=", device)
+        .executeTakeFirst();
+      return row === undefined ? [] : (JSON.parse(row.lines_json) as Lines);
+    },
+    putLines: async (device, lines) => {
+      const lines_json = JSON.stringify(lines);
+      await tx
+        .insertInto("check_in_line")
+        .values({ device, lines_json })
+        .onConflict((o) => o.column("device").doUpdateSet({ lines_json }))
+        .execute();
+    },
     addDevice: async (d) => {
       await tx
         .insertInto("device")
@@ -74,6 +131,7 @@ export function deviceRecords(tx: Kysely<Tables>): DeviceRecords {
     },
     changeDevice: async (id, p) => {
       const change = {
+        ...(p.name === undefined ? {} : { name: p.name }),
         ...(p.group === undefined ? {} : { group_name: p.group }),
         ...(p.status === undefined ? {} : { status: p.status }),
         ...(p.spki === undefined ? {} : { spki: p.spki }),

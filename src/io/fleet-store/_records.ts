@@ -20,7 +20,9 @@ export type FleetTables = Omit<FleetStore, "read" | "transaction"> & {
  */
 const NEWS = [
   "addDevice",
+  "dropDevice",
   "putGroup",
+  "dropGroup",
   "putDesired",
   "dropDesired",
   "putWake",

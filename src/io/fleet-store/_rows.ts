@@ -3,6 +3,7 @@
 import type { Facts } from "../../core/errors.ts";
 import type { AuditRow } from "../../fleet/records.ts";
 import type {
+  Alarm,
   Desired,
   Device,
   DeviceComponent,
@@ -81,6 +82,11 @@ export function tokenOf(row: Tables["token"]): Token {
 export function reportOf(row: Tables["report"]): StoredReport {
   const { from_version: from, to_version: to, payload_sha256: payloadSha256, ...same } = row;
   return { ...same, from, to, payloadSha256 };
+}
+
+export function alarmOf(row: Tables["alarm"]): Alarm {
+  const { acknowledged_by: acknowledgedBy, acknowledged_at: acknowledgedAt, ...same } = row;
+  return { ...same, acknowledgedBy, acknowledgedAt };
 }
 
 export function auditOf(row: Tables["audit"]): AuditRow {

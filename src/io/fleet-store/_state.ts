@@ -11,6 +11,7 @@ type StateRecords = Pick<
   | "group"
   | "groups"
   | "putGroup"
+  | "dropGroup"
   | "desired"
   | "allDesired"
   | "putDesired"
@@ -18,6 +19,8 @@ type StateRecords = Pick<
   | "token"
   | "tokens"
   | "addToken"
+  | "dropToken"
+  | "openTokens"
   | "changeToken"
   | "wakes"
   | "putWake"
@@ -39,6 +42,12 @@ export function stateRecords(tx: Kysely<Tables>): StateRecords {
         .values({ name: g.name, interval_seconds: g.interval, created: g.created })
         .onConflict((o) => o.column("name").doUpdateSet({ interval_seconds: g.interval }))
         .execute();
+    },
+    dropGroup: async (name) => {
+      await tx.deleteFrom("desired").where("group_name", "=", name).execute();
+      await tx.deleteFrom("wake").where("scope", "=", `group:${name}`).execute();
+      await tx.deleteFrom("setting").where("name", "=", `announced:${name}`).execute();
+      await tx.deleteFrom("fleet_group").where("name", "=", name).execute();
     },
     desired: async (group) =>
       (
@@ -104,6 +113,20 @@ export function stateRecords(tx: Kysely<Tables>): StateRecords {
         })
         .execute();
     },
+    dropToken: async (id) => {
+      await tx.deleteFrom("token").where("id", "=", id).execute();
+    },
+    openTokens: async (group, now) =>
+      (
+        await tx
+          .selectFrom("token")
+          .selectAll()
+          .where("group_name", "=", group)
+          .where("used", "is", null)
+          .where("expires", ">", now)
+          .orderBy("id")
+          .execute()
+      ).map(tokenOf),
     changeToken: async (id, p) => {
       const change = {
         ...(p.failures === undefined ? {} : { failures: p.failures }),

@@ -1,9 +1,8 @@
 // Reports, alarms and the audit log, in the store.
 
 import type { Kysely } from "kysely";
-import type { Alarm } from "../../fleet/records.ts";
 import type { FleetRecords } from "../../fleet/store.ts";
-import { auditOf, reportOf } from "./_rows.ts";
+import { alarmOf, auditOf, reportOf } from "./_rows.ts";
 import type { Tables } from "./schema.ts";
 
 type TrailRecords = Pick<
@@ -14,8 +13,11 @@ type TrailRecords = Pick<
   | "pruneReports"
   | "alarm"
   | "putAlarm"
-  | "alarmCount"
+  | "dropAlarm"
+  | "alarmsOf"
+  | "alarmed"
   | "alarms"
+  | "alarmCounts"
   | "lastAudit"
   | "addAudit"
   | "audit"
@@ -68,42 +70,70 @@ export function trailRecords(tx: Kysely<Tables>): TrailRecords {
         .where("sequence", "<=", oldest.sequence)
         .execute();
     },
-    alarm: async (device, code) => {
+    alarm: async (device, code, about) => {
       const row = await tx
         .selectFrom("alarm")
         .selectAll()
         .where("device", "=", device)
         .where("code", "=", code)
+        .where("about", "=", about)
         .executeTakeFirst();
-      return row === undefined ? null : { ...row };
+      return row === undefined ? null : alarmOf(row);
     },
     putAlarm: async (a) => {
-      const { device, code, ...values } = a;
+      const { device, code, about, acknowledgedBy, acknowledgedAt, ...same } = a;
+      const values = { ...same, acknowledged_by: acknowledgedBy, acknowledged_at: acknowledgedAt };
       await tx
         .insertInto("alarm")
-        .values({ device, code, ...values })
-        .onConflict((o) => o.columns(["device", "code"]).doUpdateSet(values))
+        .values({ device, code, about, ...values })
+        .onConflict((o) => o.columns(["device", "code", "about"]).doUpdateSet(values))
         .execute();
     },
-    alarmCount: async (device) => {
-      const { count } = await tx
-        .selectFrom("alarm")
-        .select((e) => e.fn.countAll<number>().as("count"))
+    dropAlarm: async (device, code, about) => {
+      await tx
+        .deleteFrom("alarm")
         .where("device", "=", device)
-        .executeTakeFirstOrThrow();
-      return Number(count);
+        .where("code", "=", code)
+        .where("about", "=", about)
+        .execute();
     },
-    alarms: async (limit) =>
-      (
-        await tx
+    alarmsOf: async (device) =>
+      (await tx.selectFrom("alarm").selectAll().where("device", "=", device).execute()).map(alarmOf),
+    alarmed: async () => {
+      const rows = await tx
+        .selectFrom("alarm")
+        .select("device")
+        .distinct()
+        .where("ended", "is", null)
+        .execute();
+      return new Set(rows.map(({ device }) => device));
+    },
+    alarms: async (limit, ended = false) => {
+      let query = tx
+        .selectFrom("alarm")
+        .selectAll()
+        .orderBy("last", "desc")
+        .orderBy("device")
+        .orderBy("code")
+        .orderBy("about")
+        .limit(limit);
+      if (!ended) query = query.where("ended", "is", null);
+      return (await query.execute()).map(alarmOf);
+    },
+    alarmCounts: async () => {
+      const counts: { code: string; acknowledged: boolean; count: number }[] = [];
+      for (const acknowledged of [false, true]) {
+        const rows = await tx
           .selectFrom("alarm")
-          .selectAll()
-          .orderBy("last", "desc")
-          .orderBy("device")
-          .orderBy("code")
-          .limit(limit)
-          .execute()
-      ).map((row): Alarm => ({ ...row })),
+          .select((e) => ["code" as const, e.fn.countAll<number>().as("count")])
+          .where("ended", "is", null)
+          .where("acknowledged_at", acknowledged ? "is not" : "is", null)
+          .groupBy("code")
+          .execute();
+        for (const { code, count } of rows) counts.push({ code, acknowledged, count: Number(count) });
+      }
+      return counts;
+    },
     lastAudit: async () => {
       const row = await tx
         .selectFrom("audit")

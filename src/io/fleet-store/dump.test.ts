@@ -83,7 +83,18 @@ async function fill(place: string, env = {}): Promise<void> {
       payloadSha256: "c".repeat(64),
       envelope: "{}",
     });
-    await r.putAlarm({ device, code: "a/b", first: 1, last: 2, count: 3, detail: "detail" });
+    await r.putAlarm({
+      device,
+      code: "a/b",
+      about: "shop",
+      first: 1,
+      last: 2,
+      count: 3,
+      detail: "detail",
+      acknowledgedBy: "operator:kim",
+      acknowledgedAt: 4,
+      ended: null,
+    });
     await wakeNow(r, 3, "all");
   });
   await store.close();

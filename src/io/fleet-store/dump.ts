@@ -19,7 +19,7 @@ import { FleetError } from "../../fleet/errors.ts";
 import { COLUMNS, KEYS, rowProblem, type TableName } from "./_columns.ts";
 import { fleetRecords } from "./_records.ts";
 import { auditOf } from "./_rows.ts";
-import { NEWEST, TABLES, type Tables } from "./schema.ts";
+import { NEWEST, raisedRow, TABLES, type Tables } from "./schema.ts";
 import { openFleetTables } from "./store.ts";
 
 const FORMAT = "upkeep fleet store 1";
@@ -183,6 +183,7 @@ async function readDump(
   let audit: AuditRow | null = null;
   let end: string | null = null;
   let lines = 0;
+  let step = NEWEST;
   const flush = async (): Promise<void> => {
     if (page.length === 0) return;
     const table = TABLES[at]!;
@@ -205,11 +206,13 @@ async function readDump(
     hash.update(bytes).update("\n");
     const value = jsonOf(file, bytes, lines);
     if (lines === 1) {
-      checkHead(file, value);
+      step = checkHead(file, value);
       continue;
     }
-    const [name, row] = Array.isArray(value) && value.length === 2 ? value : [];
+    const [name, written] = Array.isArray(value) && value.length === 2 ? value : [];
     const place = TABLES.findIndex((table) => table === name);
+    const isRow = place >= 0 && typeof written === "object" && written !== null && !Array.isArray(written);
+    const row: unknown = isRow ? raisedRow(step, TABLES[place]!, written) : written;
     const problem = place < at || place < 0 ? "a table out of its order" : rowProblem(TABLES[place]!, row);
     if (problem !== null) throw bad(file, `line ${lines} has ${problem}`);
     if (place > at || page.length === PAGE) await flush();
@@ -229,7 +232,8 @@ function endOf(hash: Hash, rows: number, end: string | null, file: string): stri
   return sha256;
 }
 
-function checkHead(file: string, value: unknown): void {
+/** The step that the file was written at. */
+function checkHead(file: string, value: unknown): number {
   const { format, step, ...more } = (value ?? {}) as { readonly [name: string]: unknown };
   if (format !== FORMAT || Object.keys(more).length > 0 || !Number.isSafeInteger(step))
     throw bad(file, "it does not begin as one");
@@ -241,7 +245,8 @@ function checkHead(file: string, value: unknown): void {
       { hint: "Import it with the later version." },
     );
   }
-  if (step !== NEWEST) throw bad(file, `its form ${String(step)} is not known`);
+  if ((step as number) < 1) throw bad(file, `its form ${String(step)} is not known`);
+  return step as number;
 }
 
 /** Names in their order, so that the order of columns in a database does not matter. */

@@ -71,7 +71,19 @@ export interface Tables {
     payload_sha256: string;
     envelope: string;
   };
-  alarm: { device: string; code: string; first: number; last: number; count: number; detail: string };
+  alarm: {
+    device: string;
+    code: string;
+    about: string;
+    first: number;
+    last: number;
+    count: number;
+    detail: string;
+    acknowledged_by: string | null;
+    acknowledged_at: number | null;
+    ended: number | null;
+  };
+  check_in_line: { device: string; lines_json: string };
   audit: {
     sequence: number;
     at: number;
@@ -212,15 +224,57 @@ const STEPS: readonly Step[] = [
       .addColumn("value", text, (c) => c.notNull())
       .execute();
   },
+  async (tx, text) => {
+    const table = tx.schema;
+    await table.alterTable("alarm").renameTo("alarm_1").execute();
+    await table
+      .createTable("alarm")
+      .addColumn("device", text, (c) => c.notNull())
+      .addColumn("code", text, (c) => c.notNull())
+      .addColumn("about", text, (c) => c.notNull())
+      .addColumn("first", "bigint", (c) => c.notNull())
+      .addColumn("last", "bigint", (c) => c.notNull())
+      .addColumn("count", "integer", (c) => c.notNull())
+      .addColumn("detail", text, (c) => c.notNull())
+      .addColumn("acknowledged_by", text)
+      .addColumn("acknowledged_at", "bigint")
+      .addColumn("ended", "bigint")
+      .addPrimaryKeyConstraint("alarm_subject_key", ["device", "code", "about"])
+      .execute();
+    await sql`insert into alarm (device, code, about, first, last, count, detail)
+      select device, code, '', first, last, count, detail from alarm_1`.execute(tx);
+    await table.dropTable("alarm_1").execute();
+    await table
+      .createTable("check_in_line")
+      .addColumn("device", text, (c) => c.primaryKey().references("device.id"))
+      .addColumn("lines_json", text, (c) => c.notNull())
+      .execute();
+  },
 ];
 
 /** The step that this program's tables are at. */
 export const NEWEST = STEPS.length;
 
+type Raise = { readonly [T in keyof Tables]?: Partial<Tables[T]> };
+
+/** What rows of a step have to be given to be rows of the next one, for what was written while that step was the newest. */
+const RAISES: readonly Raise[] = [
+  {},
+  { alarm: { about: "", acknowledged_by: null, acknowledged_at: null, ended: null } },
+];
+
+/** A row that was written at `step`, as a row of the newest step. */
+export function raisedRow(step: number, table: keyof Tables, row: object): object {
+  let raised = row;
+  for (const raise of RAISES.slice(step)) raised = { ...raise[table], ...raised };
+  return raised;
+}
+
 /** The tables in an order in which each comes after those it refers to. */
 export const TABLES = [
   "device",
   "device_component",
+  "check_in_line",
   "fleet_group",
   "desired",
   "token",

@@ -2,7 +2,7 @@
 
 import { HungError, REPLY_LIMIT, type TimestampTransport } from "../../artifact/timestamp-request.ts";
 import { exchange } from "../connection/exchange.ts";
-import { ConnectionError, placeName, placeOf } from "../connection/failure.ts";
+import { ConnectionError } from "../connection/failure.ts";
 import type { Proxies } from "../connection/proxies.ts";
 
 /** After this a person wants to know what is being waited for. */
@@ -10,7 +10,7 @@ const PATIENCE_MS = 3000;
 
 /**
  * Authorities speak plain HTTP for the most part; what they send is signed and checked. Redirects are followed by none: they lead to web pages.
- * `slow` hears once of an authority that lets us wait.
+ * `slow` is called once with an authority that does not answer soon.
  */
 export function httpTimestamps(
   proxies: Proxies,
@@ -33,15 +33,15 @@ export function httpTimestamps(
         const wait = Number(reply.headers["retry-after"] ?? "");
         return { status: reply.status, body: reply.body, ...(wait > 0 ? { retryAfter: wait } : {}) };
       } catch (error) {
-        if (!(error instanceof ConnectionError)) throw error;
-        if (error.kind === "slow" && error.facts["proxy"] === undefined) {
-          const where = placeName(placeOf(new URL(url)));
-          const seconds = Math.round(timeoutMs / 1000);
-          throw new HungError(`${where} gave no answer within ${seconds} seconds`, { cause: error });
-        }
         // What each authority answered is one clause of one sentence; who has no other gets the hint with it.
-        const sentence = `${error.message} ${error.hint ?? ""}`.trimEnd().replace(/\.$/, "");
-        throw new Error(sentence, { cause: error });
+        if (!(error instanceof ConnectionError)) throw error;
+        if (error.kind === "slow")
+          throw new HungError(`gave no answer within ${Math.round(timeoutMs / 1000)} seconds`, {
+            cause: error,
+          });
+        throw new Error(`${error.message} ${error.hint ?? ""}`.trimEnd().replace(/\.$/, ""), {
+          cause: error,
+        });
       } finally {
         clearTimeout(waiting);
       }

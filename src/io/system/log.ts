@@ -4,7 +4,9 @@ import { formatInstant } from "../../core/instant.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Facts } from "../../core/errors.ts";
 
-export type Level = "info" | "warn" | "error";
+/** From the least urgent on. `debug` is for finding out why something does not happen. */
+export const LEVELS = ["debug", "info", "warn", "error"] as const;
+export type Level = (typeof LEVELS)[number];
 export type Log = (level: Level, event: string, facts?: Facts) => void;
 
 /** Longest line; a longer one loses its facts but not its event. */

@@ -204,7 +204,7 @@ async function moveOf(
   throw new PublisherError(
     "publisher/bad-input",
     `${product}/${channel} never pointed to another release than ${wish.version} that is not recalled: where shall its devices go?`,
-    { product, channel, version: wish.version, candidates: listed.slice(0, 20) },
+    { product, channel, version: wish.version, candidates: listed.slice(0, 8).join(", ") },
     {
       hint:
         listed.length > 0

@@ -161,7 +161,7 @@ async function sameAsBefore(
   throw new PublisherError(
     "publisher/bad-input",
     `${product} ${version} exists already; a version never changes its meaning. It differs in ${differs.join(", ")}.`,
-    { product, version, differs },
+    { product, version, differs: differs.join(", ") },
     { hint: "Give the new build a higher version." },
   );
 }

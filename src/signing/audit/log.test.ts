@@ -1,7 +1,7 @@
 // The audit log in a folder: its suite, and what survives a power cut wherever it falls.
 
 import assert from "node:assert/strict";
-import { cp, mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -24,6 +24,25 @@ const open = (folder: string) => AuditLog.open(portsOf(place(folder)));
 testAuditLog(async () => place());
 
 describe("the audit log in a folder", () => {
+  it("keeps the partial tiles of its newest checkpoints, not of all there ever were, also after a restart", async () => {
+    const { folder } = await logOf(place(), 0, 1);
+    for (let run = 0; run < 2; run++) {
+      const { log } = await open(folder);
+      for (let i = 0; i < 20; i++) await log.append(ending(run * 20 + i));
+      await log.close();
+    }
+    const widths = async (of: string) =>
+      (await readdir(join(folder, "tiles", "tile", of, "000.p"))).map(Number);
+    const { log } = await open(folder);
+    const { size } = log;
+    await log.close();
+    for (const kind of ["0", "entries"]) {
+      const kept = await widths(kind);
+      assert.ok(kept.length <= 9, `${kept.length} of ${kind}`);
+      assert.ok(kept.includes(size), "that of the newest checkpoint is there");
+    }
+  });
+
   it("keeps what was acknowledged and drops only what never was, wherever the power cut falls", async () => {
     const { folder } = await logOf(place(), 5, 1);
     const head = await readFile(headPath(folder));

@@ -1,6 +1,7 @@
 // What is derived from the log's entries for others to read: tiles, bundles and the published checkpoint, written behind the log's back.
 
 import { toUtf8 } from "../../core/bytes.ts";
+import { UpkeepError } from "../../core/errors.ts";
 import { removeTree, writeAtomic } from "../../core/disk.ts";
 import { storeTile, type LogPlace } from "./files.ts";
 import { entryBundle, tilePath, type FullTile } from "./tiles.ts";
@@ -11,6 +12,12 @@ export type Published = {
   readonly tiles: readonly (FullTile & { readonly width: number })[];
   readonly bundle: { readonly index: number; readonly entries: readonly Uint8Array[] };
 };
+
+/**
+ * Partial tiles of one place that are kept: those of the newest checkpoint and of the few before it, which a reader may hold that is
+ * reading just now. Each bundle repeats the entries of the ones before, so that all of them together would be many times the log.
+ */
+const PARTIALS_KEPT = 8;
 
 /** Steps that may wait to be written before the log waits for them. */
 const BEHIND = 64;
@@ -25,6 +32,8 @@ export class TileWriter {
   #chain: Promise<void> = Promise.resolve();
   #behind = 0;
   #error: unknown = null;
+  /** Widths of the partial tiles that are on disk, oldest first, by the path of their full tile. */
+  readonly #widths = new Map<string, number[]>();
 
   /** `failed` hears of the first error; nothing is written after it. */
   constructor(place: LogPlace, failed: (error: unknown) => void) {
@@ -62,13 +71,37 @@ export class TileWriter {
         await storeTile(this.#place, tilePath("entries", index, entries.length), entryBundle(entries));
       const { disk, folder } = this.#place;
       await writeAtomic(disk, `${folder}/tiles/checkpoint`, toUtf8(checkpoint), 0o600);
+      // Only now does nobody who starts to read need the old ones.
+      for (const { level, index, width } of tiles) await this.#prune(tilePath(level, index), width);
+      if (entries.length > 0) await this.#prune(tilePath("entries", index), entries.length);
     });
+  }
+
+  /** Removes what newer checkpoints of the same tile have replaced. What cannot be removed stays: it harms nobody. */
+  async #prune(path: string, newest: number): Promise<void> {
+    try {
+      await this.#removeOld(path, newest);
+    } catch (error) {
+      if (!(error instanceof UpkeepError)) throw error;
+    }
+  }
+
+  async #removeOld(path: string, newest: number): Promise<void> {
+    const { disk, folder } = this.#place;
+    const place = `${folder}/tiles/${path}.p`;
+    // Read once after a start: an earlier run, or an earlier version, may have left many.
+    const known = this.#widths.get(path) ?? (await widthsIn(disk, place));
+    const widths = [...known.filter((width) => width !== newest), newest];
+    const old = widths.splice(0, Math.max(0, widths.length - PARTIALS_KEPT));
+    this.#widths.set(path, widths);
+    for (const width of old) await disk.removeFile(`${place}/${width}`);
   }
 
   /** tlog-tiles "Partial Tiles": a partial one may go once the full one is there. */
   async #full(path: string, bytes: Uint8Array): Promise<void> {
     await storeTile(this.#place, path, bytes);
     await removeTree(this.#place.disk, `${this.#place.folder}/tiles/${path}.p`);
+    this.#widths.delete(path);
   }
 
   #then(step: () => Promise<void>): void {
@@ -84,4 +117,9 @@ export class TileWriter {
       }
     });
   }
+}
+
+async function widthsIn(disk: LogPlace["disk"], place: string): Promise<number[]> {
+  const names = await disk.list(place);
+  return names.flatMap((name) => (/^\d{1,3}$/.test(name) ? [Number(name)] : [])).toSorted((a, b) => a - b);
 }

@@ -46,7 +46,7 @@ const serviceSchema = z.strictObject({
   /** How long one signature may take before the key's process is replaced. */
   "key-timeout-seconds": z._default(z.int().check(z.minimum(1), z.maximum(600)), 15),
   "session-minutes": z._default(z.int().check(z.minimum(1), z.maximum(60)), 15),
-  "log-level": z._default(z.enum(["error", "warn", "info"]), "info"),
+  "log-level": z._default(z.enum(["error", "warn", "info", "debug"]), "info"),
   ...logFileSettings,
   /** Whether processes of keys that need no network are started without one: or not at all, where it can be had, never. */
   sandbox: z._default(z.enum(["require", "try", "off"]), "try"),

@@ -39,7 +39,7 @@ const gatewaySchema = z.strictObject({
   ),
   service: z.prefault(
     z.strictObject({
-      "log-level": z._default(z.enum(["error", "warn", "info"]), "info"),
+      "log-level": z._default(z.enum(["error", "warn", "info", "debug"]), "info"),
       ...logFileSettings,
     }),
     {},

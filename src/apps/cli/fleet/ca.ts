@@ -180,7 +180,10 @@ async function describe(call: Call, bundle: TrustBundle | null): Promise<Result>
     row.subject,
   ]);
   return {
-    text: columns([["KIND", "STATE", "KEY", "UNTIL", "PRIVATE KEY", "AUTHORITY"], ...lines]),
+    text: columns(
+      [["KIND", "STATE", "KEY", "UNTIL", "PRIVATE KEY", "AUTHORITY"], ...lines],
+      call.context.width,
+    ),
     json: { seq: bundle.seq, authorities: rows },
   };
 }

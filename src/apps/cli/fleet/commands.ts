@@ -1,12 +1,19 @@
-// The nouns `fleet`, `device`, `token` and `report`: what an operator asks and changes while the server runs.
+// The nouns `fleet`, `group`, `device`, `token` and `report`: what an operator asks and changes while the server runs.
 
 import { LIVENESS } from "../../../fleet/liveness.ts";
-import { HOLD_REASONS } from "../../../message/hold-reasons.ts";
+import { OPERATOR_HOLDS } from "../../../message/hold-reasons.ts";
 import { RESULTS } from "../../../report/outcomes.ts";
 import type { NounSpec } from "../../framework/command.ts";
 
 const run = () => import("./fleet.ts");
 const dump = () => import("./export-import.ts");
+const groups = () => import("./groups.ts");
+const devices = () => import("./devices.ts");
+const tokens = () => import("./tokens.ts");
+const reports = () => import("./reports-and-alarms.ts");
+const create = { flags: "--create", about: "make the group if there is none" };
+const yes = { flags: "--yes", about: "do it without asking" };
+const device = { name: "<device>", about: "its name, its id, or the start of its id" };
 const limit = { flags: "--limit <n>", about: "how many to show", default: "50" };
 
 export const fleetNoun: NounSpec = {
@@ -18,14 +25,19 @@ export const fleetNoun: NounSpec = {
       about: "let a group follow a channel, stay at a version, or hold",
       details: "Takes effect within a second on a running server; devices that listen are woken.",
       arguments: [
-        { name: "<group>", about: "made if there is none" },
+        { name: "<group>", about: "which group" },
         { name: "<product>", about: "what to keep up to date" },
         { name: "<channel>", about: "which channel to follow" },
       ],
       options: [
         { flags: "--stay-at <version>", about: "stay at this release instead of following the channel" },
-        { flags: "--hold <reason>", about: "change nothing on these devices for now", choices: HOLD_REASONS },
+        {
+          flags: "--hold <reason>",
+          about: "change nothing on these devices for now",
+          choices: OPERATOR_HOLDS,
+        },
         { flags: "--until <time>", about: "when the hold ends, as 2026-11-21T04:00:00Z" },
+        create,
       ],
       examples: [
         "upkeep fleet assign default shop stable",
@@ -53,9 +65,10 @@ export const fleetNoun: NounSpec = {
       name: "interval",
       about: "set the seconds between check-ins of a group",
       arguments: [
-        { name: "<group>", about: "made if there is none" },
+        { name: "<group>", about: "which group" },
         { name: "<seconds>", about: "10 to 86400" },
       ],
+      options: [create],
       examples: ["upkeep fleet interval tills 900"],
       run: async (call) => (await run()).fleetInterval(call),
     },
@@ -64,17 +77,26 @@ export const fleetNoun: NounSpec = {
       about: "ask devices to check now; it can say nothing else to them",
       options: [
         { flags: "--group <group>", about: "this group only" },
-        { flags: "--device <id>", about: "this device only" },
+        { flags: "--device <device>", about: "this device only" },
       ],
       examples: ["upkeep fleet wake", "upkeep fleet wake --group tills"],
       run: async (call) => (await run()).fleetWake(call),
     },
     {
       name: "alarms",
-      about: "list what somebody should look at",
-      options: [limit],
-      examples: ["upkeep fleet alarms"],
-      run: async (call) => (await run()).fleetAlarms(call),
+      about: "list alarms that nobody has acknowledged",
+      details:
+        "An attempt that failed, a device that is kept from the news, a clone, and what devices report by themselves. Alarms about updates\nend when the device runs what it should.",
+      options: [{ flags: "--all", about: "also those that are over or acknowledged" }, limit],
+      examples: ["upkeep fleet alarms", "upkeep fleet alarms --all"],
+      run: async (call) => (await reports()).fleetAlarms(call),
+    },
+    {
+      name: "acknowledge",
+      about: "say that somebody has looked at the alarms of a device; the audit log keeps who",
+      arguments: [device, { name: "[code]", about: "this alarm only; else all of the device" }],
+      examples: ["upkeep fleet acknowledge till-7", "upkeep fleet acknowledge till-7 device/clone-suspected"],
+      run: async (call) => (await reports()).fleetAcknowledge(call),
     },
     {
       name: "audit",
@@ -104,9 +126,39 @@ export const fleetNoun: NounSpec = {
   ],
 };
 
+export const groupNoun: NounSpec = {
+  name: "group",
+  about: "make and remove groups of devices",
+  commands: [
+    {
+      name: "add",
+      about: "make a group; the group default is there by itself",
+      arguments: [{ name: "<group>", about: "its name" }],
+      options: [{ flags: "--interval <seconds>", about: "between check-ins, 10 to 86400", default: "300" }],
+      examples: ["upkeep group add tills", "upkeep group add tills --interval 900"],
+      run: async (call) => (await groups()).groupAdd(call),
+    },
+    {
+      name: "list",
+      about: "list groups and how many devices are in them",
+      examples: ["upkeep group list"],
+      run: async (call) => (await groups()).groupList(call),
+    },
+    {
+      name: "remove",
+      about: "remove a group that has no devices",
+      details: "Refused while devices are in it, or enrolment tokens that may still be used lead into it.",
+      arguments: [{ name: "<group>", about: "which group" }],
+      options: [yes],
+      examples: ["upkeep group remove tills --yes"],
+      run: async (call) => (await groups()).groupRemove(call),
+    },
+  ],
+};
+
 export const deviceNoun: NounSpec = {
   name: "device",
-  about: "show and revoke devices",
+  about: "show, name, move, revoke and remove devices",
   commands: [
     {
       name: "list",
@@ -117,33 +169,48 @@ export const deviceNoun: NounSpec = {
         limit,
       ],
       examples: ["upkeep device list", "upkeep device list --state dead --json"],
-      run: async (call) => (await run()).deviceList(call),
+      run: async (call) => (await devices()).deviceList(call),
     },
     {
       name: "show",
       about: "show one device",
-      arguments: [{ name: "<device>", about: "its id" }],
-      examples: ["upkeep device show 0a0b0c0d-0000-4000-8000-000000000001"],
-      run: async (call) => (await run()).deviceShow(call),
+      arguments: [device],
+      examples: ["upkeep device show till-7", "upkeep device show 0a0b0c0d"],
+      run: async (call) => (await devices()).deviceShow(call),
     },
     {
       name: "move",
       about: "put a device into another group",
-      arguments: [
-        { name: "<device>", about: "its id" },
-        { name: "<group>", about: "made if there is none" },
-      ],
-      examples: ["upkeep device move 0a0b0c0d-0000-4000-8000-000000000001 tills"],
-      run: async (call) => (await run()).deviceMove(call),
+      arguments: [device, { name: "<group>", about: "which group" }],
+      options: [create],
+      examples: ["upkeep device move till-7 tills"],
+      run: async (call) => (await devices()).deviceMove(call),
     },
     {
       name: "revoke",
       about: "let a device's keys open nothing any more",
       details:
         "Open connections end within seconds. The device may enrol again with a new token and new keys.",
-      arguments: [{ name: "<device>", about: "its id" }],
-      examples: ["upkeep device revoke 0a0b0c0d-0000-4000-8000-000000000001"],
-      run: async (call) => (await run()).deviceRevoke(call),
+      arguments: [device],
+      examples: ["upkeep device revoke till-7"],
+      run: async (call) => (await devices()).deviceRevoke(call),
+    },
+    {
+      name: "rename",
+      about: "give a device another name for people",
+      arguments: [device, { name: "<name>", about: "one line; no other device has it" }],
+      examples: ["upkeep device rename 0a0b0c0d till-7"],
+      run: async (call) => (await devices()).deviceRename(call),
+    },
+    {
+      name: "remove",
+      about: "forget a device that is gone, with its reports and alarms",
+      details:
+        "Its keys open nothing any more, as after device revoke, which keeps what is known of it. The audit log keeps both.",
+      arguments: [device],
+      options: [yes],
+      examples: ["upkeep device remove till-7 --yes"],
+      run: async (call) => (await devices()).deviceRemove(call),
     },
   ],
 };
@@ -160,16 +227,32 @@ export const tokenNoun: NounSpec = {
       options: [
         { flags: "--group <group>", about: "where the device will belong", default: "default" },
         { flags: "--hours <n>", about: "how long it can be used, 1 to 168", default: "24" },
+        {
+          flags: "--out <file>",
+          about: "write it into a new file (mode 0600) for agent enroll --token-file",
+        },
+        create,
       ],
-      examples: ["upkeep token new", "upkeep token new --group tills --hours 1"],
-      run: async (call) => (await run()).tokenNew(call),
+      examples: [
+        "upkeep token new",
+        "upkeep token new --group tills --hours 1",
+        "upkeep token new --out till-7.token",
+      ],
+      run: async (call) => (await tokens()).tokenNew(call),
     },
     {
       name: "list",
       about: "list tokens and what became of them",
       options: [limit],
       examples: ["upkeep token list"],
-      run: async (call) => (await run()).tokenList(call),
+      run: async (call) => (await tokens()).tokenList(call),
+    },
+    {
+      name: "remove",
+      about: "remove a token; it enrols nobody any more, and what it made stays",
+      arguments: [{ name: "<token>", about: "its id, as token list shows it" }],
+      examples: ["upkeep token remove 0123456789abcdef"],
+      run: async (call) => (await tokens()).tokenRemove(call),
     },
   ],
 };
@@ -182,13 +265,13 @@ export const reportNoun: NounSpec = {
       name: "list",
       about: "list signed reports, newest first",
       options: [
-        { flags: "--device <id>", about: "of this device" },
+        { flags: "--device <device>", about: "of this device" },
         { flags: "--product <product>", about: "on this product" },
         { flags: "--outcome <outcome>", about: "with this outcome", choices: RESULTS },
         limit,
       ],
       examples: ["upkeep report list", "upkeep report list --outcome rolled-back --product shop"],
-      run: async (call) => (await run()).reportList(call),
+      run: async (call) => (await reports()).reportList(call),
     },
   ],
 };

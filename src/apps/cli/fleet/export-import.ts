@@ -14,7 +14,7 @@ export async function fleetExport(call: Call): Promise<Result> {
 export async function fleetImport(call: Call): Promise<Result> {
   const file = resolve(call.argument(0));
   const by = { actor: actor(), now: call.context.clock.now() };
-  return told(file, await importFleet(await fleetPlace(call), call.context.terminal.env, file, by));
+  return told(file, await importFleet(await fleetPlace(call, true), call.context.terminal.env, file, by));
 }
 
 function told(file: string, { rows, sha256, audit }: Dumped): Result {

@@ -1,29 +1,28 @@
-// What the verbs of `fleet`, `device`, `token` and `report` do, on the store that a running server watches.
+// What the verbs of `fleet` do, on the store that a running server watches.
 
-import { formatInstant, HOUR, parseInstant } from "../../../core/instant.ts";
+import { formatInstant, parseInstant } from "../../../core/instant.ts";
 import { UpkeepError } from "../../../core/errors.ts";
 import type { Json } from "../../../core/json.ts";
-import { nameSchema, versionSchema, z } from "../../../core/schema.ts";
-import { assign, configureGroup, moveDevice, unassign, wakeNow } from "../../../fleet/assign.ts";
+import { compareVersions, parseVersion } from "../../../core/version.ts";
+import { versionSchema, z } from "../../../core/schema.ts";
+import { assign, configureGroup, unassign, wakeNow } from "../../../fleet/assign.ts";
 import { checkChain } from "../../../fleet/audit.ts";
 import type { AuditRow } from "../../../fleet/records.ts";
 import { findRelease, readCatalogue } from "../../../fleet/catalogue.ts";
-import { addToken, DEFAULT_INTERVAL, revoke, unknownDevice } from "../../../fleet/enrol.ts";
+import { findDevice } from "../../../fleet/devices.ts";
 import { FleetError } from "../../../fleet/errors.ts";
-import { reportLine } from "../../../fleet/intake.ts";
-import { liveness, type Liveness } from "../../../fleet/liveness.ts";
-import type { Desired, Device, DeviceComponent, WakeScope } from "../../../fleet/records.ts";
-import { formatToken, newToken } from "../../../identity/token.ts";
+import { needGroup } from "../../../fleet/groups.ts";
+import type { Desired, WakeScope } from "../../../fleet/records.ts";
+import type { FleetReads } from "../../../fleet/store.ts";
 import { diskSource } from "../../../io/source/disk.ts";
 import { mirrorAt, openRepository, type Repository } from "../../../repository/client/client.ts";
 import { memoryStore } from "../../../repository/client/store.ts";
 import type { HoldReason } from "../../../message/assignment.ts";
-import { firstRootDigest } from "../../server/repository-watch.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
-import { serverPin } from "./ca.ts";
 import { actor, readFleet, withFleet } from "../records/open-store.ts";
-import { columns } from "../../framework/style.ts";
+import { columns, count } from "../../framework/style.ts";
+import { limitOf, nameAt } from "./naming.ts";
 
 export async function fleetAssign(call: Call): Promise<Result> {
   const [group, product, channel] = [nameAt(call, 0), nameAt(call, 1), nameAt(call, 2)];
@@ -50,28 +49,62 @@ export async function fleetAssign(call: Call): Promise<Result> {
       { hint: "upkeep release list shows the releases that are there." },
     );
   }
-  const desired = await withFleet(call, (records, now) =>
-    assign(
+  const { desired, above } = await withFleet(call, async (records, now) => {
+    const desired = await assign(
       records,
       now,
       {
         group,
         product,
         channel,
+        create: call.flag("create"),
         ...(version === undefined ? {} : { version }),
         ...(reason === undefined
           ? {}
           : { hold: { reason, ...(until === undefined ? {} : { until: parseInstant(until) }) } }),
       },
       actor(),
-    ),
-  );
+    );
+    const to = version ?? listed ?? null;
+    return { desired, above: to === null ? [] : await devicesAbove(records, group, product, to) };
+  });
+  if (above.length > 0) {
+    const shown = above.slice(0, 5).map(({ name, running }) => `${name} (${running})`);
+    call.context.note(
+      `${count(above.length, "device")} of ${group} ${above.length === 1 ? "runs" : "run"} a newer version: ${shown.join(", ")}${above.length > 5 ? ", …" : ""}. They stay there: a device goes back only when the version that it has is recalled (upkeep release recall), or by hand (upkeep agent rollback).`,
+    );
+  }
   if (listed === null) {
     call.context.note(
       `Nothing is published at ${product}/${channel} yet; the devices of ${group} hold until it is.`,
     );
   }
-  return { text: desiredLine(desired), json: desiredJson(desired) };
+  return {
+    text: desiredLine(desired),
+    json: { ...desiredJson(desired), newer: above.map(({ id, running }) => ({ device: id, running })) },
+  };
+}
+
+/** Devices that report to run something newer, which this assignment does not take back. */
+async function devicesAbove(
+  records: FleetReads,
+  group: string,
+  product: string,
+  version: string,
+): Promise<readonly { readonly id: string; readonly name: string; readonly running: string }[]> {
+  const wanted = parseVersion(version);
+  const above: { id: string; name: string; running: string }[] = [];
+  for (let after: string | undefined; ;) {
+    const page = await records.devices({ group, limit: 1000, ...(after === undefined ? {} : { after }) });
+    for (const { id, name, status } of page) {
+      if (status !== "active") continue;
+      const running = (await records.components(id)).find((one) => one.product === product)?.running ?? null;
+      if (running !== null && compareVersions(parseVersion(running), wanted) > 0)
+        above.push({ id, name, running });
+    }
+    if (page.length < 1000) return above;
+    after = page.at(-1)!.id;
+  }
 }
 
 /** What the repository offers there now; null when nothing, or when there is no repository. */
@@ -100,12 +133,13 @@ async function offered(
 
 export async function fleetUnassign(call: Call): Promise<Result> {
   const [group, product] = [nameAt(call, 0), nameAt(call, 1)];
-  const dropped = await withFleet(call, (records, now) =>
-    unassign(records, now, { group, product }, actor()),
-  );
+  const dropped = await withFleet(call, async (records, now) => {
+    await needGroup(records, group);
+    return unassign(records, now, { group, product }, actor());
+  });
   const text = dropped
-    ? `${group} is told nothing about ${product} any more.`
-    : `${group} was told nothing about ${product}.`;
+    ? `${product} is no longer assigned to ${group}; what is installed stays.`
+    : `${product} was not assigned to ${group}.`;
   return { text, json: { group, product, dropped } };
 }
 
@@ -124,7 +158,7 @@ export async function fleetList(call: Call): Promise<Result> {
     text:
       rows.length === 0
         ? "There are no groups yet."
-        : columns([["GROUP", "INTERVAL", "PRODUCT", "CHANNEL", "STATE"], ...rows]),
+        : columns([["GROUP", "INTERVAL", "PRODUCT", "CHANNEL", "STATE"], ...rows], call.context.width),
     json: {
       groups: groups.map((group) => ({
         name: group.name,
@@ -138,37 +172,22 @@ export async function fleetList(call: Call): Promise<Result> {
 export async function fleetInterval(call: Call): Promise<Result> {
   const group = nameAt(call, 0);
   const interval = Number(call.argument(1));
-  await withFleet(call, (records, now) => configureGroup(records, now, { group, interval }, actor()));
+  await withFleet(call, (records, now) =>
+    configureGroup(records, now, { group, interval, create: call.flag("create") }, actor()),
+  );
   return { text: `${group} checks in every ${interval} s.`, json: { group, interval } };
 }
 
 export async function fleetWake(call: Call): Promise<Result> {
   const [group, device] = [call.text("group"), call.text("device")];
   if (group !== undefined && device !== undefined) throw usage("Give --group or --device, not both.");
-  const scope: WakeScope =
-    device !== undefined ? `device:${device}` : group !== undefined ? `group:${group}` : "all";
-  const seq = await withFleet(call, async (records, now) => {
-    if (device !== undefined && (await records.device(device)) === null) throw unknownDevice(device);
-    if (group !== undefined && (await records.group(group)) === null) {
-      throw new FleetError("fleet/unknown-group", `There is no group ${group.slice(0, 64)}.`, { group });
-    }
-    return wakeNow(records, now, scope, actor());
+  const { seq, scope } = await withFleet(call, async (records, now) => {
+    let scope: WakeScope = "all";
+    if (device !== undefined) scope = `device:${(await findDevice(records, device)).id}`;
+    else if (group !== undefined) scope = `group:${(await needGroup(records, group)).name}`;
+    return { seq: await wakeNow(records, now, scope, actor()), scope };
   });
   return { text: `wake-up ${seq} for ${scope}`, json: { scope, seq } };
-}
-
-export async function fleetAlarms(call: Call): Promise<Result> {
-  const alarms = await readFleet(call, (records) => records.alarms(limitOf(call)));
-  const rows = alarms.map((a) => [formatInstant(a.last), a.device, a.code, String(a.count), a.detail]);
-  return {
-    text:
-      rows.length === 0
-        ? "There are no alarms."
-        : columns([["LAST", "DEVICE", "CODE", "TIMES", "WHAT"], ...rows]),
-    json: {
-      alarms: alarms.map((a) => ({ ...a, first: formatInstant(a.first), last: formatInstant(a.last) })),
-    },
-  };
 }
 
 export async function fleetAudit(call: Call): Promise<Result> {
@@ -189,214 +208,19 @@ export async function fleetAudit(call: Call): Promise<Result> {
     r.actor,
     r.action,
     r.subject,
-    JSON.stringify(r.facts),
+    Object.entries(r.facts)
+      .map(([name, fact]) => `${name}=${typeof fact === "string" ? fact : JSON.stringify(fact)}`)
+      .join(" "),
   ]);
   const head = ["NO", "TIME", "ACTOR", "ACTION", "SUBJECT", "FACTS"];
   const verdict = `The log holds together: ${last?.sequence ?? 0} rows, last hash ${last?.hash ?? "none"}.`;
   return {
-    text: `${lines.length === 0 ? "" : `${columns([head, ...lines])}\n`}${verdict}`,
+    text: `${lines.length === 0 ? "" : `${columns([head, ...lines], call.context.width)}\n`}${verdict}`,
     json: {
       holds: true,
       count: last?.sequence ?? 0,
       hash: last?.hash ?? null,
       rows: rows.map((r) => ({ ...r, at: formatInstant(r.at) })) as Json,
-    },
-  };
-}
-
-export async function deviceList(call: Call): Promise<Result> {
-  const group = call.text("group");
-  const wanted = call.text("state");
-  const limit = limitOf(call);
-  const devices = await readFleet(call, async (records, now) => {
-    const intervals = new Map((await records.groups()).map((g) => [g.name, g.interval]));
-    const found: { device: Device; interval: number; state: Liveness; runs: readonly DeviceComponent[] }[] =
-      [];
-    for (let after: string | undefined; ;) {
-      const page = await records.devices({
-        limit: 1000,
-        ...(group === undefined ? {} : { group }),
-        ...(after === undefined ? {} : { after }),
-      });
-      for (const device of page) {
-        const interval = intervals.get(device.group) ?? DEFAULT_INTERVAL;
-        const state = liveness(device, interval, now);
-        if (wanted !== undefined && state !== wanted) continue;
-        found.push({ device, interval, state, runs: await records.components(device.id) });
-        if (found.length === limit) return { found, now };
-      }
-      if (page.length < 1000) return { found, now };
-      after = page.at(-1)!.id;
-    }
-  });
-  const { found, now } = devices;
-  const rows = found.map(({ device: d, state, runs }) => [
-    d.id,
-    d.name,
-    d.group,
-    state,
-    d.lastSeen === null ? "never" : formatInstant(d.lastSeen),
-    runsAndTries(d, runs),
-  ]);
-  return {
-    text:
-      rows.length === 0
-        ? "There are no such devices."
-        : columns([["DEVICE", "NAME", "GROUP", "STATE", "LAST SEEN", "RUNS"], ...rows]),
-    json: {
-      devices: found.map(({ device, interval, runs }) => ({
-        ...deviceJson(device, interval, now),
-        running: Object.fromEntries(runs.map((c) => [c.product, c.running])),
-        trying: Object.fromEntries(triesOf(device, runs)),
-      })),
-    },
-  };
-}
-
-/** What it says at check-in to run, and no report tells yet how that ended: product and version. */
-function triesOf(
-  { claimed }: Device,
-  runs: readonly DeviceComponent[],
-): readonly (readonly [product: string, version: string])[] {
-  return claimed.flatMap(({ product, version }) => {
-    const reported = runs.find((c) => c.product === product)?.running ?? null;
-    return version === null || version === reported ? [] : [[product, version] as const];
-  });
-}
-
-function runsAndTries(device: Device, runs: readonly DeviceComponent[]): string {
-  const tries = new Map(triesOf(device, runs));
-  const lines = runs.map(({ product, running }) => {
-    const tried = tries.get(product);
-    tries.delete(product);
-    return `${product} ${running ?? "-"}${tried === undefined ? "" : ` (trying ${tried})`}`;
-  });
-  return [...lines, ...[...tries].map(([product, version]) => `${product} - (trying ${version})`)].join(", ");
-}
-
-export async function deviceShow(call: Call): Promise<Result> {
-  const id = call.argument(0);
-  const { device, components, interval, now } = await readFleet(call, async (records, now) => {
-    const device = await records.device(id);
-    if (device === null) throw unknownDevice(id);
-    const interval = (await records.group(device.group))?.interval ?? DEFAULT_INTERVAL;
-    return { device, components: await records.components(id), interval, now };
-  });
-  const claimed = device.claimed.map((c) => `${c.product} ${c.version ?? "-"}`).join(", ");
-  const text = columns([
-    ["device", device.id],
-    ["name", device.name],
-    ["group", device.group],
-    ["state", liveness(device, interval, now)],
-    ["enrolled", formatInstant(device.enrolled)],
-    ["last seen", device.lastSeen === null ? "never" : formatInstant(device.lastSeen)],
-    ["platform", [device.platform.os, device.platform.arch, device.platform.libc ?? ""].join(" ").trim()],
-    ["certificate ends", formatInstant(device.certificateEnds)],
-    ["reports", String(device.lastSequence)],
-    ["says it runs", claimed === "" ? "nothing" : claimed],
-    ...components.map((c) => [
-      `runs ${c.product}`,
-      `${c.running ?? "nothing"} (signed, report ${c.sequence} of ${formatInstant(c.at)}; committed ${c.committed ?? "-"}, floor ${c.floor ?? "-"})`,
-    ]),
-  ]);
-  const json = {
-    ...deviceJson(device, interval, now),
-    components: components.map((c) => ({ ...c, at: formatInstant(c.at) })),
-  };
-  return { text, json };
-}
-
-export async function deviceMove(call: Call): Promise<Result> {
-  const [device, group] = [call.argument(0), nameAt(call, 1)];
-  await withFleet(call, (records, now) => moveDevice(records, now, { device, group }, actor()));
-  return { text: `${device} is in ${group}.`, json: { device, group } };
-}
-
-export async function deviceRevoke(call: Call): Promise<Result> {
-  const device = await withFleet(call, (records, now) => revoke(records, now, call.argument(0), actor()));
-  return {
-    text: `${device.id} (${device.name}) is revoked.`,
-    json: { device: device.id, status: device.status },
-  };
-}
-
-export async function tokenNew(call: Call): Promise<Result> {
-  const { context } = call;
-  const group = call.needed("group");
-  checkName(group);
-  const life = (call.whole("hours", 1, 168) ?? 24) * HOUR;
-  const rootSha256 = await firstRootDigest(context.disk, `${context.data}/repository`);
-  if (rootSha256 === null) {
-    throw new FleetError(
-      "fleet/no-repository",
-      `There is no repository in ${context.data} yet; a token has to pin its first root.`,
-      { data: context.data },
-      { hint: "Run upkeep repo init first." },
-    );
-  }
-  const token = newToken(context.random, { caSpkiSha256: await serverPin(call), rootSha256 });
-  const row = await withFleet(call, (records, now) =>
-    addToken(records, now, { ...token, group, life }, actor()),
-  );
-  const text = formatToken(token);
-  context.note(
-    `For one device of the group ${group}, until ${formatInstant(row.expires)}. It is shown this once.`,
-  );
-  return { text, json: { token: text, id: token.id, group, expires: formatInstant(row.expires) } };
-}
-
-export async function tokenList(call: Call): Promise<Result> {
-  const { tokens, now } = await readFleet(call, async (records, now) => ({
-    tokens: await records.tokens(limitOf(call)),
-    now,
-  }));
-  const state = (t: (typeof tokens)[number]): string =>
-    t.usedBy !== null ? `used by ${t.usedBy}` : t.expires <= now ? "expired" : "open";
-  const rows = tokens.map((t) => [
-    t.id,
-    t.group,
-    formatInstant(t.created),
-    formatInstant(t.expires),
-    state(t),
-    String(t.failures),
-  ]);
-  return {
-    text:
-      rows.length === 0
-        ? "There are no tokens."
-        : columns([["TOKEN", "GROUP", "MADE", "EXPIRES", "STATE", "REFUSALS"], ...rows]),
-    json: {
-      tokens: tokens.map((t) => ({
-        id: t.id,
-        group: t.group,
-        created: formatInstant(t.created),
-        expires: formatInstant(t.expires),
-        used: t.used === null ? null : formatInstant(t.used),
-        usedBy: t.usedBy,
-        refusals: t.failures,
-      })),
-    },
-  };
-}
-
-export async function reportList(call: Call): Promise<Result> {
-  const [device, product, outcome] = [call.text("device"), call.text("product"), call.text("outcome")];
-  const reports = await readFleet(call, (records) =>
-    records.reports({
-      limit: limitOf(call),
-      ...(device === undefined ? {} : { device }),
-      ...(product === undefined ? {} : { product }),
-      ...(outcome === undefined ? {} : { outcome }),
-    }),
-  );
-  return {
-    text: reports.length === 0 ? "There are no reports." : reports.map(reportLine).join("\n"),
-    json: {
-      reports: reports.map((r) => ({
-        ...r,
-        received: formatInstant(r.received),
-        issued: formatInstant(r.issued),
-      })),
     },
   };
 }
@@ -421,35 +245,4 @@ function desiredJson(d: Desired): { readonly [name: string]: Json } {
     until: d.holdUntil === null ? null : formatInstant(d.holdUntil),
     changed: formatInstant(d.changed),
   };
-}
-
-function deviceJson(d: Device, interval: number, now: number): { readonly [name: string]: Json } {
-  return {
-    id: d.id,
-    name: d.name,
-    group: d.group,
-    state: liveness(d, interval, now),
-    enrolled: formatInstant(d.enrolled),
-    lastSeen: d.lastSeen === null ? null : formatInstant(d.lastSeen),
-    platform: d.platform as Json,
-    certificateEnds: formatInstant(d.certificateEnds),
-    claimed: d.claimed as Json,
-    timestamp: d.timestamp,
-    reports: d.lastSequence,
-  };
-}
-
-function limitOf(call: Call): number {
-  return call.whole("limit", 1, 100_000) ?? 50;
-}
-
-function nameAt(call: Call, place: number): string {
-  return checkName(call.argument(place));
-}
-
-function checkName(text: string): string {
-  if (z.safeParse(nameSchema, text).success) return text;
-  throw usage(
-    `"${text.slice(0, 80)}" cannot be a name; use lower-case letters, digits, dots and dashes, at most 64.`,
-  );
 }

@@ -1,12 +1,13 @@
 // The command `server`: static plane, dynamic plane and admin plane of one data folder.
 
 import type { CommandSpec } from "../../framework/command.ts";
+import { LOG_LEVEL } from "../../framework/program-log.ts";
 
 export const serverCommand: CommandSpec = {
   name: "server",
   about: "run the update server of this data folder until it is stopped",
   details:
-    "Devices reach it over TLS 1.3. Its authorities are made on first use and stay in server/tls; its own certificate is made\nat every start. One JSON line per event goes to stderr; the line server/started names the port.\nSIGTERM and SIGINT stop it gracefully: streams are sent away, answers under way are finished.\nSeveral servers, each with a data folder of its own, work on one fleet with --store: their folders have the same server/tls,\nthe same director and the same repository, which one of them keeps fresh.",
+    "Devices reach it over TLS 1.3. Its authorities are made on first use and stay in server/tls; its own certificate is made\nat every start. One JSON line per event goes to stderr (on a terminal: a readable one); the line server/started names the port.\nSIGTERM and SIGINT stop it gracefully: streams are sent away, answers under way are finished.\nSeveral servers, each with a data folder of its own, work on one fleet with --store: their folders have the same server/tls,\nthe same director and the same repository, which one of them keeps fresh.",
   options: [
     { flags: "--listen <address>", about: "where devices reach it", default: "0.0.0.0:8443" },
     {
@@ -44,6 +45,7 @@ export const serverCommand: CommandSpec = {
       about: "a balancer or NAT with many devices behind it: no limit of one address holds for it",
       repeat: true,
     },
+    LOG_LEVEL,
   ],
   examples: ["upkeep server --name updates.example.org", "upkeep server --listen 127.0.0.1:8443 --admin off"],
   run: async (call) => (await import("./server.ts")).runServer(call),

@@ -8,10 +8,11 @@ import { DAY } from "../../../core/instant.ts";
 import { reportCrashes } from "../../../io/system/crash.ts";
 import { HTTP_LIMITS } from "../../../io/http/server.ts";
 import { endWithin } from "../../../io/system/end-within.ts";
-import { jsonLog, type Log } from "../../../io/system/log.ts";
+import type { Log } from "../../../io/system/log.ts";
 import { startUpdateServer, type Listen, type UpdateServerOptions } from "../../server/server.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
+import { programLog } from "../../framework/program-log.ts";
 import { keysOf } from "../key/keys.ts";
 import { isShared } from "../records/open-store.ts";
 import { operatorOf } from "../repo/operator.ts";
@@ -22,10 +23,7 @@ const STOP_AT_MOST = 45_000;
 export async function runServer(call: Call): Promise<Result> {
   const { context } = call;
   const { clock, disk, random } = context;
-  const everything = jsonLog(clock, (line) => void context.terminal.stderr.write(line));
-  const log: Log = (level, event, facts) => {
-    if (!context.quiet || level !== "info") everything(level, event, facts);
-  };
+  const { log, everything } = programLog(call);
   const names = call.list("name");
   const connections = call.whole("max-connections", 1, 1_000_000) ?? HTTP_LIMITS.connections;
   const perAddress = call.whole("max-per-address", 1, 1_000_000) ?? Math.max(50, Math.ceil(connections / 4));

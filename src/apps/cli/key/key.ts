@@ -109,7 +109,7 @@ export async function keyList(call: Call): Promise<Result> {
     text:
       rows.length === 0
         ? `There are no keys in ${call.context.data}/keys.`
-        : columns([["NAME", "KEY ID", "SCHEME", "FILE", "CREATED"], ...rows]),
+        : columns([["NAME", "KEY ID", "SCHEME", "FILE", "CREATED"], ...rows], call.context.width),
     json: { keys: infos.map(describe) },
   };
 }

@@ -1,7 +1,8 @@
 // Where the fleet's records are for a command: the database that --store names, or the file of the data folder.
 
 import { userInfo } from "node:os";
-import { makeDirectories } from "../../../core/disk.ts";
+import { makeDirectories, statOrNull } from "../../../core/disk.ts";
+import { FleetError } from "../../../fleet/errors.ts";
 import type { FleetReads, FleetRecords, FleetStore } from "../../../fleet/store.ts";
 import { openFleetStore } from "../../../io/fleet-store/store.ts";
 import { refuseLostStore } from "../../server/store-check.ts";
@@ -20,10 +21,27 @@ export function isShared(call: Call): boolean {
   );
 }
 
-/** An address, or the path of a file, whose folder is made. Errors: `cli/usage`, `disk/*`. */
-export async function fleetPlace(call: Call): Promise<string> {
+/** What an operator's data folder has one of, at least. */
+const TRACES = ["server", "repository", "keys"];
+
+/**
+ * An address, or the path of a file. `make`: also in a data folder that is not one yet. Errors: `cli/usage`, `fleet/no-data` when nothing
+ * of an operator is in the folder, as when its name was mistyped; `disk/*`.
+ */
+export async function fleetPlace(call: Call, make = false): Promise<string> {
   const { context } = call;
   if (isShared(call)) return context.store!;
+  const found = await Promise.all(TRACES.map((name) => statOrNull(context.disk, `${context.data}/${name}`)));
+  if (!make && found.every((stat) => stat === null)) {
+    throw new FleetError(
+      "fleet/no-data",
+      `There is no data of Upkeep in ${context.data}; nothing was made there.`,
+      { data: context.data },
+      {
+        hint: "Name the operator's data folder with --data or UPKEEP_DATA, or begin one with `upkeep repo init`.",
+      },
+    );
+  }
   const folder = `${context.data}/server`;
   await makeDirectories(context.disk, folder, 0o700);
   return `${folder}/upkeep.sqlite`;

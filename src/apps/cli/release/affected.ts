@@ -49,7 +49,10 @@ export async function affectedBy(
         const component = told.get(device.id);
         const runs = component?.running === version;
         const trying =
-          !runs && device.claimed.some((one) => one.product === product && one.version === version);
+          !runs &&
+          device.claimed.some(
+            (one) => one.product === product && (one.version === version || one.trying?.version === version),
+          );
         if (!runs && !trying) continue;
         const to = destination(channels.get(device.group) ?? null);
         const floor = component?.floor ?? null;

@@ -35,7 +35,7 @@ export async function repoStatus(call: Call): Promise<Result> {
     note(role),
   ]);
   const lines = [
-    columns([["ROLE", "VERSION", "EXPIRES", "LEFT", "SIGNED BY", "NEXT"], ...rows]),
+    columns([["ROLE", "VERSION", "EXPIRES", "LEFT", "SIGNED BY", "NEXT"], ...rows], call.context.width),
     ...(status.bins > 0 ? [`${count(status.bins, "hash bin")}; the one that expires first is shown`] : []),
     ...(open === null ? [] : [warn(`A change waits for signatures: ${open.reason}`), ...waitingLines(open)]),
     found === "well"

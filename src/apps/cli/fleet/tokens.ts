@@ -1,0 +1,100 @@
+// What the verbs of `token` do.
+
+import { resolve } from "node:path";
+import { toUtf8 } from "../../../core/bytes.ts";
+import { statOrNull, writeAtomic } from "../../../core/disk.ts";
+import { formatInstant, HOUR } from "../../../core/instant.ts";
+import { removeToken } from "../../../fleet/devices.ts";
+import { addToken } from "../../../fleet/enrol.ts";
+import { FleetError } from "../../../fleet/errors.ts";
+import { needOrMakeGroup } from "../../../fleet/groups.ts";
+import { formatToken, newToken } from "../../../identity/token.ts";
+import { firstRootDigest } from "../../server/repository-watch.ts";
+import type { Call, Result } from "../../framework/command.ts";
+import { usage } from "../../framework/errors.ts";
+import { columns } from "../../framework/style.ts";
+import { actor, readFleet, withFleet } from "../records/open-store.ts";
+import { serverPin } from "./ca.ts";
+import { checkName, limitOf } from "./naming.ts";
+
+export async function tokenNew(call: Call): Promise<Result> {
+  const { context } = call;
+  const group = call.needed("group");
+  checkName(group);
+  const out = call.text("out");
+  if (out !== undefined && (await statOrNull(context.disk, resolve(out))) !== null)
+    throw usage(`There is a file ${out} already; nothing was made.`, "Name another one, or take it away.");
+  const life = (call.whole("hours", 1, 168) ?? 24) * HOUR;
+  const rootSha256 = await firstRootDigest(context.disk, `${context.data}/repository`);
+  if (rootSha256 === null) {
+    throw new FleetError(
+      "fleet/no-repository",
+      `There is no repository in ${context.data} yet; a token has to pin its first root.`,
+      { data: context.data },
+      { hint: "Run upkeep repo init first." },
+    );
+  }
+  const token = newToken(context.random, { caSpkiSha256: await serverPin(call), rootSha256 });
+  const text = formatToken(token);
+  const row = await withFleet(call, async (records, now) => {
+    await needOrMakeGroup(records, now, { group, create: call.flag("create") }, actor());
+    const row = await addToken(records, now, { ...token, group, life }, actor());
+    // Before the token counts: one that nobody has would be made in vain.
+    if (out !== undefined) await writeAtomic(context.disk, resolve(out), toUtf8(`${text}\n`), 0o600);
+    return row;
+  });
+  const expires = formatInstant(row.expires);
+  if (out !== undefined) {
+    return {
+      text: `${out} holds a token for one device of the group ${group}, until ${expires}; only you can read it.`,
+      json: { file: resolve(out), id: token.id, group, expires },
+    };
+  }
+  context.note(`For one device of the group ${group}, until ${expires}. It is shown this once.`);
+  return { text, json: { token: text, id: token.id, group, expires } };
+}
+
+export async function tokenList(call: Call): Promise<Result> {
+  const { tokens, now } = await readFleet(call, async (records, now) => ({
+    tokens: await records.tokens(limitOf(call)),
+    now,
+  }));
+  const state = (t: (typeof tokens)[number]): string =>
+    t.usedBy !== null ? `used by ${t.usedBy}` : t.expires <= now ? "expired" : "open";
+  const rows = tokens.map((t) => [
+    t.id,
+    t.group,
+    formatInstant(t.created),
+    formatInstant(t.expires),
+    state(t),
+    String(t.failures),
+  ]);
+  return {
+    text:
+      rows.length === 0
+        ? "There are no tokens."
+        : columns([["TOKEN", "GROUP", "MADE", "EXPIRES", "STATE", "REFUSALS"], ...rows], call.context.width),
+    json: {
+      tokens: tokens.map((t) => ({
+        id: t.id,
+        group: t.group,
+        created: formatInstant(t.created),
+        expires: formatInstant(t.expires),
+        used: t.used === null ? null : formatInstant(t.used),
+        usedBy: t.usedBy,
+        refusals: t.failures,
+      })),
+    },
+  };
+}
+
+export async function tokenRemove(call: Call): Promise<Result> {
+  const id = call.argument(0);
+  const token = await withFleet(call, (records, now) => removeToken(records, now, id, actor()));
+  const used =
+    token.usedBy === null ? "It enrols nobody any more." : `The device ${token.usedBy} that it made stays.`;
+  return {
+    text: `The token ${token.id} is removed. ${used}`,
+    json: { token: token.id, usedBy: token.usedBy },
+  };
+}
