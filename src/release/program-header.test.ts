@@ -63,3 +63,26 @@ describe("a program's first bytes", () => {
     assert.equal(contradiction(Buffer.from("#!/bin/sh\n".padEnd(100)), parseSelector("any")), null);
   });
 });
+
+describe("a program of a system that no platform stands for", () => {
+  const foreign = (abi: number, text = ""): Uint8Array => {
+    const bytes = elf(62, text);
+    bytes[7] = abi;
+    return bytes;
+  };
+  const openbsd = "\x08\0\0\0\x04\0\0\0\x01\0\0\0OpenBSD\0";
+
+  it("is not taken for one of Linux, whether its identification names the system or its note", () => {
+    for (const [bytes, name] of [
+      [foreign(0, openbsd), "openbsd"],
+      [foreign(0, "/usr/libexec/ld.so\0"), "openbsd"],
+      [foreign(0, "\x07\0\0\0\x04\0\0\0\x01\0\0\0NetBSD\0"), "netbsd"],
+      [foreign(9), "freebsd"],
+      [foreign(12), "openbsd"],
+    ] as const) {
+      assert.equal(programPlatform(bytes), null);
+      assert.equal(contradiction(bytes, parseSelector("linux-x64")), name);
+    }
+    assert.equal(contradiction(foreign(3, "OpenBSD"), parseSelector("linux-x64")), null);
+  });
+});
