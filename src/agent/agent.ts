@@ -17,6 +17,7 @@ import {
 import { reportOf } from "./attempt-report.ts";
 import { marksIn } from "./check-in-mark.ts";
 import type { Component } from "./component.ts";
+import { keptAssignment } from "./kept-assignment.ts";
 import { checkFailure, type CheckResult } from "./check-result.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
 import { checkSelf, collectDownloads } from "./start.ts";
@@ -260,9 +261,12 @@ export class Agent {
       await this.board.write();
       await this.#recoverAll(byHand);
       instructions = await (brought?.() ?? this.#ask());
+      const { away } = instructions;
       this.#recalls.interval = instructions.interval ?? this.#recalls.interval;
-      if (brought === undefined) await this.outbox.clear("check ");
+      if (brought === undefined && away === null) await this.outbox.clear("check ");
       components.push(...(await applyAssignment(this.#device(byHand), instructions)));
+      // What could be done without a server is done; that there was none is told all the same.
+      if (away !== null) throw away;
     } catch (error) {
       const failed = checkFailure(error, world.log);
       ({ failure, retryAfter } = failed);
@@ -329,7 +333,8 @@ export class Agent {
       running.push({ product: component.product, version: await component.running(), ...trying });
     }
     const notice = (notices: readonly Notice[]) => this.#teller.notice(notices);
-    return askWhatToRun({ world, identity, repository, server, trust, marks, notice, signal }, running);
+    const kept = keptAssignment(world.disk, `${this.parts.folder}/assignment.json`);
+    return askWhatToRun({ world, identity, repository, server, trust, marks, kept, notice, signal }, running);
   }
 
   async #open(product: string): Promise<Component> {

@@ -60,7 +60,7 @@ describe("a check-in", () => {
     const device = { id: "00000000-0000-4000-8000-000000000001", group: "default" } as Device;
     const ask = () =>
       api.handlers.checkIn(
-        undefined as never,
+        { headers: {} } as never,
         {
           nonce: toBase64(systemRandom.bytes(32)),
           platform: { os: "linux", arch: "x64", libc: "glibc" },
@@ -104,7 +104,7 @@ async function oneDevice() {
   const checkIn = async (more: Partial<CheckInRequest>, address = "192.0.2.1") => {
     const request = { nonce: toBase64(systemRandom.bytes(32)), platform, components: [], ...more };
     const device = (await store.read((records) => records.device(id)))!;
-    return api.handlers.checkIn({ address } as Call, request, device);
+    return api.handlers.checkIn({ address, headers: {} } as unknown as Call, request, device);
   };
   const alarms = async () => (await store.read((records) => records.alarms(10))).map(({ code }) => code);
   return { store, view, id, checkIn, alarms };

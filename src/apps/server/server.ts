@@ -54,6 +54,8 @@ export type UpdateServerOptions = {
   readonly renewOnline?: (now: Instant) => Promise<void>;
   readonly limits?: Partial<HttpLimits> & { readonly listeners?: number; readonly heartbeat?: number };
   readonly quotas?: Partial<ApiQuotas>;
+  /** Milliseconds that devices may follow their channels while they reach no server. */
+  readonly follow?: number;
   /** The records are new although authorities are there, and a person says that it shall be so. */
   readonly beginEmpty?: boolean;
   /** Milliseconds between two looks at the folder and the store. */
@@ -133,6 +135,7 @@ async function startLocked(
     director,
     metrics,
     quotas: options.quotas,
+    follow: options.follow,
     sharedAddresses: asked.sharedAddresses ?? [],
     findRelease: (product, version) => watch.findRelease(product, version),
     ...tools,

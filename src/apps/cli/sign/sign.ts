@@ -19,6 +19,7 @@ import {
   type TimestampWish,
 } from "../../../artifact/timestamp-request.ts";
 import { replaceFile, withFileSource } from "../../../io/source/file.ts";
+import { proxiesFrom } from "../../../io/connection/proxies.ts";
 import { httpTimestamps } from "../../../io/signing/timestamp-transport.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
@@ -196,7 +197,7 @@ function stampWish(call: Call, urls: readonly string[]): TimestampWish {
   return {
     urls,
     hash: (call.text("timestamp-hash") ?? "sha256") as SigningHash,
-    transport: httpTimestamps(undefined, (url) =>
+    transport: httpTimestamps(proxiesFrom(call.context.terminal.env), undefined, (url) =>
       call.context.note(`waiting for the time-stamp authority ${url} ...`),
     ),
     tell: (what) => call.context.note(what),
