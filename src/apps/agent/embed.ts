@@ -7,6 +7,7 @@ import type { Status } from "../../agent/status.ts";
 import type { ComponentResult } from "../../agent/update-component.ts";
 import { makeDirectories } from "../../core/disk.ts";
 import type { Facts } from "../../core/errors.ts";
+import { guardFolder } from "../../io/device/folder-guard.ts";
 import { lockAgent } from "../../io/device/agent-lock.ts";
 import { systemClock } from "../../io/system/clock.ts";
 import { listenForControl } from "../../io/system/control-socket.ts";
@@ -53,6 +54,7 @@ export interface SystemAgent {
 export async function openSystemAgent(options: SystemAgentOptions): Promise<SystemAgent> {
   const { folder, onEvent } = options;
   await makeDirectories(systemDisk, folder, 0o750);
+  await guardFolder(folder);
   const unlock = await lockAgent(folder, systemClock);
   try {
     const wired = await wireAgent({

@@ -10,6 +10,7 @@ import { commonName } from "../../der/names.ts";
 import { toPem } from "../../der/pem.ts";
 import { parseToken } from "../../identity/token.ts";
 import { deviceKeys, isEnrolled, saveIdentity } from "../../io/device/device-identity.ts";
+import { guardFolder, narrowFolder } from "../../io/device/folder-guard.ts";
 import { httpSource } from "../../io/source/http.ts";
 import { openServerClient } from "../../io/device/server-client.ts";
 import { findAuthority } from "../../io/device/tls.ts";
@@ -52,6 +53,8 @@ export async function enrol(enrolment: Enrolment): Promise<{ readonly device: st
   }
   const token = parseToken(enrolment.token);
   await makeDirectories(disk, folder, 0o750);
+  await narrowFolder(folder, 0o750);
+  await guardFolder(folder);
   const keys = await deviceKeys(disk, identity);
   // 1. The server must hold the pinned authority before it is told anything.
   const authority = await findAuthority(server, token.caSpkiSha256, signal);

@@ -7,6 +7,7 @@ import { runAgent } from "../../agent/loop.ts";
 import type { Json } from "../../core/json.ts";
 import { makeDirectories } from "../../core/disk.ts";
 import { checkSchema, nameSchema, z } from "../../core/schema.ts";
+import { guardFolder } from "../../io/device/folder-guard.ts";
 import { lockAgent } from "../../io/device/agent-lock.ts";
 import { systemClock } from "../../io/system/clock.ts";
 import { listenForControl } from "../../io/system/control-socket.ts";
@@ -30,6 +31,7 @@ const requestSchema = z.discriminatedUnion("do", [
 export async function serveAgent(options: WiringOptions, signal: AbortSignal): Promise<void> {
   const { folder, log } = options;
   await makeDirectories(systemDisk, folder, 0o750);
+  await guardFolder(folder);
   const unlock = await lockAgent(folder, systemClock);
   try {
     const wired = await wireAgent(options);
@@ -129,6 +131,7 @@ async function withAgent<T>(
 async function withWired<T>(options: WiringOptions, action: (wired: Wired) => Promise<T>): Promise<T> {
   const { folder } = options;
   await makeDirectories(systemDisk, folder, 0o750);
+  await guardFolder(folder);
   const unlock = await lockAgent(folder, systemClock);
   try {
     const wired = await wireAgent(options);
