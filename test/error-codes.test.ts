@@ -1,57 +1,10 @@
 // Every code that an error of Upkeep can carry, with its nature and its exit code: docs/errors.md lists them all, and nothing else.
 
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import type { Trait } from "../src/core/errors.ts";
 import { EXIT } from "../src/apps/framework/exit-codes.ts";
-
-const source = new URL("../src/", import.meta.url);
-const UNION = /type \w*ErrorCode\s*=((?:\s|\||"[a-z0-9-]+\/[a-z0-9-]+"|\/\*\*[\s\S]*?\*\/|\/\/[^\n]*)+);/g;
-
-type Row = { readonly code: string; readonly trait: Trait };
-
-const files = readdirSync(source, { recursive: true, encoding: "utf8" })
-  .filter((name) => name.endsWith(".ts") && !name.endsWith(".test.ts") && !name.startsWith("testing/"))
-  .map((name) => ({ name, text: readFileSync(new URL(name, source), "utf8") }));
-
-/** Members of the closed unions by which rooms declare their codes. */
-const declared = files.flatMap(({ text }) =>
-  [...text.matchAll(UNION)].flatMap(([, union]) =>
-    [...union!.matchAll(/"([a-z0-9-]+\/[a-z0-9-]+)"/g)].map(([, code]) => code!),
-  ),
-);
-
-/** The rows of the tables beside them. */
-async function tabled(): Promise<readonly Row[]> {
-  const rooms = files.filter(({ text }) => /satisfies Traits<\w+ErrorCode>/.test(text));
-  const rows: Row[] = [];
-  for (const { name } of rooms) {
-    const room = (await import(new URL(name, source).href)) as { readonly [name: string]: unknown };
-    for (const [constant, table] of Object.entries(room))
-      if (constant.endsWith("_ERRORS"))
-        for (const [code, trait] of Object.entries(table as { readonly [code: string]: Trait }))
-          rows.push({ code, trait });
-  }
-  return rows;
-}
-
-/** One line a room: what each of its codes is, by nature and exit code. */
-function lines(rows: readonly Row[]): readonly string[] {
-  const rooms = Map.groupBy(rows, ({ code }) => code.split("/")[0]!);
-  return [...rooms].toSorted(byName).map(([room, own]) => {
-    const kinds = Map.groupBy(own, ({ trait }) => `${trait.nature} (${EXIT[trait.exit]})`);
-    const parts = [...kinds].toSorted(byName).map(([kind, same]) => {
-      const names = same.map(({ code }) => `\`${code.split("/")[1]!}\``).toSorted();
-      return `${kind} ${names.join(", ")}`;
-    });
-    return `- \`${room}/\`: ${parts.join("; ")}`;
-  });
-}
-
-function byName([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
-  return a < b ? -1 : 1;
-}
+import { declared, lines, listed, tabled } from "../tools/error-codes.ts";
 
 describe("the codes of all errors", () => {
   it("are declared once each, with a nature and an exit code", async () => {
@@ -62,15 +15,7 @@ describe("the codes of all errors", () => {
   });
 
   it("stand in docs/errors.md, all of them and no other", async () => {
-    const page = readFileSync(new URL("../docs/errors.md", import.meta.url), "utf8");
-    const list = page.split("\n## All codes\n")[1]?.split("\n## ")[0] ?? "";
-    const want = lines(await tabled());
-    const have = [...list.matchAll(/^- `.+$/gm)].map(([line]) => line);
-    assert.deepEqual(
-      have,
-      want,
-      `let the list below \`All codes\` in docs/errors.md be:\n${want.join("\n")}\n`,
-    );
+    assert.deepEqual(listed(), lines(await tabled()), "node tools/error-codes.ts --write");
   });
 
   it("fit together: what may work later never counts as a verdict, and a wrong call never as a failure", async () => {

@@ -114,7 +114,10 @@ export async function readWhatWasBrought(
       const { version, sha256 } = await loadChannel({ releases, trusted }, product, wish.channel);
       components.push({ product, channel: wish.channel, release: { version, manifestSha256: sha256 } });
     } catch (error) {
-      const missing = error instanceof UpkeepError && error.code === "repository/role-missing";
+      const missing =
+        error instanceof UpkeepError &&
+        // Not listed, or listed and not taken along.
+        (error.code === "repository/role-missing" || error.code === "mirror/not-found");
       // What is installed and was not brought along is none of this errand.
       if (!missing || wish.products !== null) throw error;
     }

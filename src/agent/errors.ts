@@ -47,7 +47,7 @@ export const AGENT_ERRORS = {
   "agent/superseded": FAILED,
   "agent/interrupted": FAILED,
   "agent/stopping": TRANSIENT,
-  "agent/not-installed": FAILED,
+  "agent/not-installed": { ...FAILED, hint: "`upkeep agent status` shows what is installed." },
   "agent/nothing-to-go-back-to": FAILED,
   "agent/dependency-circle": REFUSED,
   "agent/outbox-full": FAILED,
@@ -55,7 +55,7 @@ export const AGENT_ERRORS = {
   "agent/image-refused": REFUSED,
   "agent/repair-waits": TRANSIENT,
   "agent/rolled-back-by-hand": FAILED,
-  "agent/unusable-certificate": REFUSED,
+  "agent/unusable-certificate": { nature: "transient", exit: "refused" },
   "agent/unforeseen": FAILED,
 } satisfies Traits<AgentErrorCode>;
 

@@ -97,11 +97,14 @@ export function neededDigests(opened: readonly OpenedSignature[]): ReadonlySet<H
   return new Set(opened.map(({ indirect }) => indirect.hash));
 }
 
-/** The trust decision about one signature, as a list. Never throws. `indirectType` is what the file format writes into the indirect data. */
+/** What the indirect data says about the kind of file: what is written into it here, and what genuine files of this format have instead. */
+export type IndirectType = { readonly own: string; readonly foreign?: readonly string[] };
+
+/** The trust decision about one signature, as a list. Never throws. */
 export function judgeSignature(
   opened: OpenedSignature,
   imageDigest: Uint8Array | null,
-  indirectType: string,
+  indirectType: IndirectType,
   policy: VerifyPolicy,
 ): SignatureReport {
   const { signed, signer, indirect, findings } = opened;
@@ -136,10 +139,12 @@ export function judgeSignature(
 function checkIndirectData(
   indirect: IndirectData,
   signer: SignerInfo,
-  indirectType: string,
+  indirectType: IndirectType,
   findings: Findings,
 ): void {
-  if (indirect.type !== indirectType)
+  if (indirectType.foreign?.includes(indirect.type) === true)
+    findings.note("signature/foreign-kind", `The signature names its kind of file as ${indirect.type}.`);
+  else if (indirect.type !== indirectType.own)
     findings.error("signature/wrong-kind", `The signature is for another kind of file (${indirect.type}).`, {
       type: indirect.type,
     });

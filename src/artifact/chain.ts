@@ -118,7 +118,7 @@ function checkPath(
   path.forEach((certificate, i) => {
     const root = anchored && i === path.length - 1;
     checkValidity(certificate, wish.at, findings);
-    checkKnownExtensions(certificate, findings);
+    checkKnownExtensions(certificate, root, findings);
     checkKey(certificate, findings);
     if (!root) checkSignatureStrength(certificate, findings);
     if (i === 0) checkLeafUsage(certificate, wish.purpose, findings);
@@ -126,6 +126,20 @@ function checkPath(
     if (!root && wish.revocation !== undefined)
       checkRevocation(certificate, path[i + 1], wish, wish.revocation, findings);
   });
+}
+
+/**
+ * What no chain can heal: for these reasons every verification refuses what the certificate signs, whoever issued it and whenever.
+ * A self-signed one may be named as root itself, where its own signature decides nothing.
+ */
+export function faultsOfLeaf(certificate: Certificate, purpose: Purpose): readonly Finding[] {
+  const findings = new Findings();
+  const root = sameName(certificate.issuer, certificate.subject);
+  checkKnownExtensions(certificate, root, findings);
+  checkKey(certificate, findings);
+  if (!root) checkSignatureStrength(certificate, findings);
+  checkLeafUsage(certificate, purpose, findings);
+  return findings.list.filter((finding) => finding.level === "error");
 }
 
 function checkUnanchored(path: readonly Certificate[], findings: Findings): void {
@@ -151,13 +165,19 @@ function checkValidity(certificate: Certificate, at: Instant, findings: Findings
     );
 }
 
-// RFC 5280 4.2: an unknown critical extension makes a certificate unusable.
-function checkKnownExtensions(certificate: Certificate, findings: Findings): void {
+/**
+ * RFC 5280 4.2: an unknown critical extension makes a certificate unusable. RFC 5280 6.1.1 (d): of a root that the caller named, its name
+ * and its key count. Debian's Secure Boot authority has a critical Netscape certificate type, and all that Debian signs hangs on it.
+ */
+function checkKnownExtensions(certificate: Certificate, root: boolean, findings: Findings): void {
   for (const name of certificate.extensions.unknownCritical) {
-    findings.error(
-      "chain/unknown-critical-extension",
-      `"${formatName(certificate.subject)}" has the critical extension ${name}, which is not understood here.`,
-    );
+    const what = `"${formatName(certificate.subject)}" has the critical extension ${name}, which is not understood here`;
+    if (root)
+      findings.note(
+        "chain/unknown-critical-extension",
+        `${what}; it is trusted because it was named as root.`,
+      );
+    else findings.error("chain/unknown-critical-extension", `${what}.`);
   }
 }
 
@@ -201,16 +221,17 @@ function checkLeafUsage(certificate: Certificate, purpose: Purpose, findings: Fi
   }
   const purposes = extKeyUsage?.purposes ?? [];
   if (purpose === "timeStamping") {
-    // RFC 3161 2.3: exactly one purpose, and critical.
-    if (
-      extKeyUsage === null ||
-      !extKeyUsage.critical ||
-      purposes.length !== 1 ||
-      purposes[0] !== oids.timeStamping
-    ) {
+    // RFC 3161 2.3: exactly one purpose, so that the key stamps time and does nothing else.
+    if (purposes.length !== 1 || purposes[0] !== oids.timeStamping) {
       findings.error(
         "chain/extended-key-usage",
-        `"${name}" is no time-stamp authority: its certificate has to have timeStamping as the only, critical extended key usage.`,
+        `"${name}" is no time-stamp authority: its certificate has to have timeStamping as the only extended key usage.`,
+      );
+    } else if (extKeyUsage?.critical !== true) {
+      // And critical, it says. Microsoft's authorities issued until 2023 did not mark it so; the purpose is the same one.
+      findings.note(
+        "chain/usage-not-critical",
+        `The extended key usage of "${name}" is not marked as critical, as RFC 3161 asks for.`,
       );
     }
     return;

@@ -1,7 +1,7 @@
 // One signer of a CMS: does this signature, made with this certificate, cover this content? The one place where that is decided.
 
 import { equalBytes } from "../core/bytes.ts";
-import { isStrongHash, verifySignature, type HashName } from "../der/algorithms.ts";
+import { fitsBareDigest, isStrongHash, verifySignature, type HashName } from "../der/algorithms.ts";
 import { DerError } from "../der/errors.ts";
 import * as oids from "../der/oids.ts";
 import { readOctets, readOid } from "../der/reader.ts";
@@ -20,6 +20,14 @@ export type SignerCheck = {
   readonly certificate: Certificate | null;
 };
 
+/** What others have written in place of what the standards ask for; each kind is allowed where genuine files have it, and nowhere else. */
+export type Latitude = {
+  /** Content types that the signed attribute may name instead of the one of the content. */
+  readonly contentTypes?: readonly string[];
+  /** RSA: the PKCS#1 block may hold the bare digest (see `fitsBareDigest`). */
+  readonly bareDigest?: boolean;
+};
+
 /**
  * Checks one SignerInfo with signed attributes against the digest of the content. What is wrong goes into `findings`; nothing is thrown.
  * `contentDigest` is asked once, for the signer's digest algorithm.
@@ -30,12 +38,13 @@ export function checkSigner(
   contentDigest: (hash: HashName) => Uint8Array | null,
   findings: Findings,
   bag: readonly Certificate[] = signed.certificates,
+  latitude: Latitude = {},
 ): SignerCheck {
   try {
     checkDigestAlgorithm(signed, signer, findings);
-    checkAttributes(signed, signer, contentDigest, findings);
+    checkAttributes(signed, signer, contentDigest, latitude, findings);
     const certificate = findCertificate(signer, bag, findings);
-    if (certificate !== null) checkSignatureValue(signer, certificate, findings);
+    if (certificate !== null) checkSignatureValue(signer, certificate, latitude, findings);
     return { certificate };
   } catch (error) {
     if (!(error instanceof DerError) && !(error instanceof ArtifactError)) throw error;
@@ -72,22 +81,14 @@ function checkAttributes(
   signed: SignedData,
   signer: SignerInfo,
   contentDigest: (hash: HashName) => Uint8Array | null,
+  latitude: Latitude,
   findings: Findings,
 ): void {
   if (signer.signedAttributes === null) {
     findings.error("cms/no-signed-attributes", "The signature has no signed attributes.");
     return;
   }
-  // RFC 5652 11.1: equal to the type of what is signed, always.
-  const type = signedAttribute(signer, oids.contentType);
-  if (type === null)
-    findings.error("cms/content-type-missing", "The signed attribute contentType is missing.");
-  else if (readOid(type) !== signed.contentType) {
-    findings.error(
-      "cms/content-type-mismatch",
-      `The signed attribute contentType says ${readOid(type)}, the content is of the type ${signed.contentType}: a signature of another kind was put here.`,
-    );
-  }
+  checkContentType(signed, signer, latitude, findings);
   // RFC 5652 11.2.
   const stated = signedAttribute(signer, oids.messageDigest);
   if (stated === null) {
@@ -101,6 +102,25 @@ function checkAttributes(
       "What is signed is not what is here: the content was changed after it was signed.",
     );
   }
+}
+
+// RFC 5652 11.1: equal to the type of what is signed, always.
+function checkContentType(
+  signed: SignedData,
+  signer: SignerInfo,
+  latitude: Latitude,
+  findings: Findings,
+): void {
+  const value = signedAttribute(signer, oids.contentType);
+  if (value === null) {
+    findings.error("cms/content-type-missing", "The signed attribute contentType is missing.");
+    return;
+  }
+  const type = readOid(value);
+  if (type === signed.contentType) return;
+  const what = `The signed attribute contentType says ${type}, the content is of the type ${signed.contentType}`;
+  if (latitude.contentTypes?.includes(type) === true) findings.note("cms/content-type-foreign", `${what}.`);
+  else findings.error("cms/content-type-mismatch", `${what}: a signature of another kind was put here.`);
 }
 
 function findCertificate(
@@ -126,24 +146,33 @@ function findCertificate(
   return named[0]!;
 }
 
-function checkSignatureValue(signer: SignerInfo, certificate: Certificate, findings: Findings): void {
-  if (signer.signedAttributesDer === null) return;
+function checkSignatureValue(
+  signer: SignerInfo,
+  certificate: Certificate,
+  latitude: Latitude,
+  findings: Findings,
+): void {
+  const { signedAttributesDer, signatureAlgorithm, signature } = signer;
+  if (signedAttributesDer === null) return;
   const key = publicKeyOfCertificate(certificate);
   const bits = key.asymmetricKeyDetails?.modulusLength;
   if (bits !== undefined && bits < 2048)
     findings.error("cms/weak-key", `The signer's RSA key has ${bits} bits, which is too few.`, { bits });
+  const hash = signatureAlgorithm.hash ?? signer.digest;
+  if (verifySignature(key, signatureAlgorithm, signedAttributesDer, signature, hash)) return;
   if (
-    !verifySignature(
-      key,
-      signer.signatureAlgorithm,
-      signer.signedAttributesDer,
-      signer.signature,
-      signer.signatureAlgorithm.hash ?? signer.digest,
-    )
+    latitude.bareDigest === true &&
+    signatureAlgorithm.kind === "rsa" &&
+    fitsBareDigest(key, hash, signedAttributesDer, signature)
   ) {
-    findings.error(
-      "cms/bad-signature",
-      "The signature value does not fit the signer's key: either the signature was changed, or it was made with another key.",
+    findings.note(
+      "cms/bare-digest",
+      "The signature value holds the digest alone, without the name of its algorithm that PKCS#1 wants there.",
     );
+    return;
   }
+  findings.error(
+    "cms/bad-signature",
+    "The signature value does not fit the signer's key: either the signature was changed, or it was made with another key.",
+  );
 }

@@ -7,7 +7,12 @@ import { INTEGER, OCTET_STRING } from "../der/tags.ts";
 import { integer, octets, sequence } from "../der/writer.ts";
 import { appendNested, buildIndirectData, nestedSignatures } from "./authenticode.ts";
 import { valueToStamp, withTimestamp } from "./authenticode-sign.ts";
-import { judgeSignature, openSignatures, type OpenedSignature } from "./authenticode-verify.ts";
+import {
+  judgeSignature,
+  openSignatures,
+  type IndirectType,
+  type OpenedSignature,
+} from "./authenticode-verify.ts";
 import { parseSignedData } from "./cms.ts";
 import { ArtifactError, Findings } from "./errors.ts";
 import type { Format, Region, SignJob, SignOptions, SignOutcome, StampJob } from "./format.ts";
@@ -39,6 +44,8 @@ export type IndirectFormat = Pick<Format, "name" | "title" | "extensions" | "mat
   /** Type and value of the indirect data. */
   readonly type: string;
   readonly value: Uint8Array;
+  /** Types that genuine files of this format have instead. */
+  readonly foreignTypes?: readonly string[];
   read(source: ByteSource): Promise<SignableFile>;
 };
 
@@ -110,13 +117,14 @@ async function verify(spec: IndirectFormat, source: ByteSource, policy: VerifyPo
   const findings = new Findings();
   const file = await spec.read(source);
   const signatures: SignatureReport[] = [];
+  const kind: IndirectType = { own: spec.type, foreign: spec.foreignTypes ?? [] };
   if (file.cms === null) findings.error(`${spec.name}/not-signed`, "The file is not signed.");
   else {
     for (const opened of openAll(file.cms, findings)) {
       const { hash } = opened.indirect;
       checkKind(spec, opened);
       await file.inspect?.(hash, opened.findings);
-      signatures.push(judgeSignature(opened, await digestOf(file, opened), spec.type, policy));
+      signatures.push(judgeSignature(opened, await digestOf(file, opened), kind, policy));
     }
   }
   return {

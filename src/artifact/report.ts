@@ -57,12 +57,16 @@ export type FileReport = {
   readonly about?: Facts;
 };
 
-/** Findings that say "not trusted" rather than "not intact". */
+/**
+ * Findings that say "not trusted" rather than "not intact". A time stamp that is out of order takes the proof of its time from its own
+ * signature, which then is not valid; about the bytes of the file it says nothing.
+ */
 export function isTrustFinding(finding: Finding): boolean {
   return (
     finding.code.startsWith("chain/") ||
     finding.code.startsWith("cms/weak-") ||
     finding.code === "signature/no-timestamp" ||
+    finding.code === "signature/timestamp-invalid" ||
     finding.code === "content/untrusted"
   );
 }

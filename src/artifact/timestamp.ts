@@ -29,7 +29,7 @@ import {
   type SignerInfo,
 } from "./cms.ts";
 import { digest } from "./cms-build.ts";
-import { checkSigner } from "./cms-verify.ts";
+import { checkSigner, type Latitude } from "./cms-verify.ts";
 import { ArtifactError, Findings, hasError, type Finding } from "./errors.ts";
 
 /** The attribute in which Authenticode keeps a token (wintrust.h: szOID_RFC3161_counterSign). */
@@ -121,7 +121,9 @@ function checkToken(
   const [signer, ...others] = token.signers;
   if (signer === undefined || others.length > 0) throw badToken(`it has ${token.signers.length} signers`);
   const content = readOctets(token.content!);
-  const { certificate } = checkSigner(token, signer, (hash) => digest(hash, content), findings, bag);
+  const { certificate } = checkSigner(token, signer, (hash) => digest(hash, content), findings, bag, {
+    bareDigest: true,
+  });
   if (certificate !== null) checkSigningCertificate(signer, certificate, findings);
   checkImprint(info, stamped, findings);
   checkNotAhead(info.genTime, policy.now, findings);
@@ -221,7 +223,14 @@ export function checkLegacyCountersignature(
   try {
     const signer = guarded(() => readSignerInfo(value, findings));
     const around = countersigned(signer);
-    const { certificate } = checkSigner(around, signer, (hash) => digest(hash, stamped), findings, bag);
+    const { certificate } = checkSigner(
+      around,
+      signer,
+      (hash) => digest(hash, stamped),
+      findings,
+      bag,
+      LEGACY_LATITUDE,
+    );
     const timeValue = signedAttribute(signer, oids.signingTime);
     if (timeValue === null) throw badToken("it does not say its time");
     const time = guarded(() => readTime(timeValue));
@@ -232,6 +241,12 @@ export function checkLegacyCountersignature(
     return unreadable("legacy", error, findings);
   }
 }
+
+/**
+ * Certum's countersignatures (MeshCentral's programs have them) name the type of a token; Symantec's G4 authority wrote the bare digest.
+ * Neither lets another signature in: messageDigest has to be that of the very signature value that is stamped.
+ */
+const LEGACY_LATITUDE: Latitude = { contentTypes: [oids.tstInfo], bareDigest: true };
 
 /** The SignedData that a countersignature stands for: its content is the signature value, of the type data. */
 function countersigned(signer: SignerInfo): SignedData {

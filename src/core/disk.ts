@@ -17,8 +17,11 @@ export type DiskErrorCode =
 export const DISK_ERRORS = {
   "disk/missing": FAILED,
   "disk/exists": FAILED,
-  "disk/full": TRANSIENT,
-  "disk/read-only": TRANSIENT,
+  "disk/full": { ...TRANSIENT, hint: "Make room on the volume of this file, and run it again." },
+  "disk/read-only": {
+    ...TRANSIENT,
+    hint: "Look at the permissions of the file and its folder, and at who runs this.",
+  },
   "disk/wrong-kind": FAILED,
   "disk/not-empty": FAILED,
   "disk/io": TRANSIENT,

@@ -83,7 +83,7 @@ export abstract class UpkeepError<Code extends string = string> extends Error {
   }
 }
 
-/** An error that another process reported, by a code of its own: what it means is looked up by who knows the rooms it may come from. */
+/** An error by the code of a verdict, or of another process; what it means is given by the caller, who knows where it comes from. */
 export class ReportedError extends UpkeepError {
   readonly #known: Trait;
 

@@ -1,6 +1,14 @@
 // Signature algorithm identifiers: which scheme each stands for, and how node:crypto checks it.
 
-import { constants, createPublicKey, verify, type KeyObject } from "node:crypto";
+import {
+  constants,
+  createPublicKey,
+  hash as digestOf,
+  publicDecrypt,
+  verify,
+  type KeyObject,
+} from "node:crypto";
+import { equalBytes } from "../core/bytes.ts";
 import { DerError } from "./errors.ts";
 import * as oids from "./oids.ts";
 import { children, Fields, only, parseDer, readNull, readOid, readSmallInteger, type Der } from "./reader.ts";
@@ -75,6 +83,8 @@ const SIGNATURES: { readonly [dotted: string]: SignatureAlgorithm } = {
   [oids.rsaEncryption]: { kind: "rsa", hash: null },
   [oids.md5WithRSA]: { kind: "rsa", hash: "md5" },
   [oids.sha1WithRSA]: { kind: "rsa", hash: "sha1" },
+  // The same by the name that Microsoft gave it in the 1990s; read so that a refusal can name SHA-1.
+  [oids.oiwSha1WithRSA]: { kind: "rsa", hash: "sha1" },
   [oids.sha256WithRSA]: { kind: "rsa", hash: "sha256" },
   [oids.sha384WithRSA]: { kind: "rsa", hash: "sha384" },
   [oids.sha512WithRSA]: { kind: "rsa", hash: "sha512" },
@@ -254,6 +264,25 @@ export function verifySignature(
       case "ed25519":
         return key.asymmetricKeyType === "ed25519" && verify(null, message, key, signature);
     }
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Whether an RSA signature is a PKCS#1 v1.5 block (RFC 8017 9.2: 00 01 FF ... FF 00) around the bare digest, without the DigestInfo that
+ * belongs around it. The padding fills the key and the digest is the whole rest, so that a forger has no byte to choose.
+ */
+export function fitsBareDigest(
+  key: KeyObject,
+  hash: HashName,
+  message: Uint8Array,
+  signature: Uint8Array,
+): boolean {
+  if (key.asymmetricKeyType !== "rsa") return false;
+  try {
+    const block = publicDecrypt({ key, padding: constants.RSA_PKCS1_PADDING }, signature);
+    return equalBytes(block, digestOf(hash, message, "buffer"));
   } catch {
     return false;
   }

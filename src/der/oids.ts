@@ -54,6 +54,8 @@ export const sha3_512 = "2.16.840.1.101.3.4.2.10";
 /** Keys and signatures. */
 export const rsaEncryption = "1.2.840.113549.1.1.1";
 export const md5WithRSA = "1.2.840.113549.1.1.4";
+/** OIW, before PKCS#1 had a number for it. */
+export const oiwSha1WithRSA = "1.3.14.3.2.29";
 export const sha1WithRSA = "1.2.840.113549.1.1.5";
 export const sha256WithRSA = "1.2.840.113549.1.1.11";
 export const sha384WithRSA = "1.2.840.113549.1.1.12";

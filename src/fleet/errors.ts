@@ -43,7 +43,7 @@ export type FleetErrorCode =
   | "fleet/audit-broken";
 export const FLEET_ERRORS = {
   "fleet/unknown-device": FAILED,
-  "fleet/unknown-group": FAILED,
+  "fleet/unknown-group": { ...FAILED, hint: "`upkeep fleet list` shows all groups." },
   "fleet/unknown-release": FAILED,
   "fleet/device-revoked": REFUSED,
   "fleet/token-unknown": REFUSED,
@@ -51,10 +51,10 @@ export const FLEET_ERRORS = {
   "fleet/token-expired": REFUSED,
   "fleet/key-in-use": REFUSED,
   "fleet/bad-proof": REFUSED,
-  "fleet/clocks-differ": REFUSED,
   "fleet/no-repository": FAILED,
   "fleet/bad-interval": USAGE,
   "fleet/too-many-products": FAILED,
+  "fleet/clocks-differ": { nature: "transient", exit: "refused" },
   "fleet/quota": { nature: "transient", exit: "refused" },
   "fleet/store-in-use": PENDING,
   "fleet/store-corrupt": FAILED,

@@ -127,7 +127,9 @@ export interface FleetStore {
    * wake-ups, the audit log), or may have; cheap enough to ask every second.
    */
   foreignChanges(): number;
-  /** False while a database elsewhere is known to be out of reach. */
+  /** False while a database elsewhere is known to be out of reach, or the file of one is not the one that was opened. */
   reachable(): boolean;
+  /** Why the records cannot be relied on now, in a sentence; null when nothing is known. */
+  trouble(): string | null;
   close(): Promise<void>;
 }

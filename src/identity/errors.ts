@@ -1,8 +1,9 @@
 // Why an identity was refused.
 
-import { REFUSED, USAGE, UpkeepError, type Traits } from "../core/errors.ts";
+import { FAILED, REFUSED, USAGE, UpkeepError, type Traits } from "../core/errors.ts";
 
 export type IdentityErrorCode =
+  | "identity/authority-lost"
   | "identity/bad-token"
   | "identity/bad-request"
   | "identity/bad-certificate"
@@ -15,6 +16,7 @@ export type IdentityErrorCode =
   | "identity/bad-move"
   | "identity/unknown-authority";
 export const IDENTITY_ERRORS = {
+  "identity/authority-lost": FAILED,
   "identity/bad-token": REFUSED,
   "identity/bad-request": REFUSED,
   "identity/bad-certificate": REFUSED,

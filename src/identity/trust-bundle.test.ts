@@ -1,4 +1,7 @@
 // The list of authorities: what it may say, how it may change, and what becomes of one that is older, cut or forged.
+//
+// A change to trust-bundle.ts that no test here notices, and why: counting the active authorities of the other kind for each kind, since
+// both kinds are counted and both must have exactly one.
 
 import assert from "node:assert/strict";
 import { generateKeyPairSync, randomBytes } from "node:crypto";

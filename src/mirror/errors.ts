@@ -27,7 +27,10 @@ export type MirrorErrorCode =
 export const MIRROR_ERRORS = {
   "mirror/not-found": UNREACHABLE,
   "mirror/refused": UNREACHABLE,
-  "mirror/unreachable": UNREACHABLE,
+  "mirror/unreachable": {
+    ...UNREACHABLE,
+    hint: "Look at the network and the address; the same may work later.",
+  },
   "mirror/slow": UNREACHABLE,
   "mirror/too-long": REFUSED,
   "mirror/too-short": UNREACHABLE,

@@ -41,7 +41,13 @@ export function periodOf(role: string, keys: RoleKeys): Period {
   };
 }
 
+/** True if the role says itself how long its metadata lives; roles that another tool made do not. */
+export function carriesPeriod(keys: RoleKeys): boolean {
+  return typeof keys.extra[EXPIRY] === "number";
+}
+
 /** Ends later than it could if it had been signed until now: by a clock that was ahead, or for a longer life than it has today. */
 export function isFromAhead(role: string, keys: RoleKeys, expires: Instant, now: Instant): boolean {
-  return expires - periodOf(role, keys).expiryDays * DAY > now + SKEW;
+  // Where no life is written down, a far end is merely another lifetime.
+  return carriesPeriod(keys) && expires - periodOf(role, keys).expiryDays * DAY > now + SKEW;
 }

@@ -21,6 +21,12 @@ export type Holder = {
 export type PkiWish = {
   readonly key?: TestKey;
   readonly now: Instant;
+  /** Further extensions, encoded by `writeExtension`. */
+  readonly extensions?: {
+    readonly root?: readonly Uint8Array[];
+    readonly authority?: readonly Uint8Array[];
+    readonly leaf?: readonly Uint8Array[];
+  };
   /** Faults and variants of the leaf. */
   readonly leaf?: {
     readonly eku?: readonly string[];
@@ -54,7 +60,11 @@ export type Pki = {
 export async function publisherPki(wish: PkiWish): Promise<Pki> {
   const { now } = wish;
   const long = { notBefore: now - 3650 * DAY, notAfter: now + 3650 * DAY };
-  const root = await issue(null, "Test root", "p256", { ...long, ca: true });
+  const root = await issue(null, "Test root", "p256", {
+    ...long,
+    ca: true,
+    extensions: wish.extensions?.root ?? [],
+  });
   const authority = await issue(root, "Test code signing authority", "p256", {
     ...long,
     ca:
@@ -65,11 +75,13 @@ export async function publisherPki(wish: PkiWish): Promise<Pki> {
           : { pathLength: wish.authority.pathLength },
     ...(wish.authority?.keyUsage === undefined ? {} : { keyUsage: wish.authority.keyUsage }),
     ...(wish.authority?.eku === undefined ? {} : { eku: wish.authority.eku }),
+    extensions: wish.extensions?.authority ?? [],
   });
   const leaf = await issue(authority, wish.leaf?.name ?? "Example Publisher", wish.key ?? "p256", {
     notBefore: wish.leaf?.notBefore ?? now - 30 * DAY,
     notAfter: wish.leaf?.notAfter ?? now + 300 * DAY,
     eku: wish.leaf?.eku ?? [oids.codeSigning],
+    extensions: wish.extensions?.leaf ?? [],
     ...(wish.leaf?.keyUsage === undefined ? {} : { keyUsage: wish.leaf.keyUsage }),
   });
   const stamper = await issue(root, "Test time stamps", "rsa2048", {
@@ -95,6 +107,7 @@ export async function issue(
     readonly eku?: readonly string[];
     readonly ekuCritical?: boolean;
     readonly keyUsage?: readonly KeyUsage[];
+    readonly extensions?: readonly Uint8Array[];
   },
 ): Promise<Holder> {
   const { privateKey, signer } = testSigner(key);

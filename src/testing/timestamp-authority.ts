@@ -84,6 +84,7 @@ export async function answerLegacyTimestamp(
   authority: Holder,
   chain: readonly Holder[],
   now: Instant,
+  lies: { readonly contentType?: string; readonly stamped?: Uint8Array } = {},
 ): Promise<TimestampReply> {
   const fields = new Fields(
     parseDer(new Uint8Array(Buffer.from(Buffer.from(request).toString("latin1"), "base64"))),
@@ -91,13 +92,13 @@ export async function answerLegacyTimestamp(
   fields.take();
   const blob = new Fields(fields.take(SEQUENCE));
   blob.take();
-  const stamped = readOctets(blob.optionalExplicit(0)!);
+  const stamped = lies.stamped ?? readOctets(blob.optionalExplicit(0)!);
   const parts = await signAttributes({
     certificate: authority.certificate,
     signer: authority.signer,
     hash: "sha256",
     attributes: [
-      contentTypeAttribute(oids.data),
+      contentTypeAttribute(lies.contentType ?? oids.data),
       messageDigestAttribute(digest("sha256", stamped)),
       attribute(oids.signingTime, time(now)),
     ],

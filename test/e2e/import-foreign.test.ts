@@ -59,7 +59,8 @@ describe("repo import", { timeout: 90_000 }, () => {
   before(() => {
     const head = { version: 1, specVersion: "1.0.31" };
     const far = { ...head, expires: new Date(Date.now() + 300 * 864e5).toISOString().replace(/\.\d+/, "") };
-    const near = { ...head, expires: new Date(Date.now() + 864e5).toISOString().replace(/\.\d+/, "") };
+    // Another lifetime than ours: no sign of a wrong clock.
+    const near = { ...head, expires: new Date(Date.now() + 30 * 864e5).toISOString().replace(/\.\d+/, "") };
     const put = (path: string, content: Buffer | string): void => {
       mkdirSync(dirname(join(theirs, path)), { recursive: true });
       writeFileSync(join(theirs, path), content);
@@ -100,6 +101,7 @@ describe("repo import", { timeout: 90_000 }, () => {
   it("takes over what the models of tuf-js wrote, byte for byte", () => {
     const ran = upkeep("repo", "import", "theirs");
     assert.equal(ran.status, 0, ran.all);
+    assert.match(ran.all, /to release into it: upkeep repo adopt/);
     for (const file of ["1.root.json", "1.targets.json", "1.snapshot.json", "timestamp.json"]) {
       const ours = readFileSync(join(folder, "data/repository/metadata", file));
       assert.deepEqual(ours, readFileSync(join(theirs, "metadata", file)), file);
@@ -128,6 +130,37 @@ describe("repo import", { timeout: 90_000 }, () => {
     assert.deepEqual(signers("2.targets.json"), ["acme-targets"]);
     const doctor = upkeep("repo", "doctor");
     assert.equal(doctor.status, 0, doctor.all);
+  });
+
+  it("has a way to release into it, and keys go by the names they have here", () => {
+    const early = upkeep("release", "add", "shop", "1.0.0", "any=acme-online.pem", "--data-only");
+    assert.notEqual(early.status, 0);
+    assert.match(early.all, /upkeep repo adopt/);
+    const adopted = upkeep("repo", "adopt");
+    assert.equal(adopted.status, 0, adopted.all);
+    assert.equal(upkeep("repo", "adopt").status, 0);
+    const added = upkeep(
+      "release",
+      "add",
+      "shop",
+      "1.0.0",
+      "any=acme-online.pem",
+      "--data-only",
+      "--promote",
+    );
+    assert.equal(added.status, 0, added.all);
+    for (const [n, one] of rootKeys.entries()) {
+      writeFileSync(join(folder, `r${n}.pem`), one.key.export({ type: "pkcs8", format: "pem" }), {
+        mode: 0o600,
+      });
+      assert.equal(upkeep("key", "import", `acme-root-${n + 1}`, `r${n}.pem`).status, 0);
+    }
+    const rotated = upkeep("repo", "rotate", "root", "--old", "acme-root-2");
+    assert.equal(rotated.status, 0, rotated.all);
+    assert.match(rotated.all, /root: acme-root-2 -> acme-root-r2|root: acme-root-2 -> acme-root-2-r2/);
+    const doctor = upkeep("repo", "doctor");
+    assert.equal(doctor.status, 0, doctor.all);
+    assert.doesNotMatch(doctor.all, /a clock is wrong/);
   });
 
   it("refuses a copy in which one bit was changed", () => {

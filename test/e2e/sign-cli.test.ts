@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { collect } from "../../src/core/bytes.ts";
+import * as oids from "../../src/der/oids.ts";
 import { certificatePem } from "../../src/der/x509.ts";
 import { answerTimestamp } from "../../src/testing/timestamp-authority.ts";
 import { publisherPki, type Pki } from "../../src/testing/publisher-pki.ts";
@@ -330,6 +331,19 @@ describe("upkeep sign", () => {
     // The example of spec/authenticode.md.
     assert.equal(ran.lines[0]!["digest"], "3c6b997c8b3adf22de5bef46c44ba3d07a539e472b9090ddab1cb3a171d745ac");
     assert.deepEqual(new Uint8Array(readFileSync(at("d.exe"))), tinyPe({ overlay: 5 }));
+  });
+
+  it("refuses a certificate that every verification would refuse: a TLS server's, one whose key may not sign", async () => {
+    for (const leaf of [{ eku: [oids.serverAuth] }, { keyUsage: ["keyEncipherment"] as const }]) {
+      const wrong = await publisherPki({ now: Date.now(), leaf });
+      put("wrong.pem", certificatePem(wrong.leaf.certificate));
+      put("wrong.key", wrong.leaf.privateKey.export({ type: "pkcs8", format: "pem" }) as string);
+      put("unfit.exe", tinyPe());
+      const ran = await upkeep(["sign", "unfit.exe", "--cert", "wrong.pem", "--key", "wrong.key"]);
+      assert.notEqual(ran.exit, 0);
+      assert.match(ran.stderr, /artifact\/bad-certificate|Every verification would refuse/);
+      assert.deepEqual(new Uint8Array(readFileSync(at("unfit.exe"))), tinyPe());
+    }
   });
 
   it("refuses an expired certificate, and one for another key", async () => {

@@ -4,6 +4,9 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import * as oids from "../../src/der/oids.ts";
+import { certificatePem } from "../../src/der/x509.ts";
+import { publisherPki } from "../../src/testing/publisher-pki.ts";
 import { PASSPHRASE, SignerBench, type Ran, type Running } from "./_signer.ts";
 
 let bench: SignerBench;
@@ -68,6 +71,24 @@ describe("a certificate", () => {
     assert.match(await signed(), /signed as CN=Next Inc\./);
     assert.match(await bench.adminOk("cert", "show", "release"), /key next .*\n.*CN=Next Inc\./);
     assert.equal((await operate("check")).code, 0);
+  });
+
+  it("that every verification would refuse is not imported, and is named by check where it lies already", async () => {
+    const { leaf } = await publisherPki({ now: Date.now(), leaf: { eku: [oids.serverAuth] } });
+    writeFileSync(bench.at("tls.key"), leaf.privateKey.export({ type: "pkcs8", format: "pem" }), {
+      mode: 0o600,
+    });
+    writeFileSync(bench.at("tls.pem"), certificatePem(leaf.certificate));
+    await bench.adminOk("key", "import", "tls", "tls.key", "--scheme", "ecdsa-sha2-nistp256");
+    const refused = await operate("cert", "import", "tls", "tls.pem");
+    assert.equal(refused.code, 3, said(refused));
+    assert.match(said(refused), /not imported: every verification would refuse[^]*codeSigning/);
+    await bench.adminOk("cert", "add", "tls");
+    writeFileSync(bench.at("signer/signer/certificates/tls.pem"), certificatePem(leaf.certificate));
+    const checked = await operate("check");
+    assert.equal(checked.code, 4, said(checked));
+    assert.match(checked.stdout, /tls .* refused by every verification: .*codeSigning/);
+    await bench.adminOk("cert", "remove", "tls");
   });
 
   it("that is not for its key is named by check", async () => {

@@ -64,6 +64,14 @@ export const agentNoun: NounSpec = {
       run: async (call) => (await import("./run-commands.ts")).agentStatus(call),
     },
     {
+      name: "forget-time",
+      about: "forget the time that this device remembers, after its clock was ahead",
+      details:
+        "A device takes no clock to be right that says an earlier time than one at which it refreshed before: so expired metadata stays\nexpired. Newer metadata corrects that by itself after a clock was ahead; this is for when none can be had. Says what is given up.",
+      examples: ["upkeep agent forget-time"],
+      run: async (call) => (await import("./run-commands.ts")).agentForgetTime(call),
+    },
+    {
       name: "check",
       about: "read back every byte of what is installed",
       details:

@@ -14,7 +14,9 @@ import { formatInstant } from "../../core/instant.ts";
 import { parseJson, type Json } from "../../core/json.ts";
 import { nameSchema, z } from "../../core/schema.ts";
 import { askAgent, ControlError } from "../../io/system/control-socket.ts";
-import { loadIdentity } from "../../io/device/device-identity.ts";
+import { datesOf, loadIdentity } from "../../io/device/device-identity.ts";
+import { diskStore } from "../../repository/client/store.ts";
+import { forgetTime } from "../framework/forget-time.ts";
 import { jsonLog, noLog, type Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
 import type { Call, Result } from "../framework/command.ts";
@@ -141,14 +143,14 @@ export async function agentStatus(call: Call): Promise<Result> {
   const { context } = call;
   try {
     const status = (await askAgent(context.data, { do: "status" }, context.signal)) as unknown as Status;
-    return { text: statusText(status, true), json: { ...status, live: true } };
+    return await withTime(call, statusText(status, true), { ...status, live: true });
   } catch (error) {
     if (!(error instanceof ControlError && error.code === "control/no-agent")) throw error;
   }
   const bytes = await readOrNull(context.disk, `${context.data}/status.json`, 1024 * 1024);
   if (bytes !== null) {
     const left = leftStatus(bytes, `${context.data}/status.json`);
-    return { text: statusText(left, false), json: { ...left, live: false } };
+    return withTime(call, statusText(left, false), { ...left, live: false });
   }
   // Throws `agent/not-enrolled`: then nothing can happen here at all.
   const { record } = await loadIdentity(context.disk, `${context.data}/identity`);
@@ -157,6 +159,57 @@ export async function agentStatus(call: Call): Promise<Result> {
     text: `This is device ${record.device}. ${why}\nhint: ${START_HINT}`,
     json: { device: record.device, doing: "stopped", why, until: null, components: [], live: false },
   };
+}
+
+/** What this device remembers of time, and until when its certificate is good: read from its folder, whether an agent runs or not. */
+async function withTime(call: Call, text: string, json: object): Promise<Result> {
+  const { disk, data, clock } = call.context;
+  const now = clock.now();
+  const known = await diskStore(disk, `${data}/tuf`).loadKnownTime();
+  const lines = [text];
+  if (known !== null) {
+    const behind =
+      known.time > now
+        ? ` This clock says ${formatInstant(now)}, which is earlier: either it is behind, or it was ahead then (upkeep agent forget-time).`
+        : "";
+    lines.push(
+      `Remembered time: ${formatInstant(known.time)}, under timestamp ${known.versions.timestamp}.${behind}`,
+    );
+  }
+  const certificate = await loadIdentity(disk, `${data}/identity`)
+    .then(({ client }) => datesOf(client.certificates))
+    .catch(() => null);
+  if (certificate !== null) {
+    const early = certificate.notBefore > now ? `good from ${formatInstant(certificate.notBefore)} on, ` : "";
+    lines.push(`Certificate: ${early}ends ${formatInstant(certificate.notAfter)}.`);
+  }
+  return {
+    text: lines.join("\n"),
+    json: {
+      ...json,
+      time: {
+        clock: formatInstant(now),
+        remembered: known === null ? null : formatInstant(known.time),
+        underTimestamp: known?.versions.timestamp ?? null,
+      },
+      certificate:
+        certificate === null
+          ? null
+          : {
+              notBefore: formatInstant(certificate.notBefore),
+              notAfter: formatInstant(certificate.notAfter),
+            },
+    },
+  };
+}
+
+export async function agentForgetTime(call: Call): Promise<Result> {
+  const { disk, data, clock } = call.context;
+  // Throws `agent/not-enrolled`: a folder that is no device's is not made one by this.
+  await loadIdentity(disk, `${data}/identity`);
+  const { storeLock } = await import("../../io/system/store-lock.ts");
+  const store = diskStore(disk, `${data}/tuf`, storeLock(`${data}/tuf/lock`, clock));
+  return forgetTime(store, clock, "This device");
 }
 
 const START_HINT = "`upkeep agent run` starts it, `upkeep agent update` checks once.";

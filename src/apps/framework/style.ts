@@ -1,6 +1,7 @@
 // Colour and alignment of what people read.
 
 import { styleText } from "node:util";
+import { DAY, HOUR, MINUTE } from "../../core/instant.ts";
 
 export type Style = {
   readonly good: (text: string) => string;
@@ -53,4 +54,12 @@ export function size(bytes: number): string {
     if (value < 1024 || unit === "GiB") return `${value.toFixed(1)} ${unit}`;
   }
   return `${bytes} B`;
+}
+
+/** Whole days from three on, and hours or minutes below: "0 d" would be said of what is good until tomorrow. */
+export function timeLeft(left: number): string {
+  if (left <= 0) return "none";
+  if (left < HOUR) return `${Math.max(1, Math.floor(left / MINUTE))} min`;
+  if (left < 3 * DAY) return `${Math.floor(left / HOUR)} h`;
+  return `${Math.floor(left / DAY)} d`;
 }

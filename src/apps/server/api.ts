@@ -15,7 +15,7 @@ import { releasesIn, takeReport, type Intake, type IsListed } from "../../fleet/
 import { Quotas, type Quota } from "../../fleet/quota.ts";
 import type { Device } from "../../fleet/records.ts";
 import type { FleetStore } from "../../fleet/store.ts";
-import { issueDevice, readDeviceRequest } from "../../identity/authority.ts";
+import { issueDevice, readDeviceRequest, type Authority } from "../../identity/authority.ts";
 import { HttpError } from "../../io/http/errors.ts";
 import { peerKey } from "../../io/http/request.ts";
 import type { Call } from "../../io/http/server.ts";
@@ -220,6 +220,7 @@ export function serverApi(options: ApiOptions): Api {
         const { spki, digest } = readDeviceRequest(fromBase64(request.csr));
         const now = clock.now();
         const authority = trust.device;
+        refuseOwnTime(authority, now);
         const certificate = await issueDevice(authority, { device: device!.id, spki, now, random });
         refuseOtherTime(certificate, now, call.headers.date);
         await store.transaction((records) =>
@@ -250,6 +251,7 @@ async function enrolDevice(
   const { token, name, platform, reportKey } = request;
   const applicant = { spki: digest, reportKey, name, platform };
   const authority = trust.device;
+  refuseOwnTime(authority, now);
   const issueFor = (device: string) => issueDevice(authority, { device, spki, now, random });
   const id = newDeviceId(random);
   const fresh = await issueFor(id);
@@ -265,6 +267,18 @@ async function enrolDevice(
     device: done.device.id,
     certificates: [certificate, authority.certificate].map(({ der }) => toBase64(der)),
   };
+}
+
+/** A clock that says a time before the authority came to be is wrong, whatever others say. Error: `fleet/clocks-differ`. */
+function refuseOwnTime({ certificate }: Authority, now: Instant): void {
+  if (now >= certificate.notBefore) return;
+  const since = formatInstant(certificate.notBefore);
+  throw new FleetError(
+    "fleet/clocks-differ",
+    `This server's clock says ${formatInstant(now)}, which is before its own authority came to be (${since}). Nothing was issued.`,
+    { server: formatInstant(now), since },
+    { hint: "Set the server's clock; what the device has stays good." },
+  );
 }
 
 /**

@@ -23,12 +23,32 @@ export type Authorities = {
 
 export type AuthorityTools = { readonly disk: Disk; readonly random: Random; readonly clock: Clock };
 
-/** Loads both authorities from `<folder>`, making them on first use. Errors: `key/*`, `disk/*`, `identity/bad-certificate`. */
+/** Loads both authorities from `<folder>`, making them where there is no trace of any. Errors: `identity/authority-lost`, `key/*`, `disk/*`, `identity/bad-certificate`. */
 export async function openAuthorities(folder: string, tools: AuthorityTools): Promise<Authorities> {
   await makeDirectories(tools.disk, folder, 0o700);
+  await refuseHalf(tools.disk, folder);
   const server = await openAuthority(folder, "server-ca", titleOf("server", undefined), tools);
   const device = await openAuthority(folder, "device-ca", titleOf("device", undefined), tools);
   return { server, device };
+}
+
+/**
+ * Devices and tokens pin what these files hold: of a pair of which a part is lost nothing is made anew. A crash at the very first start can
+ * look the same; then nobody has been told of the folder, and it can go. Throws `identity/authority-lost`.
+ */
+async function refuseHalf(disk: Disk, folder: string): Promise<void> {
+  const names = await disk.list(folder);
+  const lost = ["server-ca.key.json", "device-ca.key.json"].filter((name) => !names.includes(name));
+  if (lost.length === 0 || !names.some((name) => NAME.test(name.split(".")[0]!) || name === "bundle.json"))
+    return;
+  throw new IdentityError(
+    "identity/authority-lost",
+    `${folder} has lost ${lost.join(" and ")}: a new authority would shut out every device and every token of the old one.`,
+    { folder, lost },
+    {
+      hint: "Put the files back from a backup. If this server never came up with this folder, remove the folder and start again.",
+    },
+  );
 }
 
 const NAME = /^(server|device)-ca(?:-(\d{1,4}))?$/;

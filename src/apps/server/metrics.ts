@@ -41,6 +41,14 @@ const FAMILIES = {
     "How many of the alarm days 60, 30, 14, 7, 1 a role has passed; 6 when it has expired.",
   ],
   upkeep_repository_fresh: ["gauge", "1 when the last refresh of the repository succeeded."],
+  upkeep_director_trusted: [
+    "gauge",
+    "1 while the repository trusts this server's director key for assignments.",
+  ],
+  upkeep_remembered_time_seconds: [
+    "gauge",
+    "Unix time before which this server takes no clock to be right, learned from the last refreshes.",
+  ],
   upkeep_repository_behind: [
     "gauge",
     "1 while another server of the fleet has announced a newer repository than this one has.",

@@ -4,6 +4,7 @@ import { stat } from "node:fs/promises";
 import type { Clock } from "../../core/clock.ts";
 import { sha256Hex } from "../../core/digest.ts";
 import { readOrNull, type Disk } from "../../core/disk.ts";
+import { UpkeepError } from "../../core/errors.ts";
 import type { Instant } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
 import { findRelease, readCatalogue, type Problem } from "../../fleet/catalogue.ts";
@@ -12,7 +13,14 @@ import type { RepositoryState } from "../../fleet/lead.ts";
 import type { Desired } from "../../fleet/records.ts";
 import { readBundleTarget } from "../../io/source/bundle-target.ts";
 import { diskSource } from "../../io/source/disk.ts";
-import { mirrorAt, openRepository, type Repository } from "../../repository/client/client.ts";
+import { TRUSTED_KEYS_TARGET } from "../../release/target-names.ts";
+import { keysFor, parseTrustedKeys, TRUSTED_KEYS_LIMIT } from "../../release/trusted-keys.ts";
+import {
+  mirrorAt,
+  openRepository,
+  type RefreshResult,
+  type Repository,
+} from "../../repository/client/client.ts";
 import { diskStore, type MetadataStore } from "../../repository/client/store.ts";
 
 const ROOT_LIMIT = 512 * 1024;
@@ -25,6 +33,11 @@ export type Refreshed = {
   readonly state: RepositoryState;
   /** The first of the metadata to expire. */
   readonly expires: Instant;
+  /** Ids of the keys that may sign assignments; null when the list of trusted keys cannot be read, which `problems` tells. */
+  readonly directors: readonly string[] | null;
+  /** What this view remembers of time, and a remembered time that it dropped now. */
+  readonly remembered: Instant | null;
+  readonly forgotten: RefreshResult["forgotten"];
 };
 
 export class RepositoryWatch {
@@ -59,12 +72,21 @@ export class RepositoryWatch {
     this.#seen = await this.#mark();
     const client = await this.#open();
     if (client === null) return null;
-    const { expires, ...versions } = await client.refresh();
+    const { expires, forgotten, ...versions } = await client.refresh();
     const timestamp = await this.#store.load("timestamp", TIMESTAMP_LIMIT);
     if (timestamp === null) return null;
     const read = await readCatalogue(client, sha256Hex(timestamp), wanted);
     this.#verified = true;
-    return { ...read, expires, state: { root: versions.root, timestamp: versions.timestamp } };
+    const remembered = (await this.#store.loadKnownTime())?.time ?? null;
+    const directors = await directorsOf(client);
+    return {
+      ...read,
+      expires,
+      forgotten,
+      remembered,
+      directors,
+      state: { root: versions.root, timestamp: versions.timestamp },
+    };
   }
 
   /** A release by version; null when it is not listed, undefined when the repository cannot tell. */
@@ -103,6 +125,16 @@ export class RepositoryWatch {
     } catch {
       return "";
     }
+  }
+}
+
+async function directorsOf(client: Repository): Promise<readonly string[] | null> {
+  try {
+    const trusted = parseTrustedKeys(await client.readTarget(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
+    return keysFor(trusted, "assignment", null).keys.map(({ keyid }) => keyid);
+  } catch (error) {
+    if (!(error instanceof UpkeepError)) throw error;
+    return error.code === "release/no-key" ? [] : null;
   }
 }
 

@@ -9,25 +9,25 @@ import { formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.
 import type { Random } from "../../core/random.ts";
 import { certificatePem } from "../../der/x509.ts";
 import { claimAuthorities } from "../../fleet/authorities.ts";
-import { liveness } from "../../fleet/liveness.ts";
 import { renewalTime, spkiDigest } from "../../identity/authority.ts";
-import { openFleetStore } from "../../io/fleet-store/store.ts";
+import { holdExclusive } from "../../io/database/sqlite.ts";
 import { HTTP_LIMITS, startHttpServer, type HttpLimits, type HttpServer } from "../../io/http/server.ts";
 import { descriptorLimit, descriptors } from "../../io/system/descriptors.ts";
 import type { Log } from "../../io/system/log.ts";
-import { holdExclusive } from "../../io/database/sqlite.ts";
 import { staticFiles } from "../../io/http/static-files.ts";
 import { WakeHub } from "../../io/http/wake-hub.ts";
 import { adminPlane } from "./admin-plane.ts";
 import { serverApi, type ApiQuotas } from "./api.ts";
-import { makeServerCertificate } from "./authorities.ts";
+import { makeServerCertificate, type AuthorityTools, type ServerCertificate } from "./authorities.ts";
+import { countDevices } from "./count-devices.ts";
 import { devicePlane } from "./device-plane.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import { connectionsWithin, shortOf } from "./capacity.ts";
 import { FleetView } from "./fleet-view.ts";
 import { Metrics } from "./metrics.ts";
-import { RepositoryWatch } from "./repository-watch.ts";
-import { openTrust } from "./trust.ts";
+import { RepositoryWatch, type Refreshed } from "./repository-watch.ts";
+import { openRecords } from "./store-check.ts";
+import { openTrust, type Trust } from "./trust.ts";
 
 export type Listen = { readonly host: string; readonly port: number };
 
@@ -53,6 +53,8 @@ export type UpdateServerOptions = {
   readonly renewOnline?: (now: Instant) => Promise<void>;
   readonly limits?: Partial<HttpLimits> & { readonly listeners?: number; readonly heartbeat?: number };
   readonly quotas?: Partial<ApiQuotas>;
+  /** The records are new although authorities are there, and a person says that it shall be so. */
+  readonly beginEmpty?: boolean;
   /** Milliseconds between two looks at the folder and the store. */
   readonly tick?: number;
 };
@@ -103,10 +105,13 @@ async function startLocked(
     }
     options.log(level, event, facts);
   };
-  const trust = await openTrust(`${folder}/tls`, tools);
-  let own = await makeServerCertificate(trust.server, options.names, tools);
   const shared = options.store ?? null;
-  const store = await openFleetStore(shared ?? `${folder}/upkeep.sqlite`, options.env);
+  const store = await openRecords(options, folder);
+  const { trust, own: first } = await openOwn(options, folder, tools).catch(async (error: unknown) => {
+    await store.close();
+    throw error;
+  });
+  let own = first;
   const view = new FleetView(store, clock);
   const watch = new RepositoryWatch(`${data}/repository`, `${folder}/tuf`, tools);
   const expiry = new ExpiryWatch(`${data}/repository`, { disk, metrics, log });
@@ -131,10 +136,27 @@ async function startLocked(
     findRelease: (product, version) => watch.findRelease(product, version),
     ...tools,
   });
-  const startedAt = clock.now();
   let behind = false;
   let trouble: string | null = "the repository was not read yet";
+  /** Set while the repository does not trust this server's director key. */
+  let untrusted: string | null = null;
   let device: HttpServer | null = null;
+
+  /** What the repository says of this server's director: an answer that every device refuses is known here first. */
+  const trustOf = ({ directors, remembered, forgotten }: Refreshed): void => {
+    const { keyid } = director.publicKey;
+    const before = untrusted;
+    untrusted =
+      directors === null || directors.includes(keyid)
+        ? null
+        : `the repository does not trust this server's director key ${keyid.slice(0, 16)} for assignments: devices refuse every answer. Start with the right --director, or make one with upkeep repo rotate director`;
+    if (untrusted !== null && before === null)
+      log("error", "server/director-not-trusted", { keyid, trusted: directors, reason: untrusted });
+    if (untrusted === null && before !== null) log("info", "server/director-trusted", { keyid });
+    metrics.set("upkeep_director_trusted", {}, untrusted === null ? 1 : 0);
+    metrics.set("upkeep_remembered_time_seconds", {}, (remembered ?? 0) / SECOND);
+    if (forgotten !== null) log("warn", "repository/time-forgotten", { ...forgotten });
+  };
 
   const guarded = async (what: string, action: () => Promise<void>): Promise<boolean> => {
     try {
@@ -173,16 +195,19 @@ async function startLocked(
     }
     if (stale || always || (await watch.hasChanged())) {
       const fresh = await guarded("repository/refresh-failed", async () => {
-        const found = await watch.refresh(view.allDesired());
+        const found = await watch.refresh(view.allDesired()).catch((error: unknown) => {
+          trouble = `the repository cannot be verified: ${sentenceOf(error)}`;
+          throw error;
+        });
         trouble = found === null ? "there is no repository in the data folder yet" : null;
         if (found === null) return;
+        trustOf(found);
         view.catalogue = found.catalogue;
         view.state = found.state;
         metrics.set("upkeep_repository_expires_seconds", {}, found.expires / SECOND);
         for (const { what, error } of found.problems)
           log("error", "repository/unusable", { what, ...factsOf(error) });
       });
-      if (!fresh) trouble = "the repository cannot be verified";
       metrics.set("upkeep_repository_fresh", {}, fresh ? 1 : 0);
       if (fresh) await guarded("server/authorities-refused", followTrust);
       await guarded("repository/expiry-unknown", () => expiry.look(clock.now()));
@@ -212,7 +237,7 @@ async function startLocked(
     metrics.set("upkeep_store_up", {}, store.reachable() ? 1 : 0);
     metrics.set("upkeep_repository_behind", {}, behind ? 1 : 0);
     // What is counted in the store stays what it was while nobody can ask; what this process knows of itself is told all the same.
-    await guarded("server/count-failed", countDevices);
+    await guarded("server/count-failed", () => countDevices({ store, view, metrics, now: clock.now() }));
     metrics.set("upkeep_listeners", {}, hub.size);
     const { open, unfinished, refused } = device!.connections();
     metrics.set("upkeep_connections", {}, open);
@@ -231,31 +256,11 @@ async function startLocked(
     const { user, system } = process.cpuUsage();
     metrics.set("process_cpu_seconds_total", {}, (user + system) / 1e6);
     metrics.set("process_resident_memory_bytes", {}, process.memoryUsage.rss());
-    metrics.set("process_start_time_seconds", {}, startedAt / SECOND);
-  };
-
-  const countDevices = async (): Promise<void> => {
-    const counts = new Map<string, number>([
-      ["new", 0],
-      ["online", 0],
-      ["late", 0],
-      ["dead", 0],
-      ["revoked", 0],
-    ]);
-    const now = clock.now();
-    let after: string | undefined;
-    for (;;) {
-      const page = await store.read((records) =>
-        records.devices({ limit: 1000, ...(after === undefined ? {} : { after }) }),
-      );
-      for (const one of page) {
-        const state = liveness(one, view.interval(one.group), now);
-        counts.set(state, counts.get(state)! + 1);
-      }
-      if (page.length < 1000) break;
-      after = page.at(-1)!.id;
-    }
-    for (const [state, count] of counts) metrics.set("upkeep_devices", { state }, count);
+    metrics.set(
+      "process_start_time_seconds",
+      {},
+      Math.round(clock.now() - process.uptime() * SECOND) / SECOND,
+    );
   };
 
   const stopping = new AbortController();
@@ -296,9 +301,10 @@ async function startLocked(
     });
     if (options.admin !== null) {
       const notReady = (): string | null =>
-        store.reachable()
-          ? (trouble ?? shortOf({ open: device!.connections().open, limit: connections }, descriptors()))
-          : "the database of the fleet's records cannot be reached";
+        store.trouble() ??
+        trouble ??
+        untrusted ??
+        shortOf({ open: device!.connections().open, limit: connections }, descriptors());
       admin = await startHttpServer({
         listen: options.admin,
         limits: { connections: 100, connectionsPerAddress: 100 },
@@ -371,6 +377,23 @@ async function startLocked(
     stop: () => (stopped ??= stop()),
   };
 }
+
+async function openOwn(
+  { names }: UpdateServerOptions,
+  folder: string,
+  tools: AuthorityTools,
+): Promise<{ readonly trust: Trust; readonly own: ServerCertificate }> {
+  const trust = await openTrust(`${folder}/tls`, tools);
+  return { trust, own: await makeServerCertificate(trust.server, names, tools) };
+}
+
+function sentenceOf(error: unknown): string {
+  if (!(error instanceof UpkeepError)) return "an unforeseen error, which is in the log";
+  return error.code === "repository/rollback" ? `${error.message} ${WOUND_BACK}` : error.message;
+}
+
+const WOUND_BACK =
+  "If it was restored from an old backup for good: upkeep repo recover goes above what was seen (docs/operate/server.md).";
 
 function factsOf(error: unknown): Facts {
   if (error instanceof UpkeepError) return { code: error.code, reason: error.message, facts: error.facts };

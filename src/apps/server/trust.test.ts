@@ -57,6 +57,21 @@ describe("the trust of a server", () => {
     assert.equal(spkiDigest(again.device.certificate.spki), pin);
   });
 
+  it("makes nothing anew where a part of it is lost: every device and token would be shut out", async () => {
+    for (const lost of [
+      ["device-ca.key.json", "device-ca.crt.pem"],
+      ["server-ca.key.json", "server-ca.crt.pem"],
+      ["device-ca.key.json"],
+      ["server-ca.key.json"],
+    ]) {
+      const { tools } = await world();
+      for (const name of lost) await tools.disk.removeFile(`${folder}/${name}`);
+      const before = await tools.disk.list(folder);
+      await assert.rejects(openTrust(folder, tools), { code: "identity/authority-lost" }, lost.join());
+      assert.deepEqual(await tools.disk.list(folder), before);
+    }
+  });
+
   it("goes on issuing from the authority before when the active one's key is not here, and says so", async () => {
     const { trust, prepared, pin, tools } = await world();
     await tools.disk.removeFile(`${folder}/device-ca-2.key.json`);

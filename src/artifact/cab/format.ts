@@ -18,6 +18,8 @@ export const cabFormat: Format = indirectFormat({
   matches: (head) => CAB_MAGIC.every((byte, i) => head[i] === byte),
   // SPC_CAB_DATA_OBJID with an empty SpcLink.
   type: "1.3.6.1.4.1.311.2.1.25",
+  // Cabinets that Windows signed in 2015 name the link itself: SPC_LINK_OBJID.
+  foreignTypes: ["1.3.6.1.4.1.311.2.1.28"],
   value: Uint8Array.of(0xa2, 0x02, 0x80, 0x00),
   read: async (source) => {
     const cabinet = await readCabinet(source);

@@ -131,7 +131,7 @@ async function verify(source: ByteSource, policy: VerifyPolicy): Promise<FileRep
     for (const opened of openAll(signed, findings)) {
       // Every signature, nested ones too, carries a list; all of them have to be the one that is read.
       const actual = digest(opened.indirect.hash, content(list));
-      signatures.push(judgeSignature(opened, actual, CTL_OID, policy));
+      signatures.push(judgeSignature(opened, actual, { own: CTL_OID }, policy));
     }
   }
   return {

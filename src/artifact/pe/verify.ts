@@ -6,9 +6,10 @@ import {
   judgeSignature,
   neededDigests,
   openSignatures,
+  type IndirectType,
   type OpenedSignature,
 } from "../authenticode-verify.ts";
-import { SPC_PE_IMAGE_DATA } from "../authenticode.ts";
+import { SPC_INDIVIDUAL, SPC_PE_IMAGE_DATA } from "../authenticode.ts";
 import { ArtifactError, Findings } from "../errors.ts";
 import { verdict, type FileReport, type SignatureReport, type VerifyPolicy } from "../report.ts";
 import type { ByteSource } from "../source.ts";
@@ -18,6 +19,9 @@ import { pageHashTable } from "./page-hashes.ts";
 import { foldChecksum, scanImage, sumWords, type Scan } from "./scan.ts";
 import { readTable, type Entry } from "./table.ts";
 import { readRange } from "../source.ts";
+
+/** Debian's signed fwupd carries SpcPeImageData under the number of the statement type. */
+const PE_TYPE: IndirectType = { own: SPC_PE_IMAGE_DATA, foreign: [SPC_INDIVIDUAL] };
 
 /** The trust decision about a PE file, as a list. Errors: `artifact/malformed`, `artifact/too-large` if it is no PE file that can be read; all else is a finding. */
 export async function verifyPe(source: ByteSource, policy: VerifyPolicy): Promise<FileReport> {
@@ -33,9 +37,7 @@ export async function verifyPe(source: ByteSource, policy: VerifyPolicy): Promis
   const signatures: SignatureReport[] = [];
   for (const each of opened) {
     await checkPages(source, layout, each);
-    signatures.push(
-      judgeSignature(each, scan.digests.get(each.indirect.hash) ?? null, SPC_PE_IMAGE_DATA, policy),
-    );
+    signatures.push(judgeSignature(each, scan.digests.get(each.indirect.hash) ?? null, PE_TYPE, policy));
   }
   const signed = layout.table !== null;
   if (!signed) findings.error("pe/not-signed", "The file is not signed.");

@@ -1,9 +1,12 @@
 // node:sqlite under Kysely, and a lock that the system releases when its holder dies.
 
-import { chmodSync, closeSync, openSync } from "node:fs";
+import { chmodSync, closeSync, openSync, statSync, type Stats } from "node:fs";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { Kysely, SqliteDialect, type SqliteDatabase, type SqliteStatement } from "kysely";
 import { FleetError, type FleetErrorCode } from "../../fleet/errors.ts";
+
+const RESTORE =
+  "Stop the server, move the file away, and take in the last export: upkeep fleet import FILE. docs/operate/server.md says what follows.";
 
 /** Milliseconds that a writer waits for another process. */
 const BUSY = 5000;
@@ -14,6 +17,8 @@ export type Opened<Schema> = {
   readonly db: Kysely<Schema>;
   /** Changes when another connection has committed; see `PRAGMA data_version`. */
   dataVersion(): number;
+  /** A sentence without its full stop when the file was taken away, replaced or found to be damaged since it was opened; else null. */
+  trouble(): string | null;
   close(): Promise<void>;
 };
 
@@ -28,11 +33,23 @@ export function openSqlite<Schema>(path: string): Opened<Schema> {
     raw.exec("pragma journal_mode=wal; pragma synchronous=full; pragma trusted_schema=off;");
     return raw;
   });
+  const opened = statSync(path);
+  let damage: string | null = null;
+  const within = <T>(action: () => T): T => {
+    try {
+      return at(path, action);
+    } catch (error) {
+      if (error instanceof FleetError && error.code === "fleet/store-corrupt")
+        damage = `The database ${path} is damaged`;
+      throw error;
+    }
+  };
   const version = raw.prepare("pragma data_version");
-  const db = new Kysely<Schema>({ dialect: new SqliteDialect({ database: shim(path, raw) }) });
+  const db = new Kysely<Schema>({ dialect: new SqliteDialect({ database: shim(within, raw) }) });
   return {
     db,
-    dataVersion: () => at(path, () => Number(version.get()!["data_version"])),
+    dataVersion: () => within(() => Number(version.get()!["data_version"])),
+    trouble: () => damage ?? changed(path, opened),
     close: async () => {
       await db.destroy();
       if (raw.isOpen) raw.close();
@@ -40,7 +57,17 @@ export function openSqlite<Schema>(path: string): Opened<Schema> {
   };
 }
 
-function shim(path: string, raw: DatabaseSync): SqliteDatabase {
+/** What was opened lives on without a name when its file is removed or replaced, and ends with the process. */
+function changed(path: string, opened: Stats): string | null {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return `The database ${path} was taken away while it was in use`;
+  if (found.dev === opened.dev && found.ino === opened.ino) return null;
+  return `The database ${path} was replaced by another file while it was in use`;
+}
+
+type Within = <T>(action: () => T) => T;
+
+function shim(within: Within, raw: DatabaseSync): SqliteDatabase {
   const cache = new Map<string, { statement: StatementSync; reader: boolean }>();
   return {
     close: () => raw.close(),
@@ -49,7 +76,7 @@ function shim(path: string, raw: DatabaseSync): SqliteDatabase {
       const text = sql === "begin" ? "begin immediate" : sql;
       let entry = cache.get(text);
       if (entry === undefined) {
-        const statement = at(path, () => raw.prepare(text));
+        const statement = within(() => raw.prepare(text));
         entry = { statement, reader: statement.columns().length > 0 };
         if (cache.size >= STATEMENTS) cache.delete(cache.keys().next().value!);
         cache.set(text, entry);
@@ -57,19 +84,38 @@ function shim(path: string, raw: DatabaseSync): SqliteDatabase {
       const { statement, reader } = entry;
       return {
         reader,
-        all: (values) => at(path, () => statement.all(...(values as SQLInputValue[]))),
+        all: (values) => within(() => statement.all(...(values as SQLInputValue[]))),
         run: (values) => {
           // SQLite rolls back by itself when the disk is full; the reason must not be hidden by a second rollback that finds nothing.
           if (text === "rollback" && !raw.isTransaction) return { changes: 0, lastInsertRowid: 0 };
-          return at(path, () => statement.run(...(values as SQLInputValue[])));
+          return within(() => statement.run(...(values as SQLInputValue[])));
         },
-        iterate: (values) => at(path, () => statement.iterate(...(values as SQLInputValue[]))),
+        iterate: (values) => within(() => statement.iterate(...(values as SQLInputValue[]))),
       };
     },
   };
 }
 
 export type Held = { release(): void };
+
+/** Reads every page. Error: `fleet/store-corrupt`. */
+export function checkSqlite(path: string): void {
+  const found = at(path, () => {
+    const raw = new DatabaseSync(path, { timeout: BUSY });
+    try {
+      return String(raw.prepare("pragma quick_check(1)").get()?.["quick_check"]);
+    } finally {
+      raw.close();
+    }
+  });
+  if (found === "ok") return;
+  throw new FleetError(
+    "fleet/store-corrupt",
+    `The database ${path} is damaged (${found.slice(0, 200)}).`,
+    { path },
+    { hint: RESTORE },
+  );
+}
 
 /**
  * Holds `path` for this process alone. The lock is the system's own on an empty database file, so a killed holder leaves nothing behind.
@@ -120,10 +166,7 @@ function described(path: string, cause: unknown): unknown {
   const primary = sqliteCode(cause);
   const known = primary === null ? undefined : CODES[primary];
   if (known !== undefined) {
-    const hint =
-      known[0] === "fleet/store-corrupt"
-        ? { hint: "Stop the server and put back the last backup of this file." }
-        : {};
+    const hint = known[0] === "fleet/store-corrupt" ? { hint: RESTORE } : {};
     return new FleetError(
       known[0],
       `The database ${path} ${known[1]}.`,

@@ -29,7 +29,10 @@ export type ServerClientErrorCode =
   | "server/bad-answer"
   | "server/stopped";
 export const SERVER_CLIENT_ERRORS = {
-  "server/unreachable": UNREACHABLE,
+  "server/unreachable": {
+    ...UNREACHABLE,
+    hint: "Look at the network, the address, and whether the server runs; an agent retries by itself.",
+  },
   "server/slow": UNREACHABLE,
   "server/untrusted": { nature: "transient", exit: "refused" },
   "server/refused": { nature: "transient", exit: "refused" },

@@ -60,6 +60,7 @@ export async function openFleetPostgres(
       transaction: (work) => inTurn(() => write(opened, own, work)),
       foreignChanges: () => watch.changes(),
       reachable: () => watch.connected(),
+      trouble: () => (watch.connected() ? null : "the database of the fleet's records cannot be reached"),
       close: async () => {
         await watch.close();
         await opened.close();

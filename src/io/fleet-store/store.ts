@@ -1,6 +1,7 @@
 // The fleet's store on a database: one query layer, in the words that SQLite and PostgreSQL share.
 
 import { sql, type Kysely } from "kysely";
+import { FleetError } from "../../fleet/errors.ts";
 import type { FleetStore } from "../../fleet/store.ts";
 import { fleetRecords, tellingRecords, type FleetTables } from "./_records.ts";
 import { migrate, type Tables } from "./schema.ts";
@@ -27,18 +28,24 @@ export async function openFleetStore(place: string, env: Env = {}): Promise<Flee
 export async function openFleetTables(place: string, env: Env = {}): Promise<FleetTables> {
   // Whoever keeps the fleet in a file loads nothing of the other database.
   if (isPostgres(place)) return (await import("./postgres.ts")).openFleetPostgres(place, env);
-  const { db, dataVersion, close } = openSqlite<Tables>(place);
+  const { db, dataVersion, trouble, close } = openSqlite<Tables>(place);
   try {
     await db.transaction().execute((tx) => migrate(tx));
   } catch (error) {
     await close();
     throw error;
   }
+  // Nothing is acknowledged that would be lost with a file that has no name any more.
+  const present = (): void => {
+    const found = trouble();
+    if (found !== null) throw new FleetError("fleet/store-missing", `${found}.`, { path: place });
+  };
   return {
-    read: (work) => read(db, work),
-    transaction: (work) => db.transaction().execute((tx) => work(tx, () => undefined)),
+    read: async (work) => (present(), read(db, work)),
+    transaction: async (work) => (present(), db.transaction().execute((tx) => work(tx, () => undefined))),
     foreignChanges: dataVersion,
-    reachable: () => true,
+    reachable: () => trouble() === null,
+    trouble,
     close,
   };
 }

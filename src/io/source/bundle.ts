@@ -21,7 +21,8 @@ const MAX_FILES = 1_000_000;
  */
 const DIGEST = "bundle.sha256";
 
-export type BundleFile = { readonly path: string; readonly size: number; readonly from: string };
+/** `from`: where it lies, or its bytes. */
+export type BundleFile = { readonly path: string; readonly size: number; readonly from: string | Uint8Array };
 
 /** Writes the files as one tar: the same bytes for the same files. Errors: `disk/*`, `release/bad-name` for a file of 8 GiB or more. */
 export async function writeBundle(
@@ -43,6 +44,11 @@ export async function writeBundle(
     await target.truncate(0);
     for (const { path, size, from } of files) {
       await put(tarHeader(entryOf(path, size)));
+      if (typeof from !== "string") {
+        await put(from);
+        await put(tarPadding(size));
+        continue;
+      }
       const source = await disk.open(from, "read");
       try {
         for (let copied = 0; copied < size;) {

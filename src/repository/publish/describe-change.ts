@@ -2,6 +2,7 @@
 
 import { formatInstant } from "../../core/instant.ts";
 import type { DelegatedRole, Delegations, RoleKeys, Root, TargetFile, Targets } from "../metadata.ts";
+import { periodOf } from "../periods.ts";
 import { keyNames } from "./publisher-policy.ts";
 import type { TufKey } from "../../keys/public-key.ts";
 
@@ -122,6 +123,9 @@ function describeKeys(
     lines.push(
       `${role}: needed signatures ${before === null ? "" : `${before.threshold} -> `}${after.threshold} of ${after.keyids.length}`,
     );
+  const [lived, lives] = [before === null ? null : periodOf(role, before), periodOf(role, after)];
+  if (lived !== null && lived.expiryDays !== lives.expiryDays)
+    lines.push(`${role}: lives ${lived.expiryDays} -> ${lives.expiryDays} days`);
   if (before !== null && JSON.stringify(before.extra) !== JSON.stringify(after.extra) && lines.length === 0)
     lines.push(`${role}: changes its periods or the names of its keys`);
   return lines;

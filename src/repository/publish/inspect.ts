@@ -12,7 +12,7 @@ import { Draft } from "./draft.ts";
 import type { TargetFile } from "../metadata.ts";
 import { parseRoleFileName, roleFileName, targetFilePath } from "./disk-names.ts";
 import { readPublished, type Published } from "./published.ts";
-import { periodOf } from "../periods.ts";
+import { carriesPeriod, periodOf } from "../periods.ts";
 import { supersededProblems } from "./superseded.ts";
 import { strongHashes } from "../trusted-set.ts";
 
@@ -120,6 +120,8 @@ function expiryFindings(published: Published, now: Instant, say: Say): void {
   for (const role of ["root", "timestamp", "snapshot"] as const) {
     const { expires } = published[role].signed;
     if (expires <= now) say("bad", role, `it expired at ${formatInstant(expires)}`, "expired");
+    // Only a role that carries its lifetime says when it was signed; another tool's may live for as long as it likes.
+    if (!carriesPeriod(roles[role])) continue;
     const signed = expires - periodOf(role, roles[role]).expiryDays * 24 * 60 * MINUTE;
     if (signed > now + 5 * MINUTE)
       say(

@@ -140,14 +140,15 @@ export function lacks(parts: readonly Part[]): readonly Lack[] {
 }
 
 /**
- * Makes snapshot and timestamp for complete parts and orders everything. Throws `publisher/no-quorum`
- * when the online keys are not here.
+ * Makes snapshot and timestamp for complete parts and orders everything; `ends` in the place of the lives of these two roles.
+ * Throws `publisher/no-quorum` when the online keys are not here.
  */
 export async function assemble(
   published: Published | null,
   parts: readonly Part[],
   ring: KeyRing,
   now: Instant,
+  ends?: Instant,
 ): Promise<Publication> {
   const rootPart = parts.find((part) => part.role === "root");
   const root = (rootPart?.signed.signed as Root | undefined) ?? published!.root.signed;
@@ -159,7 +160,7 @@ export async function assemble(
       type: "snapshot",
       specVersion: SPEC_VERSION,
       version: Math.max(published?.snapshot.signed.version ?? 0, published?.highest("snapshot") ?? 0) + 1,
-      expires: expiryFor("snapshot", root.roles.snapshot, now),
+      expires: ends ?? expiryFor("snapshot", root.roles.snapshot, now),
       meta,
       extra: NO_EXTRA,
     },
@@ -167,7 +168,7 @@ export async function assemble(
     published,
     ring,
   );
-  const timestamp = await signTimestamp(snapshot, root, published, ring, now);
+  const timestamp = await signTimestamp(snapshot, root, published, ring, now, ends);
 
   const files = parts
     .filter((part) => part.role !== "root")
@@ -210,13 +211,14 @@ async function signTimestamp(
   published: Published | null,
   ring: KeyRing,
   now: Instant,
+  ends?: Instant,
 ): Promise<Signed<Timestamp>> {
   return signOnline<Timestamp>(
     {
       type: "timestamp",
       specVersion: SPEC_VERSION,
       version: (published?.timestamp.signed.version ?? 0) + 1,
-      expires: expiryFor("timestamp", root.roles.timestamp, now),
+      expires: ends ?? expiryFor("timestamp", root.roles.timestamp, now),
       snapshot: {
         version: snapshot.signed.version,
         length: snapshot.bytes.length,

@@ -91,6 +91,12 @@ export interface Publisher {
   ): Promise<Outcome>;
   /** Renews snapshot and timestamp when they are due. For a scheduler: cheap when nothing is. */
   renewOnline(now: Instant): Promise<Outcome>;
+  /**
+   * Snapshot and timestamp that are good until `ends`, for one copy that is carried to devices without a network. Their numbers are used
+   * up: the repository goes on above them with its own lives, so a device that has been online believes the copy too, and what it
+   * learned from the copy never keeps it from the repository.
+   */
+  signForCopy(ends: Instant): Promise<Publication>;
   /** A published target's bytes, verified against signed metadata. Throws `publisher/bad-input` when it is not listed. */
   readTarget(name: string, limit: number): Promise<Uint8Array>;
   /** Puts a target file where clients will look for it; harmless until metadata lists it. */
@@ -204,6 +210,27 @@ export function openPublisher(tools: PublisherTools): Publisher {
           return { kind: "published", publication };
         }
         return { kind: "unchanged" };
+      }),
+    signForCopy: (ends) =>
+      locked(async () => {
+        const published = await read();
+        const now = clock.now();
+        const copy = await assemble(published, [], ring, now, ends);
+        const used = <T extends { readonly signed: { readonly version: number } }>(
+          file: T,
+          version: number,
+        ): T => ({
+          ...file,
+          signed: { ...file.signed, version },
+        });
+        const { snapshot, timestamp } = published;
+        const above: Published = {
+          ...published,
+          snapshot: used(snapshot, copy.snapshot),
+          timestamp: used(timestamp, copy.timestamp),
+        };
+        await write(await assemble(above, [], ring, now));
+        return copy;
       }),
     readTarget: async (name, limit) => {
       const published = await read();

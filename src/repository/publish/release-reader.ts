@@ -84,7 +84,16 @@ export async function channelsOf(
   return out.sort((a, b) => (a.channel < b.channel ? -1 : 1));
 }
 
+/** Throws `publisher/bad-input` for a repository of another tool, which lists no keys of releases yet. */
 export async function trustedKeys({ disk, folder }: ReadTools, draft: Draft): Promise<TrustedKeys> {
+  if ((await draft.find(TRUSTED_KEYS_TARGET)) === null) {
+    throw new PublisherError(
+      "publisher/bad-input",
+      "The repository lists no keys that may sign releases: another tool made it.",
+      { target: TRUSTED_KEYS_TARGET },
+      { hint: "upkeep repo adopt gets it ready for releases." },
+    );
+  }
   return parseTrustedKeys(await readTargetOf(disk, folder, draft, TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
 }
 

@@ -28,7 +28,8 @@ import { openTrust } from "../../server/trust.ts";
 import { conclude, refuseWhileOpen } from "../repo/ceremony.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
-import { isShared, readFleet } from "../records/open-store.ts";
+import { beginRecords } from "../../server/store-check.ts";
+import { isShared, readFleet, withStore } from "../records/open-store.ts";
 import { operatorOf, type Operator } from "../repo/operator.ts";
 import { columns } from "../../framework/style.ts";
 
@@ -82,6 +83,7 @@ export async function serverPin(call: Call): Promise<string> {
     call.context.note(`The repository could not be read: ${error.message}`);
   }
   // An operator's folder without the fleet's keys must not make a pair of its own.
+  await beginHere(call);
   const claimed = isShared(call) ? await readFleet(call, claimedAuthorities) : null;
   if (claimed !== null) return claimed.server;
   const { server } = await openTrust(`${call.context.data}/server/tls`, call.context);
@@ -116,14 +118,22 @@ async function change(
   };
 }
 
+/** The records come to be before the authorities: authorities without records are a fleet that lost them. Error: `fleet/store-missing`. */
+async function beginHere(call: Call): Promise<void> {
+  if (isShared(call)) return;
+  const folder = `${call.context.data}/server`;
+  await withStore(call, (store) => beginRecords(call.context.disk, folder, store, `${folder}/upkeep.sqlite`));
+}
+
 function statesOf({ authorities }: TrustBundle): readonly string[] {
   return authorities.map(({ kind, state, spkiSha256 }) => `${kind} ${spkiSha256} ${state}`);
 }
 
 /** Before the first bundle: the pair of authorities that the server uses by itself. */
 async function bundleInUse(call: Call): Promise<TrustBundle> {
-  const { server, device } = await openAuthorities(tlsFolder(call), call.context);
+  await beginHere(call);
   const claimed = isShared(call) ? await readFleet(call, claimedAuthorities) : null;
+  const { server, device } = await openAuthorities(tlsFolder(call), call.context);
   if (claimed !== null)
     requireClaimed(claimed, {
       server: spkiDigest(server.certificate.spki),

@@ -236,7 +236,7 @@ export async function deviceList(call: Call): Promise<Result> {
     d.group,
     state,
     d.lastSeen === null ? "never" : formatInstant(d.lastSeen),
-    runs.map((c) => `${c.product} ${c.running ?? "-"}`).join(", "),
+    runsAndTries(d, runs),
   ]);
   return {
     text:
@@ -247,9 +247,31 @@ export async function deviceList(call: Call): Promise<Result> {
       devices: found.map(({ device, interval, runs }) => ({
         ...deviceJson(device, interval, now),
         running: Object.fromEntries(runs.map((c) => [c.product, c.running])),
+        trying: Object.fromEntries(triesOf(device, runs)),
       })),
     },
   };
+}
+
+/** What it says at check-in to run, and no report tells yet how that ended: product and version. */
+function triesOf(
+  { claimed }: Device,
+  runs: readonly DeviceComponent[],
+): readonly (readonly [product: string, version: string])[] {
+  return claimed.flatMap(({ product, version }) => {
+    const reported = runs.find((c) => c.product === product)?.running ?? null;
+    return version === null || version === reported ? [] : [[product, version] as const];
+  });
+}
+
+function runsAndTries(device: Device, runs: readonly DeviceComponent[]): string {
+  const tries = new Map(triesOf(device, runs));
+  const lines = runs.map(({ product, running }) => {
+    const tried = tries.get(product);
+    tries.delete(product);
+    return `${product} ${running ?? "-"}${tried === undefined ? "" : ` (trying ${tried})`}`;
+  });
+  return [...lines, ...[...tries].map(([product, version]) => `${product} - (trying ${version})`)].join(", ");
 }
 
 export async function deviceShow(call: Call): Promise<Result> {

@@ -24,6 +24,10 @@ export const serverCommand: CommandSpec = {
       flags: "--renewed-elsewhere",
       about: "do not sign snapshot and timestamp anew: another server does",
     },
+    {
+      flags: "--begin-empty",
+      about: "the fleet's records are lost or new, and every device is to be enrolled again",
+    },
     { flags: "--max-connections <n>", about: "connections of devices at once", default: "10000" },
     {
       flags: "--max-per-address <n>",

@@ -44,6 +44,7 @@ export async function runServer(call: Call): Promise<Result> {
     names: names.length > 0 ? names : [hostname(), "localhost", "127.0.0.1", "::1"],
     director: await keysOf(call).signer(call.needed("director")),
     version: programVersion(),
+    beginEmpty: call.flag("begin-empty"),
     log,
     clock,
     disk,

@@ -35,10 +35,12 @@ export const keyNoun: NounSpec = {
     },
     {
       name: "import",
-      about: "take in a private key that another tool made (PKCS #8, PEM)",
+      about: "take in a private key that another tool made (PEM or DER)",
+      details:
+        "An encrypted one is opened with its passphrase: from UPKEEP_IMPORT_PASSPHRASE (or UPKEEP_PASSPHRASE when the new file gets none),\nfrom --open-file, or asked for. The key's file here is in the clear unless --passphrase or --passphrase-file wraps it.",
       arguments: [
         { name: "<name>", about: "what to call it" },
-        { name: "<file>", about: "PEM file that only its owner may read" },
+        { name: "<file>", about: "PEM or DER file that only its owner may read" },
       ],
       options: [
         {
@@ -46,10 +48,14 @@ export const keyNoun: NounSpec = {
           about: "how it signs, if not as such keys usually do",
           choices: SCHEMES,
         },
+        { flags: "--open-file <file>", about: "opens an encrypted key: the first line of this file" },
         { flags: "--passphrase", about: "wrap it under a passphrase" },
         { flags: "--passphrase-file <file>", about: "wrap it under the first line of this file" },
       ],
-      examples: ["upkeep key import online ./online.pem"],
+      examples: [
+        "upkeep key import online ./online.pem",
+        "upkeep key import online ./online.p8 --open-file ./secret",
+      ],
       run: async (call) => (await import("./key.ts")).keyImport(call),
     },
     {

@@ -1,6 +1,5 @@
 // What the verbs of `key` do.
 
-import { createPrivateKey, type KeyObject } from "node:crypto";
 import { resolve } from "node:path";
 import { toBase64 } from "../../../core/bytes.ts";
 import { writeAtomic } from "../../../core/disk.ts";
@@ -8,6 +7,7 @@ import type { Json } from "../../../core/json.ts";
 import { stableJsonFile } from "../../../core/stable-json.ts";
 import type { KeyInfo } from "../../../keys/key-file.ts";
 import { KeyError } from "../../../keys/errors.ts";
+import { openPrivateKey, privateKeyForm, PRIVATE_KEY_LIMIT } from "../../../keys/read-private-key.ts";
 import { defaultScheme, isScheme } from "../../../keys/scheme.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { unknownScheme, usage } from "../../framework/errors.ts";
@@ -44,12 +44,18 @@ export async function keyImport(call: Call): Promise<Result> {
       { hint: `If nobody else could have read it, run: ${privateHint(path)}` },
     );
   }
-  let privateKey: KeyObject;
-  try {
-    privateKey = createPrivateKey(Buffer.from(await context.disk.read(path, 64 * 1024)));
-  } catch (cause) {
-    throw new KeyError("key/malformed", `${path} holds no private key in PEM form.`, { path }, { cause });
-  }
+  const bytes = await context.disk.read(path, PRIVATE_KEY_LIMIT);
+  const form = privateKeyForm(bytes, path);
+  // The one that opens the file is asked for before the one that will wrap the key here, and with another name.
+  const opens = form.encrypted
+    ? await context.secret({
+        what: `Passphrase of ${path}`,
+        env: importVariable(call),
+        file: call.text("open-file"),
+        option: "--open-file",
+      })
+    : null;
+  const privateKey = openPrivateKey(bytes, form, opens, path);
   const usual = defaultScheme(
     privateKey.asymmetricKeyType ?? "",
     privateKey.asymmetricKeyDetails?.namedCurve,
@@ -69,8 +75,18 @@ export async function keyImport(call: Call): Promise<Result> {
   };
 }
 
+/** Without a passphrase for the new file, the usual variable is free for the old one. */
+function importVariable(call: Call): string {
+  const own = call.context.terminal.env["UPKEEP_IMPORT_PASSPHRASE"] ?? "";
+  return own !== "" || wraps(call) ? "UPKEEP_IMPORT_PASSPHRASE" : "UPKEEP_PASSPHRASE";
+}
+
+function wraps(call: Call): boolean {
+  return call.flag("passphrase") || call.text("passphrase-file") !== undefined;
+}
+
 async function newPassphrase(call: Call): Promise<string | null> {
-  if (!call.flag("passphrase") && call.text("passphrase-file") === undefined) return null;
+  if (!wraps(call)) return null;
   return call.context.secret({
     what: "New passphrase",
     env: "UPKEEP_PASSPHRASE",

@@ -4,6 +4,7 @@ import { userInfo } from "node:os";
 import { makeDirectories } from "../../../core/disk.ts";
 import type { FleetReads, FleetRecords, FleetStore } from "../../../fleet/store.ts";
 import { openFleetStore } from "../../../io/fleet-store/store.ts";
+import { refuseLostStore } from "../../server/store-check.ts";
 import { isPostgres } from "../../../io/database/postgres-address.ts";
 import type { Call } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
@@ -28,8 +29,15 @@ export async function fleetPlace(call: Call): Promise<string> {
   return `${folder}/upkeep.sqlite`;
 }
 
+/** The same for what works on records that are there: a store that was lost is not begun anew. Errors: also `fleet/store-missing`. */
+async function livingPlace(call: Call): Promise<string> {
+  const place = await fleetPlace(call);
+  if (!isShared(call)) await refuseLostStore(call.context.disk, `${call.context.data}/server`);
+  return place;
+}
+
 export async function withStore<T>(call: Call, work: (store: FleetStore) => Promise<T>): Promise<T> {
-  const store = await openFleetStore(await fleetPlace(call), call.context.terminal.env);
+  const store = await openFleetStore(await livingPlace(call), call.context.terminal.env);
   try {
     return await work(store);
   } finally {

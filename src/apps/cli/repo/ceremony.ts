@@ -16,6 +16,7 @@ import type { Outcome } from "../../../repository/publish/publisher.ts";
 import type { Call } from "../../framework/command.ts";
 import { EXIT } from "../../framework/exit-codes.ts";
 import type { Operator } from "./operator.ts";
+import { serverView } from "./server-view.ts";
 
 export function requestPath(call: Call): string {
   return `${call.context.data}/ceremony/request.json`;
@@ -56,10 +57,17 @@ export async function conclude(
   switch (outcome.kind) {
     case "published": {
       const { root, snapshot, timestamp } = outcome.publication;
+      // A fresh client knows nothing of what the server has seen before.
+      const server = await serverView(call.context);
+      const told =
+        server === null ? [] : [server.follows ? server.sentence : call.context.style.bad(server.sentence)];
       return {
-        text: `published: root ${root}, snapshot ${snapshot}, timestamp ${timestamp}; a fresh client follows`,
-        json: { published: { root, snapshot, timestamp } },
-        exit: EXIT.ok,
+        text: [
+          `published: root ${root}, snapshot ${snapshot}, timestamp ${timestamp}; a fresh client follows`,
+          ...told,
+        ].join("\n"),
+        json: { published: { root, snapshot, timestamp }, server },
+        exit: server?.follows === false ? EXIT.failed : EXIT.ok,
       };
     }
     case "unchanged":

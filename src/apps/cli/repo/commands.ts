@@ -56,6 +56,24 @@ export const repoNoun: NounSpec = {
       run: async (call) => (await import("./status-and-renew.ts")).repoRenew(call),
     },
     {
+      name: "forget-time",
+      about: "have the server of this data folder forget the time that it remembers",
+      details:
+        "A server takes no clock to be right that says an earlier time than one at which it looked before. Newer metadata corrects that by\nitself after a clock was ahead; this is for when nothing new can be signed. Says what is given up by it.",
+      examples: ["upkeep repo forget-time"],
+      run: async (call) => (await import("./status-and-renew.ts")).repoForgetTime(call),
+    },
+    {
+      name: "lifetimes",
+      about: "show or change how long each role's metadata lives",
+      details:
+        "ROLE is root, targets, snapshot, timestamp, product.NAME, online (snapshot and timestamp) or products (every product).\nThe lives are signed: those of root, targets, snapshot and timestamp by root, those of products by targets. The timestamp's life is\nhow long news can be kept from a device before it notices; it is from 1 to 90 days, the snapshot's to 180. For one offline\nstick, leave them as they are and give repo bundle its own with --days.",
+      arguments: [{ name: "[role=days...]", about: "for example timestamp=7" }],
+      options: SIGNING_KEYS,
+      examples: ["upkeep repo lifetimes", "upkeep repo lifetimes timestamp=7 snapshot=14"],
+      run: async (call) => (await import("./lifetimes.ts")).repoLifetimes(call),
+    },
+    {
       name: "publishers",
       about: "list or change the authorities whose publishers' signatures devices believe",
       details:
@@ -184,12 +202,20 @@ export const repoNoun: NounSpec = {
       name: "bundle",
       about: "write the verified repository into one file, for devices without a network",
       details:
-        "A device installs from it with `agent update --from FILE`, and believes nothing in it that is not signed and in time: a bundle\nlives as long as its timestamp. `repo init --timestamp-days` sets how long that is; `repo renew` makes it young again.",
+        "A device installs from it with `agent update --from FILE`, and believes nothing in it that is not signed and in time: a bundle\nlives as long as its timestamp, which is a day unless `repo lifetimes` says otherwise. With --days this one bundle lives longer: it gets\na snapshot and a timestamp of its own, whose numbers the repository then leaves behind. It holds the releases that channels point to,\nthe steps to them for old devices, and what they depend on; no others.",
       arguments: [{ name: "<file>", about: "where to" }],
-      options: [{ flags: "--product <name>", about: "only these products' files", repeat: true }],
+      options: [
+        { flags: "--product <name>", about: "only these products, and what they depend on", repeat: true },
+        { flags: "--channel <name>", about: "only these channels", repeat: true },
+        {
+          flags: "--days <n>",
+          about: "how long it is good, up to 90 (as long as the repository's timestamp)",
+        },
+        ...SIGNING_KEYS,
+      ],
       examples: [
         "upkeep repo bundle upkeep.bundle",
-        "upkeep repo bundle /mnt/stick/shop.bundle --product shop",
+        "upkeep repo bundle /mnt/stick/shop.bundle --product shop --channel stable --days 30",
       ],
       run: async (call) => (await import("./bundle.ts")).repoBundle(call),
     },
@@ -199,7 +225,16 @@ export const repoNoun: NounSpec = {
       arguments: [{ name: "<folder>", about: "holds metadata/ and targets/" }],
       options: [{ flags: "--root-sha256 <digest>", about: "its first root must have this SHA-256" }],
       examples: ["upkeep repo import ./old-repository"],
-      run: async (call) => (await import("./doctor.ts")).repoImport(call),
+      run: async (call) => (await import("./import-and-adopt.ts")).repoImport(call),
+    },
+    {
+      name: "adopt",
+      about: "get a repository that was taken over ready for releases",
+      details:
+        "Makes the keys products, releases and director where they are missing, and has the targets role list those that sign\nreleases, channels and assignments. Whatever the repository holds already stays. Needs the targets keys, or becomes a request.",
+      options: SIGNING_KEYS,
+      examples: ["upkeep repo adopt"],
+      run: async (call) => (await import("./import-and-adopt.ts")).repoAdopt(call),
     },
   ],
 };

@@ -1,4 +1,4 @@
-// What `repo doctor`, `repo rehearse`, `repo clean`, `repo export` and `repo import` do.
+// What `repo doctor`, `repo rehearse`, `repo clean` and `repo export` do.
 
 import { resolve } from "node:path";
 import { toHex } from "../../../core/bytes.ts";
@@ -11,19 +11,16 @@ import {
   type Disk,
 } from "../../../core/disk.ts";
 import { DAY } from "../../../core/instant.ts";
-import { sha256Hex } from "../../../core/digest.ts";
 import { UpkeepError } from "../../../core/errors.ts";
 import { diskSource } from "../../../io/source/disk.ts";
 import { mirrorAt, openRepository } from "../../../repository/client/client.ts";
 import { filesBelow, inspectRepository, listedFiles } from "../../../repository/publish/inspect.ts";
-import { readPublished, repositoryId, hasRepository } from "../../../repository/publish/published.ts";
-import { PublisherError } from "../../../repository/publish/publisher-errors.ts";
-import { repositoryStatus } from "../../../repository/publish/status.ts";
+import { noRepository, readPublished, repositoryId } from "../../../repository/publish/published.ts";
 import { memoryStore } from "../../../repository/client/store.ts";
 import type { Call, Result } from "../../framework/command.ts";
-import { CliError, usage } from "../../framework/errors.ts";
 import { EXIT } from "../../framework/exit-codes.ts";
 import { operatorOf } from "./operator.ts";
+import { serverView } from "./server-view.ts";
 import { describeInspection } from "./verify-listed.ts";
 import { count, size } from "../../framework/style.ts";
 
@@ -32,14 +29,14 @@ export async function repoDoctor(call: Call): Promise<Result> {
   const { folder } = operatorOf(call);
   // Where any metadata is, a missing timestamp is a loss to be told, and not an empty place.
   if ((await statOrNull(context.disk, `${folder}/metadata`)) === null) {
-    throw new PublisherError(
-      "publisher/missing",
-      `There is no repository in ${folder}.`,
-      { folder },
-      { hint: "upkeep repo init makes one; upkeep repo recover puts one together again from what is left." },
-    );
+    throw noRepository(folder);
   }
-  return describeInspection(call, await inspectRepository(context.disk, folder, context.clock.now()));
+  const found = await inspectRepository(context.disk, folder, context.clock.now());
+  const server = found.repository === null ? null : await serverView(context);
+  if (server === null || (server.follows && !server.clockBehind)) return describeInspection(call, found);
+  const level = server.follows ? "warn" : "bad";
+  const finding = { level, kind: "other", what: "server", message: server.sentence } as const;
+  return describeInspection(call, { ...found, findings: [...found.findings, finding] });
 }
 
 /** Larger targets are not needed to see whether clients follow. */
@@ -170,63 +167,8 @@ export async function repoExport(call: Call): Promise<Result> {
   };
 }
 
-export async function repoImport(call: Call): Promise<Result> {
-  const { context } = call;
-  const operator = operatorOf(call);
-  const from = resolve(call.argument(0));
-  if (await hasRepository(context.disk, operator.folder)) {
-    throw new PublisherError("publisher/exists", `There is a repository in ${operator.folder} already.`, {
-      folder: operator.folder,
-    });
-  }
-  const published = await readPublished(context.disk, from);
-  const id = repositoryId(published);
-  const pin = call.text("root-sha256");
-  if (pin !== undefined && pin !== id) {
-    throw new CliError("cli/verify-failed", "The repository begins at another root than the one you named.", {
-      wanted: pin,
-      found: id,
-    });
-  }
-  if (!published.root.signed.consistentSnapshot) {
-    throw usage(
-      "Only repositories with consistent snapshots can be taken over.",
-      "Have its present tool publish a root with consistent_snapshot: true first.",
-    );
-  }
-  const found = await inspectRepository(context.disk, from, context.clock.now());
-  const broken = found.findings.filter(({ level, kind }) => level === "bad" && kind !== "expired");
-  if (broken.length > 0) return describeInspection(call, found);
-  for (const part of ["targets", "metadata"])
-    if ((await statOrNull(context.disk, `${from}/${part}`)) !== null)
-      await copyTree(context.disk, `${from}/${part}`, `${operator.folder}/${part}`, Number.MAX_SAFE_INTEGER);
-  await makeDirectories(context.disk, `${operator.folder}/targets`);
-  const taken = await operator.publisher.read();
-  const status = await repositoryStatus(taken, context.clock.now());
-  const here = new Set((await operator.keys.list()).map((info) => sha256Hex(info.publicKey.spki)));
-  const { keyOf } = await import("../../../repository/publish/quorum.ts");
-  const lines = status.roles.map(({ role, threshold, couldSign }) => {
-    const top = taken.root.signed.roles[role as "root"] as
-      | (typeof taken.root.signed.roles)["root"]
-      | undefined;
-    const held = (top?.keyids ?? []).filter((keyid) => {
-      const key = keyOf(taken.root.signed.keys, keyid);
-      return key !== null && here.has(sha256Hex(key.spki));
-    }).length;
-    return `${role}: ${threshold} of ${couldSign.length} keys must sign${top === undefined ? "" : `, ${held} are here`}`;
-  });
-  return {
-    text: [
-      `took over ${id}; key ids stay as they are`,
-      ...lines,
-      "bring its keys with: upkeep key import NAME FILE",
-    ].join("\n"),
-    json: { repository: id, roles: status.roles },
-  };
-}
-
 /** Files whose name and length are there already are not copied again; `timestamp.json` always is, and last. */
-async function copyTree(
+export async function copyTree(
   disk: Disk,
   from: string,
   to: string,

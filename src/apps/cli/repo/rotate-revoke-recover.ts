@@ -1,5 +1,10 @@
 // What `repo rotate`, `repo revoke` and `repo recover` do.
 
+import { toHex } from "../../../core/bytes.ts";
+import { UpkeepError } from "../../../core/errors.ts";
+import type { TufKey } from "../../../keys/public-key.ts";
+import type { RoleKeys } from "../../../repository/metadata.ts";
+import { keyOf } from "../../../repository/publish/quorum.ts";
 import { TRUSTED_KEYS_TARGET } from "../../../release/target-names.ts";
 import { parseTrustedKeys, type Grant, type TrustedKeys } from "../../../release/trusted-keys.ts";
 import type { Draft } from "../../../repository/publish/draft.ts";
@@ -51,18 +56,21 @@ async function rotateRole(call: Call, operator: Operator, what: string, lines: s
     const roles = await rolesNamed(draft, what);
     const keyids = [...new Set(roles.flatMap(({ keys }) => keys.keyids))];
     const wish = call.text("old");
-    const old = wish === undefined ? keyids[0]! : await findKeyid(draft, wish);
+    const own = await namesHere(operator, draft);
+    const named = (keys: RoleKeys, keyid: string): string | undefined =>
+      keyNames(keys).get(keyid) ?? own.get(keyid);
+    const old = wish === undefined ? keyids[0]! : await keyidOf(draft, own, wish);
     if (!keyids.includes(old)) throw usage(`${what} has no key ${wish!}.`);
     if (wish === undefined && keyids.length > 1) {
       const names = roles.flatMap(({ keys }) =>
-        keys.keyids.map((keyid) => keyNames(keys).get(keyid) ?? keyid.slice(0, 16)),
+        keys.keyids.map((keyid) => named(keys, keyid) ?? keyid.slice(0, 64)),
       );
       throw usage(
         `${what} has several keys.`,
         `Say which one goes: --old with one of ${[...new Set(names)].join(", ")}.`,
       );
     }
-    const names = roles.flatMap(({ keys }) => keyNames(keys).get(old) ?? []);
+    const names = roles.flatMap(({ keys }) => named(keys, old) ?? []);
     const scheme = await schemeOf(draft, old);
     const next = await nextKey(call, operator, names[0] ?? what, scheme, await keyidsInUse(draft));
     for (const { role, keys } of roles) {
@@ -114,7 +122,7 @@ export async function repoRevoke(call: Call): Promise<Result> {
   const outcome =
     document === null
       ? await operator.publisher.change(async (draft) => {
-          const keyid = await findKeyid(draft, wish);
+          const keyid = await keyidOf(draft, await namesHere(operator, draft), wish);
           const roles = await rolesOfKey(draft, keyid);
           await noteReserve(call, draft, roles, keyid);
           await removeKey(draft, roles, keyid);
@@ -185,10 +193,11 @@ export async function repoRecover(call: Call): Promise<Result> {
   if (numbersLost) replace.add("online");
   const outcome = await operator.publisher.change(async (draft) => {
     const inUse = await keyidsInUse(draft);
+    const own = await namesHere(operator, draft);
     for (const what of replace) {
       for (const { role, keys } of await rolesNamed(draft, what)) {
         for (const old of keys.keyids) {
-          const name = keyNames(keys).get(old) ?? what;
+          const name = keyNames(keys).get(old) ?? own.get(old) ?? what;
           const next = await nextKey(call, operator, name, await schemeOf(draft, old), inUse);
           await replaceKey(draft, [role], old, next);
           draft.trace("key/rotated", role, { before: old, after: next.key.keyid, name: next.name });
@@ -226,6 +235,33 @@ function parseLastGood(text: string): readonly [string, number] {
   const match = /^(.+)=(\d{1,9})$/.exec(text);
   if (match === null) throw usage(`"${text.slice(0, 60)}" is not ROLE=VERSION.`);
   return [match[1]!, Number(match[2])];
+}
+
+/** Names that keys have in this data folder, by the ids that the repository knows them by: another tool gave its keys no names. */
+async function namesHere(operator: Operator, draft: Draft): Promise<ReadonlyMap<string, string>> {
+  const names = new Map((await operator.keys.list()).map((info) => [toHex(info.publicKey.spki), info.name]));
+  const { body } = await draft.role("targets");
+  const found = new Map<string, string>();
+  for (const keys of [draft.root.keys, body.delegations?.keys ?? new Map<string, TufKey>()]) {
+    for (const keyid of keys.keys()) {
+      const key = keyOf(keys, keyid);
+      const name = key === null ? undefined : names.get(toHex(key.spki));
+      if (name !== undefined) found.set(keyid, name);
+    }
+  }
+  return found;
+}
+
+/** A key by the name it has in the repository, by its id, or by its name here. Throws `publisher/bad-input`. */
+async function keyidOf(draft: Draft, own: ReadonlyMap<string, string>, wish: string): Promise<string> {
+  const used = await keyidsInUse(draft);
+  const mine = [...own].filter(([keyid, name]) => name === wish && used.has(keyid));
+  try {
+    return await findKeyid(draft, wish);
+  } catch (error) {
+    if (mine.length === 1 && error instanceof UpkeepError) return mine[0]![0];
+    throw error;
+  }
 }
 
 /** `online` is snapshot and timestamp, `products` every product; any other is a role by its name. */

@@ -1,6 +1,8 @@
 // What the verbs of `repo` do.
 
 import { sha256Hex } from "../../../core/digest.ts";
+import { statOrNull } from "../../../core/disk.ts";
+import { parseInstant } from "../../../core/instant.ts";
 import { hasRepository } from "../../../repository/publish/published.ts";
 import { requestStatus, type SigningRequest } from "../../../repository/publish/signing-request.ts";
 import { repositoryStatus, touchDue, verdict, type RoleStatus } from "../../../repository/publish/status.ts";
@@ -8,7 +10,10 @@ import type { Call, Result } from "../../framework/command.ts";
 import { EXIT } from "../../framework/exit-codes.ts";
 import { conclude, loadRequest, refuseWhileOpen, requestPath, waitingLines } from "./ceremony.ts";
 import { operatorOf } from "./operator.ts";
-import { columns, count } from "../../framework/style.ts";
+import { serverView } from "./server-view.ts";
+import { diskStore } from "../../../repository/client/store.ts";
+import { forgetTime } from "../../framework/forget-time.ts";
+import { columns, count, timeLeft } from "../../framework/style.ts";
 
 export async function repoStatus(call: Call): Promise<Result> {
   const operator = operatorOf(call);
@@ -16,14 +21,16 @@ export async function repoStatus(call: Call): Promise<Result> {
   const open = await loadRequest(context.disk, requestPath(call));
   if (open !== null && !(await hasRepository(context.disk, operator.folder))) return beginning(call, open);
   const published = await operator.publisher.read();
-  const status = await repositoryStatus(published, context.clock.now());
+  const now = context.clock.now();
+  const status = await repositoryStatus(published, now);
   const found = verdict(status);
+  const server = await serverView(context);
   const { good, warn, bad } = context.style;
   const rows = status.roles.map((role) => [
     role.role,
     String(role.version),
     role.expires,
-    `${role.daysLeft} d`,
+    timeLeft(parseInstant(role.expires) - now),
     `${role.signedBy.join(", ")} (${role.threshold} of ${role.couldSign.length})`,
     note(role),
   ]);
@@ -38,6 +45,7 @@ export async function repoStatus(call: Call): Promise<Result> {
       : found === "due"
         ? warn("Somebody must sign.")
         : bad("Something has expired: devices refuse updates until it is signed again."),
+    ...(server === null ? [] : [server.follows ? server.sentence : bad(server.sentence)]),
   ];
   return {
     text: lines.join("\n"),
@@ -47,15 +55,18 @@ export async function repoStatus(call: Call): Promise<Result> {
       roles: status.roles,
       open: open === null ? null : openJson(open),
       bins: status.bins,
+      server,
     },
     exit:
-      found === "well"
-        ? open === null
-          ? EXIT.ok
-          : EXIT.pending
-        : found === "due"
-          ? EXIT.pending
-          : EXIT.failed,
+      server?.follows === false
+        ? EXIT.failed
+        : found === "well"
+          ? open === null
+            ? EXIT.ok
+            : EXIT.pending
+          : found === "due"
+            ? EXIT.pending
+            : EXIT.failed,
   };
 }
 
@@ -75,6 +86,14 @@ function beginning(call: Call, open: SigningRequest): Result {
     json: { repository: null, verdict: "begun", roles: [], open: openJson(open), bins: 0 },
     exit: EXIT.pending,
   };
+}
+
+export async function repoForgetTime(call: Call): Promise<Result> {
+  const { disk, data, clock } = call.context;
+  const folder = `${data}/server/tuf`;
+  if ((await statOrNull(disk, folder)) === null)
+    return { text: "No server has run on this folder.", json: { forgotten: null } };
+  return forgetTime(diskStore(disk, folder), clock, "The server of this folder");
 }
 
 export async function repoRenew(call: Call): Promise<Result> {

@@ -5,6 +5,7 @@ import { rm } from "node:fs/promises";
 import { toUtf8 } from "../../../core/bytes.ts";
 import { writeAtomic } from "../../../core/disk.ts";
 import { SECOND } from "../../../core/instant.ts";
+import { refuseUnfit } from "../../../artifact/signing-certificate.ts";
 import { formatName } from "../../../der/names.ts";
 import { parseCertificatesPem } from "../../../der/x509.ts";
 import type { OfferedCertificate } from "../../../signing/wire/protocol.ts";
@@ -36,6 +37,9 @@ export async function serviceSign(call: Call, like: "sign" | "service"): Promise
   try {
     const offered = await chooseOffered(call, client);
     const plan = planOf(call, offered, like === "service");
+    // The kernel asks its certificates for no purpose.
+    const [leaf] = offered.chain === undefined ? [] : parseCertificatesPem(offered.chain);
+    if (leaf !== undefined && !call.flag("kernel")) refuseUnfit(leaf);
     const release = call.flag("one-release") ? await placesOf(call, files, plan, offered) : null;
     let signed = 0;
     const result = await forEachFile(call, files, async (file) => {

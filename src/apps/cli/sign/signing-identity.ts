@@ -10,6 +10,7 @@ import {
   type KeyMaterial,
   type SigningIdentity,
 } from "../../../artifact/identity.ts";
+import { refuseUnfit } from "../../../artifact/signing-certificate.ts";
 import type { Certificate } from "../../../der/x509.ts";
 import type { Signer } from "../../../keys/signer.ts";
 import type { Call } from "../../framework/command.ts";
@@ -53,10 +54,10 @@ export async function openIdentity(call: Call): Promise<OpenIdentity> {
   const given = [...main.certificates, ...more.flatMap((each) => each.certificates)];
   const { signer, certificates, close } = await openSigner(call, main, load, given);
   try {
-    return {
-      ...chooseIdentity(signer, [...given, ...certificates], choiceOf(call), context.clock.now()),
-      close,
-    };
+    const identity = chooseIdentity(signer, [...given, ...certificates], choiceOf(call), context.clock.now());
+    // The kernel asks its certificates for no purpose.
+    if (!call.flag("kernel")) refuseUnfit(identity.certificate);
+    return { ...identity, close };
   } catch (error) {
     await close();
     throw error;

@@ -11,6 +11,7 @@ import { commonName } from "../../../der/names.ts";
 import * as oids from "../../../der/oids.ts";
 import { toPem } from "../../../der/pem.ts";
 import { certificatePem, isSignedBy, parseCertificatesPem } from "../../../der/x509.ts";
+import { whyUnfit } from "../../../artifact/signing-certificate.ts";
 import { openCustody, type Custody } from "../../../io/keys/custody.ts";
 import { appendTable, editSetting, removeTable } from "../../../signing/policy/config-text.ts";
 import { openKey, parseSealedKey, wrappingKey } from "../../../signing/custody/custody.ts";
@@ -124,6 +125,9 @@ async function imported(
   const { spki } = parseSealedKey(await disk.read(folder.key(key), 64 * 1024));
   if (spki !== undefined && toBase64(leaf.spki) !== spki) throw bad(`it is for another key than ${key}`);
   if (leaf.notAfter <= clock.now()) throw bad(`it expired at ${formatInstant(leaf.notAfter)}`);
+  const unfit = whyUnfit(leaf);
+  if (unfit.length > 0)
+    throw bad(`every verification would refuse what it signs: ${unfit.join(" ").replace(/\.$/, "")}`);
   chain.slice(0, -1).forEach((certificate, i) => {
     if (!isSignedBy(certificate, chain[i + 1]!))
       throw bad(

@@ -17,17 +17,16 @@ const STATUS_TIMEOUT = 5000;
 export async function gatewayInit(call: Call): Promise<Result> {
   const { disk, data } = call.context;
   const folder = `${data}/gateway`;
-  if (await exists(disk, `${folder}/gateway.toml`)) {
-    throw new SigningError("signing/exists", `There is a gateway in ${folder} already.`, { folder });
+  // Any trace of a gateway is a gateway: signers and clients know its key.
+  if ((await exists(disk, folder)) && (await disk.list(folder)).length > 0) {
+    throw new SigningError(
+      "signing/exists",
+      `There is a gateway in ${folder} already, or what is left of one.`,
+      { folder },
+      { hint: "Restore what it has lost from a backup; a new one needs another folder (--data)." },
+    );
   }
-  await makeDirectories(disk, folder, 0o700);
   const { privateKey, publicKey } = generateKeyPairSync("ed25519");
-  await writeAtomic(
-    disk,
-    `${folder}/identity.pem`,
-    toUtf8(String(privateKey.export({ type: "pkcs8", format: "pem" }))),
-    0o600,
-  );
   const spki = identitySpki(publicKey);
   const signers = call.list("signer").map(parseSigner);
   const text = `# Configuration of the gateway; see docs/operate/signing-service.md.
@@ -38,6 +37,14 @@ clients = "${call.needed("clients")}"
 signers = "${call.needed("signers")}"
 ${signers.map(({ name, spki }) => `\n[signers.${name}]\nspki = "${spki}"\n`).join("")}${signers.length === 0 ? "\n[signers]\n" : ""}`;
   parseGatewayConfig(text, "gateway.toml");
+  // Nothing is written before all of it is known to be right.
+  await makeDirectories(disk, folder, 0o700);
+  await writeAtomic(
+    disk,
+    `${folder}/identity.pem`,
+    toUtf8(String(privateKey.export({ type: "pkcs8", format: "pem" }))),
+    0o600,
+  );
   await writeAtomic(disk, `${folder}/gateway.toml`, toUtf8(text), 0o600);
   return { text: `gateway in ${folder}\nidentity ${spki}`, json: { folder, spki } };
 }

@@ -4,10 +4,19 @@ import { createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypt
 import { resolve } from "node:path";
 import { fromUtf8, toBase64, toUtf8 } from "../../../core/bytes.ts";
 import { sha256Hex } from "../../../core/digest.ts";
-import { exists, makeDirectories, readOrNull, writeAtomic, type Disk } from "../../../core/disk.ts";
+import {
+  exists,
+  makeDirectories,
+  parentOf,
+  readOrNull,
+  removeTree,
+  writeAtomic,
+  type Disk,
+} from "../../../core/disk.ts";
 import { DAY, formatInstant } from "../../../core/instant.ts";
 import type { Random } from "../../../core/random.ts";
 import { fromBase64 } from "../../../core/bytes.ts";
+import { whyUnfit } from "../../../artifact/signing-certificate.ts";
 import { parseSealedKey, type Unlock } from "../../../signing/custody/custody.ts";
 import {
   formatSealed,
@@ -28,27 +37,29 @@ import {
   LOG_KEY,
   logOrigin,
   signerFolder,
+  signerFolderAt,
   type SignerFolder,
 } from "../../signer/settings.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { identitySpki, readDescription, readIdentity } from "../service/inputs.ts";
 import { columns } from "../../framework/style.ts";
+import { refuseTraces } from "./traces.ts";
 
 export async function signerInit(call: Call): Promise<Result> {
   const { context } = call;
   const { disk, random } = context;
-  const folder = signerFolder(context.data);
+  const { root } = signerFolder(context.data);
   const name = call.needed("name");
-  if (await exists(disk, folder.config)) {
-    throw new SigningError("signing/exists", `There is a signer in ${folder.root} already.`, {
-      folder: folder.root,
-    });
-  }
-  for (const sub of ["", "/keys", "/certificates", "/audit"])
-    await makeDirectories(disk, `${folder.root}${sub}`, 0o700);
+  const gateways = call.list("gateway").map(parseGateway);
+  await refuseTraces(disk, root);
   const secret = random.bytes(32);
   const { unlock, shares } = await lock(call, secret);
+  // Made aside and put in its place when it is whole: what was refused or interrupted leaves no half a signer.
+  const folder = signerFolderAt(`${root}.making`);
+  await removeTree(disk, folder.root);
+  for (const sub of ["", "/keys", "/certificates", "/audit"])
+    await makeDirectories(disk, `${folder.root}${sub}`, 0o700);
   const sealed = async (key: string): Promise<string> => {
     const { privateKey, publicKey } = generateKeyPairSync("ed25519");
     const spki = new Uint8Array(publicKey.export({ type: "spki", format: "der" }));
@@ -64,13 +75,14 @@ export async function signerInit(call: Call): Promise<Result> {
     await writeAtomic(disk, path, toUtf8(`${formatShare(share)}\n`), 0o600);
     written.push(path);
   }
-  const gateways = call.list("gateway").map(parseGateway);
-  // Last: a folder without it is no signer, so a crash before this leaves nothing half-made.
   await writeAtomic(disk, folder.config, toUtf8(template(name, gateways)), 0o600);
+  if (await exists(disk, root)) await removeTree(disk, root);
+  await disk.rename(folder.root, root);
+  await disk.syncDirectory(parentOf(root));
   secret.fill(0);
   return {
     text: [
-      `signer ${name} in ${folder.root}`,
+      `signer ${name} in ${root}`,
       `identity ${spki}`,
       `log ${log}`,
       ...(written.length > 0
@@ -78,7 +90,7 @@ export async function signerInit(call: Call): Promise<Result> {
         : []),
       `Let it connect: upkeep gateway add ${name}=${spki}`,
     ].join("\n"),
-    json: { name, folder: folder.root, spki, log, shares: written },
+    json: { name, folder: root, spki, log, shares: written },
   };
 }
 
@@ -214,10 +226,14 @@ export async function signerCheck(call: Call): Promise<Result> {
     const spki = keys.get(certificate.key);
     // Where the key itself is elsewhere, its public part need not be known here.
     const fits = leaf === undefined || spki === undefined || toBase64(leaf.spki) === spki;
+    const unfit = leaf === undefined ? [] : whyUnfit(leaf);
     const days = leaf === undefined ? null : Math.floor((leaf.notAfter - context.clock.now()) / DAY);
     const alarm =
       !certificate.disabled &&
-      (!fits || days === null || certificate["alarm-days"].some((limit) => days <= limit));
+      (!fits ||
+        unfit.length > 0 ||
+        days === null ||
+        certificate["alarm-days"].some((limit) => days <= limit));
     return {
       name,
       key: certificate.key,
@@ -225,6 +241,7 @@ export async function signerCheck(call: Call): Promise<Result> {
       expires: leaf === undefined ? null : formatInstant(leaf.notAfter),
       days,
       fits,
+      unfit,
       alarm,
     };
   });
@@ -246,13 +263,15 @@ export async function signerCheck(call: Call): Promise<Result> {
                   ? "disabled"
                   : !row.fits
                     ? `not for the key ${row.key}`
-                    : row.days === null
-                      ? "not imported"
-                      : row.days < 0
-                        ? "expired"
-                        : row.alarm
-                          ? `expires in ${row.days} days`
-                          : "good",
+                    : row.unfit.length > 0
+                      ? `refused by every verification: ${row.unfit.join(" ")}`
+                      : row.days === null
+                        ? "not imported"
+                        : row.days < 0
+                          ? "expired"
+                          : row.alarm
+                            ? `expires in ${row.days} days`
+                            : "good",
               ]),
             ]),
           ]),
