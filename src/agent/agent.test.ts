@@ -183,6 +183,26 @@ describe("the agent's story", () => {
     assert.equal(only(await agent.check("schedule")).reason, "1.2.0 runs and came through its probation.");
   });
 
+  it("tells once of settings for a component that it does not have, and which name is near", async () => {
+    const world = new AgentWorld();
+    world.settings = {
+      startSpread: 0,
+      components: { shpo: { stopSeconds: 1 }, shop: { stopSeconds: 1 }, other: {} },
+    };
+    await offer(world, "1.0.0");
+    const agent = await world.open();
+    await agent.start();
+    await agent.check("start");
+    await agent.check("schedule");
+    assert.deepEqual(
+      world.lines.filter(({ event }) => event === "settings-unused").map(({ message }) => message),
+      [
+        "agent.toml sets something for the component shpo, which this device does not have; it has shop.",
+        "agent.toml sets something for the component other, which this device does not have.",
+      ],
+    );
+  });
+
   it("goes back by hand, stays there, and takes what is newer", async () => {
     const { world, agent } = await installed();
     await offer(world, "1.1.0");

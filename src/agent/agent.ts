@@ -20,7 +20,7 @@ import { Teller } from "./teller.ts";
 import type { DeviceIdentity, Notice, Repository, ServerTrust, UpdateServer, World } from "./ports.ts";
 import { CRASH_LOOP } from "../process/restart.ts";
 import type { Source } from "./repair-component.ts";
-import { componentSettings, type Settings } from "./settings.ts";
+import { componentSettings, strayComponents, type Settings } from "./settings.ts";
 import { StatusBoard } from "./status-board.ts";
 import type { Status } from "./status.ts";
 import {
@@ -51,6 +51,7 @@ export class Agent {
   readonly parts: AgentParts;
   readonly outbox: Outbox;
   readonly #teller: Teller;
+  readonly #strays = new Set<string>();
   readonly #components = new Map<string, Component>();
   readonly #refusals: Refusals = new Map();
   readonly #repairs: Refusals = new Map();
@@ -253,6 +254,7 @@ export class Agent {
       instructions = await (brought?.() ?? this.#ask());
       this.#recalls.interval = instructions.interval ?? this.#recalls.interval;
       if (brought === undefined) await this.outbox.clear("check ");
+      if (instructions.complete) this.#tellStrays(instructions);
       components.push(...(await applyAssignment(this.#device(byHand), instructions)));
     } catch (error) {
       const failed = checkFailure(error, world.log);
@@ -336,6 +338,17 @@ export class Agent {
         product,
       );
     return component;
+  }
+
+  /** Settings for what is not assigned change nothing, which is told once. */
+  #tellStrays({ components }: Instructions): void {
+    const { settings, world } = this.parts;
+    const products = [...this.#components.keys(), ...components.map(({ product }) => product)];
+    for (const message of strayComponents(settings, products)) {
+      if (this.#strays.has(message)) continue;
+      this.#strays.add(message);
+      world.log({ level: "warn", event: "settings-unused", message });
+    }
   }
 
   #device(byHand: boolean): Device {
