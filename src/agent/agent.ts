@@ -9,6 +9,7 @@ import { patrol, repairAll, tellDamage, verifyAll, type Care, type SlotFinding }
 import { askWhatToRun, readRepository, readWhatWasBrought, type Instructions, type Wish } from "./check.ts";
 import { reportOf } from "./attempt-report.ts";
 import type { Component } from "./component.ts";
+import { keptAssignment } from "./kept-assignment.ts";
 import { checkFailure, type CheckResult } from "./check-result.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
 import { checkSelf, collectDownloads } from "./start.ts";
@@ -252,10 +253,13 @@ export class Agent {
       await this.board.write();
       await this.#recoverAll(byHand);
       instructions = await (brought?.() ?? this.#ask());
+      const { away } = instructions;
       this.#recalls.interval = instructions.interval ?? this.#recalls.interval;
-      if (brought === undefined) await this.outbox.clear("check ");
+      if (brought === undefined && away === null) await this.outbox.clear("check ");
       if (instructions.complete) this.#tellStrays(instructions);
       components.push(...(await applyAssignment(this.#device(byHand), instructions)));
+      // What could be done without a server is done; that there was none is told all the same.
+      if (away !== null) throw away;
     } catch (error) {
       const failed = checkFailure(error, world.log);
       ({ failure, retryAfter } = failed);
@@ -316,7 +320,8 @@ export class Agent {
     for (const component of this.components)
       running.push({ product: component.product, version: await component.running() });
     const notice = (notices: readonly Notice[]) => this.#teller.notice(notices);
-    return askWhatToRun({ world, identity, repository, server, trust, notice, signal }, running);
+    const kept = keptAssignment(world.disk, `${this.parts.folder}/assignment.json`);
+    return askWhatToRun({ world, identity, repository, server, trust, kept, notice, signal }, running);
   }
 
   async #open(product: string): Promise<Component> {

@@ -8,13 +8,13 @@ import {
   inOrder,
   isRelease,
   loadAssigned,
-  loadChannel,
   loadRelease,
   type AssignedRelease,
   type Instructions,
 } from "./check.ts";
 import type { Component } from "./component.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
+import { loadChannel } from "./load-channel.ts";
 import type { LogLine } from "./ports.ts";
 import { heedChannel, recallTrouble } from "./heed-recalls.ts";
 import {

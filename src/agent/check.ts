@@ -3,19 +3,21 @@
 import { toBase64Url } from "../core/bytes.ts";
 import type { Instant } from "../core/instant.ts";
 import { openAssignment, type AssignedComponent } from "../message/assignment.ts";
-import type { CheckInRequest } from "../message/check-in.ts";
-import { openChannel, CHANNEL_LIMIT, type ChannelPointer } from "../release/channel.ts";
+import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
 import { openRelease, RELEASE_LIMIT } from "../release/manifest.ts";
 import type { Candidate } from "../release/select.ts";
-import { channelTarget, releaseTarget, TRUSTED_KEYS_TARGET } from "../release/target-names.ts";
+import { releaseTarget, TRUSTED_KEYS_TARGET } from "../release/target-names.ts";
 import { keysFor, parseTrustedKeys, TRUSTED_KEYS_LIMIT, type TrustedKeys } from "../release/trusted-keys.ts";
 import { fromBase64 } from "../core/bytes.ts";
 import { sha256Hex } from "../core/digest.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { AgentError } from "./errors.ts";
+import { loadChannel } from "./load-channel.ts";
+import { followAlone, isAway } from "./follow-alone.ts";
 import { followTrust } from "./follow-trust.ts";
 import type {
   DeviceIdentity,
+  KeptAssignment,
   Notice,
   Releases,
   Repository,
@@ -34,6 +36,8 @@ export type Instructions = {
   /** Seconds until the server wants to be asked again; null if no server was asked. */
   readonly interval: number | null;
   readonly seq: number | null;
+  /** Why no server said it, when what was said last is gone by; null otherwise. */
+  readonly away: UpkeepError | null;
 };
 
 /** What the owner of a device wants of a copy of the repository that he brought. */
@@ -49,6 +53,7 @@ export type Asking = {
   readonly repository: Repository;
   readonly server: UpdateServer;
   readonly trust: ServerTrust;
+  readonly kept: KeptAssignment;
   /** Told what the refresh noticed, before anything else can fail. */
   readonly notice: (notices: readonly Notice[]) => Promise<void>;
   readonly signal: AbortSignal;
@@ -61,7 +66,7 @@ export async function askWhatToRun(
   asking: Asking,
   running: CheckInRequest["components"],
 ): Promise<Instructions> {
-  const { world, identity, repository, server, trust, notice, signal } = asking;
+  const { world, identity, repository, server, trust, kept, notice, signal } = asking;
   // TUF 5.1: the time of the update is fixed once.
   const now: Instant = world.clock.now();
   // 1. What exists: signed metadata, independent of the server that is asked below.
@@ -73,25 +78,41 @@ export async function askWhatToRun(
   // 3. What this device should run: an answer to this question, for this device, from the director, in time.
   const nonce = toBase64Url(world.random.bytes(32));
   const { os, arch, libc } = world.platform;
-  const answer = await server.checkIn(
-    {
-      nonce,
-      platform: { os, arch, ...(libc === null ? {} : { libc }) },
-      components: running,
-      ...(releases.timestampSha256 === null ? {} : { timestamp: releases.timestampSha256 }),
-    },
-    signal,
-  );
+  const question = {
+    nonce,
+    platform: { os, arch, ...(libc === null ? {} : { libc }) },
+    components: running,
+    ...(releases.timestampSha256 === null ? {} : { timestamp: releases.timestampSha256 }),
+  };
+  let answer: CheckInAnswer;
+  try {
+    answer = await server.checkIn(question, signal);
+  } catch (error) {
+    const components = isAway(error) ? await followAlone(asking, { releases, trusted }) : [];
+    if (components.length === 0) throw error;
+    return {
+      releases,
+      trusted,
+      components,
+      complete: false,
+      interval: null,
+      seq: null,
+      away: error as UpkeepError,
+    };
+  }
   const { keys } = keysFor(trusted, "assignment", null);
-  const assignment = openAssignment(fromBase64(answer.assignment), {
+  const envelope = fromBase64(answer.assignment);
+  const assignment = openAssignment(envelope, {
     keys,
     device: identity.device,
     nonce,
     // Asking may have taken long; the answer is judged by the time of its arrival.
     now: world.clock.now(),
   });
+  await kept.save(envelope);
   const { components } = assignment;
-  return { releases, trusted, components, complete: true, interval: answer.interval, seq: answer.seq };
+  const { interval, seq } = answer;
+  return { releases, trusted, components, complete: true, interval, seq, away: null };
 }
 
 /**
@@ -122,7 +143,7 @@ export async function readWhatWasBrought(
       if (!missing || wish.products !== null) throw error;
     }
   }
-  return { releases, trusted, components, complete: false, interval: null, seq: null };
+  return { releases, trusted, components, complete: false, interval: null, seq: null, away: null };
 }
 
 /** Step 1 and 2 alone, for who needs to know what exists and not what should run. Errors: those of `askWhatToRun` but the server's. */
@@ -171,16 +192,6 @@ export async function loadRelease(
   const bytes = await releases.document(releaseTarget(product, version), RELEASE_LIMIT);
   const manifest = openRelease(bytes, keysFor(trusted, "release", product), { product, version });
   return { manifest, sha256: sha256Hex(bytes) };
-}
-
-/** The channel the component follows: its recalls and steps are signed by the product's keys, not by the server. */
-export async function loadChannel(
-  { releases, trusted }: Pick<Instructions, "releases" | "trusted">,
-  product: string,
-  channel: string,
-): Promise<ChannelPointer> {
-  const bytes = await releases.document(channelTarget(product, channel), CHANNEL_LIMIT);
-  return openChannel(bytes, keysFor(trusted, "channel", product), { product, channel });
 }
 
 /** Offers in an order in which each comes after those it depends on, and those that cannot be ordered, each with its circle. */

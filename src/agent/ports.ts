@@ -63,6 +63,14 @@ export interface UpdateServer {
   wakeUps(after: number, signal: AbortSignal): AsyncIterable<Wake>;
 }
 
+/** The last assignment that was believed, as it was signed. */
+export interface KeptAssignment {
+  /** Null when there is none. Errors: `disk/*`. */
+  load(): Promise<Uint8Array | null>;
+  /** Errors: `disk/*`. */
+  save(envelope: Uint8Array): Promise<void>;
+}
+
 /** By which authorities the server is known; connections made after a change follow it. */
 export interface ServerTrust {
   /** SHA-256 of the list that holds; null before the first, and while the kept one is damaged. */

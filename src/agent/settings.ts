@@ -17,17 +17,54 @@ function isMirror(text: string): boolean {
   return /^https?:$/.test(protocol) && username + password + search + hash === "";
 }
 
+const NOT_A_PLACE = "is no host:port, for example updates.example.org:8443";
+
+function isPlace(text: string): boolean {
+  return placeIn(text) !== null;
+}
+
+/** `host:port`, an IPv6 address in brackets, `https://` before it or not; null for anything else. */
+export function placeIn(text: string): { readonly host: string; readonly port: number } | null {
+  const match = /^(?:https:\/\/)?(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})\/?$/.exec(text);
+  const port = Number(match?.[3] ?? Number.NaN);
+  return match === null || port < 1 || port > 65_535 ? null : { host: match[1] ?? match[2]!, port };
+}
+
+const NOT_A_PROXY = 'is neither "none" nor an http or https address with nothing behind its port';
+
+function isProxy(text: string): boolean {
+  if (text === "none") return true;
+  if (!/^https?:\/\//i.test(text) || !URL.canParse(text)) return false;
+  const { pathname, search, hash } = new URL(text);
+  return (pathname === "" || pathname === "/") && search + hash === "";
+}
+
 export const settingsSchema = z.strictObject({
   /** Seconds between checks until the server names another interval. */
   interval: z.exactOptional(seconds(10, DAY / SECOND)),
   /** Upper bound of the random wait before the first check after a start. */
   startSpread: z.exactOptional(seconds(0, 3600)),
+  /** Further addresses of the update server, `host:port`, used in turn while the one before does not answer; all prove the same authority. */
+  servers: z.exactOptional(
+    z.array(z.string().check(z.maxLength(262), z.refine(isPlace, NOT_A_PLACE))).check(z.maxLength(8)),
+  ),
   /** Copies of the repository, used when the server's own cannot be had or is older: `https://…` or an absolute folder that holds metadata/ and targets/. */
   mirrors: z.exactOptional(
     z.array(z.string().check(z.maxLength(2048), z.refine(isMirror, NOT_A_MIRROR))).check(z.maxLength(8)),
   ),
   /** Allows `http://` among the mirrors: whoever is on the way sees what this device fetches. */
   untrustedHttp: z.exactOptional(z.boolean()),
+  /**
+   * The proxy that connections to the outside go through, `http://[NAME:PASSWORD@]HOST:PORT` or `https://…`; `none` for no proxy.
+   * Without it, HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the environment hold.
+   */
+  proxy: z.exactOptional(z.string().check(z.maxLength(2048), z.refine(isProxy, NOT_A_PROXY))),
+  /** With `proxy`: names (with what is below them), addresses and networks that are asked directly. */
+  noProxy: z.exactOptional(
+    z
+      .array(z.string().check(z.minLength(1), z.maxLength(255), z.regex(/^\S+$/, "holds a blank")))
+      .check(z.maxLength(64)),
+  ),
   /** What is read before a component is started: every byte, or only of files that changed since they were read last. */
   verify: z.exactOptional(z.enum(["always", "changed"])),
   components: z.exactOptional(
@@ -66,18 +103,21 @@ export const DEFAULT_START_SPREAD = 2;
 /** Errors: `schema/invalid`, `agent/bad-settings`. */
 export function parseSettings(value: Json): Settings {
   const settings = checkSchema(settingsSchema, value, "settings of the agent");
-  const plain = (settings.mirrors ?? []).find((mirror) => /^http:/i.test(mirror));
-  if (plain !== undefined && settings.untrustedHttp !== true) {
-    throw new AgentError(
-      "agent/bad-settings",
-      `The mirror ${plain} would be asked in the clear.`,
-      { mirror: plain },
-      {
-        hint: "Use https, or allow it with untrustedHttp = true: content is verified all the same, but others can see and block it.",
-      },
-    );
-  }
+  for (const mirror of settings.mirrors ?? []) refuseClear(mirror, settings);
   return settings;
+}
+
+/** Errors: `agent/bad-settings` for an http address that the settings do not allow. */
+export function refuseClear(mirror: string, settings: Pick<Settings, "untrustedHttp">): void {
+  if (!/^http:/i.test(mirror) || settings.untrustedHttp === true) return;
+  throw new AgentError(
+    "agent/bad-settings",
+    `The mirror ${mirror} would be asked in the clear.`,
+    { mirror },
+    {
+      hint: "Use https, or allow it with untrustedHttp = true in agent.toml: content is verified all the same, but others can see and block it.",
+    },
+  );
 }
 
 export function componentSettings(settings: Settings, product: string): ComponentSettings {

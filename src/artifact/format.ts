@@ -106,7 +106,8 @@ export type Format = {
   hashFor?(keyScheme: string): SigningHash;
   sign(job: SignJob): Promise<SignOutcome>;
   verify(source: ByteSource, policy: VerifyPolicy): Promise<FileReport>;
-  remove(source: ByteSource, sink: ByteSink): Promise<void>;
+  /** Returns what a person should know about the file that is left, one sentence each. */
+  remove(source: ByteSource, sink: ByteSink): Promise<readonly string[]>;
   stamp(job: StampJob): Promise<void>;
   /** Whether something in the file claims to be a signature. */
   isSigned(source: ByteSource): Promise<boolean>;

@@ -35,6 +35,8 @@ export type SignableFile = {
   /** The file without a signature. */
   remove(): Rewrite;
   readonly regions: readonly Region[];
+  /** Refuses to sign what verifies here and means something else elsewhere. Errors: `artifact/unsupported`. */
+  refuseToSign?(): void;
   /** What else there is to say about the file and a signature by this digest. */
   inspect?(hash: HashName, findings: Findings): Promise<void>;
 };
@@ -67,6 +69,7 @@ export function indirectFormat(spec: IndirectFormat): Format {
       const file = await spec.read(source);
       if (file.cms === null) throw notSigned();
       await writeRewrite(source, file.remove(), sink);
+      return [];
     },
     stamp: (job) => stamp(spec, job),
     isSigned: async (source) => (await spec.read(source)).cms !== null,
@@ -85,6 +88,7 @@ async function sign(spec: IndirectFormat, job: SignJob): Promise<SignOutcome> {
       { hint: "Say whether to replace the signature (--replace) or to add another one (--append)." },
     );
   }
+  file.refuseToSign?.();
   const present = file.cms === null || mode === "replace" ? null : unpadded(file.cms);
   const plan = await file.plan(hash, {
     keep: present !== null,

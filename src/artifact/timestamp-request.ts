@@ -57,7 +57,12 @@ export type TimestampWish = {
   /** See `FreshPolicy`. */
   readonly window?: number;
   readonly policies?: readonly string[];
+  /** Hears at once what keeps an authority from answering, and that it keeps us waiting. */
+  readonly tell?: (what: string) => void;
 };
+
+/** No answer in time. An authority that hangs is not asked again: the next time would take as long. */
+export class HungError extends Error {}
 
 /**
  * Gets a token over `stamped` (a signature value). An authority that fails is passed over at once; after each round over all of them
@@ -92,16 +97,21 @@ export async function requestLegacyTimestamp(
 async function ask<T>(wish: TimestampWish, once: (url: string) => Promise<T>): Promise<T> {
   const problems: string[] = [];
   const rounds = wish.rounds ?? 3;
+  const hung = new Set<string>();
   for (let round = 0; round < rounds; round++) {
     let pause = 0;
-    for (const url of wish.urls) {
+    for (const url of wish.urls.filter((each) => !hung.has(each))) {
       try {
         return await once(url);
       } catch (error) {
         if (error instanceof BusyError) pause = Math.max(pause, Math.min(error.seconds, 60) * SECOND);
-        problems.push(`${url}: ${error instanceof Error ? error.message : String(error)}`);
+        if (error instanceof HungError) hung.add(url);
+        const problem = `${url}: ${error instanceof Error ? error.message : String(error)}`;
+        problems.push(problem);
+        wish.tell?.(`time-stamp authority ${problem}`);
       }
     }
+    if (hung.size === wish.urls.length) break;
     const backOff = 2 ** round * SECOND * (0.5 + fraction(wish.random));
     if (round + 1 < rounds) await wish.clock.sleep(Math.max(pause, backOff));
   }

@@ -9,7 +9,7 @@ import { ScriptedClock } from "../testing/scripted-clock.ts";
 import { answerLegacyTimestamp, answerTimestamp, type Lies } from "../testing/timestamp-authority.ts";
 import { tinyPe } from "../testing/tiny-pe.ts";
 import { ArtifactError } from "./errors.ts";
-import { requestLegacyTimestamp, requestTimestamp } from "./timestamp-request.ts";
+import { HungError, requestLegacyTimestamp, requestTimestamp } from "./timestamp-request.ts";
 import { valueToStamp, withLegacyTimestamp } from "./authenticode-sign.ts";
 import { signPe } from "./pe/sign.ts";
 import { bytesSource, MemorySink } from "./source.ts";
@@ -75,6 +75,31 @@ describe("asking for a time stamp", () => {
     for (let i = 0; i < 12; i++) await clock.advance(10_000);
     return { token: await result, calls, slept: clock.monotonic() };
   };
+
+  it("does not ask an authority again that hung, and tells what it did at once", async () => {
+    const pki = await publisherPki({ now });
+    const heard: string[] = [];
+    const calls: string[] = [];
+    await assert.rejects(
+      requestTimestamp(Uint8Array.of(1), {
+        urls: ["a"],
+        hash: "sha256",
+        clock: new ScriptedClock(now),
+        random,
+        roots: [pki.root.certificate],
+        tell: (what) => heard.push(what),
+        transport: {
+          post: async (url) => {
+            calls.push(url);
+            throw new HungError("gave no answer within 20 seconds");
+          },
+        },
+      }),
+      (error) => error instanceof ArtifactError && error.code === "artifact/no-timestamp",
+    );
+    assert.deepEqual(calls, ["a"]);
+    assert.deepEqual(heard, ["time-stamp authority a: gave no answer within 20 seconds"]);
+  });
 
   it("falls back to the next authority at once", async () => {
     const { calls } = await ask(async (url, body, pki) =>

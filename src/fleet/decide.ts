@@ -19,12 +19,14 @@ export interface Catalogue {
 
 /**
  * C34: no argument of this function comes from the device, so no lie about a version can withhold an update.
- * A hold whose time is over no longer holds.
+ * A hold whose time is over no longer holds. `followUntil`: how long a device may follow by itself what it follows here; a release that
+ * somebody chose by its version is not followed.
  */
 export function decide(
   desired: readonly Desired[],
   catalogue: Catalogue,
   now: Instant,
+  followUntil: Instant | null = null,
 ): readonly AssignedComponent[] {
   return desired.map(({ product, channel, version, hold, holdUntil }): AssignedComponent => {
     if (hold !== null && (holdUntil === null || holdUntil > now)) {
@@ -39,6 +41,7 @@ export function decide(
       product,
       channel,
       release: { version: release.version, manifestSha256: release.manifestSha256 },
+      ...(version === null && followUntil !== null ? { followUntil: formatInstant(followUntil) } : {}),
     };
   });
 }

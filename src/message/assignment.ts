@@ -2,7 +2,7 @@
 
 import { signEnvelope, verifyEnvelope, type DsseSigner, type DsseVerifier } from "../core/dsse.ts";
 import { toUtf8 } from "../core/bytes.ts";
-import { formatInstant, MINUTE, parseInstant, type Instant } from "../core/instant.ts";
+import { DAY, formatInstant, MINUTE, parseInstant, type Instant } from "../core/instant.ts";
 import { instantSchema, nameSchema, sha256Schema, versionSchema, z } from "../core/schema.ts";
 import { deviceIdSchema, nonceSchema, readMessage, repeated } from "./common.ts";
 import { MessageError } from "./errors.ts";
@@ -15,6 +15,8 @@ export const MAX_COMPONENTS = 64;
 export const ASSIGNMENT_LIMIT = 64 * 1024;
 /** How far a device's clock may be behind the server's. */
 export const CLOCK_SKEW = 5 * MINUTE;
+/** However far off `followUntil` is, a device goes by itself no longer than this after it was last told what to run. */
+export const LONGEST_FOLLOWING = 90 * DAY;
 
 const place = { product: nameSchema, channel: nameSchema };
 
@@ -22,6 +24,11 @@ const place = { product: nameSchema, channel: nameSchema };
 const runSchema = z.strictObject({
   ...place,
   release: z.strictObject({ version: versionSchema, manifestSha256: sha256Schema }),
+  /**
+   * Until then a device that reaches no server may run what the channel's signed pointer names. Without it the release alone is meant, as one
+   * that somebody pinned. Only devices that say they understand it are sent it: to the others an unknown field is a refusal.
+   */
+  followUntil: z.exactOptional(instantSchema),
 });
 const holdSchema = z.strictObject({
   ...place,
@@ -59,15 +66,7 @@ export function openAssignment(
     readonly now: Instant;
   },
 ): Assignment {
-  const { body } = verifyEnvelope(envelope, "assignment", expected.keys, { limit: ASSIGNMENT_LIMIT });
-  const assignment = readMessage(body, assignmentSchema, "assignment", ASSIGNMENT_LIMIT);
-  if (assignment.device !== expected.device) {
-    throw new MessageError(
-      "message/wrong-device",
-      `The assignment is for device ${assignment.device}, not for this one: either an answer was mixed up, or somebody passes on what was meant for another device.`,
-      { expected: expected.device, found: assignment.device },
-    );
-  }
+  const assignment = openForDevice(envelope, expected);
   if (assignment.nonce !== expected.nonce) {
     throw new MessageError(
       "message/wrong-nonce",
@@ -83,12 +82,56 @@ export function openAssignment(
       { expires: assignment.expires, now: formatInstant(now) },
     );
   }
-  if (parseInstant(assignment.issued) > now + CLOCK_SKEW) {
+  refuseFuture(assignment, now);
+  return assignment;
+}
+
+/**
+ * The one place where a device believes an assignment that it kept: it was the answer to a question once, and is judged by the keys that
+ * TUF names now. It tells nothing but which channels may be followed (`mayFollow`), for the release that it names may be long out of date.
+ * Errors: `dsse/*`, `json/*`, `schema/invalid`, `message/wrong-device`, `message/from-the-future`.
+ */
+export function openKeptAssignment(
+  envelope: Uint8Array,
+  expected: { readonly keys: readonly DsseVerifier[]; readonly device: string; readonly now: Instant },
+): Assignment {
+  const assignment = openForDevice(envelope, expected);
+  refuseFuture(assignment, expected.now);
+  return assignment;
+}
+
+/** Until when a device may follow the component's channel by itself; null when it may not now. */
+export function mayFollow(
+  { issued }: Pick<Assignment, "issued">,
+  component: AssignedComponent,
+  now: Instant,
+): Instant | null {
+  if (!("release" in component) || component.followUntil === undefined) return null;
+  const until = Math.min(parseInstant(component.followUntil), parseInstant(issued) + LONGEST_FOLLOWING);
+  return now < until ? until : null;
+}
+
+function openForDevice(
+  envelope: Uint8Array,
+  expected: { readonly keys: readonly DsseVerifier[]; readonly device: string },
+): Assignment {
+  const { body } = verifyEnvelope(envelope, "assignment", expected.keys, { limit: ASSIGNMENT_LIMIT });
+  const assignment = readMessage(body, assignmentSchema, "assignment", ASSIGNMENT_LIMIT);
+  if (assignment.device !== expected.device) {
     throw new MessageError(
-      "message/from-the-future",
-      `The assignment was issued at ${assignment.issued}, but this device's clock says ${formatInstant(now)}: one of the two clocks is wrong.`,
-      { issued: assignment.issued, now: formatInstant(now) },
+      "message/wrong-device",
+      `The assignment is for device ${assignment.device}, not for this one: either an answer was mixed up, or somebody passes on what was meant for another device.`,
+      { expected: expected.device, found: assignment.device },
     );
   }
   return assignment;
+}
+
+function refuseFuture({ issued }: Assignment, now: Instant): void {
+  if (parseInstant(issued) <= now + CLOCK_SKEW) return;
+  throw new MessageError(
+    "message/from-the-future",
+    `The assignment was issued at ${issued}, but this device's clock says ${formatInstant(now)}: one of the two clocks is wrong.`,
+    { issued, now: formatInstant(now) },
+  );
 }

@@ -10,6 +10,18 @@ export const MIN_INTERVAL = 10;
 export const MAX_INTERVAL = 86_400;
 
 /**
+ * A header field in which a device names what it understands of newer answers, so that those who do not are not sent it: words with commas
+ * between them. Servers of before pass over it.
+ */
+export const UNDERSTANDS_HEADER = "upkeep-understands";
+/** `followUntil` in assignments. */
+export const UNDERSTANDS_FOLLOWING = "follow-until";
+
+export function understands(header: string | readonly string[] | undefined, word: string): boolean {
+  return typeof header === "string" && header.split(",").some((one) => one.trim() === word);
+}
+
+/**
  * What the device says about itself here is for the operator's eyes: no decision of the server depends on it,
  * so a forged or mistaken version cannot keep an update away.
  */

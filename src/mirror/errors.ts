@@ -7,8 +7,10 @@ export type MirrorErrorCode =
   | "mirror/not-found"
   /** The place answers and refuses (other 4xx). */
   | "mirror/refused"
-  /** No connection, TLS failure, connection cut, or a 5xx answer. Trying again later may help. */
+  /** No connection, connection cut, or a 5xx answer. Trying again later may help. */
   | "mirror/unreachable"
+  /** Who answers did not prove to be the place: certificate, name, dates or pin. Somebody may stand in between. */
+  | "mirror/untrusted"
   /** Slower than the idle limit or the minimum rate allows. */
   | "mirror/slow"
   /** More bytes than allowed, announced or sent. */
@@ -31,6 +33,7 @@ export const MIRROR_ERRORS = {
     ...UNREACHABLE,
     hint: "Look at the network and the address; the same may work later.",
   },
+  "mirror/untrusted": { nature: "transient", exit: "refused" },
   "mirror/slow": UNREACHABLE,
   "mirror/too-long": REFUSED,
   "mirror/too-short": UNREACHABLE,

@@ -62,11 +62,12 @@ export async function pause(
   await tools.clock.sleep(tools.retry.pause * 2 ** (round - 1) * fraction(tools.random), signal);
 }
 
-/** A refusal of content tells more than a failed connection, and that more than a missing file. */
+/** A refusal of content tells more than a place that is not trusted, that more than a failed connection, and that more than a missing file. */
 export function mostTelling(failures: readonly Failure[], path: string): UpkeepError {
   const errors = failures.map((failure) => failure.error);
   return (
     errors.find((error) => !(error instanceof MirrorError)) ??
+    errors.find((error) => error.code === "mirror/untrusted") ??
     errors.find((error) => error.code !== "mirror/not-found") ??
     errors[0] ??
     new MirrorError("mirror/unreachable", `There is no source to get ${path} from.`, { path })

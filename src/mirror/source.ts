@@ -85,13 +85,13 @@ export function sourceError(
   source: Pick<Source, "name">,
   path: string,
   what: string,
-  more: { cause?: unknown; [fact: string]: unknown } = {},
+  more: { cause?: unknown; hint?: string | undefined; [fact: string]: unknown } = {},
 ): MirrorError {
-  const { cause, ...facts } = more;
+  const { cause, hint, ...facts } = more;
   return new MirrorError(
     code,
     `${path} of ${source.name} cannot be used: ${what}.`,
     { source: source.name, path, ...(facts as { [name: string]: string | number }) },
-    { cause },
+    { cause, ...(hint === undefined ? {} : { hint }) },
   );
 }

@@ -18,6 +18,8 @@ export function programPlatform(head: Uint8Array): Found | null {
 
 /** Null when the program can run where the artifact is said to be for; else what it is really for. */
 export function contradiction(head: Uint8Array, selector: Selector): string | null {
+  const foreign = foreignSystem(head);
+  if (foreign !== null) return foreign;
   const found = programPlatform(head);
   if (found === null) return null;
   const fits =
@@ -30,7 +32,19 @@ export function contradiction(head: Uint8Array, selector: Selector): string | nu
   return fits ? null : formatSelector(found);
 }
 
+/** Systems of ELF files that no platform of ours stands for. gABI: EI_OSABI at 7; OpenBSD and NetBSD leave it 0 and have notes instead. */
+function foreignSystem(head: Uint8Array): string | null {
+  if (head.length < 64 || !Buffer.from(head.subarray(0, 4)).equals(Buffer.from("\x7fELF"))) return null;
+  const named = { 2: "netbsd", 6: "sunos", 9: "freebsd", 12: "openbsd" }[head[7]!];
+  if (named !== undefined) return named;
+  const text = Buffer.from(head).toString("latin1");
+  if (text.includes("\x08\0\0\0\x04\0\0\0\x01\0\0\0OpenBSD\0") || text.includes("/usr/libexec/ld.so\0"))
+    return "openbsd";
+  return text.includes("\x07\0\0\0\x04\0\0\0\x01\0\0\0NetBSD\0") ? "netbsd" : null;
+}
+
 function elf(head: Uint8Array, view: DataView): Found | null {
+  if (foreignSystem(head) !== null) return null;
   // gABI: EI_CLASS 2 is 64 bit, EI_DATA 1 is little endian; e_machine stands at 18.
   if (head[4] !== 2 || head[5] !== 1) return null;
   const arch = { 62: "x64", 183: "arm64" }[view.getUint16(18, true)] as "x64" | "arm64" | undefined;

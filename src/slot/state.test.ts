@@ -11,9 +11,11 @@ import {
   belowFloor,
   EMPTY_STATE,
   loadState,
+  recalledHere,
   recordOf,
   saveState,
   skipOf,
+  withoutFloorsOf,
   type ComponentState,
 } from "./state.ts";
 
@@ -161,5 +163,73 @@ describe("the state of a component", () => {
     const back = applyEnd(two, begin({ from: slot("1.1.0", "b"), to: slot("1.0.0"), manual: true }), end());
     assert.equal(skipOf(back, slot("1.1.0", "b"))?.code, "agent/rolled-back-by-hand");
     assert.deepEqual(back.good, []);
+  });
+});
+
+describe("floors and who set them", () => {
+  const after = (state: ComponentState, version: string, floor: string | null, id: string): ComponentState =>
+    applyEnd(
+      state,
+      begin({ attempt: id.repeat(32), to: slot(version, "b"), floor }),
+      end({ attempt: id.repeat(32) }),
+    );
+  const of = (...releases: readonly string[]) => new Set(releases);
+
+  it("are remembered one by one, and a release without one changes nothing", () => {
+    const one = after(EMPTY_STATE, "1.1.0", "1.0.5", "1");
+    assert.deepEqual(one.floors, [{ floor: "1.0.5", by: "1.1.0" }]);
+    assert.deepEqual(after(one, "1.2.0", null, "2").floors, one.floors);
+    assert.equal(after(EMPTY_STATE, "1.2.0", null, "2").floors, undefined);
+    const two = after(one, "2.0.0", "2.0.0", "3");
+    assert.deepEqual([two.floor, two.floors!.length], ["2.0.0", 2]);
+    assert.deepEqual(after(two, "2.0.0", "1.9.0", "4").floors!.length, 2, "one floor per release");
+  });
+
+  it("go with the release that set them, and no other goes", () => {
+    const both = after(after(EMPTY_STATE, "1.1.0", "1.0.5", "1"), "666.0.0", "666.0.0", "2");
+    const lifted = withoutFloorsOf(both, of("666.0.0"));
+    assert.deepEqual([lifted.floor, lifted.floors], ["1.0.5", [{ floor: "1.0.5", by: "1.1.0" }]]);
+    assert.equal(withoutFloorsOf(both, of("667.0.0")), both);
+    assert.equal(withoutFloorsOf(both, of()), both);
+    assert.equal(withoutFloorsOf(lifted, of("666.0.0")), lifted);
+    assert.equal(withoutFloorsOf(both, of("666.0.0", "1.1.0")).floor, null);
+  });
+
+  it("that an older agent remembered without a name are never lifted", () => {
+    const old: ComponentState = { ...EMPTY_STATE, floor: "1.0.5" };
+    assert.equal(withoutFloorsOf(old, of("1.1.0")), old);
+    const grown = after(old, "666.0.0", "666.0.0", "1");
+    assert.deepEqual(grown.floors![0], { floor: "1.0.5", by: null });
+    assert.equal(withoutFloorsOf(grown, of("666.0.0")).floor, "1.0.5");
+  });
+
+  it("stay lifted although the older of two copies brings the higher floor back", async () => {
+    const disk = new MemoryDisk();
+    await disk.makeDirectory("/c", 0o700);
+    const thief = await saveState(disk, layout, after(EMPTY_STATE, "666.0.0", "666.0.0", "1"));
+    const older = await disk.read(layout.stateCopy, 1 << 20);
+    await saveState(disk, layout, withoutFloorsOf(thief, of("666.0.0")));
+    const copy = await disk.open(layout.stateCopy, "write");
+    await copy.truncate(0);
+    await copy.write(0, older);
+    await copy.close();
+    const loaded = await loadState(disk, layout);
+    assert.equal(loaded.floor, "666.0.0");
+    assert.equal(withoutFloorsOf(loaded, of("666.0.0")).floor, null);
+  });
+
+  it("are bounded in number, and the highest are kept", () => {
+    let state = EMPTY_STATE;
+    for (let n = 1; n <= 70; n++)
+      state = after(state, `${n}.0.0`, `${n}.0.0`, String.fromCharCode(96 + (n % 6) + 1));
+    assert.ok(state.floors!.length <= 64);
+    assert.equal(state.floors!.at(-1)!.floor, "70.0.0");
+  });
+
+  it("say nothing about which versions were recalled; the channel that is followed does", () => {
+    const channel = { name: "stable", recalled: [{ version: "1.1.0", reason: "bad" }] };
+    assert.equal(recalledHere({ ...EMPTY_STATE, channel }, "1.1.0")?.reason, "bad");
+    assert.equal(recalledHere({ ...EMPTY_STATE, channel }, "1.0.0"), undefined);
+    assert.equal(recalledHere(EMPTY_STATE, "1.1.0"), undefined);
   });
 });

@@ -106,8 +106,8 @@ export function tinyCat(): Uint8Array {
 const SCRIPT = '# greets\r\nWrite-Host "Grüße, 世界"\r\n';
 
 export const SCRIPTS: { readonly [encoding: string]: Uint8Array } = {
-  "utf-8": toUtf8(SCRIPT),
+  ascii: toUtf8(SCRIPT.replace("Grüße, 世界", "Hello")),
   "utf-8-bom": toUtf8(`\ufeff${SCRIPT}`),
   "utf-16le": new Uint8Array(Buffer.from(`\ufeff${SCRIPT}`, "utf16le")),
-  "line feeds, no last one": toUtf8(SCRIPT.replaceAll("\r\n", "\n").trim()),
+  "line feeds, no last one": toUtf8(`\ufeff${SCRIPT.replaceAll("\r\n", "\n")}`.trimEnd()),
 };

@@ -1,10 +1,11 @@
 // Copies of the repository that the owner of a device named: they spare the server, and none of them is believed.
 
 import assert from "node:assert/strict";
+import { spawn, type ChildProcess } from "node:child_process";
 import { chmodSync, cpSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { Site, type Json } from "./_agent.ts";
+import { eventually, freePort, Site, type Json } from "./_agent.ts";
 
 describe("an agent with mirrors", { timeout: 120_000 }, () => {
   let site: Site;
@@ -86,5 +87,115 @@ describe("an agent with mirrors", { timeout: 120_000 }, () => {
     const ran = site.updateTo("1.2.0");
     assert.equal(ran.status, 0, `${ran.stdout}${ran.stderr}`);
     assert.deepEqual(notices(), ["repository/mirror-failed"]);
+  });
+});
+
+/** Any web server: files of a folder, and nothing that knows what they are. */
+const STATIC = `
+const [folder, port] = process.argv.slice(1);
+require("node:http").createServer((request, response) => {
+  require("node:fs").readFile(folder + decodeURIComponent(request.url), (error, bytes) => {
+    response.writeHead(error === null ? 200 : 404).end(bytes);
+  });
+}).listen(Number(port), "127.0.0.1");
+`;
+
+describe("a device whose update server is away", { timeout: 180_000 }, () => {
+  let site: Site;
+  let mirror: ChildProcess;
+  let address: string;
+  before(async () => {
+    site = await Site.create();
+    const port = await freePort();
+    address = `http://127.0.0.1:${port}/`;
+    mirror = spawn(process.execPath, ["-e", STATIC, join(site.operator, "repository"), String(port)]);
+    await eventually("the mirror answers", async () =>
+      fetch(address).then(
+        () => true,
+        () => null,
+      ),
+    );
+    await site.startServer();
+    site.enroll();
+    site.publish("1.0.0");
+    site.ok(site.updateTo("1.0.0"));
+    await site.until("1.0.0");
+    await site.stopServer();
+  });
+  after(async () => {
+    mirror.kill("SIGKILL");
+    await site.remove();
+  });
+
+  it("says so, and does not update, while no mirror is named", () => {
+    site.publish("1.1.0");
+    const ran = site.update();
+    assert.equal(ran.status, 5);
+    assert.match(ran.stdout, /mirror\/unreachable/);
+    assert.match(ran.stdout, /nothing listens there/);
+  });
+
+  it("updates from a plain web server with a copy of the repository, and reports when the server is back", async () => {
+    writeFileSync(
+      join(site.device, "agent.toml"),
+      `mirrors = ["${address}"]\nuntrustedHttp = true\nstartSpread = 0\n`,
+    );
+    const ran = site.update();
+    assert.equal(ran.status, 5, "that the server is away is said");
+    assert.match(ran.stdout, /"result":"updated"/);
+    assert.match(ran.stdout, /server\/unreachable/);
+    await site.until("1.1.0");
+    await site.serve();
+    site.ok(site.update());
+    const report = site.attempts().at(-1)!;
+    assert.deepEqual([report["to"], report["outcome"], report["source"]], ["1.1.0", "success", "mirror"]);
+    await site.stopServer();
+  });
+
+  it("does so by itself while its agent runs", async () => {
+    site.publish("1.2.0");
+    site.startAgent();
+    await site.until("1.2.0");
+    await site.stopAgent();
+  });
+
+  it("takes from the address of a mirror what its owner asks for, without settings that name it", async () => {
+    writeFileSync(join(site.device, "agent.toml"), "untrustedHttp = true\n");
+    site.publish("1.3.0");
+    const words = ["agent", "update", "--json", "--from"];
+    const ran = site.ok(site.upkeep(site.device, ...words, address));
+    assert.match(ran.stdout, /"result":"updated"/);
+    await site.until("1.3.0");
+    const gone = site.upkeep(site.device, ...words, "http://127.0.0.1:1/");
+    assert.equal(gone.status, 5);
+    assert.match(gone.stdout, /nothing listens there/);
+    writeFileSync(join(site.device, "agent.toml"), "");
+    const clear = site.upkeep(site.device, ...words, address);
+    assert.match(clear.stdout + clear.stderr, /agent\/bad-settings/);
+  });
+
+  it("stays where it was assigned by its version", async () => {
+    await site.serve();
+    const pin = ["fleet", "assign", "default", "shop", "stable", "--stay-at", "1.3.0"];
+    site.ok(site.upkeep(site.operator, ...pin));
+    await eventually("it is pinned", () => (site.update().status === 0 ? true : null));
+    await site.stopServer();
+    site.publish("1.4.0");
+    writeFileSync(join(site.device, "agent.toml"), `mirrors = ["${address}"]\nuntrustedHttp = true\n`);
+    const ran = site.update();
+    assert.equal(ran.status, 5);
+    await site.until("1.3.0");
+    site.ok(site.upkeep(site.operator, ...pin.slice(0, 5)));
+  });
+
+  it("finds its server at another address that it knows", async () => {
+    const old = site.serverPort;
+    site.serverPort = await freePort();
+    await site.serve();
+    writeFileSync(join(site.device, "agent.toml"), `servers = ["127.0.0.1:${site.serverPort}"]\n`);
+    const ran = site.updateTo("1.4.0");
+    assert.equal(ran.status, 0, `${ran.stdout}${ran.stderr}`);
+    await site.until("1.4.0");
+    assert.notEqual(site.serverPort, old);
   });
 });

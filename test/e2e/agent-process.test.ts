@@ -188,7 +188,7 @@ describe("the running agent", () => {
     assert.equal(status["live"], true);
     assert.match(String(status["why"]), /next check is at/);
     const second = site.upkeep(site.device, "agent", "run");
-    assert.equal(second.status, 1);
+    assert.equal(second.status, 4);
     assert.match(second.stderr, /agent\/locked/);
   });
 

@@ -55,8 +55,11 @@ describe("two publishers at once", () => {
   });
 
   it("never both add the same version", async () => {
-    const add = () => start("release", "add", "shop", "2.0.0", join(folder, "app"));
-    assert.deepEqual((await Promise.all([add(), add()])).sort(), [0, 2]);
+    const add = (version: string, ...more: readonly string[]) =>
+      start("release", "add", "shop", version, join(folder, "app"), ...more);
+    assert.deepEqual((await Promise.all([add("2.0.0"), add("2.0.0", "--security")])).sort(), [0, 2]);
+    // The very same content twice is one release: the second says so.
+    assert.deepEqual(await Promise.all([add("2.1.0"), add("2.1.0")]), [0, 0]);
     upkeep("verify", join(data, "repository"));
   });
 });

@@ -88,7 +88,7 @@ describe("the program", () => {
           timeout: 30_000,
         },
       );
-      assert.equal(second.status, 1);
+      assert.equal(second.status, 4);
       assert.match(second.stderr, /"fleet\/store-in-use"/);
 
       first.child.kill("SIGKILL");

@@ -13,6 +13,7 @@ import * as oids from "../../src/der/oids.ts";
 import { certificatePem } from "../../src/der/x509.ts";
 import { answerTimestamp } from "../../src/testing/timestamp-authority.ts";
 import { publisherPki, type Pki } from "../../src/testing/publisher-pki.ts";
+import { sign } from "../../src/testing/pe-signing.ts";
 import { tinyPe } from "../../src/testing/tiny-pe.ts";
 
 const program = new URL("../../upkeep", import.meta.url).pathname;
@@ -331,6 +332,47 @@ describe("upkeep sign", () => {
     // The example of spec/authenticode.md.
     assert.equal(ran.lines[0]!["digest"], "3c6b997c8b3adf22de5bef46c44ba3d07a539e472b9090ddab1cb3a171d745ac");
     assert.deepEqual(new Uint8Array(readFileSync(at("d.exe"))), tinyPe({ overlay: 5 }));
+  });
+
+  it("adds a signature to a file whose old one has a stamp that is out of order, and only the new one counts", async () => {
+    const lies = { imprint: new Uint8Array(32) };
+    const old = await sign(tinyPe(), pki, { stamp: { at: Date.now(), lies } });
+    put("old.exe", old);
+    const ran = await upkeep(["sign", "--append", "old.exe", "--cert", "chain.pem", "--key", "key.pem"]);
+    assert.equal(ran.exit, 0, ran.stderr);
+    assert.equal((await upkeep(["verify", "old.exe", "--root", "root.pem"])).exit, 0);
+    // What is wrong with the old one is said, and stays its own matter.
+    assert.match(ran.stdout, /The signature that was there does not hold/);
+    put("spoiled.exe", old.with(1100, old[1100]! ^ 1));
+    const spoiled = await upkeep([
+      "sign",
+      "--append",
+      "spoiled.exe",
+      "--cert",
+      "chain.pem",
+      "--key",
+      "key.pem",
+    ]);
+    assert.equal(spoiled.exit, 0, spoiled.stderr);
+    assert.equal((await upkeep(["verify", "spoiled.exe", "--root", "root.pem"])).exit, 6);
+  });
+
+  it("signs with --skip-signed what has only the entry of a signature, and says so", async () => {
+    put("left.exe", tinyPe());
+    await upkeep(["sign", "left.exe", "--cert", "chain.pem", "--key", "key.pem"]);
+    writeFileSync(at("left.exe"), readFileSync(at("left.exe")).subarray(0, tinyPe().length));
+    const ran = await upkeep([
+      "sign",
+      "--skip-signed",
+      "left.exe",
+      "--cert",
+      "chain.pem",
+      "--key",
+      "key.pem",
+    ]);
+    assert.equal(ran.exit, 0, ran.stderr);
+    assert.match(ran.stdout, /left the entry behind\. It is cleared\./);
+    assert.equal((await upkeep(["verify", "left.exe", "--root", "root.pem"])).exit, 0);
   });
 
   it("refuses a certificate that every verification would refuse: a TLS server's, one whose key may not sign", async () => {

@@ -288,7 +288,7 @@ describe("sign --service", () => {
     world.put("no-key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
     chmodSync(join(world.folder, "no-key.pem"), 0o600);
     const description = await world.upkeep(["sign", "x.exe", "--cert", "release", "--service", "torn.json"]);
-    assert.equal(description.code, 3);
+    assert.equal(description.code, 2);
     assert.match(description.stderr, /signing\/bad-config: \S*torn\.json is not a description/);
     const key = await world.upkeep(["sign", "x.exe", "--cert", "release", "--identity", "no-key.pem"]);
     assert.equal(key.code, 2);

@@ -125,7 +125,7 @@ class Fleet {
     await enrol({
       disk: systemDisk,
       folder,
-      server: { host: "127.0.0.1", port: this.port },
+      servers: [{ host: "127.0.0.1", port: this.port }],
       token: token ?? (await this.world.token(this.server)),
       name: "device",
       platform: plain,
@@ -366,7 +366,7 @@ describe("an agent", { timeout: 120_000 }, () => {
       const { server, seen } = await impostor(authority, fleet.port, files);
       try {
         const result = await fleet.check(folder);
-        assert.equal(result.failure?.code, "mirror/unreachable");
+        assert.equal(result.failure?.code, "mirror/untrusted");
         assert.ok(seen.length > 0);
         for (const line of seen) assert.match(line, /^GET \/repository\/metadata\/[A-Za-z0-9.-]+\.json$/);
       } finally {

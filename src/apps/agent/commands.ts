@@ -12,7 +12,12 @@ export const agentNoun: NounSpec = {
       details:
         "The token comes from the environment variable UPKEEP_TOKEN, from --token-file or from standard input, never from the\ncommand line. It pins the server and the root of trust: another server is not even told the token.",
       options: [
-        { flags: "--server <address>", about: "host:port of the update server", required: true },
+        {
+          flags: "--server <address>",
+          about:
+            "host:port of the update server; further ones are used in turn when the first does not answer",
+          repeat: true,
+        },
         { flags: "--token-file <file>", about: "file (mode 0600) whose first line is the token" },
         { flags: "--name <name>", about: "name for people; default: this host's name" },
       ],
@@ -38,7 +43,8 @@ export const agentNoun: NounSpec = {
       options: [
         {
           flags: "--from <path>",
-          about: "bundle, or folder with metadata/ and targets/, such as a USB stick",
+          about:
+            "bundle, folder with metadata/ and targets/ such as a USB stick, or the https:// address of a mirror",
         },
         {
           flags: "--product <name>",
@@ -54,6 +60,7 @@ export const agentNoun: NounSpec = {
         "upkeep agent update --retry-skipped",
         "upkeep agent update --from /mnt/stick/upkeep.bundle",
         "upkeep agent update --from /mnt/stick/upkeep --product shop",
+        "upkeep agent update --from https://mirror.example.org/upkeep/",
       ],
       run: async (call) => (await import("./run-commands.ts")).agentUpdate(call),
     },

@@ -13,7 +13,8 @@ import {
   saveIdentity,
   tlsSigner,
 } from "../../io/device/device-identity.ts";
-import { ServerClientError, type ServerClient } from "../../io/device/server-client.ts";
+import type { ServerClient } from "../../io/device/server-client.ts";
+import { ServerClientError } from "../../io/device/server-failure.ts";
 import type { ClientIdentity } from "../../io/device/tls.ts";
 import type { LogLine } from "../../agent/ports.ts";
 import { scriptedRandom } from "../../testing/agent-world.ts";

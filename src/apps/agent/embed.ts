@@ -16,6 +16,7 @@ import { thisPlatform } from "../../io/system/platform.ts";
 import { enrol } from "./enroll.ts";
 import { obey } from "./serve.ts";
 import { wireAgent } from "./wiring.ts";
+import { proxiesFrom } from "../../io/connection/proxies.ts";
 
 export type SystemAgentOptions = {
   /** The agent's data folder: identity, trusted metadata, components. */
@@ -123,7 +124,8 @@ export function enrollDevice(options: EnrollOptions): Promise<{ readonly device:
   return enrol({
     disk: systemDisk,
     folder: options.folder,
-    server: options.server,
+    servers: [options.server],
+    proxies: proxiesFrom(process.env),
     token: options.token,
     name: options.name ?? hostname(),
     platform: thisPlatform(),

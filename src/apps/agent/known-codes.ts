@@ -13,7 +13,7 @@ import { SCHEMA_ERRORS } from "../../core/schema.ts";
 import { VERSION_ERRORS } from "../../core/version.ts";
 import { DER_ERRORS } from "../../der/errors.ts";
 import { IDENTITY_ERRORS } from "../../identity/errors.ts";
-import { SERVER_CLIENT_ERRORS } from "../../io/device/server-client.ts";
+import { SERVER_CLIENT_ERRORS } from "../../io/device/server-failure.ts";
 import { CONTROL_ERRORS } from "../../io/system/control-socket.ts";
 import { KEY_ERRORS } from "../../keys/errors.ts";
 import { MESSAGE_ERRORS } from "../../message/errors.ts";

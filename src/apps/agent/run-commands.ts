@@ -20,6 +20,9 @@ import { forgetTime } from "../framework/forget-time.ts";
 import { jsonLog, noLog, type Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
 import type { Call, Result } from "../framework/command.ts";
+import { placeIn } from "../../agent/settings.ts";
+import { placeName } from "../../io/connection/failure.ts";
+import { proxiesOf } from "./proxies.ts";
 import { CliError, usage } from "../framework/errors.ts";
 import { EXIT } from "../framework/exit-codes.ts";
 import { columns } from "../framework/style.ts";
@@ -27,21 +30,24 @@ import { columns } from "../framework/style.ts";
 export async function agentEnroll(call: Call): Promise<Result> {
   const { context } = call;
   const { enrol } = await import("./enroll.ts");
-  const server = serverOf(call.needed("server"));
+  const { loadSettings } = await import("./wiring.ts");
+  const servers = call.list("server").map(serverOf);
+  if (servers.length === 0) throw usage("Which server? Give --server host:port.");
   const token = await tokenOf(call);
-  const { device } = await enrol({
+  const { device, server } = await enrol({
     disk: context.disk,
     folder: context.data,
-    server,
+    servers,
     token,
     name: call.text("name") ?? hostname(),
     platform: thisPlatform(),
     now: () => context.clock.now(),
     signal: context.signal,
+    proxies: proxiesOf(await loadSettings(context.data), context.terminal.env),
   });
   return {
     text: `This device is ${device}. \`upkeep agent run\` keeps it up to date.`,
-    json: { device, server: `${server.host}:${server.port}`, data: context.data },
+    json: { device, server: placeName(server), data: context.data },
   };
 }
 
@@ -78,7 +84,8 @@ async function installNow(call: Call): Promise<CheckResult> {
   const { context } = call;
   if (call.flag("retry-skipped"))
     throw usage("--retry-skipped goes with a check of the server, not with --from.");
-  const from = resolve(call.needed("from"));
+  const given = call.needed("from");
+  const from = isAddress(given) ? given : resolve(given);
   const products = call.list("product");
   const wish = {
     products: products.length === 0 ? null : products,
@@ -243,13 +250,15 @@ async function ask(call: Call, request: Json, otherwise: () => Promise<unknown>)
   }
 }
 
+/** A web server instead of a stick. */
+function isAddress(text: string): boolean {
+  return /^https?:\/\//i.test(text);
+}
+
 function serverOf(text: string): { host: string; port: number } {
-  const plain = text.replace(/^https:\/\//, "").replace(/\/$/, "");
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})$/.exec(plain);
-  const port = Number(match?.[3] ?? Number.NaN);
-  if (match === null || port < 1 || port > 65_535)
-    throw usage("--server takes host:port, for example updates.example.org:8443.");
-  return { host: match[1] ?? match[2]!, port };
+  const place = placeIn(text);
+  if (place === null) throw usage("--server takes host:port, for example updates.example.org:8443.");
+  return place;
 }
 
 async function tokenOf(call: Call): Promise<string> {

@@ -4,7 +4,7 @@ import { parse } from "smol-toml";
 import { openAgent, type Agent } from "../../agent/agent.ts";
 import { AgentError, sentenceOf } from "../../agent/errors.ts";
 import type { LogLine, Repository, World } from "../../agent/ports.ts";
-import { parseSettings, type Settings } from "../../agent/settings.ts";
+import { parseSettings, placeIn, refuseClear, type Settings } from "../../agent/settings.ts";
 import { fromUtf8 } from "../../core/bytes.ts";
 import { readOrNull } from "../../core/disk.ts";
 import { UpkeepError, type Facts } from "../../core/errors.ts";
@@ -14,8 +14,10 @@ import { lineOf } from "../../core/toml-line.ts";
 import { agentRepository, type SourceWord } from "../../io/device/agent-repository.ts";
 import { broughtSource } from "../../io/source/bundle.ts";
 import { climbingSource } from "../../io/device/recovering-source.ts";
+import { placeName, type Place } from "../../io/connection/failure.ts";
+import type { Proxies } from "../../io/connection/proxies.ts";
 import { systemClock } from "../../io/system/clock.ts";
-import { loadIdentity } from "../../io/device/device-identity.ts";
+import { loadIdentity, type StoredIdentity } from "../../io/device/device-identity.ts";
 import { diskSource } from "../../io/source/disk.ts";
 import { systemTrees } from "../../io/system/data-trees.ts";
 import { systemDisk } from "../../io/system/disk.ts";
@@ -37,6 +39,9 @@ import {
 import { diskStore } from "../../repository/client/store.ts";
 import { openConnection } from "./connection.ts";
 import { addressOf } from "./enroll.ts";
+import { dialInTurn } from "./servers-in-turn.ts";
+import { openServerClient } from "../../io/device/server-client.ts";
+import { proxiesOf } from "./proxies.ts";
 import { openDeviceTrust } from "./trust.ts";
 
 export type WiringOptions = {
@@ -78,25 +83,36 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     log: ({ level, event, ...facts }: LogLine) => log(level, `agent/${event}`, facts as Facts),
     atPoint: options.atPoint ?? (async () => {}),
   };
+  const proxies = proxiesOf(settings, world.environment);
+  const places = placesOf(record, settings);
   const trust = await openDeviceTrust(systemDisk, `${folder}/identity`, server, () => {
     connection.reconnect();
-    source.renew();
+    for (const source of sources) source.renew();
     log("info", "agent/authorities-changed", { believed: trust.server.pins });
   });
-  const connection = openConnection(`${folder}/identity`, identity, () => trust, world);
-  const source = climbingSource(
-    addressOf(server),
-    () => trust.server,
-    (climbing) =>
-      climbing
-        ? log("warn", "agent/server-unknown", {
-            reason:
-              "The server shows a certificate of an authority that is not known here. Signed metadata is read from it all the same, to see whether the authorities were replaced; nothing else is asked for, and nothing is told.",
-          })
-        : log("info", "agent/server-known", {}),
+  const dial = dialInTurn(
+    places,
+    (to, client) => openServerClient(to, client, proxies),
+    (to) => log("info", "agent/server-changed", { server: placeName(to) }),
+  );
+  const connection = openConnection(`${folder}/identity`, identity, () => trust, world, dial);
+  const sources = places.map((place) =>
+    climbingSource(
+      addressOf(place),
+      () => trust.server,
+      (climbing) =>
+        climbing
+          ? log("warn", "agent/server-unknown", {
+              reason:
+                "The server shows a certificate of an authority that is not known here. Signed metadata is read from it all the same, to see whether the authorities were replaced; nothing else is asked for, and nothing is told.",
+            })
+          : log("info", "agent/server-known", {}),
+      proxies,
+    ),
   );
   const store = diskStore(systemDisk, `${folder}/tuf`, storeLock(`${folder}/tuf/lock`, systemClock));
-  const copies = settingsMirrors(settings);
+  const brought: (() => void)[] = [];
+  const copies = settingsMirrors(settings, proxies);
   const client = (mirrors: readonly Mirror[]): TufClient =>
     openRepository({
       mirrors,
@@ -105,9 +121,10 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
       random: systemRandom,
       trustedRoot: identity.root,
     });
-  const mirrors = [below(source, "repository"), ...copies.map((copy) => copy.source)].map(mirrorAt);
-  const own = mirrors[0]!.targets.name;
-  const wordFor: SourceWord = (name) => (name === null || name === own ? "origin" : "mirror");
+  const origins = sources.map((source) => mirrorAt(below(source, "repository")));
+  const mirrors = [...origins, ...copies.map((copy) => mirrorAt(copy.source))];
+  const own = new Set(origins.map((origin) => origin.targets.name));
+  const wordFor: SourceWord = (name) => (name === null || own.has(name) ? "origin" : "mirror");
   const agent = await openAgent({
     world,
     folder,
@@ -121,27 +138,53 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
   return {
     agent,
     broughtTo: async (path) => {
+      if (/^https?:\/\//i.test(path)) {
+        const { source, close } = mirrorOf(path, settings, proxies);
+        brought.push(close);
+        return agentRepository(client([mirrorAt(source)]), store, systemDisk, () => "mirror");
+      }
       const copy = mirrorAt(await broughtSource(systemDisk, path));
       return agentRepository(client([copy]), store, systemDisk, () => "bundle");
     },
     close: () => {
       for (const copy of copies) copy.close();
       connection.close();
-      source.close();
+      for (const source of sources) source.close();
+      for (const close of brought) close();
     },
   };
 }
 
+/** The address of the enrolment first, then what came with it, then what the settings add; each once. */
+export function placesOf(
+  record: Pick<StoredIdentity["record"], "server" | "others">,
+  settings: Pick<Settings, "servers">,
+): readonly Place[] {
+  const all = [
+    record.server,
+    ...(record.others ?? []),
+    ...(settings.servers ?? []).map((text) => placeIn(text)!),
+  ];
+  return [...new Map(all.map((place) => [placeName(place), place])).values()];
+}
+
 /** The mirrors of `agent.toml`: folders, and web servers that anybody's certificate vouches for; content needs no trust. */
-function settingsMirrors(
-  settings: Settings,
-): readonly { readonly source: Source; readonly close: () => void }[] {
-  return (settings.mirrors ?? []).map((place) => {
-    if (place.startsWith("/")) return { source: diskSource(systemDisk, place), close: () => {} };
-    const plain = settings.untrustedHttp === true ? ({ plainHttp: "allowed" } as const) : {};
-    const source = httpSource(place, plain);
-    return { source, close: () => source.close() };
-  });
+function settingsMirrors(settings: Settings, proxies: Proxies): readonly Copy[] {
+  return (settings.mirrors ?? []).map((place) =>
+    place.startsWith("/")
+      ? { source: diskSource(systemDisk, place), close: () => {} }
+      : mirrorOf(place, settings, proxies),
+  );
+}
+
+type Copy = { readonly source: Source; readonly close: () => void };
+
+/** Errors: `agent/bad-settings` for an address in the clear that the settings do not allow. */
+function mirrorOf(address: string, settings: Settings, proxies: Proxies): Copy {
+  refuseClear(address, settings);
+  const plain = settings.untrustedHttp === true ? ({ plainHttp: "allowed" } as const) : {};
+  const source = httpSource(address, { ...plain, proxies });
+  return { source, close: () => source.close() };
 }
 
 /** `agent.toml` of the folder; without one, everything is as it comes. Errors: `agent/bad-settings`, `disk/*`. */

@@ -22,6 +22,7 @@ import type { Call } from "../../io/http/server.ts";
 import { parseTufKey, type PublicKey } from "../../keys/public-key.ts";
 import { signAssignment } from "../../message/assignment.ts";
 import { enrolmentProof } from "../../message/enroll.ts";
+import { UNDERSTANDS_FOLLOWING, UNDERSTANDS_HEADER, understands } from "../../message/check-in.ts";
 import type { ReportResult } from "../../message/reports.ts";
 import type { AnswerOf, Caller, RequestOf, RouteName } from "../../message/routes.ts";
 import { openReport, type OpenedReport } from "../../report/report.ts";
@@ -31,6 +32,9 @@ import type { Trust } from "./trust.ts";
 
 /** How long an assignment may be acted on. A device asks again before every attempt, so it needs to be no longer. */
 const ASSIGNMENT_LIFE = 60 * MINUTE;
+
+/** A long weekend and the time to mend what broke over it. */
+export const DEFAULT_FOLLOW = 7 * DAY;
 
 /**
  * How long after its end a certificate may still be renewed by the holder of its key, for machines that were switched off.
@@ -55,6 +59,8 @@ export const API_QUOTAS: ApiQuotas = {
 };
 
 export type ApiOptions = {
+  /** Milliseconds that devices may follow their channels after they reached a server last; `DEFAULT_FOLLOW` when not given. */
+  readonly follow?: number | undefined;
   /** Many callers are behind each of these: quotas of one address do not hold for them. */
   readonly sharedAddresses?: readonly string[];
   readonly store: FleetStore;
@@ -93,6 +99,7 @@ export function serverApi(options: ApiOptions): Api {
   const reportCalls = new Quotas(quotas.reports);
   const renewals = new Quotas(quotas.renewals);
   const badEnrolments = new Quotas(quotas.badEnrolments);
+  const follow = options.follow ?? DEFAULT_FOLLOW;
   const shared = new Set((options.sharedAddresses ?? []).map(peerKey));
 
   const spend = (quotas: Quotas, key: string, what: string): void => {
@@ -176,7 +183,7 @@ export function serverApi(options: ApiOptions): Api {
         }
       },
 
-      checkIn: async (_call, request, device) => {
+      checkIn: async (call, request, device) => {
         const { id, group } = device!;
         spend(checkIns, id, "check-ins of this device");
         const now = clock.now();
@@ -188,6 +195,8 @@ export function serverApi(options: ApiOptions): Api {
         });
         // Read before the decision and not after the signature: a wake-up that is told of as known must have its cause in this answer.
         const seq = view.newestWake(device!);
+        const follows = understands(call.headers[UNDERSTANDS_HEADER], UNDERSTANDS_FOLLOWING) && follow > 0;
+        const followUntil = follows ? now + follow : null;
         // C34: nothing of the request but the nonce goes into the answer.
         const assignment = await signAssignment(
           {
@@ -195,7 +204,7 @@ export function serverApi(options: ApiOptions): Api {
             nonce: request.nonce,
             issued: formatInstant(now),
             expires: formatInstant(now + ASSIGNMENT_LIFE),
-            components: [...decide(view.desired(group), view.catalogue, now)],
+            components: [...decide(view.desired(group), view.catalogue, now, followUntil)],
           },
           director,
         );

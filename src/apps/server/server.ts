@@ -53,6 +53,8 @@ export type UpdateServerOptions = {
   readonly renewOnline?: (now: Instant) => Promise<void>;
   readonly limits?: Partial<HttpLimits> & { readonly listeners?: number; readonly heartbeat?: number };
   readonly quotas?: Partial<ApiQuotas>;
+  /** Milliseconds that devices may follow their channels while they reach no server. */
+  readonly follow?: number;
   /** The records are new although authorities are there, and a person says that it shall be so. */
   readonly beginEmpty?: boolean;
   /** Milliseconds between two looks at the folder and the store. */
@@ -132,6 +134,7 @@ async function startLocked(
     director,
     metrics,
     quotas: options.quotas,
+    follow: options.follow,
     sharedAddresses: asked.sharedAddresses ?? [],
     findRelease: (product, version) => watch.findRelease(product, version),
     ...tools,
@@ -389,7 +392,9 @@ async function openOwn(
 
 function sentenceOf(error: unknown): string {
   if (!(error instanceof UpkeepError)) return "an unforeseen error, which is in the log";
-  return error.code === "repository/rollback" ? `${error.message} ${WOUND_BACK}` : error.message;
+  return error.code === "repository/rollback"
+    ? `${error.message} ${WOUND_BACK}`
+    : error.message.slice(0, 300);
 }
 
 const WOUND_BACK =

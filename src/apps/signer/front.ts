@@ -23,6 +23,7 @@ import { isJsonObject, type Json } from "../../core/json.ts";
 import { listenForControl } from "../../io/system/control-socket.ts";
 import { systemClock } from "../../io/system/clock.ts";
 import { systemDisk } from "../../io/system/disk.ts";
+import { proxiesFrom } from "../../io/connection/proxies.ts";
 import { fetchJson } from "../../io/http/fetch-json.ts";
 import { leaveNothingInCoreFiles } from "../../io/system/hardening.ts";
 import { KeyProcesses } from "../../io/keys/key-process.ts";
@@ -50,6 +51,7 @@ import {
 import { takeTurn, type Standing } from "./turn.ts";
 
 const [clock, disk, random] = [systemClock, systemDisk, systemRandom];
+const proxies = proxiesFrom(process.env);
 const KEYS_PATIENCE = 5 * SECOND;
 /** EX_TEMPFAIL: the keeper starts another one, which waits for its turn. */
 const STORE_LOST = 75;
@@ -165,7 +167,7 @@ const service = new SigningService(
     keys,
     readBlob,
     say,
-    build: messageBuilder({ clock, random, settings: () => stampSettings(settings) }),
+    build: messageBuilder({ clock, random, settings: () => stampSettings(settings), proxies }),
   },
   settings,
 );
@@ -206,7 +208,7 @@ await Promise.race([
   Promise.all(Object.keys(settings.config.keys).map((name) => keys.ready(name))),
   clock.sleep(KEYS_PATIENCE),
 ]);
-const tokens = new TokenChecker(fetchJson);
+const tokens = new TokenChecker(fetchJson(proxies));
 const failures = new Budgets(FAILURE_BUDGET);
 const session = (peer: Peer): SigningSession =>
   new SigningSession(
@@ -221,6 +223,7 @@ const dial = () =>
         random,
         say,
         identity,
+        proxies,
         name: serviceConfig.name,
         idle: settings.config.service.connections,
         most: settings.config.service["max-sessions"],

@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { moduleBeside } from "../../core/module-beside.ts";
 import { toBase64 } from "../../core/bytes.ts";
 import { systemDisk } from "../../io/system/disk.ts";
+import { proxyVariables } from "../../io/connection/proxies.ts";
 import { bareEnvironment, leaveNothingInCoreFiles } from "../../io/system/hardening.ts";
 import { socketPath } from "../../io/keys/key-process.ts";
 import { systemRandom } from "../../io/system/random.ts";
@@ -109,7 +110,7 @@ export async function runSigner(given: {
     void cleared.then(() => {
       // A reload and the end of a wait may both have come here.
       if (stopping || children.has(name)) return;
-      const child = start("worker", order, ["pipe", "pipe", "pipe"], inside);
+      const child = start("worker", order, ["pipe", "pipe", "pipe"], inside, needsNetwork(config));
       relayLines(child.stderr!, name, logFile.write, say);
       child.stdout?.once("data", () => failures.delete(name));
       watch(name, child, () => startKey(name));
@@ -127,7 +128,7 @@ export async function runSigner(given: {
       identityWrapping: toBase64(wrappingKey(secret, IDENTITY_KEY)),
       patient: everReady,
     };
-    const child = start("front", order, ["pipe", "inherit", "pipe", "ipc"], confined.open());
+    const child = start("front", order, ["pipe", "inherit", "pipe", "ipc"], confined.open(), true);
     relayLines(child.stderr!, "front", logFile.write, say);
     child.on("message", (message: FrontMessage) => {
       if (message.ready === true) {
@@ -265,11 +266,15 @@ function start(
   order: KeyOrder | FrontOrder,
   stdio: ("pipe" | "inherit" | "ipc")[],
   inside: Sandbox | null,
+  network: boolean,
 ): ChildProcess {
   const path = fileURLToPath(moduleBeside(`./${name}`, import.meta.url));
   const plain = [process.execPath, ["--no-warnings", path]] as const;
   const [program, args] = inside === null ? plain : inside.wrap(...plain);
-  const child = spawn(program, args, { stdio, env: { ...bareEnvironment() } });
+  const child = spawn(program, args, {
+    stdio,
+    env: { ...bareEnvironment(), ...(network ? proxyVariables() : {}) },
+  });
   child.stdin?.on("error", () => {});
   // Standard input stays open: its end tells the child that the keeper is gone.
   child.stdin?.write(orderText(order));

@@ -28,6 +28,40 @@ const edited = (edit: (view: DataView) => void): Uint8Array => {
   return bytes;
 };
 
+/** `plain` with `reserve` behind its header, as cabarc -s makes it. */
+const reserved = (reserve: Uint8Array, folder = 0): Uint8Array => {
+  const by = 4 + reserve.length;
+  const bytes = concat([
+    plain.subarray(0, 36),
+    Uint8Array.of(reserve.length & 255, reserve.length >> 8, folder, 0),
+    reserve,
+    plain.subarray(36),
+  ]);
+  const view = new DataView(bytes.buffer);
+  for (const at of [8, 16, 36 + by]) view.setUint32(at, view.getUint32(at, true) + by, true);
+  view.setUint16(30, 4, true);
+  return bytes;
+};
+
+describe("a cabinet with reserved fields of its own", () => {
+  for (const size of [0, 3, 20, 6144]) {
+    it(`(${size} empty bytes) is signed as if it had none`, async () => {
+      const source = bytesSource(reserved(new Uint8Array(size)));
+      const sink = new MemorySink();
+      const cabinet = await readCabinet(source);
+      assert.equal(cabinet.signature, null);
+      await writeRewrite(source, attachToCabinet(cabinet, new Uint8Array(100).fill(7)), sink);
+      assert.deepEqual(sink.bytes, signed);
+    });
+  }
+
+  it("is left alone when something stands in them, or in those of folders and data", async () => {
+    const data = new Uint8Array(20).with(7, 1);
+    for (const bytes of [reserved(data), reserved(new Uint8Array(8), 2)])
+      await assert.rejects(readCabinet(bytesSource(bytes)), { code: "artifact/unsupported" });
+  });
+});
+
 describe("reading cabinets", () => {
   it("hashes a cabinet the same before and after it is signed", async () => {
     const digests = [plain, signed].map(async (bytes) => {

@@ -54,9 +54,11 @@ export async function readCabinet(source: ByteSource): Promise<Cabinet> {
   }
   if ((flags & ~FLAG_RESERVE) !== 0) throw malformed(`its flags are ${flags}`);
   const folders = u16(26);
-  const signed = (flags & FLAG_RESERVE) !== 0;
+  const own = (flags & FLAG_RESERVE) === 0 ? null : await ownReserve(source);
+  const signed = own === null && (flags & FLAG_RESERVE) !== 0;
+  const headerSize = signed ? PLAIN_HEADER + RESERVE : PLAIN_HEADER + (own ?? 0);
   const size = u32(8);
-  const signature = signed ? signatureOf(start, u16, u32, source.size, size) : null;
+  const signature = signed ? signatureOf(start, u32, source.size, size) : null;
   if (size > source.size) {
     throw new ArtifactError(
       "artifact/truncated",
@@ -72,32 +74,40 @@ export async function readCabinet(source: ByteSource): Promise<Cabinet> {
       after: source.size - size,
     });
   }
-  const headSize = (signed ? PLAIN_HEADER + RESERVE : PLAIN_HEADER) + FOLDER * folders;
+  const headSize = headerSize + FOLDER * folders;
   const files = u32(16);
   if (files < headSize || files > size) throw malformed(`its files are said to begin at ${files}`);
   const table = await readRange(source, headSize - FOLDER * folders, FOLDER * folders, "folder table");
   return {
-    head: signed ? concat([start, table]) : withReserve(start, table, size),
+    head: signed ? concat([start, table]) : withReserve(start, table, size, headerSize),
     body: { offset: headSize, size: size - headSize },
     signature,
   };
 }
 
-function signatureOf(
-  start: Uint8Array,
-  u16: (at: number) => number,
-  u32: (at: number) => number,
-  length: number,
-  size: number,
-): Range {
-  if (start.length < PLAIN_HEADER + RESERVE) throw malformed("it ends inside its header");
-  if (u16(36) !== 20 || start[38] !== 0 || start[39] !== 0 || u32(40) !== RESERVE_KIND) {
+/**
+ * The size of reserved fields that hold no signature: room that somebody left for one, or for a use of his own. Null if a signature is there.
+ * They are replaced by those of the signature, and so nothing may stand in them; reserved bytes of folders and data cannot be signed.
+ */
+async function ownReserve(source: ByteSource): Promise<number | null> {
+  const sizes = await readRange(source, PLAIN_HEADER, 4, "header");
+  const size = sizes[0]! | (sizes[1]! << 8);
+  const rest = await readRange(source, PLAIN_HEADER + 4, size, "reserved fields");
+  const kind = size < 4 ? 0 : new DataView(rest.buffer, rest.byteOffset).getUint32(0, true);
+  if (size === RESERVE - 4 && kind === RESERVE_KIND && sizes[2] === 0 && sizes[3] === 0) return null;
+  if (sizes[2] !== 0 || sizes[3] !== 0 || rest.some((byte) => byte !== 0)) {
     throw new ArtifactError(
       "artifact/unsupported",
-      "The cabinet has reserved fields of another kind than those of a signature.",
-      { format: "cab" },
+      "The cabinet has data of its own in its reserved fields, where a signature would stand; signing would take it away.",
+      { format: "cab", header: size, folder: sizes[2]!, data: sizes[3]! },
+      { hint: "Make the cabinet without reserved fields, or with empty ones in its header only." },
     );
   }
+  return 4 + size;
+}
+
+function signatureOf(start: Uint8Array, u32: (at: number) => number, length: number, size: number): Range {
+  if (start.length < PLAIN_HEADER + RESERVE) throw malformed("it ends inside its header");
   const [offset, count] = [u32(44), u32(48)];
   // [52, 56) is not hashed; with anything but zeros it would be a place to hide in.
   if (u32(52) !== 0) throw malformed("a reserved field that no digest covers is not zero");
@@ -122,11 +132,12 @@ function signatureOf(
 }
 
 /** The header that a signed cabinet has: everything behind it moves by the reserved bytes. */
-function withReserve(start: Uint8Array, table: Uint8Array, size: number): Uint8Array {
+function withReserve(start: Uint8Array, table: Uint8Array, size: number, headerSize: number): Uint8Array {
   const head = concat([start.subarray(0, PLAIN_HEADER), new Uint8Array(RESERVE), table]);
   const view = new DataView(head.buffer);
-  if (size + RESERVE > 0xffff_ffff) throw malformed("it has no room for a signature below 4 GiB");
-  shift(view, RESERVE, table.length / FOLDER, PLAIN_HEADER + RESERVE);
+  const moved = PLAIN_HEADER + RESERVE - headerSize;
+  if (size + moved > 0xffff_ffff) throw malformed("it has no room for a signature below 4 GiB");
+  shift(view, moved, table.length / FOLDER, PLAIN_HEADER + RESERVE);
   view.setUint16(30, FLAG_RESERVE, true);
   view.setUint16(36, 20, true);
   view.setUint32(40, RESERVE_KIND, true);

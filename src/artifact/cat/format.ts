@@ -107,10 +107,11 @@ export function unsignedCatalog(list: Uint8Array): Uint8Array {
   });
 }
 
-async function remove(source: ByteSource, sink: ByteSink): Promise<void> {
+async function remove(source: ByteSource, sink: ByteSink): Promise<readonly string[]> {
   const { signed, list } = await open(source);
   if (signed.signers.length === 0) throw notSigned();
   await writeRewrite(source, [unsignedCatalog(encoded(list))], sink);
+  return [];
 }
 
 async function stamp(job: StampJob): Promise<void> {

@@ -26,7 +26,10 @@ export const elfFormat: Format = {
   hashFor: hashForScheme,
   sign,
   verify,
-  remove: async (source, sink) => writeRewrite(source, await removeFromElf(source), sink),
+  remove: async (source, sink) => {
+    await writeRewrite(source, await removeFromElf(source), sink);
+    return [];
+  },
   stamp,
   isSigned: async (source) => (await readContainer(source)) !== null,
   explain,

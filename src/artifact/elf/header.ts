@@ -2,6 +2,7 @@
 
 import { ArtifactError } from "../errors.ts";
 import { readRange, type ByteSource } from "../source.ts";
+import { systemOf } from "./system.ts";
 
 /** Where a part of the file lies. */
 export type ElfRange = { readonly offset: number; readonly size: number };
@@ -39,16 +40,6 @@ export const ELF_MAGIC: readonly number[] = [0x7f, 0x45, 0x4c, 0x46];
 const MAX_TABLE = 8 * 1024 * 1024;
 /** Section names of the largest debug builds are below this. */
 const MAX_NAMES = 4 * 1024 * 1024;
-
-/** System V ABI, chapter 4: e_ident[EI_OSABI]. Most Linux files say 0, "no extensions". */
-const SYSTEMS: { readonly [abi: number]: string } = {
-  0: "linux",
-  2: "netbsd",
-  3: "linux",
-  6: "sunos",
-  9: "freebsd",
-  12: "openbsd",
-};
 
 /** System V ABI, e_machine: number, class, byte order, Node's `process.arch`. */
 const MACHINES: readonly (readonly [machine: number, bits: 32 | 64, little: boolean, arch: string])[] = [
@@ -144,7 +135,7 @@ export async function readElfHeader(source: ByteSource, limit: number = source.s
     abi: start[7]!,
     machine,
     type,
-    os: SYSTEMS[start[7]!] ?? `abi-${start[7]!}`,
+    os: systemOf(start[7]!, segments, sections),
     arch:
       MACHINES.find(([m, b, l]) => m === machine && b === bits && l === (data === 1))?.[3] ??
       `machine-${machine}`,

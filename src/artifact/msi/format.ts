@@ -7,6 +7,7 @@ import type { Format } from "../format.ts";
 import { indirectFormat, sipInfo, SPC_SIP_INFO, type SignableFile } from "../indirect-format.ts";
 import type { ByteSource } from "../source.ts";
 import { COMPOUND_MAGIC } from "./compound.ts";
+import { regionsOf, slackOf } from "./regions.ts";
 import {
   attachToInstaller,
   hiddenBytes,
@@ -48,6 +49,7 @@ async function read(source: ByteSource): Promise<SignableFile> {
     remove: () => removeFromInstaller(installer),
     inspect: async (hash, findings) => {
       await inspectUnowned(source, installer, findings);
+      await inspectSlack(source, installer, findings);
       if (stated === null) {
         findings.note(
           "msi/metadata-open",
@@ -63,7 +65,7 @@ async function read(source: ByteSource): Promise<SignableFile> {
         );
       }
     },
-    regions: [{ from: 0, to: source.size, what: "streams, in the order of their names", covered: true }],
+    regions: regionsOf(installer, source.size),
   };
 }
 
@@ -90,6 +92,23 @@ async function inspectUnowned(source: ByteSource, installer: Installer, findings
       );
     }
   }
+}
+
+/** The last sector of a stream is seldom full; what stands in its rest is read by nobody and covered by nothing. */
+async function inspectSlack(source: ByteSource, installer: Installer, findings: Findings): Promise<void> {
+  let bytes = 0;
+  const places: number[] = [];
+  for (const range of slackOf(installer, source.size)) {
+    const hidden = await hiddenBytes(source, range);
+    bytes += hidden;
+    if (hidden > 0) places.push(range.offset);
+  }
+  if (bytes > 0)
+    findings.warning(
+      "msi/slack-bytes",
+      `${bytes} bytes stand behind the ends of streams, in the rest of their last sectors, and are covered by no digest; the first at ${places[0]!}.`,
+      { bytes, places: places.slice(0, 16) },
+    );
 }
 
 /** What the stream will hold. A second signature shares it with the first, so it has to be right, and by the same digest. */

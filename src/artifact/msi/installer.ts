@@ -142,7 +142,8 @@ function hashed(storage: Storage, root: boolean): readonly (Stream | Storage)[] 
     .toSorted((a, b) => compareBytes(concat([a.name, ZERO]), concat([b.name, ZERO])));
 }
 
-function isSignature(child: Stream | Storage): boolean {
+/** One of the two streams that hold the signature and the digest of the metadata. */
+export function isSignature(child: Stream | Storage): boolean {
   return compareBytes(child.name, SIGNATURE_NAME) === 0 || compareBytes(child.name, EXTENDED_NAME) === 0;
 }
 

@@ -1,7 +1,7 @@
 // The parts of a PE file that signing has to know: where the checksum, the certificate directory, the sections and the signatures are.
 
 import { ArtifactError } from "../errors.ts";
-import { readRange, type ByteSource } from "../source.ts";
+import { pieces, readRange, type ByteSource } from "../source.ts";
 
 export type Section = {
   readonly name: string;
@@ -25,6 +25,13 @@ export type PeLayout = {
   readonly checksum: number;
   /** Of the entry {file offset, size} for the certificate table. */
   readonly directoryOffset: number;
+  /**
+   * An entry that points to no certificate table: past the end of the file, to zeros, or into the program. A tool that knew nothing of
+   * signatures cut the table off or moved it (rcedit, llvm-strip). It is no signature; signing and removing clear it.
+   */
+  readonly leftover: { readonly offset: number; readonly size: number } | null;
+  /** Where the image ends: at the certificate table, at zeros in its place, or with the file. */
+  readonly end: number;
   /** As the entry says, checked to lie within the file; null if the file has no signature. */
   readonly table: { readonly offset: number; readonly size: number } | null;
   readonly sizeOfHeaders: number;
@@ -71,7 +78,15 @@ export async function readLayout(source: ByteSource): Promise<PeLayout> {
     sectionCount * 40,
     "section table",
   );
-  const layout: PeLayout = {
+  const sections = readSections(tableBytes);
+  const directoryOffset = headerOffset + 152 + shift;
+  const certificates = await certificatesOf(
+    source,
+    { offset: optional.getUint32(128 + shift, true), size: optional.getUint32(132 + shift, true) },
+    sections,
+    directoryOffset + 8,
+  );
+  return {
     size: source.size,
     headerOffset,
     plus,
@@ -80,23 +95,43 @@ export async function readLayout(source: ByteSource): Promise<PeLayout> {
     subsystem: optional.getUint16(68, true),
     checksumOffset: headerOffset + 88,
     checksum: optional.getUint32(64, true),
-    directoryOffset: headerOffset + 152 + shift,
-    table: tableOf(optional.getUint32(128 + shift, true), optional.getUint32(132 + shift, true), source.size),
+    directoryOffset,
+    ...certificates,
     sizeOfHeaders: optional.getUint32(60, true),
     sectionAlignment: optional.getUint32(32, true),
-    sections: readSections(tableBytes),
+    sections,
   };
-  if (layout.table !== null && layout.table.offset < layout.directoryOffset + 8)
-    throw malformed("its certificate table lies within its headers");
-  return layout;
 }
 
-function tableOf(offset: number, size: number, fileSize: number): PeLayout["table"] {
-  if (offset === 0 && size === 0) return null;
+/** What the entry points to: a table, or nothing that could be one. */
+async function certificatesOf(
+  source: ByteSource,
+  entry: { readonly offset: number; readonly size: number },
+  sections: readonly Section[],
+  headersEnd: number,
+): Promise<Pick<PeLayout, "table" | "leftover" | "end">> {
+  const { offset, size } = entry;
+  const whole = { table: null, leftover: null, end: source.size };
+  if (offset === 0 && size === 0) return whole;
   // 32-bit values added as doubles cannot wrap round.
-  if (offset === 0 || size === 0 || offset + size > fileSize)
-    throw malformed(`its certificate directory points to ${size} bytes at ${offset}, which are not there`);
-  return { offset, size };
+  if (offset === 0 || size === 0 || offset + size > source.size) return { ...whole, leftover: entry };
+  if (offset < headersEnd) throw malformed("its certificate table lies within its headers");
+  const table = { table: entry, leftover: null, end: offset };
+  const head = view(await readRange(source, offset, Math.min(8, size), "certificate table"));
+  // WIN_CERTIFICATE: length, revision 2.0, PKCS#7. What begins so is judged as a table, with all that is wrong in it.
+  if (head.byteLength === 8 && head.getUint16(4, true) === 0x0200 && head.getUint16(6, true) === 2)
+    return table;
+  const last = Math.max(0, ...sections.map((section) => section.offset + section.size));
+  if (await isZero(source, offset, offset + size)) {
+    const behind = offset >= last && offset + size === source.size;
+    return { table: null, leftover: entry, end: behind ? offset : source.size };
+  }
+  return offset < last ? { ...whole, leftover: entry } : table;
+}
+
+async function isZero(source: ByteSource, from: number, to: number): Promise<boolean> {
+  for await (const piece of pieces(source, from, to)) if (piece.some((byte) => byte !== 0)) return false;
+  return true;
 }
 
 function readSections(bytes: Uint8Array): readonly Section[] {
@@ -117,9 +152,14 @@ function readSections(bytes: Uint8Array): readonly Section[] {
   });
 }
 
+/** For people, about an entry that points to no signature. */
+export function leftoverText(entry: { readonly offset: number; readonly size: number }): string {
+  return `The file's certificate entry points to ${entry.size} bytes at ${entry.offset}, where no signature is: a tool cut the signature off and left the entry behind.`;
+}
+
 /** End of what the signature covers, before padding. */
 export function imageEnd(layout: PeLayout): number {
-  return layout.table?.offset ?? layout.size;
+  return layout.end;
 }
 
 export function align8(length: number): number {

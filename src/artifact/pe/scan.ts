@@ -21,11 +21,11 @@ export async function scanImage(
   source: ByteSource,
   layout: PeLayout,
   hashes: Iterable<HashName>,
-  options: { readonly copyTo?: ByteSink; readonly checksum?: boolean } = {},
+  options: { readonly copyTo?: ByteSink; readonly checksum?: boolean; readonly padded?: boolean } = {},
 ): Promise<Scan> {
   const running = [...new Set(hashes)].map((name) => ({ name, hash: hasher(name) }));
   const imageStop = imageEnd(layout);
-  const end = align8(imageStop);
+  const end = options.padded === false ? imageStop : align8(imageStop);
   const holes = [
     [layout.checksumOffset, layout.checksumOffset + 4],
     [layout.directoryOffset, layout.directoryOffset + 8],

@@ -5,9 +5,9 @@ import { parseSignedData } from "../cms.ts";
 import { ArtifactError, Findings } from "../errors.ts";
 import { withTimestamp, valueToStamp } from "../authenticode-sign.ts";
 import type { AuthenticodeToBeSigned, SignJob, SignOutcome, StampJob } from "../format.ts";
-import type { ByteSink, ByteSource } from "../source.ts";
+import { readRange, type ByteSink, type ByteSource } from "../source.ts";
 import { peIndirectData, type Pages } from "./indirect.ts";
-import { readLayout, PE_LIMIT, type PeLayout } from "./layout.ts";
+import { imageEnd, leftoverText, readLayout, PE_LIMIT, type PeLayout } from "./layout.ts";
 import { pageHashTable } from "./page-hashes.ts";
 import { foldChecksum, scanImage, sumWords, type Scan } from "./scan.ts";
 import { readOnlyEntry, tableOfOne } from "./table.ts";
@@ -39,7 +39,10 @@ export async function signPe(job: SignJob<AuthenticodeToBeSigned>): Promise<Sign
     sequenceNumber,
   });
   await finish(sink, layout, scan, present === null ? cms : appendNested(present, cms));
-  return { digest };
+  return {
+    digest,
+    ...(layout.leftover === null ? {} : { warnings: [`${leftoverText(layout.leftover)} It is cleared.`] }),
+  };
 }
 
 async function keptSignature(
@@ -71,14 +74,47 @@ function refuseLooseEnd(layout: PeLayout): void {
   }
 }
 
-/** Removes all signatures: the bytes as they were before the first one, but for padding and checksum. Errors: `artifact/not-signed`. */
-export async function removePe(source: ByteSource, sink: ByteSink): Promise<void> {
+/**
+ * Removes all signatures, or an entry that points to none. The bytes are those from before the first signature where that can be known:
+ * a checksum of 0 stays 0, and zeros that only fill up to the table go. What cannot be known is said.
+ * Errors: `artifact/not-signed`.
+ */
+export async function removePe(source: ByteSource, sink: ByteSink): Promise<readonly string[]> {
   const layout = await readLayout(source);
-  if (layout.table === null)
+  if (layout.table === null && layout.leftover === null)
     throw new ArtifactError("artifact/not-signed", "The file has no signature to remove.", {});
   refuseLooseEnd(layout);
-  const scan = await scanImage(source, layout, [], { copyTo: sink, checksum: true });
-  await finish(sink, layout, scan, null);
+  const end = await endWithoutPadding(source, layout);
+  const bare = { ...layout, end };
+  const scan = await scanImage(source, bare, [], { copyTo: sink, checksum: true, padded: false });
+  await finish(sink, bare, scan, null);
+  return [
+    ...(layout.leftover === null ? [] : [`${leftoverText(layout.leftover)} It is cleared.`]),
+    ...(layout.checksum === 0
+      ? []
+      : [
+          "The checksum is that of the file as it is now. What it was before the file was signed nobody can know: linkers often leave it 0, signing tools write it.",
+        ]),
+    ...(layout.table === null || end < imageEnd(layout) || !(await endsInZeros(source, layout))
+      ? []
+      : [
+          "The zeros at the end may be padding of the signature; whether they were there before nobody can know.",
+        ]),
+  ];
+}
+
+/** Fewer than eight zeros between the last section and the table are the padding that the table wants before it. */
+async function endWithoutPadding(source: ByteSource, layout: PeLayout): Promise<number> {
+  const end = imageEnd(layout);
+  const last = Math.max(layout.sizeOfHeaders, ...layout.sections.map(({ offset, size }) => offset + size));
+  if (layout.table === null || last >= end || end - last > 7) return end;
+  return (await readRange(source, last, end - last, "padding")).some((byte) => byte !== 0) ? end : last;
+}
+
+async function endsInZeros(source: ByteSource, layout: PeLayout): Promise<boolean> {
+  const end = imageEnd(layout);
+  const last = Math.max(layout.sizeOfHeaders, ...layout.sections.map(({ offset, size }) => offset + size));
+  return end > last && (await readRange(source, end - 1, 1, "padding"))[0] === 0;
 }
 
 /** Puts a new RFC 3161 time stamp on the first or a nested signature. Errors: `artifact/not-signed`, `artifact/bad-signature`, the authority's. */
@@ -113,11 +149,11 @@ async function finish(sink: ByteSink, layout: PeLayout, scan: Scan, cms: Uint8Ar
   const shifted = new Uint8Array((layout.directoryOffset % 4) + 8);
   shifted.set(directory, layout.directoryOffset % 4);
   const checksum = new Uint8Array(4);
-  new DataView(checksum.buffer).setUint32(
-    0,
-    foldChecksum(scan.wordSum + sumWords(shifted) + sumWords(table), size) >>> 0,
-    true,
-  );
+  // Whoever signed it and left 0 found 0.
+  if (cms !== null || layout.checksum !== 0) {
+    const sum = scan.wordSum + sumWords(shifted) + sumWords(table);
+    new DataView(checksum.buffer).setUint32(0, foldChecksum(sum, size) >>> 0, true);
+  }
   await sink.truncate(size);
   if (table.length > 0) await sink.write(scan.end, table);
   await sink.write(layout.directoryOffset, directory);

@@ -136,21 +136,27 @@ describe("verifying a PE file refuses", () => {
     await refusedWith("pe/section-beyond-image", out, pki);
   });
 
+  const pointedTo = (offset: number, size: number): Uint8Array => {
+    const out = signed.slice();
+    viewOf(out).setUint32(directory, offset, true);
+    viewOf(out).setUint32(directory + 4, size, true);
+    return out;
+  };
+
   it("offsets that wrap round in 32 bits, point outside or into the headers", async () => {
     for (const [offset, size] of [
       [0xffff_fff8, 0x10],
       [table.offset, 0xffff_fff0],
+      [table.offset, signed.length - table.offset + 1],
       [0, 64],
-      [64, signed.length - 64],
+      [table.offset, 0],
     ] as const) {
-      const out = signed.slice();
-      viewOf(out).setUint32(directory, offset, true);
-      viewOf(out).setUint32(directory + 4, size, true);
-      await assert.rejects(
-        verify(out, pki),
-        (error) => error instanceof ArtifactError && error.code === "artifact/malformed",
-      );
+      await refusedWith("pe/leftover-entry", pointedTo(offset, size), pki);
     }
+    await assert.rejects(
+      verify(pointedTo(64, signed.length - 64), pki),
+      (error) => error instanceof ArtifactError && error.code === "artifact/malformed",
+    );
   });
 
   it("files beyond 4 GiB, saying why", async () => {

@@ -14,7 +14,7 @@ import { ArtifactError, Findings } from "../errors.ts";
 import { verdict, type FileReport, type SignatureReport, type VerifyPolicy } from "../report.ts";
 import type { ByteSource } from "../source.ts";
 import { readPages } from "./indirect.ts";
-import { imageEnd, readLayout, type PeLayout } from "./layout.ts";
+import { imageEnd, leftoverText, readLayout, type PeLayout } from "./layout.ts";
 import { pageHashTable } from "./page-hashes.ts";
 import { foldChecksum, scanImage, sumWords, type Scan } from "./scan.ts";
 import { readTable, type Entry } from "./table.ts";
@@ -40,6 +40,7 @@ export async function verifyPe(source: ByteSource, policy: VerifyPolicy): Promis
     signatures.push(judgeSignature(each, scan.digests.get(each.indirect.hash) ?? null, PE_TYPE, policy));
   }
   const signed = layout.table !== null;
+  if (layout.leftover !== null) findings.error("pe/leftover-entry", leftoverText(layout.leftover));
   if (!signed) findings.error("pe/not-signed", "The file is not signed.");
   return {
     format: "pe",

@@ -3,7 +3,16 @@
 import type { Format } from "../format.ts";
 import { indirectFormat, sipInfo, SPC_SIP_INFO } from "../indirect-format.ts";
 import { readRange } from "../source.ts";
-import { attachToScript, MAX_SCRIPT, parseScript, removeFromScript, scriptDigest } from "./script.ts";
+import {
+  attachToScript,
+  isUncertain,
+  MAX_SCRIPT,
+  parseScript,
+  refuseUncertain,
+  removeFromScript,
+  scriptDigest,
+  UNCERTAIN,
+} from "./script.ts";
 
 /** {603BCC1F-4B59-4E08-B724-D2C6297EF351}, the class of PowerShell's subject interface package. */
 const GUID = Uint8Array.from(Buffer.from("1fcc3b60594b084eb724d2c6297ef351", "hex"));
@@ -26,6 +35,10 @@ export const powershellFormat: Format = indirectFormat({
         attach: (signature) => [attachToScript(script, signature)],
       }),
       remove: () => [removeFromScript(script)],
+      refuseToSign: () => refuseUncertain(script),
+      inspect: async (_hash, findings) => {
+        if (isUncertain(script)) findings.warning("powershell/letters-uncertain", UNCERTAIN);
+      },
       regions: [
         { from: 0, to: bodyEnd, what: "script", covered: true },
         ...(cms === null

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { concat, toUtf8 } from "../../core/bytes.ts";
 import { SCRIPTS } from "../../testing/tiny-windows-files.ts";
-import { attachToScript, parseScript, removeFromScript } from "./script.ts";
+import { attachToScript, isUncertain, parseScript, refuseUncertain, removeFromScript } from "./script.ts";
 
 const cms = new Uint8Array(200).fill(0xaa);
 const body = toUtf8('Write-Host "hi"\r\n');
@@ -47,6 +47,16 @@ describe("reading scripts", () => {
   it("takes the words in the middle of a line for what they are", () => {
     const talk = toUtf8('"see # SIG # Begin signature block"\r\n');
     assert.equal(parseScript(talk).cms, null);
+  });
+
+  it("refuses to sign UTF-8 without a mark and with other letters than ASCII, which Windows PowerShell reads otherwise", () => {
+    const sign = (text: string): void => refuseUncertain(parseScript(toUtf8(text)));
+    assert.throws(() => sign('Write-Host "Grüße"\r\n'), { code: "artifact/unsupported" });
+    sign('\ufeffWrite-Host "Grüße"\r\n');
+    sign('Write-Host "Gruesse ~"\r\n');
+    // What stands in the block is no letter of the script.
+    refuseUncertain(parseScript(signed));
+    assert.equal(isUncertain(parseScript(new Uint8Array(Buffer.from("\ufeffä", "utf16le")))), false);
   });
 
   it("refuses text whose letters are not certain", () => {

@@ -62,6 +62,25 @@ export function parseScript(bytes: Uint8Array): Script {
   return { bytes, encoding, bodyEnd: begin, cms: parseBlock(block) };
 }
 
+/** Windows PowerShell reads a script without a mark in the code page of the machine, PowerShell 7 as UTF-8: other letters, another digest. */
+export function isUncertain(script: Script): boolean {
+  return script.encoding === "utf-8" && script.bytes.subarray(0, script.bodyEnd).some((byte) => byte > 0x7f);
+}
+
+export const UNCERTAIN =
+  "The script is UTF-8 without a byte order mark and has letters beyond ASCII: Windows PowerShell reads others there, and takes the signature for one of another script.";
+
+/** Errors: `artifact/unsupported`. */
+export function refuseUncertain(script: Script): void {
+  if (isUncertain(script))
+    throw new ArtifactError(
+      "artifact/unsupported",
+      UNCERTAIN,
+      {},
+      { hint: "Save it as UTF-8 with a byte order mark, or keep to ASCII, and sign that." },
+    );
+}
+
 /** Where the CR LF before the marker stands; a marker in the middle of a line is text like any other. */
 function lineStart(find: (text: string, from?: number) => number, marker: string): number {
   const crlf = find(`\r\n${marker}`);

@@ -12,13 +12,17 @@ import { localSigner, type Signer } from "../../keys/signer.ts";
 import { deviceIdSchema } from "../../message/common.ts";
 import type { ClientIdentity, ServerIdentity } from "./tls.ts";
 
+const placeSchema = z.strictObject({
+  host: z.string().check(z.minLength(1), z.maxLength(255)),
+  port: z.number().check(z.int(), z.minimum(1), z.maximum(65535)),
+});
+
 const recordSchema = z.strictObject({
   format: z.literal(1),
   device: deviceIdSchema,
-  server: z.strictObject({
-    host: z.string().check(z.minLength(1), z.maxLength(255)),
-    port: z.number().check(z.int(), z.minimum(1), z.maximum(65535)),
-  }),
+  server: placeSchema,
+  /** Further addresses of the same server or fleet, used in turn when the first does not answer. */
+  others: z.exactOptional(z.array(placeSchema).check(z.maxLength(8))),
   /** SHA-256 of the SubjectPublicKeyInfo of the server CAs that are believed. */
   pins: z.array(sha256Schema).check(z.minLength(1), z.maxLength(16)),
   /** SHA-256 of the report key's SubjectPublicKeyInfo: reports by another key would be refused by the server, far too late. */

@@ -112,7 +112,7 @@ describe("the static plane of a server", () => {
       "repository/metadata/deeper/timestamp.json",
       "metadata/timestamp.json",
     ]) {
-      await assert.rejects(readAll(source, path, 1000), { code: "mirror/unreachable" }, path);
+      await assert.rejects(readAll(source, path, 1000), { code: "mirror/untrusted" }, path);
     }
     assert.deepEqual(seen, []);
   });
@@ -122,7 +122,7 @@ describe("the static plane of a server", () => {
     const told: boolean[] = [];
     const source = sourceFor(() => believed, told);
     const path = `repository/targets/trust/${digest}.keys.json`;
-    await assert.rejects(readAll(source, path, 1000), { code: "mirror/unreachable" });
+    await assert.rejects(readAll(source, path, 1000), { code: "mirror/untrusted" });
     believed = [known, stranger];
     source.renew();
     assert.equal(fromUtf8(await readAll(source, path, 1000)), `content of /${path}`);
@@ -133,7 +133,7 @@ describe("the static plane of a server", () => {
     const source = sourceFor(() => []);
     const path = "repository/metadata/timestamp.json";
     assert.equal(fromUtf8(await readAll(source, path, 1000)), `content of /${path}`);
-    await assert.rejects(readAll(source, "repository/targets/x", 1000), { code: "mirror/unreachable" });
+    await assert.rejects(readAll(source, "repository/targets/x", 1000), { code: "mirror/untrusted" });
   });
 
   it("does not climb over a wrong name or an expired certificate of an authority that it knows", async () => {
@@ -161,7 +161,7 @@ describe("the static plane of a server", () => {
       );
       try {
         await assert.rejects(readAll(source, "repository/metadata/timestamp.json", 1000), {
-          code: "mirror/unreachable",
+          code: "mirror/untrusted",
         });
         assert.deepEqual([requests, told], [0, []]);
       } finally {

@@ -2,6 +2,7 @@
 
 import { MirrorError } from "../../mirror/errors.ts";
 import type { OpenOptions, Opened, Source } from "../../mirror/source.ts";
+import { DIRECT, type Proxies } from "../connection/proxies.ts";
 import { httpSource } from "../source/http.ts";
 import type { ServerIdentity } from "./tls.ts";
 
@@ -36,14 +37,15 @@ export function climbingSource(
   address: string,
   server: () => Pick<ServerIdentity, "authorities" | "pins">,
   told: (climbing: boolean) => void,
+  proxies: Proxies = DIRECT,
 ): ClimbingSource {
   const open = () => {
     const { authorities: ca, pins } = server();
     // An empty list is no list to httpSource's TLS; here it means nobody.
-    return ca.length === 0 ? null : httpSource(address, { tls: { ca, pins } });
+    return ca.length === 0 ? null : httpSource(address, { tls: { ca, pins }, proxies });
   };
   // No client certificate is ever given to it, and nothing but GET is said.
-  const bare = httpSource(address, { tls: { anyServer: "for signed files only" } });
+  const bare = httpSource(address, { tls: { anyServer: "for signed files only" }, proxies });
   let trusted = open();
   let climbing = false;
   const tell = (now: boolean): void => {
@@ -76,17 +78,15 @@ export function climbingSource(
 }
 
 function isUnknownAuthority(error: unknown): boolean {
-  if (!(error instanceof MirrorError) || error.code !== "mirror/unreachable") return false;
-  const code = (error.cause as NodeJS.ErrnoException | undefined)?.code;
-  return code !== undefined && UNKNOWN_AUTHORITY.has(code);
+  if (!(error instanceof MirrorError) || error.code !== "mirror/untrusted") return false;
+  return UNKNOWN_AUTHORITY.has(String(error.facts["reason"]));
 }
 
 /** The kept list of authorities is damaged, so nobody is believed until it was read again. */
 function noAuthority(name: string, path: string): MirrorError {
   return new MirrorError(
-    "mirror/unreachable",
+    "mirror/untrusted",
     `${path} could not be read from ${name}: no authority of the server is known here.`,
-    { source: name, path },
-    { cause: Object.assign(new Error("no authority"), { code: "UNABLE_TO_GET_ISSUER_CERT" }) },
+    { source: name, path, reason: "UNABLE_TO_GET_ISSUER_CERT" },
   );
 }

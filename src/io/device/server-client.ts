@@ -1,11 +1,11 @@
 // The device's side of the HTTP interface: typed by the route table, limited in size and time, deaf to redirects.
 
-import { Agent, request as httpsRequest } from "node:https";
+import { request as httpsRequest } from "node:https";
 import type { IncomingMessage } from "node:http";
 import { collect, toUtf8, BytesError } from "../../core/bytes.ts";
-import { UNREACHABLE, UpkeepError, type Facts, type Traits } from "../../core/errors.ts";
+import { UpkeepError, type Facts } from "../../core/errors.ts";
 import type { Schema } from "../../core/schema.ts";
-import { MAX_INTERVAL } from "../../message/check-in.ts";
+import { MAX_INTERVAL, UNDERSTANDS_FOLLOWING, UNDERSTANDS_HEADER } from "../../message/check-in.ts";
 import { readMessage } from "../../message/common.ts";
 import {
   FAILURE_LIMIT,
@@ -18,33 +18,11 @@ import {
   type RouteName,
 } from "../../message/routes.ts";
 import { WAKE_LIMIT, wakeSchema, type Wake } from "../../message/wake.ts";
-import { connectOptions, CONNECT_TIMEOUT, type ClientIdentity, type ServerIdentity } from "./tls.ts";
-
-/** `refused`: the server answered and said no; `facts.status`, `facts.code`, and `facts.retryAfter` (seconds) when it gave one. */
-export type ServerClientErrorCode =
-  | "server/unreachable"
-  | "server/slow"
-  | "server/untrusted"
-  | "server/refused"
-  | "server/bad-answer"
-  | "server/stopped";
-export const SERVER_CLIENT_ERRORS = {
-  "server/unreachable": {
-    ...UNREACHABLE,
-    hint: "Look at the network, the address, and whether the server runs; an agent retries by itself.",
-  },
-  "server/slow": UNREACHABLE,
-  "server/untrusted": { nature: "transient", exit: "refused" },
-  "server/refused": { nature: "transient", exit: "refused" },
-  "server/bad-answer": { nature: "transient", exit: "refused" },
-  "server/stopped": UNREACHABLE,
-} satisfies Traits<ServerClientErrorCode>;
-
-export class ServerClientError extends UpkeepError<ServerClientErrorCode> {
-  protected override get traits(): Traits<ServerClientErrorCode> {
-    return SERVER_CLIENT_ERRORS;
-  }
-}
+import { TunnelAgent } from "../connection/connect.ts";
+import { placeName, type Place } from "../connection/failure.ts";
+import { DIRECT, type Proxies } from "../connection/proxies.ts";
+import { ServerClientError, serverFailure } from "./server-failure.ts";
+import { connectOptions, type ClientIdentity, type ServerIdentity } from "./tls.ts";
 
 /** Milliseconds for a whole call, and for a silent wake-up stream (three heartbeats). */
 const CALL_TIMEOUT = 30_000;
@@ -58,17 +36,15 @@ export interface ServerClient {
 }
 
 /** Errors: `identity/wrong-authority`. */
-export function openServerClient(server: ServerIdentity, client?: ClientIdentity): ServerClient {
+export function openServerClient(
+  server: ServerIdentity,
+  client?: ClientIdentity,
+  proxies: Proxies = DIRECT,
+): ServerClient {
   const tls = connectOptions(server, client);
   // No session is kept: see `connectOptions`.
-  const agent = new Agent({
-    ...tls,
-    keepAlive: true,
-    maxSockets: 4,
-    maxCachedSessions: 0,
-    timeout: CALL_TIMEOUT,
-  });
-  const place = `${server.host}:${server.port}`;
+  const agent = new TunnelAgent({ ...tls, keepAlive: true, maxSockets: 4, timeout: CALL_TIMEOUT }, proxies);
+  const place = { host: server.host, port: server.port };
 
   const send = (
     method: "GET" | "POST",
@@ -79,11 +55,7 @@ export function openServerClient(server: ServerIdentity, client?: ClientIdentity
   ): Promise<IncomingMessage> =>
     new Promise((resolve, reject) => {
       const request = httpsRequest({ ...tls, agent, method, path, headers, signal }, resolve);
-      request.once("error", (cause) => reject(described(cause, place, signal)));
-      request.once("socket", (socket) => {
-        if (socket.connecting)
-          socket.setTimeout(CONNECT_TIMEOUT, () => request.destroy(new Error("connect timeout")));
-      });
+      request.once("error", (cause) => reject(serverFailure(cause, place, signal)));
       request.end(body ?? undefined);
     });
 
@@ -92,11 +64,12 @@ export function openServerClient(server: ServerIdentity, client?: ClientIdentity
       // The row's types are those of `name`; TypeScript does not follow them through the union.
       const row = ROUTES[name] as unknown as Route<RequestOf<typeof name>, AnswerOf<typeof name>>;
       const body = toUtf8(JSON.stringify(request));
-      const limited = timeLimit(CALL_TIMEOUT, signal);
+      const limited = timeLimit(place, CALL_TIMEOUT, signal);
       try {
         const headers = {
           "content-type": "application/json",
           accept: "application/json",
+          [UNDERSTANDS_HEADER]: UNDERSTANDS_FOLLOWING,
           "content-length": String(body.length),
           // RFC 9110 section 6.6.1. A server whose clock differs too much issues no certificate.
           date: new Date().toUTCString(),
@@ -108,7 +81,7 @@ export function openServerClient(server: ServerIdentity, client?: ClientIdentity
       }
     },
     wakes: async function* (after, signal) {
-      const limited = timeLimit(SILENCE, signal);
+      const limited = timeLimit(place, SILENCE, signal);
       const start = after === null ? {} : { "last-event-id": String(after) };
       try {
         const response = await send(
@@ -122,7 +95,7 @@ export function openServerClient(server: ServerIdentity, client?: ClientIdentity
           await answerOf(response, wakeSchema, WAKE_LIMIT, place, limited.signal);
         if (!/^text\/event-stream\b/.test(response.headers["content-type"] ?? "")) {
           response.destroy();
-          throw badAnswer(place, "it is not a stream of events");
+          throw badAnswer(placeName(place), "it is not a stream of events");
         }
         response.socket.setTimeout(0);
         yield* events(response, limited, place);
@@ -138,9 +111,10 @@ async function answerOf<T>(
   response: IncomingMessage,
   schema: Schema<T>,
   limit: number,
-  place: string,
+  server: Place,
   signal: AbortSignal,
 ): Promise<T> {
+  const place = placeName(server);
   const ok = response.statusCode === 200;
   let body: Uint8Array;
   try {
@@ -148,7 +122,7 @@ async function answerOf<T>(
   } catch (cause) {
     response.destroy();
     if (cause instanceof BytesError) throw badAnswer(place, "it is longer than allowed", cause);
-    throw described(cause, place, signal);
+    throw serverFailure(cause, server, signal);
   }
   if (!ok) throw refusal(response, body, place);
   try {
@@ -186,8 +160,9 @@ function refusal(response: IncomingMessage, body: Uint8Array, place: string): Se
 async function* events(
   response: IncomingMessage,
   limited: { readonly signal: AbortSignal; again(): void },
-  place: string,
+  server: Place,
 ): AsyncGenerator<Wake, void, undefined> {
+  const place = placeName(server);
   let rest = "";
   response.setEncoding("utf8");
   try {
@@ -211,7 +186,7 @@ async function* events(
   } catch (cause) {
     if (cause instanceof ServerClientError) throw cause;
     if (cause instanceof UpkeepError) throw badAnswer(place, cause.message, cause);
-    throw described(cause, place, limited.signal);
+    throw serverFailure(cause, server, limited.signal);
   } finally {
     response.destroy();
   }
@@ -226,49 +201,20 @@ function badAnswer(place: string, what: string, cause?: unknown): ServerClientEr
   );
 }
 
-/** TLS alerts and verification codes that mean: one of the two does not trust the other. */
-const UNTRUSTED =
-  /^(?:CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_TLS_|ERR_SSL_|HOSTNAME_MISMATCH|INVALID_CA|PATH_LENGTH)/;
-
-function described(cause: unknown, place: string, signal: AbortSignal): Error {
-  if (cause instanceof UpkeepError) return cause;
-  if (signal.aborted) {
-    const reason: unknown = signal.reason;
-    if (reason instanceof UpkeepError) return reason;
-    return new ServerClientError(
-      "server/stopped",
-      `The call to the server at ${place} was stopped.`,
-      { place },
-      { cause },
-    );
-  }
-  const code = String((cause as NodeJS.ErrnoException).code ?? "");
-  const message = cause instanceof Error ? cause.message : String(cause);
-  if (UNTRUSTED.test(code)) {
-    return new ServerClientError(
-      "server/untrusted",
-      `The server at ${place} could not be trusted (${message}): either somebody stands in between, or a certificate or a clock is wrong.`,
-      { place, reason: code },
-      { cause },
-    );
-  }
-  // TLS 1.3: the server judges the client's certificate after the handshake, and says no by closing.
-  return new ServerClientError(
-    "server/unreachable",
-    `The server at ${place} cannot be reached (${code === "" ? message : code}).`,
-    { place, reason: code },
-    { cause },
-  );
-}
-
 function timeLimit(
+  place: Place,
   ms: number,
   outer?: AbortSignal,
 ): { readonly signal: AbortSignal; again(): void; clear(): void } {
   const own = new AbortController();
   const slow = (): void =>
     own.abort(
-      new ServerClientError("server/slow", `The server was silent for ${ms / 1000} seconds.`, { ms }),
+      new ServerClientError(
+        "server/slow",
+        `The server at ${placeName(place)} was silent for ${ms / 1000} seconds.`,
+        { ...place, ms },
+        { hint: "It is overloaded, or something on the way lets connections begin and passes nothing on." },
+      ),
     );
   let timer = setTimeout(slow, ms);
   timer.unref();

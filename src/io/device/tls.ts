@@ -2,12 +2,13 @@
 
 import { X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
-import { checkServerIdentity, connect, type ConnectionOptions, type DetailedPeerCertificate } from "node:tls";
+import type { ConnectionOptions, DetailedPeerCertificate } from "node:tls";
 import { sha256Hex } from "../../core/digest.ts";
 import { IdentityError } from "../../identity/errors.ts";
-
-/** Milliseconds for a connection with its handshake. */
-export const CONNECT_TIMEOUT = 15_000;
+import { checkName, openStream, shake } from "../connection/connect.ts";
+import { placeName } from "../connection/failure.ts";
+import { DIRECT, type Proxies } from "../connection/proxies.ts";
+import { serverFailure } from "./server-failure.ts";
 
 export type ServerIdentity = {
   readonly host: string;
@@ -44,7 +45,7 @@ export function connectOptions(server: ServerIdentity, client?: ClientIdentity):
     // RFC 6066 section 3 knows no addresses; the check below compares them with the certificate's all the same.
     servername: isIP(host) === 0 ? host : "",
     // The name first: a callback of one's own replaces the built-in check.
-    checkServerIdentity: (_name, certificate) => checkServerIdentity(host, certificate),
+    checkServerIdentity: (_name, certificate) => checkName(host, certificate),
     ...(client === undefined ? {} : { key: client.key, cert: client.certificates }),
   };
 }
@@ -52,47 +53,44 @@ export function connectOptions(server: ServerIdentity, client?: ClientIdentity):
 /**
  * Finds the pinned authority in what a server shows, before anything is sent to it. Used once, at enrolment, when only the pin is known;
  * the connection that follows verifies the chain in full with `connectOptions`. Returns PEM.
- * Errors: `identity/wrong-server` when no certificate has the pinned key.
+ * Errors: `identity/wrong-server` when no certificate has the pinned key; `server/*`.
  */
-export function findAuthority(
+export async function findAuthority(
   server: { readonly host: string; readonly port: number },
   pin: string,
   signal?: AbortSignal,
+  proxies: Proxies = DIRECT,
 ): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({
-      host: server.host,
-      port: server.port,
+  const chain = await chainShownBy(server, signal, proxies);
+  const found = chain.find((certificate) => certificate.ca && spkiOf(certificate) === pin);
+  if (found !== undefined) return found.toString();
+  throw new IdentityError(
+    "identity/wrong-server",
+    `The server at ${placeName(server)} is not the one this token is for: either somebody stands in between, or the address or the token is wrong. The token was not sent.`,
+    { expected: pin, found: chain.map(spkiOf) },
+    { hint: "Compare the address with that of the server where the token was made." },
+  );
+}
+
+async function chainShownBy(
+  server: { readonly host: string; readonly port: number },
+  signal: AbortSignal | undefined,
+  proxies: Proxies,
+): Promise<readonly X509Certificate[]> {
+  try {
+    const stream = await openStream(server, { proxies, signal });
+    const socket = await shake(stream, {
       servername: isIP(server.host) === 0 ? server.host : "",
       minVersion: "TLSv1.3",
       // Nothing is sent on this connection: it only collects the chain, and the pin decides whether that is used.
       rejectUnauthorized: false,
     });
-    const fail = (error: Error): void => {
-      socket.destroy();
-      reject(error);
-    };
-    const aborted = (): void => fail(signal!.reason as Error);
-    if (signal?.aborted === true) return aborted();
-    signal?.addEventListener("abort", aborted, { once: true });
-    socket.setTimeout(CONNECT_TIMEOUT, () => fail(new Error("The server did not answer in time.")));
-    socket.once("error", fail);
-    socket.once("close", () => signal?.removeEventListener("abort", aborted));
-    socket.once("secureConnect", () => {
-      const chain = chainOf(socket.getPeerCertificate(true));
-      socket.destroy();
-      const found = chain.find((certificate) => certificate.ca && spkiOf(certificate) === pin);
-      if (found !== undefined) return resolve(found.toString());
-      reject(
-        new IdentityError(
-          "identity/wrong-server",
-          `The server at ${server.host}:${server.port} is not the one this token is for: either somebody stands in between, or the address or the token is wrong. The token was not sent.`,
-          { expected: pin, found: chain.map(spkiOf) },
-          { hint: "Compare the address with that of the server where the token was made." },
-        ),
-      );
-    });
-  });
+    const chain = chainOf(socket.getPeerCertificate(true));
+    socket.destroy();
+    return chain;
+  } catch (cause) {
+    throw serverFailure(cause, server, signal);
+  }
 }
 
 function chainOf(leaf: DetailedPeerCertificate): readonly X509Certificate[] {

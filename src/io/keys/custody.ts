@@ -6,6 +6,7 @@ import { localSigner, type Signer } from "../../keys/signer.ts";
 import type { KeyConfig } from "../../signing/policy/config.ts";
 import type { SealedKey } from "../../signing/custody/custody.ts";
 import { SigningError } from "../../signing/errors.ts";
+import { proxiesFrom } from "../connection/proxies.ts";
 
 export type Custody = { readonly signer: Signer; readonly close: () => Promise<void> };
 
@@ -33,7 +34,9 @@ export async function openCustody(
       const { kmsSigner } = await import("./kms.ts");
       // Without the public key nobody could tell whether the service signed with the right one.
       if (sealed.spki === undefined || sealed.holds !== "secret") throw wrongKind(name);
-      const signer = kmsSigner(config, fromBase64(sealed.spki), Buffer.from(secret).toString("utf8"));
+      const text = Buffer.from(secret).toString("utf8");
+      const proxies = proxiesFrom(process.env);
+      const signer = kmsSigner(config, fromBase64(sealed.spki), text, { proxies });
       return { signer, close };
     }
   }

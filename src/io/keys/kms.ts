@@ -1,6 +1,6 @@
 // Keys in key services behind the Signer port: every answer is verified with the public key before it counts.
 
-import { collect, fromBase64, fromBase64Url, fromUtf8 } from "../../core/bytes.ts";
+import { fromBase64, fromBase64Url, fromUtf8 } from "../../core/bytes.ts";
 import type { Clock } from "../../core/clock.ts";
 import { MINUTE, type Instant } from "../../core/instant.ts";
 import { isJsonObject, parseJson, type JsonObject } from "../../core/json.ts";
@@ -21,6 +21,9 @@ import {
   type GoogleCredentials,
 } from "../../signing/custody/kms/others.ts";
 import { hashOfScheme, type KmsOrder, type KmsRequest } from "../../signing/custody/kms/request.ts";
+import { exchange, type Reply } from "../connection/exchange.ts";
+import { ConnectionError } from "../connection/failure.ts";
+import { DIRECT, type Proxies } from "../connection/proxies.ts";
 import { systemClock } from "../system/clock.ts";
 
 const TIMEOUT = 10_000;
@@ -32,16 +35,17 @@ export function kmsSigner(
   config: KmsConfig,
   spki: Uint8Array,
   secret: string,
-  clock: Clock = systemClock,
+  { clock = systemClock, proxies = DIRECT }: { readonly clock?: Clock; readonly proxies?: Proxies } = {},
 ): Signer {
   const publicKey = publicKeyFromSpki(spki, config.scheme);
-  const token = bearer(config, secret, clock);
+  const post = postThrough(proxies);
+  const token = bearer(config, secret, clock, post);
   return {
     publicKey,
     sign: async (message, scheme = config.scheme) => {
       const hash = hashOfScheme(scheme);
       const order = { scheme, message, digest: hash === null ? message : digestBytes(hash, message) };
-      const signature = await ask(config, order, secret, await token(), clock.now());
+      const signature = await ask(config, order, secret, await token(), clock.now(), post);
       // A service that signs with another key, version or algorithm than configured must not be believed.
       if (!publicKeyFromSpki(spki, scheme).verify(message, signature)) {
         throw new SigningError(
@@ -60,6 +64,7 @@ async function ask(
   secret: string,
   token: string,
   now: Instant,
+  post: Post,
 ): Promise<Uint8Array> {
   const endpoint = (e: string | undefined) => (e === undefined ? {} : { endpoint: e });
   switch (config.custody) {
@@ -101,7 +106,7 @@ async function ask(
 }
 
 /** A token that is fetched when needed and kept until shortly before its end. */
-function bearer(config: KmsConfig, secret: string, clock: Clock): () => Promise<string> {
+function bearer(config: KmsConfig, secret: string, clock: Clock, post: Post): () => Promise<string> {
   if (config.custody === "vault-transit") return async () => secret.trim();
   if (config.custody === "aws-kms") return async () => "";
   let kept: { readonly token: string; readonly until: number } | null = null;
@@ -124,31 +129,31 @@ function bearer(config: KmsConfig, secret: string, clock: Clock): () => Promise<
   };
 }
 
-async function post(request: KmsRequest): Promise<JsonObject> {
-  let response: Response;
-  try {
-    response = await fetch(request.url, {
-      method: request.method,
-      headers: request.headers,
-      body: request.body,
-      redirect: "error",
-      signal: AbortSignal.timeout(TIMEOUT),
-    });
-  } catch (cause) {
-    throw new SigningError(
-      "signing/key-failed",
-      "The key service could not be reached.",
-      { host: new URL(request.url).host },
-      { cause },
-    );
-  }
-  const body = response.body === null ? new Uint8Array(0) : await collect(response.body, LIMIT);
-  if (!response.ok)
-    throw failed(`it answered with status ${response.status}: ${fromUtf8(body).slice(0, 200)}`);
-  const value = parseJson(body);
-  if (!isJsonObject(value)) throw failed("its answer cannot be read");
-  return value;
-}
+type Post = (request: KmsRequest) => Promise<JsonObject>;
+
+const postThrough =
+  (proxies: Proxies): Post =>
+  async (request) => {
+    let response: Reply;
+    try {
+      response = await exchange({ ...request, limit: LIMIT, timeout: TIMEOUT, proxies });
+    } catch (cause) {
+      if (!(cause instanceof ConnectionError)) throw cause;
+      const { hint, facts } = cause;
+      throw new SigningError(
+        "signing/key-failed",
+        `The key service could not be reached: ${cause.message}`,
+        { ...facts },
+        { cause, ...(hint === undefined ? {} : { hint }) },
+      );
+    }
+    const { status, body } = response;
+    if (status < 200 || status > 299)
+      throw failed(`it answered with status ${status}: ${fromUtf8(body).slice(0, 200)}`);
+    const value = parseJson(body);
+    if (!isJsonObject(value)) throw failed("its answer cannot be read");
+    return value;
+  };
 
 function text(object: JsonObject, name: string): string {
   const value = object[name];

@@ -17,6 +17,7 @@ import { neededFor } from "../../signing/wire/versions.ts";
 import { failureOf, nameIn, NotHere, refuseTooOld, unknown } from "./client-failures.ts";
 import type { Conversation } from "./conversation.ts";
 import { Conversations } from "./conversations.ts";
+import type { Proxies } from "../connection/proxies.ts";
 import type { Identity } from "./pinned-tls.ts";
 import { sendTable } from "./table-upload.ts";
 
@@ -25,6 +26,8 @@ export type ClientPorts = { readonly clock: Clock; readonly random: Random };
 export type ClientOptions = {
   readonly service: ServiceDescription;
   readonly identity: Identity;
+  /** None by default. */
+  readonly proxies?: Proxies;
   /** Asked for at each sign-in at a signer: a one-time code is good once, a token may have been renewed. */
   readonly signIn: (signer: string) => Promise<SignIn>;
   /** How long to keep trying through broken connections, in milliseconds. */

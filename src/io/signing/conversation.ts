@@ -20,6 +20,7 @@ import {
 } from "../../signing/wire/protocol.ts";
 import { commonVersion, VERSIONS, type Version } from "../../signing/wire/versions.ts";
 import { BatchWriter } from "../system/batch-writer.ts";
+import type { Proxies } from "../connection/proxies.ts";
 import { FrameDuplex, nextFrame } from "./frame-stream.ts";
 import { connectPinned, handshake, splitAddress, type Identity } from "./pinned-tls.ts";
 
@@ -246,11 +247,13 @@ export async function openConversation(given: {
   readonly wait: number;
   readonly identity: Identity;
   readonly silence: number;
+  readonly proxies?: Proxies | undefined;
   readonly signIn: (signer: string) => Promise<SignIn>;
   readonly ended: (traffic: number) => void;
 }): Promise<Conversation> {
   const { service, gateway, want, wait, identity } = given;
-  const outer = await connectPinned({ ...splitAddress(gateway.address), pin: gateway.spki }, identity);
+  const target = { ...splitAddress(gateway.address), pin: gateway.spki };
+  const outer = await connectPinned(target, identity, given.proxies);
   outer.on("error", () => {});
   try {
     const payload = encodeGreeting({ role: "client", signer: want, wait });

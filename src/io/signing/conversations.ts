@@ -6,6 +6,7 @@ import type { ServiceDescription } from "../../signing/wire/description.ts";
 import { SigningError, type SigningErrorCode } from "../../signing/errors.ts";
 import type { Want } from "../../signing/wire/failover.ts";
 import type { SignIn } from "../../signing/wire/protocol.ts";
+import type { Proxies } from "../connection/proxies.ts";
 import { openConversation, SignerAnswer, SILENCE, type Conversation } from "./conversation.ts";
 import type { Identity } from "./pinned-tls.ts";
 
@@ -13,6 +14,8 @@ export type LinePorts = {
   readonly random: Random;
   readonly service: ServiceDescription;
   readonly identity: Identity;
+  /** None by default. */
+  readonly proxies?: Proxies;
   readonly signIn: (signer: string) => Promise<SignIn>;
   /** Milliseconds without a sign of life before a session counts as lost. */
   readonly silence?: number;
@@ -54,7 +57,7 @@ export class NoWay extends SigningError {
         ...worst.error.facts,
         gateways: attempts.map(({ gateway, error }) => `${gateway}: ${error.code}`),
       },
-      { cause: worst.error },
+      { cause: worst.error, ...(worst.error.hint === undefined ? {} : { hint: worst.error.hint }) },
     );
     this.passes = attempts.some(({ error }) => PASSES.includes(error.code));
   }
@@ -153,6 +156,7 @@ export class Conversations {
           wait,
           identity,
           silence,
+          proxies: this.#ports.proxies,
           signIn: (signer) => this.#signIn(signer),
           ended: (traffic) => {
             this.#spent += traffic;

@@ -21,6 +21,7 @@ import { SigningError } from "../../signing/errors.ts";
 import type { Build } from "../../signing/ports.ts";
 import { tableReference, type Operation } from "../../signing/request/operation.ts";
 import type { StampSettings } from "../../signing/service.ts";
+import { DIRECT, type Proxies } from "../connection/proxies.ts";
 import { httpTimestamps } from "./timestamp-transport.ts";
 
 export type BuilderPorts = {
@@ -28,10 +29,12 @@ export type BuilderPorts = {
   readonly random: Random;
   /** Asked for each stamp, so that a reload counts at once; undefined if there is no authority. */
   readonly settings: () => StampSettings | undefined;
+  /** For the way to time-stamp authorities. */
+  readonly proxies?: Proxies;
 };
 
 /** The signer knows what it signs: it makes the signed structures itself from what the request says. */
-export function messageBuilder({ clock, random, settings }: BuilderPorts): Build {
+export function messageBuilder({ clock, random, settings, proxies = DIRECT }: BuilderPorts): Build {
   return async ({ operation, chain, key, sign, contentDigest }) => {
     const certificate = chain[0]!;
     const signer = { publicKey: key, sign: (message: Uint8Array) => sign(message) };
@@ -43,7 +46,7 @@ export function messageBuilder({ clock, random, settings }: BuilderPorts): Build
       if (wanted === undefined) throw noAuthority();
       // Authorities are asked one after the other: the last one asked is the one that was believed.
       let asked = "";
-      const http = httpTimestamps(wanted["timeout-seconds"] * 1000);
+      const http = httpTimestamps(proxies, wanted["timeout-seconds"] * 1000);
       const transport: TimestampTransport = {
         post: (url, contentType, body) => {
           asked = url;

@@ -1,7 +1,6 @@
 // TLS 1.3 between parties that know each other by key: self-made certificates, identity is the SHA-256 of the public key.
 
 import { createPrivateKey, type KeyObject, type X509Certificate } from "node:crypto";
-import { connect as tcpConnect } from "node:net";
 import type { Duplex } from "node:stream";
 import { connect, TLSSocket, type TlsOptions } from "node:tls";
 import type { Clock } from "../../core/clock.ts";
@@ -15,6 +14,9 @@ import { publicKeyFromSpki, type PublicKey } from "../../keys/public-key.ts";
 import { defaultScheme, type Scheme } from "../../keys/scheme.ts";
 import { localSigner, type Signer } from "../../keys/signer.ts";
 import { SigningError } from "../../signing/errors.ts";
+import { openStream, timedOut } from "../connection/connect.ts";
+import { connectionError, type Place } from "../connection/failure.ts";
+import { DIRECT, type Proxies } from "../connection/proxies.ts";
 
 export const HANDSHAKE_TIMEOUT = 5000;
 
@@ -90,19 +92,25 @@ export function peerOf(socket: TLSSocket, pin?: string): PinnedPeer {
   return { spki, publicKey };
 }
 
-/** Connects over TCP to a pinned peer; nothing is sent before the pin held. Errors: `signing/unreachable`, `signing/wrong-peer`. */
-export function connectPinned(
-  target: { readonly host: string; readonly port: number; readonly pin: string },
+/** Connects to a pinned peer, through a proxy where one is meant; nothing is sent before the pin held. Errors: `signing/unreachable`, `signing/wrong-peer`. */
+export async function connectPinned(
+  target: Place & { readonly pin: string },
   identity: Identity,
+  proxies: Proxies = DIRECT,
 ): Promise<TLSSocket> {
-  const socket = tcpConnect({
-    host: target.host,
-    port: target.port,
-    noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: 15_000,
-  });
-  return handshake(socket, target.pin, identity, `${target.host}:${target.port}`);
+  const { host, port, pin } = target;
+  const begun = performance.now();
+  try {
+    const stream = await openStream({ host, port }, { proxies, timeout: HANDSHAKE_TIMEOUT });
+    const left = Math.max(1, HANDSHAKE_TIMEOUT - (performance.now() - begun));
+    return await handshake(stream, pin, identity, `${host}:${port}`, left);
+  } catch (error) {
+    if (error instanceof SigningError && error.code !== "signing/unreachable") throw error;
+    const cause: unknown = error instanceof SigningError ? error.cause : error;
+    const { message, facts, hint } = connectionError(cause, { host, port });
+    const why = hint === undefined ? {} : { hint };
+    throw new SigningError("signing/unreachable", message, { ...facts }, { cause, ...why });
+  }
 }
 
 /** A client's handshake over any byte stream. */
@@ -111,6 +119,7 @@ export function handshake(
   pin: string,
   identity: Identity,
   where: string,
+  timeout = HANDSHAKE_TIMEOUT,
 ): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const socket = connect({
@@ -131,10 +140,13 @@ export function handshake(
           : new SigningError("signing/unreachable", `No connection to ${where}.`, { where }, { cause }),
       );
     };
-    const timer = setTimeout(() => fail(new Error("the handshake took too long")), HANDSHAKE_TIMEOUT);
+    const timer = setTimeout(() => fail(timedOut("the handshake took too long")), timeout);
+    const cut = Object.assign(new Error("the connection was closed during the handshake"), {
+      code: "ECONNRESET",
+    });
     stream.once("error", fail);
     socket.once("error", fail);
-    socket.once("close", () => fail(new Error("the connection was closed during the handshake")));
+    socket.once("close", () => fail(cut));
     socket.once("secureConnect", () => {
       try {
         peerOf(socket, pin);

@@ -11,6 +11,7 @@ import { encodeGreeting, readOpenForSigner, type OpenForSigner } from "../../sig
 import { encodeMessage, EXPORTER_LABEL, MessageReader, parseCall } from "../../signing/wire/protocol.ts";
 import type { Peer, SigningSession } from "../../signing/wire/session.ts";
 import { BatchWriter } from "../system/batch-writer.ts";
+import type { Proxies } from "../connection/proxies.ts";
 import { FrameDuplex, nextFrame } from "./frame-stream.ts";
 import type { Log } from "../system/log.ts";
 import { accept, connectPinned, splitAddress, type Identity } from "./pinned-tls.ts";
@@ -20,6 +21,8 @@ export type DialPorts = {
   readonly random: Random;
   readonly say: Log;
   readonly identity: Identity;
+  /** None by default. */
+  readonly proxies?: Proxies;
   readonly name: string;
   readonly idle: number;
   readonly most: number;
@@ -136,6 +139,7 @@ export class GatewayDialler {
     const socket = await connectPinned(
       { ...splitAddress(this.#gateway.address), pin: this.#gateway.spki },
       identity,
+      this.#ports.proxies,
     );
     if (this.#stopped) return void socket.destroy();
     this.#sockets.add(socket);

@@ -1,26 +1,50 @@
 // Time-stamp requests over HTTP: one POST, bounded in time and size.
 
-import { collect } from "../../core/bytes.ts";
-import { REPLY_LIMIT, type TimestampTransport } from "../../artifact/timestamp-request.ts";
+import { HungError, REPLY_LIMIT, type TimestampTransport } from "../../artifact/timestamp-request.ts";
+import { exchange } from "../connection/exchange.ts";
+import { ConnectionError } from "../connection/failure.ts";
+import type { Proxies } from "../connection/proxies.ts";
 
-/** Authorities speak plain HTTP for the most part; what they send is signed and checked. Redirects are followed by none: they lead to web pages. */
-export function httpTimestamps(timeoutMs = 20_000): TimestampTransport {
+/** After this a person wants to know what is being waited for. */
+const PATIENCE_MS = 3000;
+
+/**
+ * Authorities speak plain HTTP for the most part; what they send is signed and checked. Redirects are followed by none: they lead to web pages.
+ * `slow` is called once with an authority that does not answer soon.
+ */
+export function httpTimestamps(
+  proxies: Proxies,
+  timeoutMs = 20_000,
+  slow: (url: string) => void = () => {},
+): TimestampTransport {
   return {
     post: async (url, contentType, body) => {
-      const response = await fetch(url, {
-        method: "POST",
-        body: Buffer.from(body),
-        headers: { "content-type": contentType, accept: "application/timestamp-reply, */*" },
-        redirect: "error",
-        signal: AbortSignal.timeout(timeoutMs),
-      }).catch((cause: unknown) => {
-        const why =
-          cause instanceof Error && cause.cause instanceof Error ? cause.cause.message : String(cause);
-        throw new Error(`cannot be reached (${why})`, { cause });
-      });
-      const answer = response.body === null ? new Uint8Array(0) : await collect(response.body, REPLY_LIMIT);
-      const wait = Number(response.headers.get("retry-after") ?? "");
-      return { status: response.status, body: answer, ...(wait > 0 ? { retryAfter: wait } : {}) };
+      const waiting = setTimeout(() => slow(url), PATIENCE_MS);
+      try {
+        const reply = await exchange({
+          url,
+          method: "POST",
+          body,
+          headers: { "content-type": contentType, accept: "application/timestamp-reply, */*" },
+          limit: REPLY_LIMIT,
+          timeout: timeoutMs,
+          proxies,
+        });
+        const wait = Number(reply.headers["retry-after"] ?? "");
+        return { status: reply.status, body: reply.body, ...(wait > 0 ? { retryAfter: wait } : {}) };
+      } catch (error) {
+        // What each authority answered is one clause of one sentence; who has no other gets the hint with it.
+        if (!(error instanceof ConnectionError)) throw error;
+        if (error.kind === "slow")
+          throw new HungError(`gave no answer within ${Math.round(timeoutMs / 1000)} seconds`, {
+            cause: error,
+          });
+        throw new Error(`${error.message} ${error.hint ?? ""}`.trimEnd().replace(/\.$/, ""), {
+          cause: error,
+        });
+      } finally {
+        clearTimeout(waiting);
+      }
     },
   };
 }

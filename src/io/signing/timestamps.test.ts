@@ -24,6 +24,7 @@ import { systemClock } from "../system/clock.ts";
 import { systemRandom } from "../system/random.ts";
 import type { SignWish, SigningClient } from "./client.ts";
 import { httpTimestamps } from "./timestamp-transport.ts";
+import { DIRECT } from "../connection/proxies.ts";
 
 const CONFIG = `
 [users.build]
@@ -188,7 +189,7 @@ const stamp = (name: string, value: Uint8Array): Promise<Uint8Array> =>
   requestTimestamp(value, {
     urls: [tsa.url(name)],
     hash: "sha256",
-    transport: httpTimestamps(),
+    transport: httpTimestamps(DIRECT),
     clock: systemClock,
     random: systemRandom,
   });

@@ -2,7 +2,9 @@
 
 import { constants } from "node:fs";
 import { open, realpath, rename, unlink, type FileHandle } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
+import { toUtf8 } from "../../core/bytes.ts";
+import { sha256Hex } from "../../core/digest.ts";
 import { ArtifactError } from "../../artifact/errors.ts";
 import type { ByteSink, ByteSource } from "../../artifact/source.ts";
 import { systemDisk } from "../system/disk.ts";
@@ -47,7 +49,11 @@ export async function replaceFile<T>(
     const before = await handle.stat({ bigint: true });
     // A link stays one: the file that it names is what gets its new version.
     const place = await realpath(output).catch(() => output);
-    const beside = join(dirname(place), `.${basename(place)}.${process.pid}.upkeep-part`);
+    // Of a length of its own: a name may have 255 bytes, and the file's may have all of them.
+    const beside = join(
+      dirname(place),
+      `.${sha256Hex(toUtf8(place)).slice(0, 16)}.${process.pid}.upkeep-part`,
+    );
     const part = await open(
       beside,
       constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0),

@@ -1,11 +1,14 @@
 // A web server as a source of files: TLS as told, ranges checked, no body is decoded, no redirect leads elsewhere.
 
 import { X509Certificate } from "node:crypto";
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
-import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
-import { checkServerIdentity, type PeerCertificate, type DetailedPeerCertificate } from "node:tls";
+import { Agent as HttpAgent, type IncomingMessage } from "node:http";
+import type { PeerCertificate, DetailedPeerCertificate } from "node:tls";
 import { sha256Hex } from "../../core/digest.ts";
 import { MirrorError } from "../../mirror/errors.ts";
+import { checkName, TunnelAgent } from "../connection/connect.ts";
+import { wayTo } from "../connection/exchange.ts";
+import { connectionError, NOT_THE_PINNED_KEY, placeOf } from "../connection/failure.ts";
+import { DIRECT, type Proxies } from "../connection/proxies.ts";
 import { checkPath, sourceError, type OpenOptions, type Opened, type Source } from "../../mirror/source.ts";
 
 export type TlsOptions = {
@@ -29,6 +32,8 @@ export type HttpSourceOptions = {
   readonly headers?: { readonly [name: string]: string };
   /** Only for copies of signed repositories inside a network that must do without TLS, and for tests. */
   readonly plainHttp?: "allowed";
+  /** None by default. */
+  readonly proxies?: Proxies;
   /** Redirects followed, within the same origin only. */
   readonly redirects?: number;
 };
@@ -42,25 +47,34 @@ export function httpSource(address: string, options: HttpSourceOptions = {}): So
   if ((base.protocol !== "https:" && !plain) || base.search !== "" || base.username !== "") {
     throw sourceError("mirror/bad-path", { name }, "", "its address is not a plain https address");
   }
-  const agent = plain ? new HttpAgent({ keepAlive: true }) : tlsAgent(options.tls ?? {});
-  const { redirects = 3, headers = {} } = options;
+  const { redirects = 3, headers = {}, proxies = DIRECT } = options;
+  const secure = plain ? null : tlsAgent(options.tls ?? {}, proxies);
+  const clear = new HttpAgent({ keepAlive: true });
+  const place = placeOf(base);
 
   const get = (url: URL, wanted: OpenOptions): Promise<IncomingMessage> =>
     new Promise((resolve, reject) => {
       const { offset = 0, signal } = wanted;
-      const send = plain ? httpRequest : httpsRequest;
-      const outgoing = send(url.href, {
-        agent,
+      const way = wayTo(url, proxies, secure);
+      const outgoing = way.send({
+        ...way.options,
+        ...(plain && way.extra["host"] === undefined ? { agent: clear } : {}),
         method: "GET",
         headers: {
           ...headers,
+          ...way.extra,
           "accept-encoding": "identity",
           ...(offset > 0 ? { range: `bytes=${offset}-` } : {}),
         },
       });
       const abort = (): void => void outgoing.destroy(new Error("aborted"));
-      outgoing.once("response", resolve);
-      outgoing.on("error", reject);
+      outgoing.once("response", (response) => {
+        const refused = way.refused(response);
+        if (refused === null) return resolve(response);
+        response.destroy();
+        reject(refused);
+      });
+      outgoing.on("error", (cause) => reject(way.failed(cause)));
       outgoing.once("close", () => signal?.removeEventListener("abort", abort));
       signal?.addEventListener("abort", abort, { once: true });
       if (signal?.aborted === true) abort();
@@ -72,10 +86,12 @@ export function httpSource(address: string, options: HttpSourceOptions = {}): So
     checkPath(source, path);
     const fail = (code: MirrorError["code"], what: string, cause?: unknown): MirrorError =>
       sourceError(code, source, path, what, { cause });
-    const broken = (cause: unknown): MirrorError =>
-      wanted.signal?.aborted === true
-        ? fail("mirror/aborted", "the caller gave up", wanted.signal.reason)
-        : fail("mirror/unreachable", whatFailed(cause, Date.now()), cause);
+    const broken = (cause: unknown): MirrorError => {
+      if (wanted.signal?.aborted === true)
+        return fail("mirror/aborted", "the caller gave up", wanted.signal.reason);
+      const { kind, what, facts, hint } = connectionError(cause, place);
+      return sourceError(`mirror/${kind}`, source, path, what, { ...facts, cause, hint });
+    };
 
     let url = new URL(path, base.href);
     for (let hop = 0; ; hop++) {
@@ -105,7 +121,7 @@ export function httpSource(address: string, options: HttpSourceOptions = {}): So
     }
   }
 
-  return { name, open, close: () => agent.destroy() };
+  return { name, open, close: () => (secure?.destroy(), clear.destroy()) };
 }
 
 type Fail = (code: MirrorError["code"], what: string, cause?: unknown) => MirrorError;
@@ -174,22 +190,22 @@ async function* bounded(
   }
 }
 
-function tlsAgent(tls: TlsOptions): HttpsAgent {
+function tlsAgent(tls: TlsOptions, proxies: Proxies): TunnelAgent {
   const { ca, cert, key, servername, pins, anyServer, minVersion = "TLSv1.3" } = tls;
-  return new HttpsAgent({
-    keepAlive: true,
-    // Every connection proves the server's identity anew.
-    maxCachedSessions: 0,
-    minVersion,
-    rejectUnauthorized: anyServer === undefined,
-    ...(ca === undefined ? {} : { ca: typeof ca === "string" ? ca : [...ca] }),
-    ...(cert === undefined || anyServer !== undefined ? {} : { cert }),
-    ...(key === undefined || anyServer !== undefined ? {} : { key }),
-    ...(servername === undefined ? {} : { servername }),
-    checkServerIdentity: (host, peer) =>
-      checkServerIdentity(servername ?? host, peer) ??
-      (pins === undefined ? undefined : checkPins(peer, pins)),
-  });
+  return new TunnelAgent(
+    {
+      keepAlive: true,
+      minVersion,
+      rejectUnauthorized: anyServer === undefined,
+      ...(ca === undefined ? {} : { ca: typeof ca === "string" ? ca : [...ca] }),
+      ...(cert === undefined || anyServer !== undefined ? {} : { cert }),
+      ...(key === undefined || anyServer !== undefined ? {} : { key }),
+      ...(servername === undefined ? {} : { servername }),
+      checkServerIdentity: (host, peer) =>
+        checkName(servername ?? host, peer) ?? (pins === undefined ? undefined : checkPins(peer, pins)),
+    },
+    proxies,
+  );
 }
 
 /** One certificate of the chain must have a pinned key. */
@@ -206,32 +222,13 @@ function checkPins(peer: PeerCertificate, pins: readonly string[]): Error | unde
     const spki = new X509Certificate(at.raw).publicKey.export({ type: "spki", format: "der" });
     if (pins.includes(sha256Hex(spki))) return undefined;
   }
-  return new Error(
-    "no certificate in the server's chain has a pinned key: either you are under attack, or the server's keys were replaced",
-  );
+  return Object.assign(new Error("no certificate in the server's chain has a pinned key"), {
+    code: NOT_THE_PINNED_KEY,
+  });
 }
 
 /** Null if absent, NaN if malformed. */
 function lengthOf(text: string | undefined): number | null {
   if (text === undefined) return null;
   return /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
-}
-
-/** Certificates are judged by this machine's clock: whoever reads that one does not fit wants to know what time it is here. */
-function whatFailed(cause: unknown, now: number): string {
-  const reason = reasonOf(cause);
-  const here = new Date(now).toISOString().replace(/\.\d+Z$/, "Z");
-  switch (reason) {
-    case "CERT_HAS_EXPIRED":
-      return `its certificate has expired, if it is ${here} as this machine's clock says: either that clock is wrong, or the server was not started anew in time`;
-    case "CERT_NOT_YET_VALID":
-      return `its certificate is not valid yet, if it is ${here} as this machine's clock says: either that clock is wrong, or the server's is`;
-    default:
-      return `the connection failed (${reason})`;
-  }
-}
-
-function reasonOf(cause: unknown): string {
-  if (!(cause instanceof Error)) return String(cause);
-  return (cause as NodeJS.ErrnoException).code ?? cause.message;
 }

@@ -293,23 +293,23 @@ describe("TLS of an HTTP source", () => {
 
   it("trusts the authority it was given, and no other", async () => {
     await meet({ name: "server" }, { ca }, null);
-    await meet({ name: "server" }, {}, "mirror/unreachable");
+    await meet({ name: "server" }, {}, "mirror/untrusted");
   });
 
   it("refuses a certificate for another host, unless that host was meant", async () => {
-    await meet({ name: "other-host" }, { ca }, "mirror/unreachable");
+    await meet({ name: "other-host" }, { ca }, "mirror/untrusted");
     await meet({ name: "other-host" }, { ca, servername: "other.test" }, null);
-    await meet({ name: "server" }, { ca, servername: "other.test" }, "mirror/unreachable");
+    await meet({ name: "server" }, { ca, servername: "other.test" }, "mirror/untrusted");
   });
 
   it("demands a pinned key in the chain, be it the server's or the authority's", async () => {
     await meet({ name: "server" }, { ca, pins: [pinOf("server.pem")] }, null);
     await meet({ name: "server" }, { ca, pins: ["0".repeat(64), pinOf("ca.pem")] }, null);
-    await meet({ name: "server" }, { ca, pins: [pinOf("client.pem")] }, "mirror/unreachable");
+    await meet({ name: "server" }, { ca, pins: [pinOf("client.pem")] }, "mirror/untrusted");
   });
 
   it("shows its own certificate to a server that wants one", async () => {
-    await meet({ name: "server", ca }, { ca }, "mirror/unreachable");
+    await meet({ name: "server", ca }, { ca }, "mirror/untrusted");
     await meet({ name: "server", ca }, { ca, cert: pem("client.pem"), key: pem("client.key") }, null);
   });
 });

@@ -1,6 +1,7 @@
 // Many files in one call: patterns, lists, a few at a time, each with its own outcome.
 
 import { globSync, readFileSync, statSync } from "node:fs";
+import { basename } from "node:path";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { EXIT, exitOf } from "../../framework/exit-codes.ts";
@@ -33,7 +34,7 @@ function isThere(path: string): boolean {
 function readList(path: string): readonly string[] {
   let text: string;
   try {
-    text = readFileSync(path, "utf8");
+    text = decodeList(readFileSync(path));
   } catch {
     throw usage(`The list ${path} cannot be read.`);
   }
@@ -41,6 +42,25 @@ function readList(path: string): readonly string[] {
     .split(/\r?\n/)
     .map((line) => line.trim())
     .filter((line) => line !== "" && !line.startsWith("#"));
+}
+
+/** PowerShell 5 writes UTF-16 where other shells write UTF-8; the mark at the beginning says which it is. */
+function decodeList(bytes: Uint8Array): string {
+  const encoding =
+    bytes[0] === 0xff && bytes[1] === 0xfe
+      ? "utf-16le"
+      : bytes[0] === 0xfe && bytes[1] === 0xff
+        ? "utf-16be"
+        : "utf-8";
+  return new TextDecoder(encoding).decode(bytes);
+}
+
+/** A file's name is written by others: control characters in it must not steer the terminal. */
+function harmless(text: string, file: string): string {
+  return [file, basename(file)].reduce(
+    (all, name) => (/\p{Cc}/u.test(name) ? all.replaceAll(name, name.replace(/\p{Cc}/gu, "?")) : all),
+    text,
+  );
 }
 
 /**
@@ -64,7 +84,7 @@ export async function forEachFile(
       const outcome = outcomes[printed]!;
       if (context.json) context.terminal.stdout.write(`${JSON.stringify(outcome.json)}\n`);
       else if (outcome.text !== "" && !(context.quiet && (outcome.exit ?? 0) === 0))
-        context.terminal.stdout.write(`${outcome.text}\n`);
+        context.terminal.stdout.write(`${harmless(outcome.text, files[printed]!)}\n`);
     }
   };
   const worker = async (): Promise<void> => {

@@ -30,6 +30,12 @@ export const serverCommand: CommandSpec = {
     },
     { flags: "--max-connections <n>", about: "connections of devices at once", default: "10000" },
     {
+      flags: "--follow-days <n>",
+      about:
+        "days that devices may follow their channels, from mirrors, while they reach no server; 0: not at all",
+      default: "7",
+    },
+    {
       flags: "--max-per-address <n>",
       about: "connections at once from one address; default: a quarter of all",
     },

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { hostname } from "node:os";
 import { UpkeepError } from "../../../core/errors.ts";
+import { DAY } from "../../../core/instant.ts";
 import { reportCrashes } from "../../../io/system/crash.ts";
 import { HTTP_LIMITS } from "../../../io/http/server.ts";
 import { endWithin } from "../../../io/system/end-within.ts";
@@ -50,6 +51,7 @@ export async function runServer(call: Call): Promise<Result> {
     disk,
     random,
     limits: { connections, connectionsPerAddress: perAddress, sharedAddresses },
+    follow: (call.whole("follow-days", 0, 90) ?? 7) * DAY,
     ...(call.flag("renewed-elsewhere") ? {} : { renewOnline: renewal(call, log) }),
   });
   context.terminal.ready?.();

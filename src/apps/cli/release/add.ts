@@ -7,7 +7,6 @@ import { exists, type Disk } from "../../../core/disk.ts";
 import { showName } from "../../../core/raw-name.ts";
 import { compareVersions, parseVersion } from "../../../core/version.ts";
 import { packArtifact, sizeOf, type PackedArtifact } from "../../../io/archive/artifact-packer.ts";
-import { KeyError } from "../../../keys/errors.ts";
 import { SIGNATURE_LIMIT, type ReleaseManifest } from "../../../release/manifest.ts";
 import { contradiction, programPlatform } from "../../../release/program-header.ts";
 import { formatSelector, parseSelector, type Selector } from "../../../release/platform.ts";
@@ -322,12 +321,14 @@ async function newProductSetup(call: Call, operator: Operator, product: string):
   return { keys, threshold };
 }
 
+/** The newest of the keys `products`, `products-r2`, …: after a rotation the older ones may be in the hands of a thief. */
 async function storedSetup(operator: Operator): Promise<RoleSetup | null> {
-  try {
-    const { publicKey } = await operator.keys.find("products");
-    return { keys: [{ name: "products", key: publicKey }], threshold: 1 };
-  } catch (error) {
-    if (error instanceof KeyError && error.code === "key/not-found") return null;
-    throw error;
+  let newest: { readonly number: number; readonly key: NamedKey } | null = null;
+  for (const { name, publicKey } of await operator.keys.list()) {
+    const match = /^products(?:-r(\d+))?$/.exec(name);
+    const number = Number(match?.[1] ?? 1);
+    if (match !== null && (newest === null || number > newest.number))
+      newest = { number, key: { name, key: publicKey } };
   }
+  return newest === null ? null : { keys: [newest.key], threshold: 1 };
 }

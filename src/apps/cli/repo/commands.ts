@@ -160,10 +160,19 @@ export const repoNoun: NounSpec = {
           repeat: true,
         },
         { flags: "--last-good <role=version>", about: "pass over later versions of this role", repeat: true },
+        {
+          flags: "--seen <role=version>",
+          about: "go above this number: a device reports that it trusted it (repository/rollback)",
+          repeat: true,
+        },
         { flags: "--here", about: "make new keys here although the old ones are not here" },
         ...SIGNING_KEYS,
       ],
-      examples: ["upkeep repo recover", "upkeep repo recover --compromised targets --last-good targets=4"],
+      examples: [
+        "upkeep repo recover",
+        "upkeep repo recover --seen timestamp=412 --seen snapshot=97",
+        "upkeep repo recover --compromised targets --last-good targets=4",
+      ],
       run: async (call) => (await import("./rotate-revoke-recover.ts")).repoRecover(call),
     },
     {

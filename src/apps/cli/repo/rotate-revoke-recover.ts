@@ -16,9 +16,11 @@ import {
   rolesOfKey,
 } from "../../../repository/publish/key-changes.ts";
 import { putTrustedKeys, type NamedKey } from "../../../repository/publish/new-repository.ts";
+import { PublisherError } from "../../../repository/publish/publisher-errors.ts";
+import type { Published } from "../../../repository/publish/published.ts";
 import { keyNames } from "../../../repository/publish/publisher-policy.ts";
 import { readTargetOf, type Outcome } from "../../../repository/publish/publisher.ts";
-import { recoverPublished, redoRecovered } from "../../../repository/publish/recovery.ts";
+import { FAR_VERSION, recoverPublished, redoRecovered } from "../../../repository/publish/recovery.ts";
 import { resignDocuments } from "../../../repository/publish/resign-documents.ts";
 import { touchDue } from "../../../repository/publish/status.ts";
 import { isScheme, type Scheme } from "../../../keys/scheme.ts";
@@ -176,13 +178,10 @@ export async function repoRecover(call: Call): Promise<Result> {
   const operator = operatorOf(call);
   const { context } = call;
   const compromised = call.list("compromised");
-  const atMost = new Map(call.list("last-good").map(parseLastGood));
-  const recovered = await recoverPublished(
-    context.disk,
-    operator.folder,
-    atMost,
-    (await operator.memory.load()) ?? new Map(),
-  );
+  const atMost = new Map(call.list("last-good").map((word) => parseRoleVersion(word)));
+  const atLeast = await numbersSeen(call, operator);
+  const recovered = await recoverPublished(context.disk, operator.folder, atMost, atLeast);
+  refuseLostRoots(recovered.published, atLeast);
   const { published, chosen, numbersLost } = recovered;
   const lines = chosen.map(
     ({ role, version, unusable }) =>
@@ -231,8 +230,43 @@ async function noteReserve(call: Call, draft: Draft, roles: readonly string[], k
   }
 }
 
-function parseLastGood(text: string): readonly [string, number] {
-  const match = /^(.+)=(\d{1,9})$/.exec(text);
+/**
+ * What was published from here, and what devices say that they have seen (`--seen`): kept with the first, because a recovery that waits
+ * for signatures is finished by another command.
+ */
+async function numbersSeen(call: Call, operator: Operator): Promise<ReadonlyMap<string, number>> {
+  const seen = call.list("seen").map((word) => parseRoleVersion(word));
+  const known = new Map(await operator.memory.load());
+  for (const [role, version] of seen) {
+    // A thief's numbers are not gone above: they are left behind by another key.
+    if (version >= FAR_VERSION)
+      throw usage(
+        `${role}=${version} is far beyond what publishing gives: somebody drove the numbers up (fast-forward attack).`,
+        "Replace the key that signed it, and numbers begin low again: upkeep repo recover --compromised online.",
+      );
+    known.set(role, Math.max(known.get(role) ?? 0, version));
+  }
+  if (seen.length > 0) await operator.memory.save(known);
+  return known;
+}
+
+/** A root can only follow the one before it: above roots that devices trust, nobody can publish without having them. */
+function refuseLostRoots({ root }: Published, atLeast: ReadonlyMap<string, number>): void {
+  const [here, seen] = [root.signed.version, atLeast.get("root") ?? 0];
+  if (here >= seen) return;
+  const missing = here + 1 === seen ? `${seen}.root.json is` : `${here + 1} to ${seen}.root.json are`;
+  throw new PublisherError(
+    "publisher/inconsistent",
+    `Devices trust root ${seen}, and the roots here end with ${here}: ${missing} missing, and no other root can take that place.`,
+    { here, seen },
+    {
+      hint: "Copy them into repository/metadata from a mirror, a bundle, or the folder tuf/history of a device; they are public.",
+    },
+  );
+}
+
+function parseRoleVersion(text: string): readonly [string, number] {
+  const match = /^(.+)=(\d{1,15})$/.exec(text);
   if (match === null) throw usage(`"${text.slice(0, 60)}" is not ROLE=VERSION.`);
   return [match[1]!, Number(match[2])];
 }

@@ -8,7 +8,7 @@ import type { PublicKey } from "../../../keys/public-key.ts";
 import type { Scheme } from "../../../keys/scheme.ts";
 import type { Signer } from "../../../keys/signer.ts";
 import { purposeOf } from "../../../signing/request/request.ts";
-import { isJsonObject, type Json } from "../../../core/json.ts";
+import { isJsonObject, parseJson } from "../../../core/json.ts";
 import { identityOf } from "../../../io/signing/pinned-tls.ts";
 import { SigningClient } from "../../../io/signing/client.ts";
 import type { ServiceDescription } from "../../../signing/wire/description.ts";
@@ -18,6 +18,8 @@ import type { Context } from "../../framework/context.ts";
 import { CliError, usage } from "../../framework/errors.ts";
 import { readSecretFile } from "../../framework/secret.ts";
 import { readDescription, readIdentity } from "./inputs.ts";
+import { exchange } from "../../../io/connection/exchange.ts";
+import { proxiesFrom } from "../../../io/connection/proxies.ts";
 
 const POLL = 2000;
 
@@ -41,6 +43,7 @@ export async function openService(call: Call): Promise<OpenService> {
     {
       service,
       identity,
+      proxies: proxiesFrom(env),
       signIn: (signer) =>
         signIn(call, identity.spki, keyFile !== undefined, service.signers.length > 1 ? signer : null),
       patience: (call.whole("patience", 0, 86_400) ?? 300) * 1000,
@@ -97,11 +100,14 @@ async function githubToken(
       "--oidc-audience works in GitHub Actions with the permission id-token: write; elsewhere give the token itself.",
     );
   }
-  const response = await fetch(`${url}&audience=${encodeURIComponent(audience)}`, {
+  const response = await exchange({
+    url: `${url}&audience=${encodeURIComponent(audience)}`,
     headers: { authorization: `Bearer ${bearer}` },
-    signal: AbortSignal.timeout(20_000),
+    limit: 64 * 1024,
+    timeout: 20_000,
+    proxies: proxiesFrom(env),
   });
-  const body = (await response.json()) as Json;
+  const body = parseJson(response.body);
   if (!isJsonObject(body) || typeof body["value"] !== "string") {
     throw new CliError("cli/no-secret", "The pipeline's token service gave no token.", {
       status: response.status,

@@ -7,11 +7,11 @@ import { formatName } from "../../../der/names.ts";
 import type { Certificate } from "../../../der/x509.ts";
 import { withLegacyTimestamp, valueToStamp } from "../../../artifact/authenticode-sign.ts";
 import type { SigningHash } from "../../../artifact/cms-build.ts";
-import { ArtifactError } from "../../../artifact/errors.ts";
+import { ArtifactError, type Finding } from "../../../artifact/errors.ts";
 import type { Format, SignJob, SignOutcome } from "../../../artifact/format.ts";
 import { formatOf } from "../../../artifact/formats.ts";
 import { makeSignature, type SignatureMaker } from "../../../artifact/make-signature.ts";
-import { isTrustFinding } from "../../../artifact/report.ts";
+import { isTrustFinding, type FileReport } from "../../../artifact/report.ts";
 import type { ByteSource } from "../../../artifact/source.ts";
 import {
   requestLegacyTimestamp,
@@ -19,6 +19,7 @@ import {
   type TimestampWish,
 } from "../../../artifact/timestamp-request.ts";
 import { replaceFile, withFileSource } from "../../../io/source/file.ts";
+import { proxiesFrom } from "../../../io/connection/proxies.ts";
 import { httpTimestamps } from "../../../io/signing/timestamp-transport.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
@@ -80,37 +81,64 @@ async function signOne(call: Call, file: string, identity: OpenIdentity): Promis
             );
       },
     });
-    await recheck(call, file, format.verify, written(), identity.certificate);
-    return done;
+    const warnings = await recheck(call, file, format.verify, source, written(), identity.certificate);
+    return { ...done, warnings: [...(done.warnings ?? []), ...warnings] };
   });
   return signedOutcome(call, file, output, format.name, hash, identity, outcome);
 }
 
-/** The new file has to hold what was meant before it takes the place of the old one. Trust is the verifier's matter: here the signature has to be intact. */
+/**
+ * The new file has to hold what was meant before it takes the place of the old one. Trust is the verifier's matter: here the signature has
+ * to be intact. What is appended is judged, not what others wrote before: their faults may stay, and none may come in.
+ */
 async function recheck(
   call: Call,
   file: string,
   verify: Format["verify"],
-  source: Promise<ByteSource>,
+  before: ByteSource,
+  after: Promise<ByteSource>,
   certificate: Certificate,
-): Promise<void> {
-  const written = await source;
-  if (written.size > RECHECK_LIMIT && !call.flag("recheck")) return;
-  const report = await verify(written, {
-    roots: [],
-    now: call.context.clock.now(),
-    certificates: [certificate],
-  });
-  const wrong = [...report.findings, ...report.signatures.flatMap((signature) => signature.findings)].filter(
-    (finding) => finding.level === "error" && !isTrustFinding(finding),
-  );
-  if (wrong.length > 0 || report.signatures.length === 0) {
+): Promise<readonly string[]> {
+  const written = await after;
+  if (written.size > RECHECK_LIMIT && !call.flag("recheck")) return [];
+  const policy = { roots: [], now: call.context.clock.now(), certificates: [certificate] };
+  const report = await verify(written, policy);
+  const old = call.flag("append") ? await verify(before, policy).catch(() => null) : null;
+  const kept = old === null ? [] : faultsOf(old);
+  const wrong = notAmong(kept, faultsOf(report));
+  if (wrong.length > 0 || report.signatures.length <= (old?.signatures.length ?? 0)) {
     throw new ArtifactError(
       "artifact/bad-signature",
       `What was written for ${file} does not verify, so nothing was changed: ${wrong.map((finding) => finding.message).join(" ")}`,
       { codes: wrong.map((finding) => finding.code) },
     );
   }
+  return kept.length === 0
+    ? []
+    : [`The signature that was there does not hold: ${kept.map((finding) => finding.message).join(" ")}`];
+}
+
+/** Errors about what is there, whoever is trusted; a stamp that was just made has to be in order as well. */
+function faultsOf(report: FileReport): readonly Finding[] {
+  return [...report.findings, ...report.signatures.flatMap((signature) => signature.findings)].filter(
+    (finding) =>
+      finding.level === "error" &&
+      !NOT_SIGNED.test(finding.code) &&
+      (!isTrustFinding(finding) || finding.code === "signature/timestamp-invalid"),
+  );
+}
+
+/** Of an unsigned file, to which the first signature is "appended". */
+const NOT_SIGNED = /^[a-z]+\/(not-signed|leftover-entry)$/;
+
+/** The faults of `after` that have no like in `before`. */
+function notAmong(before: readonly Finding[], after: readonly Finding[]): readonly Finding[] {
+  const left = before.map((finding) => `${finding.code} ${finding.message}`);
+  return after.filter((finding) => {
+    const at = left.indexOf(`${finding.code} ${finding.message}`);
+    if (at >= 0) left.splice(at, 1);
+    return at < 0;
+  });
 }
 
 function signedOutcome(
@@ -169,7 +197,10 @@ function stampWish(call: Call, urls: readonly string[]): TimestampWish {
   return {
     urls,
     hash: (call.text("timestamp-hash") ?? "sha256") as SigningHash,
-    transport: httpTimestamps(),
+    transport: httpTimestamps(proxiesFrom(call.context.terminal.env), undefined, (url) =>
+      call.context.note(`waiting for the time-stamp authority ${url} ...`),
+    ),
+    tell: (what) => call.context.note(what),
     clock: call.context.clock,
     random: call.context.random,
   };
@@ -208,12 +239,16 @@ export async function remove(call: Call): Promise<Result> {
   return forEachFile(call, files, async (file) => {
     const path = resolve(file);
     const format = await withFileSource(path, (source) => formatOf(source, file));
-    await replaceFile(path, resolve(call.text("output") ?? file), (source, sink) =>
+    const notes = await replaceFile(path, resolve(call.text("output") ?? file), (source, sink) =>
       format.remove(source, sink),
     );
+    const { good, faint } = call.context.style;
     return {
-      text: `${call.context.style.good("✓")} ${file}: signature removed`,
-      json: { file, ok: true, status: "removed", format: format.name },
+      text: [
+        `${good("✓")} ${file}: signature removed`,
+        ...notes.map((note) => `  ${faint("·")} ${note}`),
+      ].join("\n"),
+      json: { file, ok: true, status: "removed", format: format.name, notes },
     };
   });
 }

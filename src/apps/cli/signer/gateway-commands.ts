@@ -10,15 +10,27 @@ export const gatewayNoun: NounSpec = {
       name: "init",
       about: "make a gateway's identity and configuration",
       options: [
-        { flags: "--clients <address:port>", about: "where clients connect", default: "0.0.0.0:7443" },
-        { flags: "--signers <address:port>", about: "where signers connect", default: "0.0.0.0:7444" },
+        {
+          flags: "--clients <address:port>",
+          about: "where clients connect: 0.0.0.0:7443 for every address of this machine",
+          default: "127.0.0.1:7443",
+        },
+        {
+          flags: "--signers <address:port>",
+          about: "where signers connect: 0.0.0.0:7444 for every address of this machine",
+          default: "127.0.0.1:7444",
+        },
         {
           flags: "--signer <name=spki>",
           about: "a signer and the SHA-256 of its key; may be repeated",
           repeat: true,
         },
       ],
-      examples: ["upkeep gateway init --signer signer-1=4f0c..."],
+      details: "Without --clients and --signers it listens to this machine only.",
+      examples: [
+        "upkeep gateway init --clients 0.0.0.0:7443 --signers 0.0.0.0:7444",
+        "upkeep gateway init --signer signer-1=4f0c...",
+      ],
       run: async (call) => (await import("./gateway.ts")).gatewayInit(call),
     },
     {
