@@ -29,7 +29,7 @@ import { Teller } from "./teller.ts";
 import type { DeviceIdentity, Notice, Repository, ServerTrust, UpdateServer, World } from "./ports.ts";
 import { CRASH_LOOP } from "../process/restart.ts";
 import type { Source } from "./repair-component.ts";
-import { componentSettings, type Settings } from "./settings.ts";
+import { componentSettings, strayComponents, type Settings } from "./settings.ts";
 import { StatusBoard } from "./status-board.ts";
 import type { Status } from "./status.ts";
 import {
@@ -67,6 +67,7 @@ export class Agent {
   readonly parts: AgentParts;
   readonly outbox: Outbox;
   readonly #teller: Teller;
+  readonly #strays = new Set<string>();
   readonly #components = new Map<string, Component>();
   readonly #refusals: Refusals = new Map();
   readonly #repairs: Refusals = new Map();
@@ -279,6 +280,7 @@ export class Agent {
       const { away } = instructions;
       this.#recalls.interval = instructions.interval ?? this.#recalls.interval;
       if (brought === undefined && away === null) await this.outbox.clear("check ");
+      if (instructions.complete) this.#tellStrays(instructions);
       components.push(...(await applyAssignment(this.#device(byHand), instructions)));
       // What could be done without a server is done; that there was none is told all the same.
       if (away !== null) throw away;
@@ -372,6 +374,17 @@ export class Agent {
         product,
       );
     return component;
+  }
+
+  /** Settings for what is not assigned change nothing, which is told once. */
+  #tellStrays({ components }: Instructions): void {
+    const { settings, world } = this.parts;
+    const products = [...this.#components.keys(), ...components.map(({ product }) => product)];
+    for (const message of strayComponents(settings, products)) {
+      if (this.#strays.has(message)) continue;
+      this.#strays.add(message);
+      world.log({ level: "warn", event: "settings-unused", message });
+    }
   }
 
   #device(byHand: boolean): Device {

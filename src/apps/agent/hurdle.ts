@@ -1,9 +1,10 @@
-// What lies in the way of updating a device: settings that cannot be read, an identity that is damaged or gone. It never keeps down what is installed.
+// What lies in the way of updating a device: a folder that others may write, settings that cannot be read, an identity that is damaged or gone. It never keeps down what is installed.
 
 import type { Settings } from "../../agent/settings.ts";
 import { readOrNull, type Disk } from "../../core/disk.ts";
 import { UpkeepError } from "../../core/errors.ts";
 import { isJsonObject, parseJson } from "../../core/json.ts";
+import { guardFolder } from "../../io/device/folder-guard.ts";
 import { loadIdentity, type StoredIdentity } from "../../io/device/device-identity.ts";
 import { loadSettings, settingsOrLast } from "./local-settings.ts";
 
@@ -22,10 +23,11 @@ export type AgentFolder = {
   readonly hurdle: Hurdle | null;
 };
 
-/** Errors: with nothing installed, `agent/not-enrolled`, `agent/damaged-identity`, `agent/bad-settings`, `disk/*`. */
+/** Errors: with nothing installed, `agent/exposed-folder`, `agent/not-enrolled`, `agent/damaged-identity`, `agent/bad-settings`, `disk/*`. */
 export async function readFolder(disk: Disk, folder: string): Promise<AgentFolder> {
   const path = `${folder}/identity`;
   const { settings, trouble } = await settingsOrLast(disk, folder);
+  const exposed = await troubleOf(guardFolder(folder));
   let identity: StoredIdentity | null = null;
   let lost: UpkeepError | null = null;
   try {
@@ -34,11 +36,12 @@ export async function readFolder(disk: Disk, folder: string): Promise<AgentFolde
     if (!(error instanceof UpkeepError)) throw error;
     lost = error;
   }
-  const error = lost ?? trouble;
+  const error = exposed ?? lost ?? trouble;
   if (error === null) return { settings, identity, hurdle: null };
   if (!(await isAnythingInstalled(disk, folder))) throw error;
   const isOver = async (): Promise<boolean> => {
     try {
+      await guardFolder(folder);
       await loadSettings(disk, folder);
       await loadIdentity(disk, path);
       return true;
@@ -49,6 +52,16 @@ export async function readFolder(disk: Disk, folder: string): Promise<AgentFolde
   };
   const device = identity?.record.device ?? (await deviceOf(disk, `${path}/identity.json`));
   return { settings, identity, hurdle: { error, device, isOver } };
+}
+
+async function troubleOf(look: Promise<unknown>): Promise<UpkeepError | null> {
+  try {
+    await look;
+    return null;
+  } catch (error) {
+    if (error instanceof UpkeepError) return error;
+    throw error;
+  }
 }
 
 async function isAnythingInstalled(disk: Disk, folder: string): Promise<boolean> {

@@ -7,6 +7,8 @@ import { fromUtf8 } from "../../core/bytes.ts";
 import { readOrNull, writeAtomic, type Disk } from "../../core/disk.ts";
 import { UpkeepError } from "../../core/errors.ts";
 import { parseJsonText } from "../../core/json.ts";
+import { SchemaError } from "../../core/schema.ts";
+import { lineOf } from "../../core/toml-line.ts";
 
 const LIMIT = 256 * 1024;
 const NAME = "agent.toml";
@@ -62,25 +64,30 @@ async function remember(disk: Disk, path: string, bytes: Uint8Array): Promise<vo
 }
 
 function readSettings(bytes: Uint8Array, path: string): Settings {
-  let text: string;
-  try {
-    text = JSON.stringify(parse(fromUtf8(bytes)));
-  } catch (cause) {
-    throw new AgentError(
+  return settingsFrom(fromUtf8(bytes), path);
+}
+
+/** Errors: `agent/bad-settings` with file and line. */
+export function settingsFrom(text: string, path: string): Settings {
+  const refuse = (line: number, what: string, cause: unknown): AgentError =>
+    new AgentError(
       "agent/bad-settings",
-      `${path} is not TOML: ${sentenceOf(cause)}`,
-      { path },
-      { cause },
-    );
-  }
-  try {
-    return parseSettings(parseJsonText(text));
-  } catch (cause) {
-    throw new AgentError(
-      "agent/bad-settings",
-      `${path} says something that cannot be set: ${sentenceOf(cause)}`,
-      { path },
+      `${path}, line ${line}: ${what}`,
+      { path, line },
       { cause, ...(cause instanceof UpkeepError && cause.hint !== undefined ? { hint: cause.hint } : {}) },
     );
+  let json: string;
+  try {
+    json = JSON.stringify(parse(text));
+  } catch (cause) {
+    const { line, message } = cause as { readonly line?: number; readonly message: string };
+    throw refuse(line ?? 1, `it is not TOML: ${sentenceOf(message.split("\n")[0]!)}.`, cause);
+  }
+  try {
+    return parseSettings(parseJsonText(json));
+  } catch (cause) {
+    const fault = cause instanceof SchemaError ? cause.faults[0] : undefined;
+    const line = lineOf(text, fault?.path ?? ["mirrors"]);
+    throw refuse(line, `it says something that cannot be set. ${sentenceOf(cause)}`, cause);
   }
 }

@@ -4,7 +4,7 @@ import { dirname, resolve } from "node:path";
 import { parse } from "smol-toml";
 import { fromUtf8 } from "../../core/bytes.ts";
 import { statOrNull, type Disk } from "../../core/disk.ts";
-import { lineOf } from "../../signing/policy/config-text.ts";
+import { lineOf } from "../../core/toml-line.ts";
 import { isNoun, type CommandSpec, type NounSpec, type OptionSpec, type TableEntry } from "./command.ts";
 import { CliError } from "./errors.ts";
 import { GLOBAL_OPTIONS, nameOf, type Setting, type Settings } from "./settings.ts";
