@@ -88,6 +88,19 @@ export async function removeToken(
   id: string,
   actor: string,
 ): Promise<Token> {
+  const token = await needToken(records, id);
+  await records.dropToken(id);
+  await appendAudit(records, now, {
+    actor,
+    action: "token/removed",
+    subject: id,
+    facts: { group: token.group, usedBy: token.usedBy },
+  });
+  return token;
+}
+
+/** Error: `fleet/token-unknown`. */
+export async function needToken(records: Pick<FleetRecords, "token">, id: string): Promise<Token> {
   const token = await records.token(id);
   if (token === null) {
     throw new FleetError(
@@ -97,12 +110,5 @@ export async function removeToken(
       { hint: "`upkeep token list` lists tokens by their ids." },
     );
   }
-  await records.dropToken(id);
-  await appendAudit(records, now, {
-    actor,
-    action: "token/removed",
-    subject: id,
-    facts: { group: token.group, usedBy: token.usedBy },
-  });
   return token;
 }

@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { toUtf8 } from "../../../core/bytes.ts";
 import { statOrNull, writeAtomic } from "../../../core/disk.ts";
 import { formatInstant, HOUR } from "../../../core/instant.ts";
-import { removeToken } from "../../../fleet/devices.ts";
+import { needToken, removeToken } from "../../../fleet/devices.ts";
 import { addToken } from "../../../fleet/enrol.ts";
 import { FleetError } from "../../../fleet/errors.ts";
 import { needOrMakeGroup } from "../../../fleet/groups.ts";
@@ -15,7 +15,7 @@ import { usage } from "../../framework/errors.ts";
 import { columns } from "../../framework/style.ts";
 import { actor, readFleet, withFleet } from "../records/open-store.ts";
 import { serverPin } from "./ca.ts";
-import { checkName, limitOf } from "./naming.ts";
+import { checkName, limitOf, needConsent } from "./naming.ts";
 
 export async function tokenNew(call: Call): Promise<Result> {
   const { context } = call;
@@ -90,6 +90,10 @@ export async function tokenList(call: Call): Promise<Result> {
 
 export async function tokenRemove(call: Call): Promise<Result> {
   const id = call.argument(0);
+  const found = await readFleet(call, async (records, now) => ({ token: await needToken(records, id), now }));
+  // One that is used or over enrols nobody: nothing is lost with it.
+  if (found.token.usedBy === null && found.token.expires > found.now)
+    await needConsent(call, `The token ${id} was not used yet, and will enrol nobody.`);
   const token = await withFleet(call, (records, now) => removeToken(records, now, id, actor()));
   const used =
     token.usedBy === null ? "It enrols nobody any more." : `The device ${token.usedBy} that it made stays.`;
