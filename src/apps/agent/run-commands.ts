@@ -152,14 +152,14 @@ export async function agentStatus(call: Call): Promise<Result> {
   const { context } = call;
   try {
     const status = (await askAgent(context.data, { do: "status" }, context.signal)) as unknown as Status;
-    return await withTime(call, statusText(status, true), { ...status, live: true });
+    return await withTime(call, statusText(status, true, call.context.width), { ...status, live: true });
   } catch (error) {
     if (!(error instanceof ControlError && error.code === "control/no-agent")) throw error;
   }
   const bytes = await readOrNull(context.disk, `${context.data}/status.json`, 1024 * 1024);
   if (bytes !== null) {
     const left = leftStatus(bytes, `${context.data}/status.json`);
-    return withTime(call, statusText(left, false), { ...left, live: false });
+    return withTime(call, statusText(left, false, call.context.width), { ...left, live: false });
   }
   // Throws `agent/not-enrolled`: then nothing can happen here at all.
   const { record } = await loadIdentity(context.disk, `${context.data}/identity`);
@@ -320,7 +320,7 @@ function checkText(result: CheckResult): string {
   return lines.length === 0 ? "Nothing is assigned to this device." : lines.join("\n");
 }
 
-function statusText(status: Status, live: boolean): string {
+function statusText(status: Status, live: boolean, width: number | null): string {
   const lines = [
     live
       ? `The agent of device ${status.device} is ${status.doing}.`
@@ -345,7 +345,7 @@ function statusText(status: Status, live: boolean): string {
       component.attempt === null ? "-" : `${component.attempt.to} ${component.attempt.state}`,
       component.floor ?? "-",
     ]);
-    lines.push("", columns([["PRODUCT", "RUNNING", "COMMITTED", "ATTEMPT", "FLOOR"], ...rows]));
+    lines.push("", columns([["PRODUCT", "RUNNING", "COMMITTED", "ATTEMPT", "FLOOR"], ...rows], width));
     for (const component of status.components) {
       const until = component.until === null ? "" : ` Until ${component.until}.`;
       lines.push(`${component.product}: ${component.why}${until}`);

@@ -76,7 +76,10 @@ export async function releaseList(call: Call): Promise<Result> {
     text:
       rows.length === 0
         ? "There are no releases yet."
-        : columns([["PRODUCT", "VERSION", "CHANNELS", "PLATFORMS", "FLAGS", "PUBLISHED"], ...rows]),
+        : columns(
+            [["PRODUCT", "VERSION", "CHANNELS", "PLATFORMS", "FLAGS", "PUBLISHED"], ...rows],
+            call.context.width,
+          ),
     json: {
       releases: releases.map(({ manifest, channels, sha256 }) => ({
         product: manifest.product,

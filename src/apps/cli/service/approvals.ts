@@ -33,19 +33,22 @@ export async function servicePending(call: Call): Promise<Result> {
       text:
         requests.length === 0
           ? "Nothing waits for approval."
-          : columns([
-              ["REQUEST", "FROM", "CERTIFICATE", "FILE", "DIGEST", "HAVE", "SIGNER", "RELEASE"],
-              ...requests.map((r) => [
-                r.request,
-                r.user,
-                r.certificate,
-                r.file,
-                r.digest,
-                `${r.have}/${r.needed}`,
-                r.signer,
-                r.release?.root ?? "-",
-              ]),
-            ]),
+          : columns(
+              [
+                ["REQUEST", "FROM", "CERTIFICATE", "FILE", "DIGEST", "HAVE", "SIGNER", "RELEASE"],
+                ...requests.map((r) => [
+                  r.request,
+                  r.user,
+                  r.certificate,
+                  r.file,
+                  r.digest,
+                  `${r.have}/${r.needed}`,
+                  r.signer,
+                  r.release?.root ?? "-",
+                ]),
+              ],
+              call.context.width,
+            ),
       json: { requests, silent },
     };
   } finally {

@@ -26,16 +26,19 @@ export async function serviceCertificates(call: Call): Promise<Result> {
       text:
         certificates.length === 0
           ? "There is no certificate that you may use."
-          : columns([
-              ["NAME", "SCHEME", "OPERATIONS", "EXPIRES", "SIGNERS"],
-              ...certificates.map((c) => [
-                c.name,
-                c.scheme,
-                c.operations.join(","),
-                c.expires ?? "-",
-                c.signers.join(","),
-              ]),
-            ]),
+          : columns(
+              [
+                ["NAME", "SCHEME", "OPERATIONS", "EXPIRES", "SIGNERS"],
+                ...certificates.map((c) => [
+                  c.name,
+                  c.scheme,
+                  c.operations.join(","),
+                  c.expires ?? "-",
+                  c.signers.join(","),
+                ]),
+              ],
+              call.context.width,
+            ),
       json: {
         user: client.user,
         certificates,

@@ -161,15 +161,18 @@ async function userList(call: Call, folder: SignerFolder): Promise<Result> {
     text:
       users.length === 0
         ? "There are no users."
-        : columns([
-            ["NAME", "KIND", "ROLES", "STATE"],
-            ...users.map((user) => [
-              user.name,
-              user.kind,
-              user.roles.join(","),
-              stateOf(user, call.context.clock.now()),
-            ]),
-          ]),
+        : columns(
+            [
+              ["NAME", "KIND", "ROLES", "STATE"],
+              ...users.map((user) => [
+                user.name,
+                user.kind,
+                user.roles.join(","),
+                stateOf(user, call.context.clock.now()),
+              ]),
+            ],
+            call.context.width,
+          ),
     json: { users },
   };
 }
@@ -198,7 +201,10 @@ export async function signerKey(call: Call): Promise<Result> {
       text:
         keys.length === 0
           ? "There are no keys."
-          : columns([["NAME", "CUSTODY", "SCHEME"], ...keys.map((k) => [k.name, k.custody, k.scheme])]),
+          : columns(
+              [["NAME", "CUSTODY", "SCHEME"], ...keys.map((k) => [k.name, k.custody, k.scheme])],
+              call.context.width,
+            ),
       json: { keys },
     };
   }
