@@ -2,11 +2,14 @@
 
 import { z } from "../core/schema.ts";
 
+/** The one name of events that devices act on. */
+export const WAKE_EVENT = "check";
 /** Bytes of one event's data, and of one line of the stream. */
 export const WAKE_LIMIT = 256;
 
 /**
- * One event. There is no field for a place, a version or a command, and an unknown field makes it invalid (R18).
+ * One event. There is no member for a place, a version or a command, and an unknown member makes it invalid, for ever: it grows by
+ * events of other names, which older devices pass over.
  * `seq` grows by server-side wake-ups; a device ignores a number it has already acted on.
  */
 export const wakeSchema = z.strictObject({
@@ -26,5 +29,5 @@ export type WakeQuery = z.infer<typeof wakeQuerySchema>;
 
 /** One server-sent event, ready for the socket. */
 export function wakeEvent(wake: Wake): string {
-  return `id: ${wake.seq}\nevent: check\ndata: ${JSON.stringify(wake)}\n\n`;
+  return `id: ${wake.seq}\nevent: ${WAKE_EVENT}\ndata: ${JSON.stringify(wake)}\n\n`;
 }
