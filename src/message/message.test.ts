@@ -12,7 +12,7 @@ import { openAssignment, signAssignment, type Assignment } from "./assignment.ts
 import { checkInAnswerSchema, checkInRequestSchema } from "./check-in.ts";
 import { base64Schema, readGrowingMessage, readMessage, textSchema } from "./common.ts";
 import { ROUTES } from "./routes.ts";
-import { wakeEvent, wakeSchema } from "./wake.ts";
+import { readWakeEvent, wakeEvent, wakeSchema } from "./wake.ts";
 
 const director = localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519");
 const device = "0a0b0c0d-0000-4000-8000-000000000001";
@@ -59,6 +59,22 @@ describe("a wake-up", () => {
       assert.throws(() => readMessage(toUtf8(text), wakeSchema, "wake-up", 256));
     });
   }
+});
+
+describe("the stream of wake-ups", () => {
+  it("grows by events of other names, which say nothing to this device whatever they hold", () => {
+    assert.deepEqual(readWakeEvent(wakeEvent({ type: "check", seq: 7 }).trimEnd()), {
+      type: "check",
+      seq: 7,
+    });
+    assert.equal(readWakeEvent('event: sealed\ndata: {"url":"https://example.org/"}'), null);
+    assert.equal(readWakeEvent(": heartbeat"), null);
+  });
+
+  it("ends with an event of the known name that holds more than a wake-up", () => {
+    const more = 'event: check\ndata: {"type":"check","seq":1,"url":"https://example.org/"}';
+    assert.throws(() => readWakeEvent(more), code("schema/invalid"));
+  });
 });
 
 describe("an assignment", () => {

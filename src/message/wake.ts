@@ -1,6 +1,8 @@
 // The wake-up: "check now", and nothing else can be said with it.
 
+import { toUtf8 } from "../core/bytes.ts";
 import { z } from "../core/schema.ts";
+import { readMessage } from "./common.ts";
 
 /** The one name of events that devices act on. */
 export const WAKE_EVENT = "check";
@@ -30,4 +32,20 @@ export type WakeQuery = z.infer<typeof wakeQuerySchema>;
 /** One server-sent event, ready for the socket. */
 export function wakeEvent(wake: Wake): string {
   return `id: ${wake.seq}\nevent: ${WAKE_EVENT}\ndata: ${JSON.stringify(wake)}\n\n`;
+}
+
+/**
+ * One block of the stream. Null for what is none of this device's business: comments, and events of other names, which later servers send to
+ * later devices. A `check` that is no valid wake-up is an error. Errors: those of `readMessage`.
+ */
+export function readWakeEvent(block: string): Wake | null {
+  const lines = block.split("\n");
+  const field = (name: string): string[] =>
+    lines
+      .filter((line) => line.startsWith(`${name}:`))
+      .map((line) => line.slice(name.length + 1).trimStart());
+  const data = field("data");
+  const named = field("event").at(-1) ?? WAKE_EVENT;
+  if (data.length === 0 || named !== WAKE_EVENT) return null;
+  return readMessage(toUtf8(data.join("\n")), wakeSchema, "wake-up", WAKE_LIMIT);
 }

@@ -7,7 +7,7 @@ import { UpkeepError, type Facts } from "../../core/errors.ts";
 import type { Schema } from "../../core/schema.ts";
 import { MAX_INTERVAL } from "../../message/check-in.ts";
 import { GrowthError } from "../../core/growth.ts";
-import { readGrowingMessage, readMessage } from "../../message/common.ts";
+import { readGrowingMessage } from "../../message/common.ts";
 import {
   FAILURE_LIMIT,
   failureSchema,
@@ -18,7 +18,7 @@ import {
   type Route,
   type RouteName,
 } from "../../message/routes.ts";
-import { WAKE_EVENT, WAKE_LIMIT, wakeSchema, type Wake } from "../../message/wake.ts";
+import { readWakeEvent, WAKE_LIMIT, wakeSchema, type Wake } from "../../message/wake.ts";
 import { TunnelAgent } from "../connection/connect.ts";
 import { placeName, type Place } from "../connection/failure.ts";
 import { DIRECT, type Proxies } from "../connection/proxies.ts";
@@ -187,20 +187,8 @@ async function* events(
       for (let end = rest.indexOf("\n\n"); end >= 0; end = rest.indexOf("\n\n")) {
         const block = rest.slice(0, end);
         rest = rest.slice(end + 2);
-        const lines = block.split("\n");
-        const named =
-          lines
-            .findLast((line) => line.startsWith("event:"))
-            ?.slice(6)
-            .trim() ?? WAKE_EVENT;
-        const data = lines.filter((line) => line.startsWith("data:"));
-        if (data.length === 0 || named !== WAKE_EVENT) continue;
-        yield readMessage(
-          toUtf8(data.map((line) => line.slice(5).trimStart()).join("\n")),
-          wakeSchema,
-          "wake-up",
-          WAKE_LIMIT,
-        );
+        const wake = readWakeEvent(block);
+        if (wake !== null) yield wake;
       }
       if (rest.length > WAKE_LIMIT * 4) throw badAnswer(place, "an event is longer than allowed");
     }
