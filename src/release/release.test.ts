@@ -239,6 +239,17 @@ describe("trusted keys", () => {
     threshold: 1,
   });
 
+  it("carries a grant for a kind of document that it does not know, which gives its keys no other power", () => {
+    const later = { ...grant("*", stranger.publicKey.keyid), kind: "from-tomorrow" };
+    const bytes = list([grant("*", signer.publicKey.keyid), later]);
+    const trusted = parseTrustedKeys(bytes);
+    assert.deepEqual(serialiseTrustedKeys(trusted), bytes);
+    assert.deepEqual(keysFor(trusted, "release", "shop").keys[0]!.keyid, signer.publicKey.keyid);
+    for (const kind of ["channel", "assignment"] as const)
+      assert.throws(() => keysFor(trusted, kind, null), { code: "release/no-key" });
+    assert.throws(() => list([{ ...later, kind: "Release " }]), { code: "schema/invalid" });
+  });
+
   it("prefers the grant that names the product, and knows when nobody may sign", () => {
     const parsed = parseTrustedKeys(
       list([grant("*", signer.publicKey.keyid), grant(["shop"], stranger.publicKey.keyid)]),
