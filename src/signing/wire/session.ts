@@ -93,14 +93,16 @@ export class SigningSession {
   /** Never throws: a refusal is a reply, and one that breaks the rules ends the session. */
   async handle(call: CallMessage): Promise<ReplyMessage> {
     const { seq } = call;
+    let request = "request" in call ? call.request : "";
     try {
-      return { seq, ok: true, answer: await this.#answer(call) };
+      return { seq, ok: true, answer: await this.#answer(call, (id) => (request = id)) };
     } catch (error) {
       if (error instanceof UpkeepError) {
         this.#ports.say("info", "refused", {
           session: this.id,
           user: this.#user,
           call: call.type,
+          request,
           code: error.code,
         });
         const unsigned =
@@ -115,9 +117,29 @@ export class SigningSession {
           ...(unsigned ? { signed: false as const } : {}),
         };
       }
-      this.#ports.say("error", "failed", { session: this.id, call: call.type, what: line(String(error)) });
-      return { seq, ok: false, code: "signing/key-failed", message: "The signer could not do it." };
+      return this.unforeseen(call, error, request);
     }
+  }
+
+  /**
+   * The answer where something went wrong that nobody foresaw: given at once, final, and silent about whether something was signed,
+   * because nobody knows how far it came. The line in the log names the request.
+   */
+  unforeseen({ seq, type }: CallMessage, error: unknown, request = ""): ReplyMessage {
+    this.#ports.say("error", "failed", {
+      session: this.id,
+      user: this.#user,
+      call: type,
+      request,
+      what: line(String(error)),
+    });
+    const about = request === "" ? "" : ` with the request ${request}`;
+    return {
+      seq,
+      ok: false,
+      code: "signing/internal",
+      message: `The signer failed in a way that nobody foresaw. Its log says how${about}; its audit log says what was signed.`,
+    };
   }
 
   /** Ends the session if its user was disabled or removed, or its time is up; says whether it did. */
@@ -140,7 +162,7 @@ export class SigningSession {
       await this.#ports.service.record({ kind: "session-end", session: this.id, reason: line(reason) });
   }
 
-  async #answer(call: CallMessage): Promise<Answers[CallBody["type"]]> {
+  async #answer(call: CallMessage, named: (request: string) => void): Promise<Answers[CallBody["type"]]> {
     if (this.#state === "open" && (await this.review())) throw ended();
     if (!ALLOWED[this.#state].includes(call.type)) {
       await this.end(`a ${call.type} out of turn`);
@@ -154,9 +176,9 @@ export class SigningSession {
       case "certificates":
         return { certificates: this.#certificates() };
       case "sign":
-        return this.#sign(call.envelope);
+        return this.#sign(call.envelope, named);
       case "preview":
-        return this.#ports.service.preview(this.#opened(call.envelope).request, this.#asker());
+        return this.#ports.service.preview(this.#opened(call.envelope, named).request, this.#asker());
       case "status":
         return this.#granting(await this.#ports.service.status(call.request, this.#asker()));
       case "table":
@@ -247,12 +269,15 @@ export class SigningSession {
     return offered;
   }
 
-  async #sign(text: string): Promise<Answers["sign"]> {
-    const { request, envelope } = this.#opened(text);
+  async #sign(text: string, named: (request: string) => void): Promise<Answers["sign"]> {
+    const { request, envelope } = this.#opened(text, named);
     return this.#granting(await this.#ports.service.submit(request, envelope, this.#asker()));
   }
 
-  #opened(text: string): { readonly request: SigningRequest; readonly envelope: Uint8Array } {
+  #opened(
+    text: string,
+    named: (request: string) => void,
+  ): { readonly request: SigningRequest; readonly envelope: Uint8Array } {
     const { service, clock } = this.#ports;
     const envelope = fromBase64(text);
     const request = openRequest(envelope, {
@@ -262,6 +287,7 @@ export class SigningSession {
       signer: service.config.service.name,
       now: clock.now(),
     });
+    named(request.id);
     return { request, envelope };
   }
 
