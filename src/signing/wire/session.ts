@@ -7,7 +7,9 @@ import { formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.
 import { sha256Hex } from "../../core/digest.ts";
 import { certificatePem } from "../../der/x509.ts";
 import type { PublicKey } from "../../keys/public-key.ts";
-import { openApproval, subjectWord } from "../policy/approval.ts";
+import { openApproval, quorum, subjectWord } from "../policy/approval.ts";
+import { mayAnswer } from "../policy/approver.ts";
+import type { PendingNote } from "../audit/ledger-state.ts";
 import { line } from "../audit/entry.ts";
 import { formatNoteKey, type NoteKey } from "../audit/note.ts";
 import { SigningError } from "../errors.ts";
@@ -308,16 +310,9 @@ export class SigningSession {
     const shown: PendingRequest[] = [];
     const named = speaks(this.#version, "lists of one call");
     for (const entry of ledger.pending(clock.now())) {
-      const rule = service.config.certificates[entry.certificate]?.policy[entry.rule];
-      if (entry.user !== this.#user && rule?.approvers.includes(this.#user) !== true) continue;
+      const approvers = this.#approversOf(entry);
+      if (entry.user !== this.#user && approvers?.includes(this.#user) !== true) continue;
       const [root, size, index, nonce] = entry.release?.split(":") ?? [];
-      const subject = root === undefined ? `request:${entry.requestHash}` : `release:${root}:${size ?? ""}`;
-      const have = new Set(
-        ledger
-          .approvals(subject)
-          .filter((given) => given.user !== entry.user)
-          .map((given) => given.user),
-      ).size;
       shown.push({
         request: entry.request,
         requestHash: entry.requestHash,
@@ -330,7 +325,7 @@ export class SigningSession {
         since: entry.time,
         expires: entry.expires,
         needed: entry.needed,
-        have,
+        have: this.#have(entry),
         ...(root === undefined
           ? {}
           : {
@@ -348,16 +343,9 @@ export class SigningSession {
 
   async #approve(text: string): Promise<Answers["approve"]> {
     const { service, log, ledger, clock } = this.#ports;
-    const user = service.config.users[this.#user]!;
+    const user = { name: this.#user, config: service.config.users[this.#user]! };
     const envelope = fromBase64(text);
-    if (!user.roles.includes("approver") || user.kind === "ci") throw denied();
-    // A person whose approval keys are known approves with one of them only.
-    if (
-      user.kind === "person" &&
-      user["approval-keys"].length > 0 &&
-      !user["approval-keys"].includes(this.#spki)
-    )
-      throw denied();
+    if (mayAnswer(user, this.#spki, []) !== "may") throw denied();
     const approval = openApproval(envelope, {
       keys: [this.#peer.key],
       user: this.#user,
@@ -365,6 +353,19 @@ export class SigningSession {
       now: clock.now(),
     });
     const subject = subjectWord(approval.subject);
+    const asked = ledger.pending(clock.now()).filter((entry) => subjectsOf(entry).includes(subject));
+    const answering = mayAnswer(
+      user,
+      this.#spki,
+      asked.map((entry) => ({ requester: entry.user, approvers: this.#approversOf(entry) })),
+    );
+    if (answering === "own") {
+      throw new SigningError(
+        "signing/refused",
+        "This is your own request: nobody approves or rejects what he asked for himself; somebody else has to.",
+      );
+    }
+    if (answering !== "may") throw denied();
     await service.record({
       kind: "approval",
       ...this.#asker(),
@@ -374,7 +375,32 @@ export class SigningSession {
       expires: approval.expires,
       document: await log.keep(envelope),
     });
-    return { subject, have: new Set(ledger.approvals(subject).map((given) => given.user)).size };
+    const have =
+      asked.length === 0
+        ? new Set(ledger.approvals(subject).map((given) => given.user)).size
+        : Math.min(...asked.map((entry) => this.#have(entry)));
+    return { subject, have };
+  }
+
+  /** Who may approve a request that waits; null if its rule is gone. */
+  #approversOf(entry: PendingNote): readonly string[] | null {
+    const { certificates } = this.#ports.service.config;
+    return certificates[entry.certificate]?.policy[entry.rule]?.approvers ?? null;
+  }
+
+  /** How many approvals of a request that waits count. */
+  #have(entry: PendingNote): number {
+    const { ledger, clock } = this.#ports;
+    const vote = quorum(
+      subjectsOf(entry).flatMap((subject) => ledger.approvals(subject)),
+      {
+        needed: Number.POSITIVE_INFINITY,
+        approvers: this.#approversOf(entry) ?? [],
+        requester: entry.user,
+        now: clock.now(),
+      },
+    );
+    return vote.state === "waiting" ? vote.have : 0;
   }
 
   #asker() {
@@ -386,6 +412,12 @@ export class SigningSession {
     if (user === undefined || user.disabled) return false;
     return user.kind !== "machine" || user.keys.includes(this.#spki);
   }
+}
+
+/** What an approval may be given for so that it counts for a request that waits: the request, or the release that it is a file of. */
+function subjectsOf({ requestHash, release }: PendingNote): readonly string[] {
+  const [root, size] = release?.split(":") ?? [];
+  return [`request:${requestHash}`, ...(root === undefined ? [] : [`release:${root}:${size ?? ""}`])];
 }
 
 function ended(): SigningError {
