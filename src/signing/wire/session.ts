@@ -306,7 +306,7 @@ export class SigningSession {
   }
 
   #pending(): PendingRequest[] {
-    const { ledger, service, clock } = this.#ports;
+    const { ledger, clock } = this.#ports;
     const shown: PendingRequest[] = [];
     const named = speaks(this.#version, "lists of one call");
     for (const entry of ledger.pending(clock.now())) {
