@@ -170,6 +170,39 @@ describe("the agent's story", () => {
     assert.equal((await world.disk.stat(`${SHOP}/current/service`)).mode, 0o555);
   });
 
+  it("says of data that it is installed, and not that it came through a probation", async () => {
+    const { world, agent } = await installed("1.0.0", "data");
+    await offer(world, "1.1.0", "data");
+    const update = only(await agent.check("schedule"));
+    assert.deepEqual(
+      [update.result, update.reason],
+      ["updated", "1.1.0 is installed; it is data, and nothing is started."],
+    );
+    assert.deepEqual(world.processes.started, []);
+    await offer(world, "1.2.0");
+    assert.equal(only(await agent.check("schedule")).reason, "1.2.0 runs and came through its probation.");
+  });
+
+  it("tells once of settings for a component that it does not have, and which name is near", async () => {
+    const world = new AgentWorld();
+    world.settings = {
+      startSpread: 0,
+      components: { shpo: { stopSeconds: 1 }, shop: { stopSeconds: 1 }, other: {} },
+    };
+    await offer(world, "1.0.0");
+    const agent = await world.open();
+    await agent.start();
+    await agent.check("start");
+    await agent.check("schedule");
+    assert.deepEqual(
+      world.lines.filter(({ event }) => event === "settings-unused").map(({ message }) => message),
+      [
+        "agent.toml sets something for the component shpo, which this device does not have; it has shop.",
+        "agent.toml sets something for the component other, which this device does not have.",
+      ],
+    );
+  });
+
   it("goes back by hand, stays there, and takes what is newer", async () => {
     const { world, agent } = await installed();
     await offer(world, "1.1.0");
@@ -177,7 +210,9 @@ describe("the agent's story", () => {
     const back = await agent.rollBack("shop");
     assert.equal(back.result, "updated");
     assert.deepEqual(world.running, ["1.0.0"]);
-    assert.equal(only(await agent.check("schedule")).result, "held");
+    const held = only(await agent.check("schedule"));
+    assert.deepEqual([held.result, held.code], ["held", "release/left-by-hand"]);
+    assert.match(held.reason, /1\.1\.0 was left by hand on this device/);
     assert.deepEqual(world.running, ["1.0.0"]);
     await assert.rejects(agent.rollBack("shop"), { code: "agent/nothing-to-go-back-to" });
     await offer(world, "1.1.1");
@@ -296,12 +331,14 @@ describe("the agent takes back", () => {
     const agent = await world.open();
     await agent.start();
     const result = only(await agent.check("start"));
-    assert.deepEqual([result.result, result.running], ["failed", null], "there was nothing to roll back to");
+    // There is nothing to go back to, so nothing is said to have gone back.
+    assert.deepEqual([result.result, result.running, result.until], ["failed", null, null]);
     assert.deepEqual(
       attempts(world.fleet.reports).map(({ outcome }) => outcome),
       ["failure"],
     );
     assert.deepEqual(world.running, []);
+    assert.equal(only(await agent.check("schedule")).code, "release/failed-here");
     await offer(world, "1.0.1");
     assert.equal(only(await agent.check("schedule")).result, "updated");
   });

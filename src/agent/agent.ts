@@ -24,12 +24,12 @@ import { checkSelf, collectDownloads } from "./start.ts";
 import { openComponent } from "./open-component.ts";
 import { othersOf } from "./others.ts";
 import { Recalls } from "./recalls.ts";
-import { openOutbox, type Outbox } from "./outbox.ts";
+import { closedOutbox, openOutbox, type Outbox } from "./outbox.ts";
 import { Teller } from "./teller.ts";
 import type { DeviceIdentity, Notice, Repository, ServerTrust, UpdateServer, World } from "./ports.ts";
 import { CRASH_LOOP } from "../process/restart.ts";
 import type { Source } from "./repair-component.ts";
-import { componentSettings, type Settings } from "./settings.ts";
+import { componentSettings, strayComponents, type Settings } from "./settings.ts";
 import { StatusBoard } from "./status-board.ts";
 import type { Status } from "./status.ts";
 import {
@@ -49,6 +49,13 @@ export type AgentParts = {
   readonly trust: ServerTrust;
   readonly settings: Settings;
   readonly pid: number;
+  /**
+   * Why nothing is updated until somebody mends this device: a setting that cannot be read, an identity that is damaged. What is installed
+   * was proved when it came, and runs all the same.
+   */
+  readonly grounded?: UpkeepError;
+  /** True while the key that signs reports cannot be had: those that wait stay as they are, and none is made. */
+  readonly unsigned?: boolean;
 };
 
 export type Trigger = "start" | "schedule" | "wake-up" | "operator";
@@ -60,6 +67,7 @@ export class Agent {
   readonly parts: AgentParts;
   readonly outbox: Outbox;
   readonly #teller: Teller;
+  readonly #strays = new Set<string>();
   readonly #components = new Map<string, Component>();
   readonly #refusals: Refusals = new Map();
   readonly #repairs: Refusals = new Map();
@@ -83,7 +91,7 @@ export class Agent {
     });
     this.board = new StatusBoard(parts, {
       components: () => this.components,
-      notices: () => this.#teller.notices,
+      notices: () => [...groundedNotice(parts.grounded), ...this.#teller.notices],
       reportsWaiting: () => outbox.waiting,
     });
   }
@@ -148,12 +156,15 @@ export class Agent {
 
   /** The same check with a copy of the repository that the owner brought instead of the server: same trust, same rules, same reports. */
   install(brought: Repository, wish: Wish): Promise<CheckResult> {
-    const read = (): Promise<Instructions> =>
-      readWhatWasBrought(
+    const { grounded } = this.parts;
+    const read = async (): Promise<Instructions> => {
+      if (grounded !== undefined) throw grounded;
+      return readWhatWasBrought(
         { world: this.parts.world, repository: brought, trust: this.parts.trust, signal: this.stopped },
         this.components.map(({ product }) => product),
         wish,
       );
+    };
     return this.#exclusive(() => this.#runCheck("operator", read));
   }
 
@@ -240,9 +251,14 @@ export class Agent {
     this.#stopping.abort(new AgentError("agent/stopping", "The agent is stopping.", {}));
   }
 
-  /** For one check without an agent that stays: what runs goes on running, and the next agent takes it over. */
+  /**
+   * For one check without an agent that stays: what runs goes on running, and the next agent takes it over. Where that could not find it again,
+   * it ends here: there are never two of it.
+   */
   async leave(): Promise<void> {
     await this.#turn.catch(() => undefined);
+    if (!(await this.parts.world.processes.findsAgain()))
+      for (const component of this.components) await this.#guarded(component.product, () => component.stop());
     this.board.doing = "stopped";
     await this.board.write();
   }
@@ -264,6 +280,7 @@ export class Agent {
       const { away } = instructions;
       this.#recalls.interval = instructions.interval ?? this.#recalls.interval;
       if (brought === undefined && away === null) await this.outbox.clear("check ");
+      if (instructions.complete) this.#tellStrays(instructions);
       components.push(...(await applyAssignment(this.#device(byHand), instructions)));
       // What could be done without a server is done; that there was none is told all the same.
       if (away !== null) throw away;
@@ -325,7 +342,8 @@ export class Agent {
     signal: AbortSignal = this.stopped,
     marks: Marks | null = marksIn(this.parts),
   ): Promise<Instructions> {
-    const { world, identity, repository, server, trust } = this.parts;
+    const { world, identity, repository, server, trust, grounded } = this.parts;
+    if (grounded !== undefined) throw grounded;
     const running = [];
     for (const component of this.components) {
       const open = component.openAttempt;
@@ -356,6 +374,17 @@ export class Agent {
         product,
       );
     return component;
+  }
+
+  /** Settings for what is not assigned change nothing, which is told once. */
+  #tellStrays({ components }: Instructions): void {
+    const { settings, world } = this.parts;
+    const products = [...this.#components.keys(), ...components.map(({ product }) => product)];
+    for (const message of strayComponents(settings, products)) {
+      if (this.#strays.has(message)) continue;
+      this.#strays.add(message);
+      world.log({ level: "warn", event: "settings-unused", message });
+    }
   }
 
   #device(byHand: boolean): Device {
@@ -438,8 +467,16 @@ export class Agent {
   }
 }
 
+function groundedNotice(grounded: UpkeepError | undefined): readonly Notice[] {
+  if (grounded === undefined) return [];
+  const hint = grounded.hint === undefined ? "" : ` ${grounded.hint}`;
+  const message = `What is installed runs, and nothing is updated until this is mended: ${sentenceOf(grounded)}${hint}`;
+  return [{ code: grounded.code, about: "device", message, alarm: false }];
+}
+
 /** Opens the agent's own state. Errors: `disk/*`. */
 export async function openAgent(parts: AgentParts): Promise<Agent> {
-  const outbox = await openOutbox(parts.world, parts.identity, `${parts.folder}/outbox`);
-  return new Agent(parts, outbox);
+  const folder = `${parts.folder}/outbox`;
+  const open = parts.unsigned === true ? closedOutbox : openOutbox;
+  return new Agent(parts, await open(parts.world, parts.identity, folder));
 }

@@ -3,7 +3,7 @@
 import type { Instant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import type { ChannelPointer } from "../release/channel.ts";
-import { outcomeOf } from "./attempt-table.ts";
+import { needsSomebody, outcomeOf } from "./attempt-table.ts";
 import {
   inOrder,
   isRelease,
@@ -91,6 +91,10 @@ export async function applyAssignment(
         result.reason,
         product,
       );
+    // What only this machine can mend, and only people can see to.
+    if (result.result === "waiting" && result.code !== null && needsSomebody(result.code))
+      await device.alarm(`waits ${product} ${result.code}`, result.code, result.reason, product);
+    else await device.clear(`waits ${product} `);
     if (result.result === "current" || result.result === "updated") await device.clear(`refused ${product} `);
   }
   return results;

@@ -26,8 +26,8 @@ export function reportOf(product: string, attempt: Attempt, fetched: number, fie
     product,
     from: begin.from?.version ?? null,
     to: begin.to.version,
-    // A first install that failed has nothing to roll back to.
-    outcome: end.end === "rolled-back" && begin.from === null ? "failure" : OUTCOMES[end.end],
+    // With nothing to go back to, nothing was rolled back.
+    outcome: begin.from === null && end.end === "rolled-back" ? "failure" : OUTCOMES[end.end],
     ...(end.code === null ? {} : { code: end.code }),
     // A word that older servers read as any other step.
     step: begin.damage === "repair" && end.end === "committed" ? REPAIRED : end.step,

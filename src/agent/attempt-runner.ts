@@ -3,23 +3,27 @@
 import { exists } from "../core/disk.ts";
 import { formatInstant, parseInstant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
+import { lastWords } from "../process/last-words.ts";
 import { readCurrent, switchCurrent } from "../slot/install.ts";
 import type { End, Step } from "../slot/journal-event.ts";
 import { linkTarget, slotPath } from "../slot/layout.ts";
 import { restoreSnapshot } from "../slot/snapshot.ts";
 import { AttemptSnapshot } from "./attempt-snapshot.ts";
 import { applyEnd } from "../slot/state.ts";
-import { damageOf, hasReplaced, type Attempt } from "../slot/attempt.ts";
-import { PROCESS_ERRORS } from "../process/errors.ts";
+import { damageOf, hasReplaced, recentRecords, type Attempt } from "../slot/attempt.ts";
+import type { ProcessErrorCode } from "../process/errors.ts";
 import { SlotError } from "../slot/errors.ts";
 import {
   EFFECTS,
+  isDevicesFault,
   outcomeOf,
   transition,
+  wasChangedHere,
   type AttemptState,
   type Effect,
   type Outcome,
   type Trouble,
+  type Turn,
 } from "./attempt-table.ts";
 import {
   checkBytes,
@@ -32,7 +36,7 @@ import {
   type Arrival,
   type Plan,
 } from "./attempt-arrival.ts";
-import { startAndWatchNew, startOld, turnOf } from "./attempt-start.ts";
+import { lookAtPrograms, startAndWatchNew, startOld, turnOf } from "./attempt-start.ts";
 import type { Component } from "./component.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
 import type { RecallWatch } from "./recall-watch.ts";
@@ -72,6 +76,8 @@ export async function runAttempt(
 class Runner {
   readonly #context: RunnerContext;
   #trouble: Trouble | null;
+  /** Whether the trouble is this machine's, and none of the release. */
+  #postpone: boolean;
   #reached: Step = "chosen";
   #fetched = 0;
   #wellBefore = false;
@@ -80,6 +86,7 @@ class Runner {
   constructor(context: RunnerContext, trouble: Trouble | null) {
     this.#context = context;
     this.#trouble = trouble;
+    this.#postpone = trouble !== null && wasChangedHere(trouble.code);
   }
 
   get #component(): Component {
@@ -112,7 +119,7 @@ class Runner {
       if (step !== null) this.#reached = step;
       const outcome = await this.#enter(state);
       if (outcome === "stopping") return { state: "waiting", trouble: this.#trouble };
-      const next = transition(state, outcome, this.#attempt.begin.damage === "repair");
+      const next = transition(state, outcome, this.#turns);
       if (next === "stuck") {
         throw new AgentError(
           "agent/interrupted",
@@ -123,6 +130,14 @@ class Runner {
       state = next;
     }
     return { state, trouble: this.#trouble };
+  }
+
+  get #turns(): readonly Turn[] {
+    const { begin, rollingBack } = this.#attempt;
+    const turns: Turn[] = begin.damage === "repair" ? ["repair"] : [];
+    if (rollingBack?.postpone !== true) return turns;
+    // An operator's way back and a fall-back are decided anew from what is known then.
+    return [...turns, begin.manual || begin.damage === "fall-back" ? "given-up" : "postponed"];
   }
 
   async #enter(state: Exclude<AttemptState, "done" | "waiting">): Promise<Outcome | "stopping"> {
@@ -148,6 +163,7 @@ class Runner {
           return "stopping";
         }
         this.#trouble = { code, reason: sentenceOf(error) };
+        this.#postpone = isDevicesFault(error);
         return outcomeOf(error);
       }
     }
@@ -179,6 +195,8 @@ class Runner {
       case "stage":
         this.#record = await stageArtifact(this.#arrival);
         return;
+      case "look-at-program":
+        return lookAtPrograms(component, begin.to);
       case "note-staged": {
         const record = this.#record === null ? {} : { record: this.#record };
         return attempt.staged ? undefined : component.note({ event: "staged", ...id, ...record });
@@ -186,6 +204,8 @@ class Runner {
       case "await-turn":
         return this.#awaitTurn();
       case "prepare-snapshot":
+        // Room for what the journal will say of this try: a switch that began is always written to its end.
+        await component.journal.reserve(recentRecords);
         return this.#snapshots.prepare();
       case "look-at-old":
         return this.#lookAtOld();
@@ -212,6 +232,7 @@ class Runner {
           ...id,
           code,
           reason: await this.#withLog(code, reason),
+          ...(this.#postpone ? { postpone: true as const } : {}),
         });
       }
       case "restore":
@@ -227,6 +248,13 @@ class Runner {
       }
       case "start-and-watch-old":
         return startOld(component, attempt, this.#context.signal);
+      case "note-postponed": {
+        // After a kill on the way back only the journal knows why.
+        const { code, reason } = attempt.rollingBack!;
+        this.#trouble = { code, reason };
+        await component.note({ event: "postponed", ...id });
+        return component.collect();
+      }
       case "note-end":
         return attempt.end === null ? this.#noteEnd(state as End) : undefined;
       case "remember":
@@ -285,9 +313,12 @@ class Runner {
   }
 
   async #withLog(code: string, reason: string): Promise<string> {
-    if (!Object.hasOwn(PROCESS_ERRORS, code)) return reason;
-    const tail = sentenceOf(await this.#component.world.logs.tail(this.#component.layout.log, 600)).trim();
-    return tail === "" ? reason : `${reason.slice(0, 300)}; the end of its output: ${tail.slice(-600)}`;
+    // Only of what ran: else the output is that of the version before.
+    if (!RAN.has(code)) return reason;
+    const { logs } = this.#component.world;
+    const { log } = this.#component.layout;
+    const words = lastWords(await logs.head(log, FIRST_PART), await logs.tail(log, LAST_PART));
+    return sentenceOf(`${reason.slice(0, 300)}${words}`);
   }
 
   async #noteEnd(end: End): Promise<void> {
@@ -344,6 +375,18 @@ class Runner {
 
 /** As the journal takes it. */
 const LONGEST_REASON = 1000;
+/** Verdicts on a program that was started. */
+const RAN: ReadonlySet<string> = new Set<ProcessErrorCode>([
+  "process/exited",
+  "process/unhealthy",
+  "process/unknown-too-long",
+  "process/never-settled",
+  "process/crash-loop",
+]);
+/** How much of its output is looked through for the first error, and for the end. */
+const FIRST_PART = 256 * 1024;
+const LAST_PART = 4096;
+
 const ORDER: readonly Step[] = ["chosen", "downloading", "verifying", "staging", "activating", "probation"];
 function later(a: Step, b: Step): Step {
   return ORDER.indexOf(a) > ORDER.indexOf(b) ? a : b;

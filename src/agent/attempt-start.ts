@@ -2,13 +2,14 @@
 
 import { FAILED, ReportedError } from "../core/errors.ts";
 import { DAY, formatInstant, parseInstant, SECOND } from "../core/instant.ts";
+import { ProcessError } from "../process/errors.ts";
 import type { Attempt } from "../slot/attempt.ts";
 import type { SlotId } from "../slot/layout.ts";
 import type { Component } from "./component.ts";
-import { AgentError } from "./errors.ts";
+import { AgentError, sentenceOf } from "./errors.ts";
 import { recallTrouble } from "./heed-recalls.ts";
 import type { RecallWatch } from "./recall-watch.ts";
-import { isService, rulesOf, type RunSpec } from "./run-spec.ts";
+import { askedPort, isService, portOf, rulesOf, type RunSpec } from "./run-spec.ts";
 import { isDamage } from "./slot-guard.ts";
 import { watch } from "./watch.ts";
 
@@ -64,6 +65,8 @@ export async function startAndWatchNew(
     component.note({ event: "starting", attempt, number: (component.attempt?.starts ?? 0) + 1, boot });
   // A service that survived its agent is watched on; a job cannot tell its exit code to a stranger and is run again.
   if (!(isService(run) && (await component.adopt(to, run)))) {
+    await component.stop();
+    await refuseTakenPort(component, to, run);
     await note();
     await component.start(to, run);
   }
@@ -75,6 +78,41 @@ export async function startAndWatchNew(
     recalling?.end(),
   );
   if (verdict.kind === "failed") throw new RolledBack(verdict.code, verdict.reason);
+}
+
+/**
+ * Every program of the slot that the agent will start, looked at before anything is stopped for it. Errors: `process/wrong-program` (the
+ * release's fault), `process/cannot-start` (this machine's), `slot/damaged`, `disk/*`.
+ */
+export async function lookAtPrograms(component: Component, id: SlotId): Promise<void> {
+  const run = await component.runOf(id);
+  const { slot } = component.place(id);
+  const env = await component.environmentOf(id, run);
+  const probed = run.health?.kind === "command" ? run.health.command[0] : undefined;
+  for (const program of [run.entryPoint?.command[0], probed]) {
+    if (program === undefined) continue;
+    const unfit = await component.world.processes.look({ program: `${slot}/${program}`, cwd: slot, env });
+    if (unfit === null) continue;
+    const hint = unfit.hint === undefined ? {} : { hint: unfit.hint };
+    throw new ProcessError(unfit.code, unfit.reason, { program }, hint);
+  }
+}
+
+/** With a port that is written down, another program there can only mean failure, and no fault of the release. Errors: `process/port-taken`. */
+async function refuseTakenPort(component: Component, id: SlotId, run: RunSpec): Promise<void> {
+  const { world, product, settings } = component;
+  if (run.health?.kind !== "http" || askedPort(run, settings) !== null) return;
+  const port = portOf(run.health, await component.environmentOf(id, run), product);
+  const by = await world.localPorts.takenBy(port);
+  if (by === null) return;
+  throw new ProcessError(
+    "process/port-taken",
+    `${product} is to answer on port ${port}, and ${by} listens there.`,
+    { product, port },
+    {
+      hint: "End that program, or give the component another port (components.<product>.env in agent.toml).",
+    },
+  );
 }
 
 /** Starts the version before, if its slot is whole. Errors: `process/*`, `disk/*`, the signal's reason. */
@@ -107,6 +145,21 @@ async function startIfWhole(component: Component, id: SlotId): Promise<RunSpec |
     if (!(await component.adopt(id, run))) await component.start(id, run);
     return run;
   } catch (error) {
+    if (error instanceof ProcessError) {
+      // The machine cannot start it now. The way back is finished all the same, and its keeper goes on trying.
+      const { product, world } = component;
+      const [code, message] = [error.code, sentenceOf(error)];
+      world.log({
+        level: "error",
+        event: "old-version-not-started",
+        product,
+        version: id.version,
+        code,
+        message,
+      });
+      component.startLater();
+      return null;
+    }
     if (!isDamage(error)) throw error;
     if (component.guard.damage === null) await component.guard.readAll(id).catch(onlyDamage);
     return null;

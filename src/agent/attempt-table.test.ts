@@ -12,7 +12,15 @@ import { MirrorError } from "../mirror/errors.ts";
 import { ProcessError } from "../process/errors.ts";
 import { RepositoryError } from "../repository/errors.ts";
 import { SlotError } from "../slot/errors.ts";
-import { EFFECTS, outcomeOf, transition, type AttemptState, type Outcome } from "./attempt-table.ts";
+import {
+  EFFECTS,
+  isDevicesFault,
+  outcomeOf,
+  transition,
+  type AttemptState,
+  wasChangedHere,
+  type Outcome,
+} from "./attempt-table.ts";
 import { AgentError } from "./errors.ts";
 
 type Open = Exclude<AttemptState, "waiting" | "done">;
@@ -78,11 +86,54 @@ describe("the state table of an attempt", () => {
 
   it("goes back from a repair before its switch, and keeps its slot after it", () => {
     for (const outcome of ["refused", "transient", "failed"] as const) {
-      assert.equal(transition("activating", outcome, true), "rolling-back");
-      assert.equal(transition("probation", outcome, true), "failed");
+      assert.equal(transition("activating", outcome, ["repair"]), "rolling-back");
+      assert.equal(transition("probation", outcome, ["repair"]), "failed");
     }
-    assert.equal(transition("probation", "ok", true), "committed");
-    assert.equal(transition("staging", "transient", true), "waiting");
+    assert.equal(transition("probation", "ok", ["repair"]), "committed");
+    assert.equal(transition("staging", "transient", ["repair"]), "waiting");
+  });
+
+  it("waits after the way back when only the machine was in the way, and gives up what an operator asked for", () => {
+    assert.equal(transition("rolling-back", "ok"), "rolled-back");
+    assert.equal(transition("rolling-back", "ok", ["postponed"]), "postponed");
+    assert.equal(transition("rolling-back", "ok", ["repair", "postponed"]), "postponed");
+    assert.equal(transition("rolling-back", "ok", ["given-up"]), "failed");
+    assert.equal(transition("postponed", "ok"), "waiting");
+    for (const turn of ["postponed", "given-up"] as const)
+      assert.equal(transition("rolling-back", "transient", [turn]), "stuck");
+  });
+
+  it("holds nothing against a release that its own programs did not do", () => {
+    for (const error of [
+      new DiskError("disk/full", ""),
+      new DiskError("disk/io", ""),
+      new DiskError("disk/missing", ""),
+      new ProcessError("process/cannot-start", ""),
+      new ProcessError("process/no-port", ""),
+      new ProcessError("process/port-taken", ""),
+      new ProcessError("process/will-not-stop", ""),
+      new SlotError("slot/damaged", ""),
+      new SlotError("slot/link-unknown", ""),
+      new SlotError("slot/data-not-kept", ""),
+      new AgentError("agent/no-space", ""),
+    ])
+      assert.equal(isDevicesFault(error), true, error.code);
+    for (const error of [
+      new ProcessError("process/exited", ""),
+      new ProcessError("process/unhealthy", ""),
+      new ProcessError("process/never-settled", ""),
+      new ProcessError("process/unknown-too-long", ""),
+      new ProcessError("process/crash-loop", ""),
+      new ProcessError("process/wrong-program", ""),
+      new SlotError("slot/bad-archive", ""),
+    ])
+      assert.equal(isDevicesFault(error), false, error.code);
+    assert.equal(isDevicesFault(new TypeError("a defect")), false);
+    assert.deepEqual(["slot/damaged", "slot/link-unknown", "process/crash-loop"].map(wasChangedHere), [
+      true,
+      true,
+      false,
+    ]);
   });
 
   it("notes every end before it reports it", () => {
@@ -117,6 +168,8 @@ describe("an error", () => {
     [new ReportedError(UNREACHABLE, "server/unreachable", ""), "transient"],
     [new ReportedError(undefined, "server/of-a-later-version", ""), "failed"],
     [new ProcessError("process/exited", ""), "failed"],
+    [new ProcessError("process/wrong-program", ""), "refused"],
+    [new ProcessError("process/cannot-start", ""), "transient"],
   ] as const) {
     it(`${error.code} is ${outcome}`, () => {
       assert.equal(outcomeOf(error), outcome);

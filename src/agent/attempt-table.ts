@@ -3,11 +3,15 @@
 //   downloading ─▶ verifying ─▶ staging ─▶ activating ─▶ probation ─▶ committed ─▶ done
 //        │             │           │            │            │
 //        ├─▶ waiting   ▼           ▼            └─▶ rolling-back ─▶ rolled-back ─▶ done
-//        └───────▶ refused / failed ─▶ done
+//        └───────▶ refused / failed ─▶ done         ╰─▶ postponed ─▶ waiting
 //
 // Until `activating` nothing that runs was touched. `committed` is a one-way door: what fails after it is not a failure of the update.
 
+import { DiskError, type DiskErrorCode } from "../core/disk.ts";
 import { UpkeepError, type Nature } from "../core/errors.ts";
+import type { ProcessErrorCode } from "../process/errors.ts";
+import type { SlotErrorCode } from "../slot/errors.ts";
+import type { AgentErrorCode } from "./errors.ts";
 
 /** `waiting` and `done` are ends of one run; a waiting attempt is still open and goes on at the next check. */
 export type AttemptState =
@@ -19,6 +23,7 @@ export type AttemptState =
   | "committed"
   | "rolling-back"
   | "rolled-back"
+  | "postponed"
   | "refused"
   | "failed"
   | "superseded"
@@ -33,6 +38,7 @@ export type Effect =
   | "check-publisher"
   | "note-verified"
   | "stage"
+  | "look-at-program"
   | "note-staged"
   | "await-turn"
   | "prepare-snapshot"
@@ -46,6 +52,7 @@ export type Effect =
   | "restore"
   | "switch-back"
   | "start-and-watch-old"
+  | "note-postponed"
   | "note-end"
   | "remember"
   | "report"
@@ -57,11 +64,12 @@ const END: readonly Effect[] = ["note-end", "remember", "report", "collect"];
 export const EFFECTS: { readonly [S in AttemptState]: readonly Effect[] } = {
   downloading: ["reserve-space", "fetch"],
   verifying: ["check-bytes", "check-publisher", "note-verified"],
-  staging: ["stage", "note-staged", "await-turn", "prepare-snapshot"],
+  staging: ["stage", "look-at-program", "note-staged", "await-turn", "prepare-snapshot"],
   activating: ["look-at-old", "note-activating", "stop", "snapshot", "switch-forward"],
   probation: ["start-and-watch-new"],
   committed: END,
   "rolling-back": ["note-rolling-back", "stop", "restore", "switch-back", "start-and-watch-old"],
+  postponed: ["note-postponed"],
   "rolled-back": END,
   refused: END,
   failed: END,
@@ -90,10 +98,21 @@ const TABLE: { readonly [S in Exclude<AttemptState, "waiting" | "done">]: Row } 
   probation: row("committed", "rolling-back", "rolling-back", "rolling-back"),
   committed: row("done", "stuck", "stuck", "stuck"),
   "rolling-back": row("rolled-back", "stuck", "stuck", "stuck"),
+  postponed: row("waiting", "stuck", "stuck", "stuck"),
   "rolled-back": row("done", "stuck", "stuck", "stuck"),
   refused: row("done", "stuck", "stuck", "stuck"),
   failed: row("done", "stuck", "stuck", "stuck"),
   superseded: row("done", "stuck", "stuck", "stuck"),
+};
+
+/** After the way back of an attempt that this machine could not carry out: it stays open, and is tried again. */
+const POSTPONED: { readonly [S in keyof typeof TABLE]?: Row } = {
+  "rolling-back": row("postponed", "stuck", "stuck", "stuck"),
+};
+
+/** The same of a way to an older version: nobody tries it again by himself, but nothing is held against that version. */
+const GIVEN_UP: { readonly [S in keyof typeof TABLE]?: Row } = {
+  "rolling-back": row("failed", "stuck", "stuck", "stuck"),
 };
 
 /** A repair has nothing to go back to once it has switched: the slot it replaces is damaged. Its own stays, well or not. */
@@ -110,13 +129,22 @@ function row(
   return { ok, refused, transient, failed };
 }
 
+/** What makes an attempt go other ways than the table's. */
+export type Turn = "repair" | "postponed" | "given-up";
+const TURNS: { readonly [T in Turn]: { readonly [S in keyof typeof TABLE]?: Row } } = {
+  repair: REPAIR,
+  postponed: POSTPONED,
+  "given-up": GIVEN_UP,
+};
+
 /** `stuck` means: stop here, keep something running, and let recovery decide from the facts. */
 export function transition(
   state: Exclude<AttemptState, "waiting" | "done">,
   outcome: Outcome,
-  repair = false,
+  turns: readonly Turn[] = [],
 ): AttemptState | "stuck" {
-  return ((repair ? REPAIR[state] : undefined) ?? TABLE[state])[outcome];
+  const rows = turns.map((turn) => TURNS[turn][state]).filter((found) => found !== undefined);
+  return (rows[0] ?? TABLE[state])[outcome];
 }
 
 /** What a step's error means for the attempt. What waits for others is waited for like a place that does not answer. */
@@ -127,6 +155,44 @@ const OUTCOMES: { readonly [N in Nature]: Exclude<Outcome, "ok"> } = {
   transient: "transient",
   failed: "failed",
 };
+
+/** What only somebody who looks after this machine can mend: its room, its permissions, its ports. */
+const LOCAL: ReadonlySet<string> = new Set<DiskErrorCode | SlotErrorCode | AgentErrorCode | ProcessErrorCode>(
+  [
+    "disk/full",
+    "disk/io",
+    "disk/read-only",
+    "slot/data-not-kept",
+    "agent/no-space",
+    "process/cannot-start",
+    "process/no-port",
+    "process/port-taken",
+    "process/will-not-stop",
+  ],
+);
+
+/** Whether people have to hear of it that something waits for this. */
+export function needsSomebody(code: string): boolean {
+  return LOCAL.has(code);
+}
+
+/** What recovery finds of a slot or pointer that this machine's disk, or somebody on it, has changed. */
+const CHANGED_HERE: ReadonlySet<string> = new Set<SlotErrorCode>(["slot/damaged", "slot/link-unknown"]);
+
+/**
+ * Whether an attempt that went wrong after its switch was decided says nothing about the release: then it is taken back, waits, and is
+ * tried again. Only what is the release's own fault ends it, and is skipped from then on.
+ */
+export function isDevicesFault(error: unknown): boolean {
+  if (error instanceof DiskError) return true;
+  if (!(error instanceof UpkeepError)) return false;
+  return CHANGED_HERE.has(error.code) || outcomeOf(error) === "transient";
+}
+
+/** The same of what recovery found, by its code. */
+export function wasChangedHere(code: string): boolean {
+  return CHANGED_HERE.has(code);
+}
 
 /** Anything but an error of ours is a defect, and no word about the release. */
 export function outcomeOf(error: unknown): Exclude<Outcome, "ok"> {

@@ -10,6 +10,7 @@ import {
   type ProcessRoom,
   type Supervised,
 } from "../process/component-process.ts";
+import { ProcessError } from "../process/errors.ts";
 import { describeExit } from "../process/health.ts";
 import { afterEnd, type RestartState } from "../process/restart.ts";
 import { hasReplaced, lastAttempt, type Attempt } from "../slot/attempt.ts";
@@ -21,7 +22,8 @@ import { readRecordAt } from "../slot/record.ts";
 import { recover, rightfulSlot, type LinkPlace, type Recovery } from "../slot/recover.ts";
 import { namedSlots, recordOf, saveState, withoutSkips, type ComponentState } from "../slot/state.ts";
 import type { World } from "./ports.ts";
-import { isService, launchOf, type Place, type RunSpec } from "./run-spec.ts";
+import { givePort, readGiven, type GivenPorts, type PortRoom } from "./given-port.ts";
+import { askedPort, environmentOf, isService, launchOf, type Place, type RunSpec } from "./run-spec.ts";
 import type { ComponentSettings } from "./settings.ts";
 import { isDamage, SlotGuard } from "./slot-guard.ts";
 
@@ -52,6 +54,8 @@ export class Component {
   blocked: UpkeepError | null = null;
   /** Set when the journal had to be put aside; to be told once. */
   damage: UpkeepError | null = null;
+  /** The ports that what runs was given; null until they are looked up. */
+  #given: GivenPorts | null = null;
 
   constructor(
     world: World,
@@ -199,7 +203,9 @@ export class Component {
     if (run.entryPoint !== undefined) await this.guard.beforeStart(id);
     await this.#stop();
     if (run.entryPoint === undefined) return;
-    const { spec, digest } = this.#launch(id, run, run.entryPoint);
+    const variable = askedPort(run, this.settings);
+    this.#given = variable === null ? {} : await givePort(this.#portRoom, variable);
+    const { spec, digest } = this.#launch(id, run, run.entryPoint, this.#given);
     await this.world.logs.rotate(this.layout.log);
     this.supervised = await startProcess(this.processRoom, slotName(id), digest, spec);
     this.#restart = { ...this.#restart, startedAt: this.world.clock.monotonic(), dueAt: null };
@@ -217,6 +223,7 @@ export class Component {
       if (!isService(run)) return await this.stop();
       if (!(await this.adopt(id, run))) await this.start(id, run);
     } catch (error) {
+      if (error instanceof ProcessError) this.startLater();
       if (!isDamage(error)) throw error;
       // A record that cannot be read has not been told of yet.
       if (this.guard.damage === null)
@@ -239,8 +246,22 @@ export class Component {
     return this.supervised !== null && (await isAlive(this.supervised));
   }
 
-  #launch(id: SlotId, run: RunSpec, entryPoint: NonNullable<RunSpec["entryPoint"]>) {
-    return launchOf({ ...run, entryPoint }, this.place(id), this.settings, this.world.environment);
+  #launch(id: SlotId, run: RunSpec, entryPoint: NonNullable<RunSpec["entryPoint"]>, given: GivenPorts = {}) {
+    return launchOf({ ...run, entryPoint }, this.place(id), this.settings, this.world.environment, given);
+  }
+
+  get #portRoom(): PortRoom {
+    const { disk, random, localPorts } = this.world;
+    return { disk, random, localPorts, path: this.layout.ports };
+  }
+
+  /** What a program of the slot finds in its environment: its service and its probe alike. */
+  async environmentOf(id: SlotId, run: RunSpec): Promise<Readonly<Record<string, string>>> {
+    this.#given ??= await readGiven(this.#portRoom);
+    const variable = askedPort(run, this.settings);
+    const port = variable === null ? undefined : this.#given[variable];
+    const given = port === undefined ? {} : { [variable!]: port };
+    return environmentOf(run, this.place(id), this.settings, this.world.environment, given);
   }
 
   /** Keeps what the running component writes within its bound. */
@@ -287,6 +308,12 @@ export class Component {
       this.world.log({ level: "warn", event: "component-ended", product, how: exit, again: waitMs });
       return next.failures;
     });
+  }
+
+  /** What could not be started is tried again by `restartIfEnded`, with growing pauses, and not only at the next check. */
+  startLater(): void {
+    const { waitMs, next } = afterEnd(this.#restart, this.world.clock.monotonic());
+    this.#restart = { ...next, dueAt: this.world.clock.monotonic() + waitMs };
   }
 
   /** Nothing runs, and nothing is started until the slot was replaced or found whole. */

@@ -6,6 +6,7 @@ export type AgentErrorCode =
   | "agent/not-enrolled"
   | "agent/already-enrolled"
   | "agent/damaged-identity"
+  | "agent/exposed-folder"
   | "agent/locked"
   | "agent/not-running"
   | "agent/bad-settings"
@@ -33,6 +34,7 @@ export const AGENT_ERRORS = {
   "agent/not-enrolled": FAILED,
   "agent/already-enrolled": FAILED,
   "agent/damaged-identity": FAILED,
+  "agent/exposed-folder": REFUSED,
   "agent/locked": PENDING,
   "agent/not-running": FAILED,
   "agent/bad-settings": USAGE,

@@ -27,8 +27,12 @@ const REPORT_DROPPED_EVERY = 60_000;
 /** What checking by schedule and by wake-up needs of an agent. */
 export type Checking = Pick<Agent, "parts" | "board" | "check" | "isCrippled" | "nudge">;
 
-/** Runs until `signal` aborts, then stops the agent in good order. Errors: `disk/*` at the start. */
-export async function runAgent(agent: Agent, signal: AbortSignal): Promise<void> {
+/**
+ * Runs until `stop` aborts, then stops the agent and its components in good order; or until `leave` aborts, then everything that runs goes
+ * on running for the agent that takes over. Errors: `disk/*` at the start.
+ */
+export async function runAgent(agent: Agent, stop: AbortSignal, leave?: AbortSignal): Promise<void> {
+  const signal = leave === undefined ? stop : AbortSignal.any([stop, leave]);
   const bell = new Bell();
   // Finishing what an earlier run left may take a whole probation: stopping does not wait for it.
   const started = agent.start();
@@ -36,7 +40,11 @@ export async function runAgent(agent: Agent, signal: AbortSignal): Promise<void>
     Promise.all([keepChecking(agent, signal, bell), tend(agent, bell, signal), patrol(agent, signal)]),
   );
   await Promise.race([all, aborted(signal)]);
-  await agent.stop();
+  if (stop.aborted || leave?.aborted !== true) await agent.stop();
+  else {
+    agent.interrupt();
+    await agent.leave();
+  }
   await all;
 }
 

@@ -237,6 +237,11 @@ export async function openOutbox(world: World, identity: DeviceIdentity, folder:
   return new Outbox(world, identity, folder, chain, waiting);
 }
 
+/** An outbox of a device that cannot sign: what lies in it is not touched, and everything that would be put into it fails with the signer's error. */
+export async function closedOutbox(world: World, identity: DeviceIdentity, folder: string): Promise<Outbox> {
+  return new Outbox(world, identity, folder, EMPTY, []);
+}
+
 async function readChain(world: World, folder: string): Promise<Chain | null> {
   const bytes = await readOrNull(world.disk, `${folder}/${CHAIN}`, CHAIN_LIMIT);
   if (bytes === null) return null;

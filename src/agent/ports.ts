@@ -8,7 +8,7 @@ import type { Random } from "../core/random.ts";
 import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
 import type { ReportResult } from "../message/reports.ts";
 import type { Wake } from "../message/wake.ts";
-import type { ProcessHost, Probes } from "../process/ports.ts";
+import type { LocalPorts, ProcessHost, Probes } from "../process/ports.ts";
 import type { Artifact, PublisherPin } from "../release/manifest.ts";
 import type { Platform } from "../release/platform.ts";
 import type { VerifiedSource } from "../slot/attempt.ts";
@@ -115,6 +115,7 @@ export interface Logs {
   /** Puts the log of the last run aside, so that the next one begins with nothing. */
   rotate(path: string): Promise<void>;
   bound(path: string, limit: number): Promise<void>;
+  head(path: string, limit: number): Promise<string>;
   tail(path: string, limit: number): Promise<string>;
 }
 
@@ -131,6 +132,7 @@ export type World = {
   readonly random: Random;
   readonly processes: ProcessHost;
   readonly probes: Probes;
+  readonly localPorts: LocalPorts;
   readonly logs: Logs;
   readonly zip: ZipReader;
   readonly trees: DataTrees;

@@ -4,7 +4,16 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Json } from "../core/json.ts";
 import type { ReleaseManifest } from "../release/manifest.ts";
-import { environmentOf, isService, launchOf, parseRun, portOf, rulesOf, runOf } from "./run-spec.ts";
+import {
+  askedPort,
+  environmentOf,
+  isService,
+  launchOf,
+  parseRun,
+  portOf,
+  rulesOf,
+  runOf,
+} from "./run-spec.ts";
 import { componentSettings, parseSettings } from "./settings.ts";
 
 const manifest: ReleaseManifest = {
@@ -42,7 +51,7 @@ describe("a run record", () => {
   });
 
   it("gives the program nothing of the agent's environment but a few names", () => {
-    const env = environmentOf(run, place, settings, host);
+    const env = environmentOf(run, place, settings, host, {});
     assert.deepEqual(Object.keys(env).sort(), [
       "MODE",
       "PATH",
@@ -57,7 +66,7 @@ describe("a run record", () => {
     const own = parseSettings({
       components: { shop: { env: { MODE: "test", PORT: "81", UPKEEP_VERSION: "9.9.9" } } },
     });
-    const env = environmentOf(run, place, componentSettings(own, "shop"), host);
+    const env = environmentOf(run, place, componentSettings(own, "shop"), host, { PORT: 20_001 });
     assert.deepEqual([env["MODE"], env["PORT"], env["UPKEEP_VERSION"]], ["test", "81", "1.1.0"]);
   });
 
@@ -88,6 +97,17 @@ describe("a run record", () => {
     for (const PORT of ["", "0", "x", "65536", "080"])
       assert.throws(() => portOf(health, { PORT }, "shop"), { code: "process/no-port" }, PORT);
     assert.equal(portOf({ ...health, port: 7 }, {}, "shop"), 7);
+  });
+
+  it("is given a port where its release asks for one and nobody set it", () => {
+    assert.equal(askedPort(run, settings), "PORT");
+    assert.equal(environmentOf(run, place, settings, host, { PORT: 20_001 })["PORT"], "20001");
+    assert.equal(askedPort(run, { ...settings, env: { PORT: "81" } }), null);
+    const own = { ...run, entryPoint: { ...run.entryPoint!, env: { PORT: "82" } } };
+    assert.equal(askedPort(own, settings), null);
+    const { health } = run;
+    assert.ok(health?.kind === "http");
+    assert.equal(askedPort({ ...run, health: { ...health, port: 8080 } }, settings), null);
   });
 
   it("is watched by the rules of its manifest", () => {

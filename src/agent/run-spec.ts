@@ -8,6 +8,7 @@ import type { Launch } from "../process/component-process.ts";
 import { ProcessError } from "../process/errors.ts";
 import type { ProbationRules } from "../process/probation.ts";
 import { healthSchema, releaseSchema, type Health, type ReleaseManifest } from "../release/manifest.ts";
+import type { GivenPorts } from "./given-port.ts";
 import type { ComponentSettings } from "./settings.ts";
 
 const runSchema = z.strictObject({
@@ -48,6 +49,14 @@ export type Place = {
   readonly log: string;
 };
 
+/** The variable in which the release wants a port, if nobody set it: then the agent gives one. */
+export function askedPort(run: RunSpec, settings: ComponentSettings): string | null {
+  const { health, entryPoint } = run;
+  if (health?.kind !== "http" || typeof health.port === "number") return null;
+  const { env } = health.port;
+  return settings.env[env] === undefined && entryPoint?.env?.[env] === undefined ? env : null;
+}
+
 /** What every component finds in its environment besides what its release and the operator set. Nothing else of the agent's own gets through. */
 const PASSED_ON = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "SSL_CERT_FILE"] as const;
 
@@ -58,8 +67,10 @@ export function environmentOf(
   place: Place,
   settings: ComponentSettings,
   host: HostEnvironment,
+  given: GivenPorts,
 ): Readonly<Record<string, string>> {
   const env: Record<string, string> = {};
+  for (const [name, port] of Object.entries(given)) env[name] = String(port);
   for (const name of PASSED_ON) {
     const value = host[name];
     if (value !== undefined) env[name] = value;
@@ -81,16 +92,17 @@ export function launchOf(
   place: Place,
   settings: ComponentSettings,
   host: HostEnvironment,
+  given: GivenPorts = {},
 ): { readonly spec: Launch; readonly digest: string } {
   const [program, ...args] = run.entryPoint.command;
-  const env = environmentOf(run, place, settings, host);
+  const env = environmentOf(run, place, settings, host, given);
   const spec = { program: `${place.slot}/${program!}`, args, cwd: place.slot, env, log: place.log };
   // Of the host's own environment only what was set on purpose counts: a changed PATH is no reason to restart.
   const digest = sha256Hex(toUtf8(JSON.stringify([place.slot, run.entryPoint, settings.env])));
   return { spec, digest };
 }
 
-/** The port of an HTTP probe. Errors: `process/no-port`. */
+/** The port of an HTTP probe, as the component finds it in its environment. Errors: `process/no-port`. */
 export function portOf(
   health: Extract<Health, { kind: "http" }>,
   env: Readonly<Record<string, string>>,

@@ -130,3 +130,25 @@ export function componentSettings(settings: Settings, product: string): Componen
     verify: settings.verify ?? "always",
   };
 }
+
+/** What `agent.toml` sets for components that this device does not have, each in a sentence: most likely a name that was misspelt. */
+export function strayComponents(settings: Settings, products: readonly string[]): readonly string[] {
+  return Object.keys(settings.components ?? {})
+    .filter((name) => !products.includes(name))
+    .map((name) => {
+      const near = products.find((product) => isNear(name, product));
+      return `agent.toml sets something for the component ${name}, which this device does not have${near === undefined ? "" : `; it has ${near}`}.`;
+    });
+}
+
+/** One letter more, less or other, or two that changed places. */
+function isNear(a: string, b: string): boolean {
+  const [short, long] = a.length <= b.length ? [a, b] : [b, a];
+  if (long.length - short.length > 1) return false;
+  let start = 0;
+  while (start < short.length && short[start] === long[start]) start++;
+  let end = 0;
+  while (end < short.length - start && short.at(-1 - end) === long.at(-1 - end)) end++;
+  const [left, right] = [short.slice(start, short.length - end), long.slice(start, long.length - end)];
+  return left.length + right.length <= 2 || (left.length === 2 && right === `${left[1]}${left[0]}`);
+}

@@ -12,17 +12,19 @@ import {
   type Candidate,
   type Choice,
   type Others,
+  type Surroundings,
 } from "../release/select.ts";
 import { recentRecords, type Attempt } from "../slot/attempt.ts";
 import { switchCurrent } from "../slot/install.ts";
 import { sameBytes, slotName, type SlotId } from "../slot/layout.ts";
 import { readRecord } from "../slot/record.ts";
-import { belowFloor, recalledHere, skipOf } from "../slot/state.ts";
+import { belowFloor, LEFT_BY_HAND, recalledHere, skipOf, type SkipEntry } from "../slot/state.ts";
 import type { Plan } from "./attempt-arrival.ts";
 import { runAttempt, type RunnerContext, type RunResult } from "./attempt-runner.ts";
 import type { AttemptState, Trouble } from "./attempt-table.ts";
 import type { Component } from "./component.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
+import { isService } from "./run-spec.ts";
 import { retryOfRefused } from "./policy.ts";
 import type { Releases } from "./ports.ts";
 
@@ -46,10 +48,21 @@ export type ComponentResult = {
   readonly until: Instant | null;
 };
 
-const LEFT_BY_HAND = "agent/rolled-back-by-hand";
-
-/** What was refused lately, so that the same is not tried at every check. In memory only: a restart asks once more. */
-export type Refusals = Map<string, { readonly key: string; readonly times: number; readonly again: Instant }>;
+/**
+ * What was refused lately, or could not be carried out on this machine, so that the same is not tried at every check. `why` is set for the
+ * latter. In memory only: a restart asks once more.
+ */
+export type Refusals = Map<
+  string,
+  {
+    readonly key: string;
+    readonly times: number;
+    readonly again: Instant;
+    readonly why?: { readonly code: string | null; readonly reason: string };
+  }
+>;
+/** An attempt that was put off so often is begun anew: its journal does not grow without end. */
+const MOST_POSTPONEMENTS = 20;
 
 export type Update = Omit<RunnerContext, "plan"> & {
   /** The other products on this device, as they are now. */
@@ -150,17 +163,32 @@ async function resultOf(component: Component, attempt: Attempt, run: RunResult):
         ...common,
         result: "updated",
         code: null,
-        reason: `${begin.to.version} runs and came through its probation.`,
+        reason: await committedReason(component, begin.to),
       };
     case "rolled-back":
-      // There was nothing to roll back to.
-      if (begin.from === null) return { ...common, result: "failed", code: end.code, reason };
-      return { ...common, result: "rolled-back", code: end.code, reason };
+      // A first installation has nothing to go back to: it failed.
+      return { ...common, result: begin.from === null ? "failed" : "rolled-back", code: end.code, reason };
     case "refused":
       return { ...common, result: "refused", code: end.code, reason };
     default:
       return { ...common, result: "failed", code: end.code, reason };
   }
+}
+
+/** Only what was started has been watched. */
+async function committedReason(component: Component, to: SlotId): Promise<string> {
+  const run = await component.runOf(to).catch((error: unknown) => {
+    if (!(error instanceof UpkeepError)) throw error;
+    return null;
+  });
+  if (run?.entryPoint !== undefined) {
+    return isService(run)
+      ? `${to.version} runs and came through its probation.`
+      : `${to.version} is installed, and its job ended well.`;
+  }
+  return run?.health === undefined
+    ? `${to.version} is installed; it is data, and nothing is started.`
+    : `${to.version} is installed, and its probe found it well.`;
 }
 
 /** Signed data that the decision rests on; all of one repository state. */
@@ -181,9 +209,9 @@ export async function updateComponent(
   if (component.blocked !== null)
     return refused(update, manifest.version, component.blocked.code, component.blocked.message);
   // The same bytes under a higher version may be run or probed otherwise: that is another release.
-  const skips = manifest.artifacts.flatMap(
-    ({ sha256 }) => skipOf(state, { version: manifest.version, sha256 }) ?? [],
-  );
+  const skips = manifest.artifacts
+    .map(({ sha256 }) => skipOf(state, { version: manifest.version, sha256 }))
+    .filter((entry) => entry !== undefined);
   const choice = choose(offer.candidate, {
     installed: {
       version: state.committed?.version ?? null,
@@ -192,7 +220,7 @@ export async function updateComponent(
     },
     platform: component.world.platform,
     channel: offer.channel,
-    skipped: new Set(skips.length > 0 ? [offer.candidate.sha256] : []),
+    skipped: skippedFor(skips),
     others: await update.others(),
   });
   const open = component.openAttempt;
@@ -219,26 +247,25 @@ export async function updateComponent(
     };
   }
   if (choice.kind === "refused") {
-    const leftByHand = skips.some(({ code }) => code === LEFT_BY_HAND);
-    const sentence = choice.obstacles
-      .map((obstacle) =>
-        obstacle.code === "failed-here" && leftByHand
-          ? `${obstacle.version} was left by hand on this device; a newer release will be taken, and \`upkeep agent update --retry-skipped\` takes this one again`
-          : describeObstacle(obstacle),
-      )
-      .join("; ");
+    const sentence = choice.obstacles.map(describeObstacle).join("; ");
     const answer = await refused(
       update,
       manifest.version,
       `release/${choice.obstacles[0]!.code}`,
       `${sentence}.`,
     );
-    // What failed here was told when it failed; now it is merely waited for something newer.
-    return choice.obstacles.every((obstacle) => obstacle.code === "failed-here")
+    // What failed here or was left was told when that happened; now it is merely waited for something newer.
+    return choice.obstacles.every(({ code }) => code === "failed-here" || code === "left-by-hand")
       ? { ...answer, result: "held" }
       : answer;
   }
   return install(update, offer, choice.artifact);
+}
+
+/** What failed is the graver news of two. */
+function skippedFor(skips: readonly SkipEntry[]): Surroundings["skipped"] {
+  if (skips.length === 0) return null;
+  return skips.every(({ code }) => code === LEFT_BY_HAND) ? "left-by-hand" : "failed-here";
 }
 
 function sameAim(open: Attempt, artifact: Artifact, candidate: Candidate): boolean {
@@ -252,17 +279,22 @@ async function install(update: Update, offer: Offer, artifact: Artifact): Promis
   const known = refusals.get(component.product);
   const now = component.world.clock.now();
   if (!update.byHand && known?.key === manifestSha256 && now < known.again && now > known.again - 25 * HOUR) {
+    const { code, reason } = known.why ?? {
+      code: "agent/refused",
+      reason: `${to.version} was refused before.`,
+    };
     return {
       ...(await refused(
         update,
         to.version,
-        "agent/refused",
-        `${to.version} was refused before; it is tried again at ${formatInstant(known.again)}.`,
+        code ?? "agent/refused",
+        `${reason} It is tried again at ${formatInstant(known.again)}.`,
       )),
       result: "waiting",
       until: known.again,
     };
   }
+  if ((component.openAttempt?.postponed ?? 0) >= MOST_POSTPONEMENTS) await finish(update, "superseded", null);
   if (component.openAttempt === null) {
     await begin(component, {
       to,
@@ -272,13 +304,22 @@ async function install(update: Update, offer: Offer, artifact: Artifact): Promis
       manual: false,
     });
   }
+  const before = component.openAttempt?.postponed ?? 0;
   const result = await finish(update, "downloading", null, { manifest, artifact, releases: offer.releases });
-  // What was rolled back is on the skip list, and not tried again for anybody's waiting.
-  const skipped = component.attempt?.end?.end === "rolled-back";
-  if (!skipped && (result.result === "refused" || result.result === "failed")) {
+  // A try that stopped what runs is not repeated at each check.
+  const postponed = (component.openAttempt?.postponed ?? 0) > before;
+  // What was taken back is skipped until something newer comes: there is no next try to announce.
+  const ended = component.attempt?.end?.end === "rolled-back";
+  if (!ended && (result.result === "refused" || result.result === "failed" || postponed)) {
     const times = known?.key === manifestSha256 ? known.times + 1 : 1;
     const again = component.world.clock.now() + retryOfRefused(times);
-    refusals.set(component.product, { key: manifestSha256, times, again });
+    const { code, reason } = result;
+    refusals.set(component.product, {
+      key: manifestSha256,
+      times,
+      again,
+      ...(postponed ? { why: { code, reason } } : {}),
+    });
     return { ...result, until: again };
   }
   if (result.result !== "waiting") refusals.delete(component.product);

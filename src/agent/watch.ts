@@ -14,7 +14,7 @@ import type { SlotId } from "../slot/layout.ts";
 import type { Trouble } from "./attempt-table.ts";
 import type { Component } from "./component.ts";
 import type { RecallWatch } from "./recall-watch.ts";
-import { environmentOf, portOf, type RunSpec } from "./run-spec.ts";
+import { portOf, type RunSpec } from "./run-spec.ts";
 
 const RESTART_PAUSE = 1000;
 const STARTING_INTERVAL = 500;
@@ -114,14 +114,15 @@ async function passing(
 
 /** Asks the health probe once. */
 export async function probe(component: Component, id: SlotId, run: RunSpec): Promise<Observation> {
-  const { world, product, settings } = component;
+  const { world, product } = component;
   const { health } = run;
   const place = component.place(id);
-  const env = environmentOf(run, place, settings, world.environment);
+  const env = await component.environmentOf(id, run);
   switch (health?.kind) {
     case "http": {
       const timeout = health.timeoutSeconds * 1000;
-      return readHttp(await world.probes.http(portOf(health, env, product), health.path, timeout));
+      const by = component.supervised?.process.identity ?? null;
+      return readHttp(await world.probes.http(portOf(health, env, product), health.path, timeout, by));
     }
     case "command": {
       const [program, ...args] = health.command;

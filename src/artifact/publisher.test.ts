@@ -13,9 +13,11 @@ import { toUtf8 } from "../core/bytes.ts";
 import { signDetached } from "./detached/detached.ts";
 import { readContainer } from "./elf/container.ts";
 import { signAuthenticode } from "./authenticode-sign.ts";
-import { ArtifactError, type ArtifactErrorCode } from "./errors.ts";
+import { ArtifactError, type ArtifactErrorCode, type Finding } from "./errors.ts";
+import { formatOf } from "./formats.ts";
 import { signPe } from "./pe/sign.ts";
-import { verifyPublisher, verifyPublisherBeside } from "./publisher.ts";
+import { checkPublisher, verifyPublisher, verifyPublisherBeside, type Publisher } from "./publisher.ts";
+import type { FileReport } from "./report.ts";
 import { bytesSource, MemorySink } from "./source.ts";
 
 const now = Date.UTC(2026, 10, 21);
@@ -110,6 +112,20 @@ describe("the publisher of an archive, which signed beside it", () => {
     await check(archive, signature);
   });
 
+  it("is refused without the revocation list that is required", async () => {
+    const pin = { spkiSha256: [spkiPin(pki.leaf.certificate)] };
+    const revocation = { lists: [], required: true, now };
+    const roots = [pki.root.certificate];
+    await assert.rejects(
+      verifyPublisherBeside(bytesSource(archive), signature, pin, now, roots, revocation),
+      { code: "artifact/bad-signature", message: /No revocation list speaks/ },
+    );
+    await assert.rejects(
+      verifyPublisher(bytesSource(await sign(pki)), "a.exe", pin, now, roots, revocation),
+      { code: "artifact/bad-signature", message: /No revocation list speaks/ },
+    );
+  });
+
   it("is refused for other bytes, of a stranger, and when what lies there is no signature", async () => {
     await assert.rejects(check(toUtf8("the bytes of an Archive"), signature), {
       code: "artifact/bad-signature",
@@ -132,5 +148,82 @@ describe("the publisher of an archive, which signed beside it", () => {
       ]),
       { code: "artifact/bad-signature", message: /inside of a program/ },
     );
+  });
+});
+
+describe("the decision about a publisher", () => {
+  let good: FileReport;
+  let pin: PublisherPin;
+  before(async () => {
+    const pki = await publisherPki({ now });
+    const format = await formatOf(bytesSource(tinyPe()), "a.exe");
+    good = await format.verify(bytesSource(await sign(pki)), { roots: [pki.root.certificate], now });
+    pin = { spkiSha256: [spkiPin(pki.leaf.certificate)] };
+  });
+  const fault = (code: string, facts = {}): Finding => ({
+    level: "error",
+    code,
+    message: `Said ${code}.`,
+    facts,
+  });
+  const decided = (report: Partial<FileReport>, wanted = pin): string | Publisher => {
+    try {
+      return checkPublisher({ ...good, ...report }, wanted);
+    } catch (error) {
+      assert.ok(error instanceof ArtifactError);
+      return error.code;
+    }
+  };
+
+  it("passes on who signed, and when a stamp says so", () => {
+    const at = now - 1000;
+    const signatures = [{ ...good.signatures[0]!, signedAt: at, place: "nested signature 1" }];
+    assert.deepEqual(decided({ signatures }), {
+      subject: "CN=Example Publisher, O=Example, C=DE",
+      signedAt: at,
+      place: "nested signature 1",
+    });
+  });
+
+  it("needs one property of the pin at least, whichever it is", () => {
+    assert.equal(decided({}, {}), "artifact/wrong-publisher");
+    for (const wanted of [{ subject: "x" }, { issuer: "x" }, { eku: ["1.2"] }, { spkiSha256: ["00"] }])
+      assert.throws(
+        () => checkPublisher(good, wanted),
+        /is signed by CN=Example Publisher.*not by the publisher/,
+      );
+    assert.throws(() => checkPublisher(good, {}), /names no property/);
+  });
+
+  it("takes no signature that is not valid, and none without a certificate", () => {
+    const [one] = good.signatures;
+    assert.equal(decided({ signatures: [{ ...one!, valid: false }] }), "artifact/wrong-publisher");
+    assert.deepEqual(decided({ signatures: [{ ...one!, valid: false }, one!] }), decided({}));
+    assert.throws(() => checkPublisher({ ...good, signatures: [{ ...one!, path: [] }] }, pin));
+  });
+
+  it("says what a sound signature says wrongly, and no more than that of one that is not sound", () => {
+    const findings = [fault("artifact/older-release", { release: 1 })];
+    const wrong = { valid: false, findings };
+    assert.equal(decided(wrong), "artifact/older-release");
+    assert.throws(() => checkPublisher({ ...good, ...wrong }, pin), {
+      message: "Said artifact/older-release.",
+    });
+    const [one] = good.signatures;
+    assert.equal(
+      decided({ ...wrong, signatures: [] }),
+      "artifact/bad-signature",
+      "no signature is not sound",
+    );
+    assert.equal(
+      decided({ ...wrong, signatures: [one!, { ...one!, valid: false }] }),
+      "artifact/bad-signature",
+    );
+    assert.equal(decided({ valid: false, findings: [fault("pe/stuffed")] }), "artifact/bad-signature");
+    // A note is none of the reasons.
+    const noted = [{ ...findings[0]!, level: "note" as const }, fault("pe/stuffed")];
+    assert.equal(decided({ valid: false, findings: noted }), "artifact/bad-signature");
+    for (const code of ["artifact/wrong-product", "artifact/foreign-architecture"])
+      assert.equal(decided({ valid: false, findings: [fault("pe/stuffed"), fault(code)] }), code);
   });
 });

@@ -60,6 +60,10 @@ export function openPrivateKey(
     throw new KeyError(
       "key/passphrase-needed",
       `The key in ${what} is encrypted, and no passphrase was given.`,
+      {},
+      {
+        hint: `Where no passphrase can be given for it: openssl pkey -in ${what} opens it; keep what that prints from others.`,
+      },
     );
   const secret = form.encrypted ? { passphrase: passphrase! } : {};
   if (form.kind === "pem")

@@ -40,7 +40,7 @@ export const TOKEN_VARIABLE = "UPKEEP_INSTANCE";
 
 /**
  * Starts the program. Its identity is written before it exists and completed after, so that at no instant a process runs that nobody can find.
- * A disk that cannot take the record does not keep the component from running. Errors: `process/cannot-start`.
+ * A disk that cannot take the record does not keep the component from running. Errors: `process/cannot-start`, `process/wrong-program`.
  */
 export async function startProcess(
   room: ProcessRoom,
@@ -62,7 +62,7 @@ export async function startProcess(
 /** The process that an earlier agent started, if it still runs. */
 export async function findProcess(room: ProcessRoom): Promise<Supervised | null> {
   const record = await read(room);
-  if (record === null || record.boot !== (await room.host.boot())) return null;
+  if (record === null) return null;
   const { token, boot, pid, startTime } = record;
   const known = pid === null || startTime === null ? {} : { pid, startTime };
   const process = await room.host.find({ token, boot, ...known });

@@ -1,9 +1,11 @@
 // Why a component could not be started or was found sick, and why a service of this system could not be had.
 
-import { FAILED, REFUSED, USAGE, UpkeepError, type Traits } from "../core/errors.ts";
+import { FAILED, REFUSED, TRANSIENT, USAGE, UpkeepError, type Traits } from "../core/errors.ts";
 
 export type ProcessErrorCode =
   | "process/cannot-start"
+  | "process/wrong-program"
+  | "process/port-taken"
   | "process/no-port"
   | "process/exited"
   | "process/unhealthy"
@@ -18,14 +20,16 @@ export type ProcessErrorCode =
   | "process/service-exposed"
   | "process/no-services";
 export const PROCESS_ERRORS = {
-  "process/cannot-start": FAILED,
-  "process/no-port": FAILED,
+  "process/cannot-start": TRANSIENT,
+  "process/wrong-program": REFUSED,
+  "process/port-taken": TRANSIENT,
+  "process/no-port": TRANSIENT,
   "process/exited": FAILED,
   "process/unhealthy": FAILED,
   "process/unknown-too-long": FAILED,
   "process/never-settled": FAILED,
   "process/crash-loop": FAILED,
-  "process/will-not-stop": FAILED,
+  "process/will-not-stop": TRANSIENT,
   "process/bad-service": USAGE,
   "process/no-such-service": FAILED,
   "process/service-exists": FAILED,

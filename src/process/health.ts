@@ -15,6 +15,9 @@ export type Observation =
 const TEMPORARY = 75;
 
 export function readHttp(answer: HttpAnswer): Observation {
+  // Only the component itself can say that it is well.
+  if (answer.kind === "stranger")
+    return { kind: "sick", reason: `the answer at the health address ${answer.what}` };
   if (answer.kind !== "status") {
     // It is the component's own address on this machine: no network lies between, so silence is the component's fault.
     return { kind: "sick", reason: `the health address ${answer.what}` };

@@ -34,12 +34,34 @@ export type SpawnSpec = {
   readonly token: string;
 };
 
+/**
+ * Why a program cannot be started. `process/wrong-program`: no machine like this one ever could, so the release is at fault.
+ * `process/cannot-start`: this machine cannot at the moment (an interpreter that is missing, a volume mounted noexec, no permission).
+ */
+export type Unfit = {
+  readonly code: "process/wrong-program" | "process/cannot-start";
+  readonly reason: string;
+  readonly hint?: string;
+};
+
+export type ProgramToLookAt = Pick<SpawnSpec, "program" | "cwd" | "env">;
+
 export interface ProcessHost {
   /** Which start of the machine this is: 32 hex digits. */
   boot(): Promise<string>;
-  /** In a process group of its own. Errors: `process/cannot-start`. */
+  /** Reads what the kernel would read of the program, and what that asks for; null if it can be started. Nothing is run. */
+  look(program: ProgramToLookAt): Promise<Unfit | null>;
+  /**
+   * In a process group of its own. What the kernel itself would not start is refused, never handed to a shell.
+   * Errors: `process/wrong-program`, `process/cannot-start`.
+   */
   spawn(spec: SpawnSpec): Promise<RunningProcess>;
-  /** The process with this identity if it still runs; with a null `pid`, the oldest process that carries the token. */
+  /** False where the next agent could not tell this one's processes from strangers: then they end with their agent. */
+  findsAgain(): Promise<boolean>;
+  /**
+   * The process with this identity if it still runs; with a null `pid`, the oldest process that carries the token. Null in another boot.
+   * Where processes are not found again, what may be left of it is ended.
+   */
   find(
     identity: Omit<ProcessIdentity, "pid" | "startTime"> & Partial<ProcessIdentity>,
   ): Promise<RunningProcess | null>;
@@ -47,7 +69,9 @@ export interface ProcessHost {
 
 export type HttpAnswer =
   | { readonly kind: "status"; readonly status: number }
-  | { readonly kind: "refused" | "timeout" | "broken"; readonly what: string };
+  | { readonly kind: "refused" | "timeout" | "broken"; readonly what: string }
+  /** Somebody answered, and it was none of the component's processes. */
+  | { readonly kind: "stranger"; readonly what: string };
 
 export type CommandAnswer =
   | { readonly kind: "exit"; readonly exit: Exit; readonly output: string }
@@ -56,8 +80,18 @@ export type CommandAnswer =
   | { readonly kind: "not-started"; readonly what: string };
 
 export interface Probes {
-  /** GET on the loopback address; redirects are not followed, the body is not read beyond a few bytes. */
-  http(port: number, path: string, timeoutMs: number): Promise<HttpAnswer>;
+  /**
+   * GET on the loopback address; redirects are not followed, the body is not read beyond a few bytes. An answer counts only if it
+   * is that of `by` or of a process that belongs to it, where the system can tell who listens; null: nothing of the component runs.
+   */
+  http(port: number, path: string, timeoutMs: number, by: ProcessIdentity | null): Promise<HttpAnswer>;
   /** Runs to its end in a group of its own; kept output is bounded. */
   command(spec: Omit<SpawnSpec, "log" | "token">, timeoutMs: number): Promise<CommandAnswer>;
+}
+
+export interface LocalPorts {
+  /** Null if nobody listens on it at the loopback address; else who does, in words, as far as that can be seen. */
+  takenBy(port: number): Promise<string | null>;
+  /** True if a program could listen on it now, at any address. */
+  isFree(port: number): Promise<boolean>;
 }

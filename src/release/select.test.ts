@@ -28,7 +28,7 @@ const around = (
   },
   platform,
   channel: samplePointer(),
-  skipped: new Set(),
+  skipped: null,
   others: new Map(),
   ...changes,
 });
@@ -135,10 +135,11 @@ describe("choosing a release", () => {
     assert.deepEqual(codes(manifest, around({ version: "2.0.0-rc.1" })), ["minimum-from"]);
   });
 
-  it("passes over a release that failed here", () => {
-    assert.deepEqual(codes(sampleManifest(), around({ skipped: new Set(["d".repeat(64)]) })), [
-      "failed-here",
-    ]);
+  it("passes over a release that failed here, or was left by hand, and says which", () => {
+    for (const skipped of ["failed-here", "left-by-hand"] as const)
+      assert.deepEqual(codes(sampleManifest(), around({ skipped })), [skipped]);
+    assert.match(describeObstacle({ code: "left-by-hand", version: "1.1.0" }), /1\.1\.0 was left by hand/);
+    assert.doesNotMatch(describeObstacle({ code: "left-by-hand", version: "1.1.0" }), /fail/);
   });
 
   it("collects every obstacle", () => {

@@ -26,8 +26,8 @@ export type Surroundings = {
   readonly platform: Platform;
   /** Null when the operator installs from a bundle without a channel: then nothing may go back. */
   readonly channel: ChannelPointer | null;
-  /** SHA-256 of release documents that failed on this device. */
-  readonly skipped: ReadonlySet<string>;
+  /** Why the candidate is skipped on this device: it failed here, or somebody went back from it by hand. Null if it is not. */
+  readonly skipped: "failed-here" | "left-by-hand" | null;
   /** The other products on this device. */
   readonly others: Others;
 };
@@ -41,7 +41,7 @@ export type Obstacle =
   | { readonly code: "same-number"; readonly version: string; readonly installed: string }
   | { readonly code: "below-floor"; readonly version: string; readonly floor: string }
   | { readonly code: "recalled"; readonly version: string; readonly reason: string }
-  | { readonly code: "failed-here"; readonly version: string }
+  | { readonly code: "failed-here" | "left-by-hand"; readonly version: string }
   | { readonly code: "no-artifact"; readonly version: string; readonly os: string; readonly arch: string }
   | { readonly code: "minimum-from"; readonly installed: string; readonly minimumFrom: string }
   | { readonly code: "dependency-missing"; readonly product: string; readonly range: string }
@@ -93,8 +93,7 @@ export function choose(candidate: Candidate, around: Surroundings): Choice {
   const recalled = recallOf(channel?.recalled, manifest.version);
   if (recalled !== undefined)
     obstacles.push({ code: "recalled", version: manifest.version, reason: recalled.reason });
-  if (around.skipped.has(candidate.sha256))
-    obstacles.push({ code: "failed-here", version: manifest.version });
+  if (around.skipped !== null) obstacles.push({ code: around.skipped, version: manifest.version });
 
   const artifact = bestFit(manifest.artifacts, platform);
   if (artifact === null) {
@@ -177,6 +176,8 @@ export function describeObstacle(obstacle: Obstacle): string {
       return `${obstacle.version} was recalled: ${obstacle.reason}`;
     case "failed-here":
       return `${obstacle.version} failed on this device before; a newer release will be taken`;
+    case "left-by-hand":
+      return `${obstacle.version} was left by hand on this device; a newer release will be taken`;
     case "no-artifact":
       return `${obstacle.version} has no artifact for ${obstacle.os}-${obstacle.arch}`;
     case "minimum-from":

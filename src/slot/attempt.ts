@@ -16,8 +16,15 @@ export type Attempt = {
   readonly snapshot: number | null;
   /** How often the new version was started. */
   readonly starts: number;
-  readonly rollingBack: { readonly code: string; readonly reason: string } | null;
+  readonly rollingBack: {
+    readonly code: string;
+    readonly reason: string;
+    /** The attempt goes on later: only this machine was in its way. */
+    readonly postpone: boolean;
+  } | null;
   readonly restored: boolean;
+  /** How often it was taken back to before its switch, to be tried again. */
+  readonly postponed: number;
   readonly end: EndEvent | null;
   readonly reported: boolean;
 };
@@ -78,6 +85,7 @@ function begun(begin: BeginEvent): Attempt {
     starts: 0,
     rollingBack: null,
     restored: false,
+    postponed: 0,
     end: null,
     reported: false,
   };
@@ -98,7 +106,22 @@ function advance(attempt: Attempt, event: Exclude<JournalEvent, BeginEvent | Slo
     case "paused":
       return { ...attempt, starts: 0 };
     case "rolling-back":
-      return { ...attempt, step: "rolling-back", rollingBack: { code: event.code, reason: event.reason } };
+      return {
+        ...attempt,
+        step: "rolling-back",
+        rollingBack: { code: event.code, reason: event.reason, postpone: event.postpone === true },
+      };
+    case "postponed":
+      return {
+        ...attempt,
+        step: "staging",
+        activating: false,
+        snapshot: null,
+        starts: 0,
+        rollingBack: null,
+        restored: false,
+        postponed: attempt.postponed + 1,
+      };
     case "restored":
       return { ...attempt, restored: true };
     case "end":

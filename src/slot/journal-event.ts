@@ -73,9 +73,18 @@ export const journalEventSchema = z.discriminatedUnion("event", [
   /** The agent was stopped in good order while the new version was watched: that start is not held against it. */
   z.strictObject({ event: z.literal("paused"), attempt }),
   /** The decision to go back, with the reason that the report will carry. */
-  z.strictObject({ event: z.literal("rolling-back"), attempt, code, reason: text }),
+  z.strictObject({
+    event: z.literal("rolling-back"),
+    attempt,
+    code,
+    reason: text,
+    /** The machine was in the way, not the release: after the way back the attempt is open as before its switch. */
+    postpone: z.exactOptional(z.literal(true)),
+  }),
   /** The data is that of before the attempt again. */
   z.strictObject({ event: z.literal("restored"), attempt }),
+  /** Everything is as it was before `activating`; the attempt waits for its next try. */
+  z.strictObject({ event: z.literal("postponed"), attempt }),
   /** The one end of an attempt. A one-way door: nothing after it changes how the attempt ended. */
   z.strictObject({
     event: z.literal("end"),

@@ -46,6 +46,8 @@ export type Layout = {
   readonly data: string;
   readonly snapshots: string;
   readonly process: string;
+  /** Ports that the agent gave, to give the same again. */
+  readonly ports: string;
   readonly checked: string;
   readonly log: string;
   /** What was found in a slot and belongs to no release; of the last time only. */
@@ -63,6 +65,7 @@ export function layoutOf(folder: string): Layout {
     data: `${folder}/data`,
     snapshots: `${folder}/snapshots`,
     process: `${folder}/process.json`,
+    ports: `${folder}/ports.json`,
     checked: `${folder}/checked.json`,
     log: `${folder}/output.log`,
     aside: `${folder}/aside`,

@@ -55,6 +55,9 @@ export const EMPTY_STATE: ComponentState = {
   skip: [],
 };
 
+/** The code of a skipped version that did not fail: somebody went back from it. */
+export const LEFT_BY_HAND = "agent/rolled-back-by-hand";
+
 const LIMIT = 1024 * 1024;
 const MAX_SKIPS = 200;
 /** Floors that are remembered one by one; the lowest go first, for they count only when all above are lifted. */
@@ -147,7 +150,7 @@ export function applyEnd(
       skip: withSkip(
         state.skip.filter((entry) => !sameBytes(entry, begin.to)),
         begin.manual && last !== null
-          ? { version: last.version, sha256: last.sha256, code: "agent/rolled-back-by-hand", at: end.at }
+          ? { version: last.version, sha256: last.sha256, code: LEFT_BY_HAND, at: end.at }
           : null,
       ),
     };

@@ -7,6 +7,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import { sha256 } from "../core/digest.ts";
 import { toUtf8 } from "../core/bytes.ts";
+import type { UpkeepError } from "../core/errors.ts";
 import type { Instant } from "../core/instant.ts";
 import { zipReader } from "../io/archive/unpack-zip.ts";
 import { DAY_ZERO, FleetOfOne } from "./fleet-of-one.ts";
@@ -69,6 +70,10 @@ export class AgentWorld {
   refusedData: string | null = null;
   /** Knows every list of authorities already; a test of trust puts another in. */
   trust: ServerTrust = { bundleSha256: null, take: async () => {} };
+  /** Why the device is not updated, when something is the matter with its own folder. */
+  grounded: UpkeepError | null = null;
+  /** Its identity cannot be read: nothing can be signed. */
+  unsigned = false;
   #starts = 0;
 
   constructor(clock: Clock = new EagerClock(), disk = new MemoryDisk()) {
@@ -88,7 +93,13 @@ export class AgentWorld {
       random: scriptedRandom(this.#starts),
       processes,
       probes: processes,
-      logs: { rotate: async () => {}, bound: async () => {}, tail: async () => "last words" },
+      localPorts: processes,
+      logs: {
+        rotate: async () => {},
+        bound: async () => {},
+        head: async () => "last words",
+        tail: async () => "last words",
+      },
       zip: zipReader,
       trees: diskTrees(disk, () => this.refusedData),
       platform: { os: "linux", arch: "x64", libc: "glibc", osVersion: "6.1", hardware: null },
@@ -108,6 +119,7 @@ export class AgentWorld {
       trust: this.trust,
       settings: this.settings,
       pid: 1,
+      ...(this.grounded === null ? {} : { grounded: this.grounded, unsigned: this.unsigned }),
     });
   }
 

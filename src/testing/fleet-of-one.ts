@@ -142,8 +142,11 @@ export class FleetOfOne implements Repository, UpdateServer {
       dependencies: [],
       ...changes,
     };
-    this.targets.set(releaseTarget(product, version), await signRelease(manifest, [this.publisher]));
-    return manifest;
+    // Nothing is started of data, and nothing watched.
+    const { entryPoint: _, health: __, ...data } = manifest;
+    const published = behaviour === "data" ? data : manifest;
+    this.targets.set(releaseTarget(product, version), await signRelease(published, [this.publisher]));
+    return published;
   }
 
   /** Moves the channel, and assigns the release. */

@@ -2,20 +2,24 @@
 
 import { fromUtf8, toUtf8 } from "../core/bytes.ts";
 import { DiskError, type Disk } from "../core/disk.ts";
+import { ProcessError } from "../process/errors.ts";
 import type {
   CommandAnswer,
   Exit,
+  LocalPorts,
   HttpAnswer,
   ProcessHost,
   ProcessIdentity,
   Probes,
+  ProgramToLookAt,
   RunningProcess,
   SpawnSpec,
+  Unfit,
 } from "../process/ports.ts";
 
 /**
  * Words in a program's text: `well` answers 200, `sick` answers 500, `busy` answers 429, `crash` ends with 1 at once, `job` ends with 0,
- * `deaf` refuses connections. `migrate` writes its version into the data folder first.
+ * `deaf` refuses connections, `foreign` is for another machine. `migrate` writes its version into the data folder first.
  */
 export type Behaviour = string;
 
@@ -28,7 +32,7 @@ type Entry = {
   ended: boolean;
 };
 
-export class MemoryProcesses implements ProcessHost, Probes {
+export class MemoryProcesses implements ProcessHost, Probes, LocalPorts {
   readonly #boot: string;
   #disk: Disk;
   #entries: Entry[] = [];
@@ -39,6 +43,10 @@ export class MemoryProcesses implements ProcessHost, Probes {
   readonly texts: string[] = [];
   /** The world around the programs: `sick` makes every one of them answer 500. */
   mood: "sick" | null = null;
+  /** Why nothing can be started on this machine at the moment. */
+  unfit: Unfit | null = null;
+  /** Ports on which programs listen that belong to no component, and their names. */
+  readonly strangers = new Map<number, string>();
 
   constructor(disk: Disk, boot = "b".repeat(32)) {
     this.#disk = disk;
@@ -59,7 +67,23 @@ export class MemoryProcesses implements ProcessHost, Probes {
     return this.#boot;
   }
 
+  async findsAgain(): Promise<boolean> {
+    return true;
+  }
+
+  async look({ program }: ProgramToLookAt): Promise<Unfit | null> {
+    if (this.unfit !== null) return this.unfit;
+    const text = fromUtf8(await this.#disk.read(program, 1_000_000));
+    if (!text.includes("foreign")) return null;
+    return {
+      code: "process/wrong-program",
+      reason: `${program} cannot be started: it is for another machine.`,
+    };
+  }
+
   async spawn(spec: SpawnSpec): Promise<RunningProcess> {
+    const unfit = await this.look(spec);
+    if (unfit !== null) throw new ProcessError(unfit.code, unfit.reason, {});
     const text = fromUtf8(await this.#disk.read(spec.program, 1_000_000));
     this.started.push(spec.program);
     this.texts.push(text);
@@ -81,7 +105,10 @@ export class MemoryProcesses implements ProcessHost, Probes {
     return entry === undefined || wanted.boot !== this.#boot ? null : this.#handle(entry);
   }
 
-  async http(port: number): Promise<HttpAnswer> {
+  async http(port: number, _: string, __: number, by: ProcessIdentity | null): Promise<HttpAnswer> {
+    const stranger = this.strangers.get(port);
+    if (stranger !== undefined) return { kind: "stranger", what: `on port ${port} is that of ${stranger}` };
+    if (by === null) return { kind: "refused", what: "refused the connection" };
     const entry = this.#entries.find(({ ended, spec }) => !ended && spec.env["PORT"] === String(port));
     if (entry === undefined || entry.text.includes("deaf"))
       return { kind: "refused", what: "refused the connection" };
@@ -99,6 +126,15 @@ export class MemoryProcesses implements ProcessHost, Probes {
   kill(program: string): void {
     for (const entry of this.#entries)
       if (!entry.ended && entry.spec.program === program) this.#end(entry, { code: null, signal: "SIGKILL" });
+  }
+
+  async takenBy(port: number): Promise<string | null> {
+    return this.strangers.get(port) ?? null;
+  }
+
+  async isFree(port: number): Promise<boolean> {
+    const own = this.#entries.some(({ ended, spec }) => !ended && spec.env["PORT"] === String(port));
+    return !own && !this.strangers.has(port);
   }
 
   #handle(entry: Entry): RunningProcess {

@@ -73,6 +73,20 @@ export const agentNoun: NounSpec = {
       run: async (call) => (await import("./run-commands.ts")).agentStatus(call),
     },
     {
+      name: "log",
+      alias: "logs",
+      about: "show what installed components wrote, in this run and in the one before",
+      details:
+        "After an update that was taken back, the run before is that of the version that failed. With --follow, what is written from\nnow on as well, until Ctrl-C.",
+      arguments: [{ name: "[product]", about: "the component (all of them)" }],
+      options: [
+        { flags: "--lines <n>", about: "last lines of each run (100)" },
+        { flags: "--follow", about: "go on showing what is written" },
+      ],
+      examples: ["upkeep agent log", "upkeep agent log shop --lines 20", "upkeep agent log shop --follow"],
+      run: async (call) => (await import("./output.ts")).agentLog(call),
+    },
+    {
       name: "forget-time",
       about: "forget the time that this device remembers, after its clock was ahead",
       details:

@@ -54,7 +54,7 @@ export interface SystemAgent {
 export async function openSystemAgent(options: SystemAgentOptions): Promise<SystemAgent> {
   const { folder, onEvent } = options;
   await makeDirectories(systemDisk, folder, 0o750);
-  const unlock = await lockAgent(folder, systemClock);
+  const unlock = await lockAgent(folder, systemClock, "run");
   try {
     const wired = await wireAgent({
       folder,

@@ -11,6 +11,7 @@ import { commonName } from "../../der/names.ts";
 import { toPem } from "../../der/pem.ts";
 import { parseToken } from "../../identity/token.ts";
 import { deviceKeys, isEnrolled, saveIdentity } from "../../io/device/device-identity.ts";
+import { guardFolder, narrowFolder } from "../../io/device/folder-guard.ts";
 import { placeName, type Place } from "../../io/connection/failure.ts";
 import { DIRECT, type Proxies } from "../../io/connection/proxies.ts";
 import { systemClock } from "../../io/system/clock.ts";
@@ -62,6 +63,8 @@ export async function enrol(
   }
   const token = parseToken(enrolment.token);
   await makeDirectories(disk, folder, 0o750);
+  await narrowFolder(folder, 0o750);
+  await guardFolder(folder);
   const keys = await deviceKeys(disk, identity);
   // 1. The server must hold the pinned authority before it is told anything.
   const { server, authority } = await firstThatAnswers(enrolment.servers, (place) =>

@@ -1,8 +1,7 @@
 // The agent as a program of its own, built into one executable: checks its own image, then does what `upkeep agent` does.
 
-import { homedir } from "node:os";
 import { agentNoun } from "./commands.ts";
-import { takeEnvironment } from "../../io/system/environment.ts";
+import { homeFolder, takeEnvironment } from "../../io/system/environment.ts";
 import { runProgram } from "../framework/program.ts";
 import { renderError } from "../framework/render.ts";
 import { checkOwnImage } from "./self-check.ts";
@@ -34,7 +33,7 @@ async function main(): Promise<number> {
     stderr: process.stderr,
     stdin: process.stdin,
     env: takeEnvironment(),
-    home: homedir(),
+    home: homeFolder(),
   });
 }
 

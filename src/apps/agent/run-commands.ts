@@ -26,12 +26,13 @@ import { proxiesOf } from "./proxies.ts";
 import { CliError, usage } from "../framework/errors.ts";
 import { EXIT } from "../framework/exit-codes.ts";
 import { programLog } from "../framework/program-log.ts";
+import { tellProgress } from "./told-progress.ts";
 import { columns } from "../framework/style.ts";
 
 export async function agentEnroll(call: Call): Promise<Result> {
   const { context } = call;
   const { enrol } = await import("./enroll.ts");
-  const { loadSettings } = await import("./wiring.ts");
+  const { loadSettings } = await import("./local-settings.ts");
   const servers = call.list("server").map(serverOf);
   if (servers.length === 0) throw usage("Which server? Give --server host:port.");
   const token = await tokenOf(call);
@@ -44,7 +45,7 @@ export async function agentEnroll(call: Call): Promise<Result> {
     platform: thisPlatform(),
     now: () => context.clock.now(),
     signal: context.signal,
-    proxies: proxiesOf(await loadSettings(context.data), context.terminal.env),
+    proxies: proxiesOf(await loadSettings(context.disk, context.data), context.terminal.env),
   });
   return {
     text: `This device is ${device}. \`upkeep agent run\` keeps it up to date.`,
@@ -236,8 +237,12 @@ function leftStatus(bytes: Uint8Array, path: string): Status {
   }
 }
 
-/** The running agent does it; without one, the same is done here. */
-async function ask(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
+/** The running agent does it; without one, the same is done here. What takes long is told step by step. */
+function ask(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
+  return tellProgress(call.context, askOrDo(call, request, otherwise));
+}
+
+async function askOrDo(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
   try {
     return await askAgent(call.context.data, request, call.context.signal);
   } catch (error) {

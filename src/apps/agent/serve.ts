@@ -11,6 +11,7 @@ import { lockAgent } from "../../io/device/agent-lock.ts";
 import { systemClock } from "../../io/system/clock.ts";
 import { listenForControl } from "../../io/system/control-socket.ts";
 import { systemDisk } from "../../io/system/disk.ts";
+import type { Hurdle } from "./hurdle.ts";
 import { wireAgent, type Wired, type WiringOptions } from "./wiring.ts";
 
 const requestSchema = z.discriminatedUnion("do", [
@@ -26,25 +27,52 @@ const requestSchema = z.discriminatedUnion("do", [
   z.strictObject({ do: z.literal("roll-back"), product: nameSchema }),
 ]);
 
-/** Runs until `signal` aborts. Errors: `agent/locked`, `agent/not-enrolled`, and what the start of the agent throws. */
+/** How often it is looked whether what kept the device from updating was mended. */
+const LOOK_EVERY = 5000;
+
+/**
+ * Runs until `signal` aborts. While something keeps the device from updating, what is installed runs, and the agent begins anew once it was
+ * mended. Errors: `agent/locked`, `agent/not-enrolled`, and what the start of the agent throws.
+ */
 export async function serveAgent(options: WiringOptions, signal: AbortSignal): Promise<void> {
-  const { folder, log } = options;
+  const { folder } = options;
   await makeDirectories(systemDisk, folder, 0o750);
-  const unlock = await lockAgent(folder, systemClock);
+  const unlock = await lockAgent(folder, systemClock, "run");
   try {
-    const wired = await wireAgent(options);
-    const { agent, close } = wired;
-    const control = await listenForControl(folder, (request) => obey(wired, request));
-    log("info", "agent/started", { folder, pid: process.pid });
-    try {
-      await runAgent(agent, signal);
-    } finally {
-      await control.close();
-      close();
-      log("info", "agent/stopped", {});
-    }
+    while (!signal.aborted) await serveOnce(options, signal);
   } finally {
     await unlock();
+  }
+}
+
+/** Until `signal` aborts, or the hurdle is over. */
+async function serveOnce(options: WiringOptions, signal: AbortSignal): Promise<void> {
+  const { folder, log } = options;
+  const wired = await wireAgent(options);
+  const { agent, close, hurdle } = wired;
+  const control = await listenForControl(folder, (request) => obey(wired, request));
+  log("info", "agent/started", { folder, pid: process.pid });
+  const mended = new AbortController();
+  if (hurdle !== null) {
+    const { code, message } = hurdle.error;
+    log("error", "agent/grounded", { code, message, hint: hurdle.error.hint ?? null });
+    void watchHurdle(hurdle, mended, signal).catch((error: unknown) => {
+      log("error", "agent/grounded", { message: String(error) });
+    });
+  }
+  try {
+    await runAgent(agent, signal, mended.signal);
+  } finally {
+    await control.close();
+    close();
+    log("info", mended.signal.aborted ? "agent/mended" : "agent/stopped", {});
+  }
+}
+
+async function watchHurdle(hurdle: Hurdle, mended: AbortController, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await systemClock.sleep(LOOK_EVERY, signal).catch(() => undefined);
+    if (!signal.aborted && (await hurdle.isOver())) return mended.abort(new Error("it was mended"));
   }
 }
 
@@ -129,7 +157,7 @@ async function withAgent<T>(
 async function withWired<T>(options: WiringOptions, action: (wired: Wired) => Promise<T>): Promise<T> {
   const { folder } = options;
   await makeDirectories(systemDisk, folder, 0o750);
-  const unlock = await lockAgent(folder, systemClock);
+  const unlock = await lockAgent(folder, systemClock, "command");
   try {
     const wired = await wireAgent(options);
     try {

@@ -1,28 +1,26 @@
 // Joins the agent to this machine: disk, clock, processes, network, identity.
 
-import { parse } from "smol-toml";
 import { openAgent, type Agent } from "../../agent/agent.ts";
-import { AgentError, sentenceOf } from "../../agent/errors.ts";
 import type { LogLine, Repository, World } from "../../agent/ports.ts";
-import { parseSettings, placeIn, refuseClear, type Settings } from "../../agent/settings.ts";
-import { fromUtf8 } from "../../core/bytes.ts";
-import { readOrNull } from "../../core/disk.ts";
-import { UpkeepError, type Facts } from "../../core/errors.ts";
-import { parseJsonText } from "../../core/json.ts";
+import { placeIn, refuseClear, type Settings } from "../../agent/settings.ts";
+import type { Facts } from "../../core/errors.ts";
 import { agentRepository, type SourceWord } from "../../io/device/agent-repository.ts";
 import { broughtSource } from "../../io/source/bundle.ts";
 import { climbingSource } from "../../io/device/recovering-source.ts";
 import { placeName, type Place } from "../../io/connection/failure.ts";
 import type { Proxies } from "../../io/connection/proxies.ts";
 import { systemClock } from "../../io/system/clock.ts";
-import { loadIdentity, type StoredIdentity } from "../../io/device/device-identity.ts";
+import type { StoredIdentity } from "../../io/device/device-identity.ts";
 import { diskSource } from "../../io/source/disk.ts";
 import { systemTrees } from "../../io/system/data-trees.ts";
 import { systemDisk } from "../../io/system/disk.ts";
 import { httpSource } from "../../io/source/http.ts";
 import type { Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
-import { boundLog, logTail, rotateLog, systemProbes, systemProcesses } from "../../io/system/process.ts";
+import { boundLog, logHead, logTail, rotateLog } from "../../io/system/output-file.ts";
+import { systemPorts } from "../../io/system/listeners.ts";
+import { systemProbes } from "../../io/system/probes.ts";
+import { systemProcesses } from "../../io/system/process.ts";
 import { systemPublisherVerifier } from "../../io/device/publisher-verifier.ts";
 import { systemRandom } from "../../io/system/random.ts";
 import { storeLock } from "../../io/system/store-lock.ts";
@@ -36,6 +34,7 @@ import {
 } from "../../repository/client/client.ts";
 import { diskStore } from "../../repository/client/store.ts";
 import { openConnection } from "./connection.ts";
+import { readFolder, type Hurdle } from "./hurdle.ts";
 import { addressOf } from "./enroll.ts";
 import { dialInTurn } from "./servers-in-turn.ts";
 import { openServerClient } from "../../io/device/server-client.ts";
@@ -56,31 +55,52 @@ export type Wired = {
   readonly agent: Agent;
   /** A copy of the repository on this machine, judged by the same root and the same history as the server's. Errors: `mirror/*`, `disk/*`. */
   readonly broughtTo: (path: string) => Promise<Repository>;
+  /** Why nothing is updated, and whether that is over; null if nothing is in the way. */
+  readonly hurdle: Hurdle | null;
   readonly close: () => void;
 };
 
-/** The caller holds the folder's lock. Errors: `agent/not-enrolled`, `agent/bad-settings`, `schema/invalid`, `disk/*`. */
+/**
+ * The caller holds the folder's lock. What is installed here is run whatever lies in the way of updating it; with nothing installed, that is
+ * an error. Errors: `agent/not-enrolled`, `agent/damaged-identity`, `agent/bad-settings`, `disk/*`.
+ */
 export async function wireAgent(options: WiringOptions): Promise<Wired> {
-  const { folder, log } = options;
-  const settings = await loadSettings(folder);
-  const identity = await loadIdentity(systemDisk, `${folder}/identity`);
-  const { server, record } = identity;
-  const world: World = {
+  const { folder } = options;
+  const { settings, identity, hurdle } = await readFolder(systemDisk, folder);
+  const world = worldOf(options);
+  return identity === null
+    ? wireAlone(folder, settings, world, hurdle!)
+    : wireConnected(options, settings, identity, world, hurdle);
+}
+
+function worldOf({ log, selfCheck, environment, atPoint }: WiringOptions): World {
+  return {
     disk: systemDisk,
     clock: systemClock,
     random: systemRandom,
     processes: systemProcesses,
     probes: systemProbes,
-    logs: { rotate: rotateLog, bound: boundLog, tail: logTail },
+    localPorts: systemPorts,
+    logs: { rotate: rotateLog, bound: boundLog, head: logHead, tail: logTail },
     zip: zipReader,
     trees: systemTrees(),
     platform: thisPlatform(),
     verifyPublisher: systemPublisherVerifier,
-    selfCheck: options.selfCheck ?? null,
-    environment: options.environment ?? process.env,
+    selfCheck: selfCheck ?? null,
+    environment: environment ?? process.env,
     log: ({ level, event, ...facts }: LogLine) => log(level, `agent/${event}`, facts as Facts),
-    atPoint: options.atPoint ?? (async () => {}),
+    atPoint: atPoint ?? (async () => {}),
   };
+}
+
+async function wireConnected(
+  { folder, log }: WiringOptions,
+  settings: Settings,
+  identity: StoredIdentity,
+  world: World,
+  hurdle: Hurdle | null,
+): Promise<Wired> {
+  const { server, record } = identity;
   const proxies = proxiesOf(settings, world.environment);
   const places = placesOf(record, settings);
   const trust = await openDeviceTrust(systemDisk, `${folder}/identity`, server, () => {
@@ -132,9 +152,11 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     trust,
     settings,
     pid: process.pid,
+    ...(hurdle === null ? {} : { grounded: hurdle.error }),
   });
   return {
     agent,
+    hurdle,
     broughtTo: async (path) => {
       if (/^https?:\/\//i.test(path)) {
         const { source, close } = mirrorOf(path, settings, proxies);
@@ -151,6 +173,36 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
       for (const close of brought) close();
     },
   };
+}
+
+/** An agent that runs what is installed, and can speak to nobody: everything else of it fails with the hurdle's error. */
+async function wireAlone(folder: string, settings: Settings, world: World, hurdle: Hurdle): Promise<Wired> {
+  const { error, device } = hurdle;
+  const fail = (): never => {
+    throw error;
+  };
+  const refuse = async (): Promise<never> => fail();
+  const agent = await openAgent({
+    world,
+    folder,
+    identity: {
+      device,
+      key: {
+        get publicKey() {
+          return fail();
+        },
+        sign: refuse,
+      },
+    },
+    repository: { refresh: refuse },
+    server: { checkIn: refuse, sendReports: refuse, wakeUps: fail },
+    trust: { bundleSha256: null, take: refuse },
+    settings,
+    pid: process.pid,
+    grounded: error,
+    unsigned: true,
+  });
+  return { agent, hurdle, broughtTo: refuse, close: () => {} };
 }
 
 /** The address of the enrolment first, then what came with it, then what the settings add; each once. */
@@ -183,32 +235,4 @@ function mirrorOf(address: string, settings: Settings, proxies: Proxies): Copy {
   const plain = settings.untrustedHttp === true ? ({ plainHttp: "allowed" } as const) : {};
   const source = httpSource(address, { ...plain, proxies });
   return { source, close: () => source.close() };
-}
-
-/** `agent.toml` of the folder; without one, everything is as it comes. Errors: `agent/bad-settings`, `disk/*`. */
-export async function loadSettings(folder: string): Promise<Settings> {
-  const path = `${folder}/agent.toml`;
-  const bytes = await readOrNull(systemDisk, path, 256 * 1024);
-  if (bytes === null) return {};
-  let text: string;
-  try {
-    text = JSON.stringify(parse(fromUtf8(bytes)));
-  } catch (cause) {
-    throw new AgentError(
-      "agent/bad-settings",
-      `${path} is not TOML: ${sentenceOf(cause)}`,
-      { path },
-      { cause },
-    );
-  }
-  try {
-    return parseSettings(parseJsonText(text));
-  } catch (cause) {
-    throw new AgentError(
-      "agent/bad-settings",
-      `${path} says something that cannot be set: ${sentenceOf(cause)}`,
-      { path },
-      { cause, ...(cause instanceof UpkeepError && cause.hint !== undefined ? { hint: cause.hint } : {}) },
-    );
-  }
 }

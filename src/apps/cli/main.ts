@@ -2,9 +2,8 @@
 // The program `upkeep`: hands the words of the command line to the table.
 
 import { readFileSync } from "node:fs";
-import { homedir } from "node:os";
 import { systemDisk } from "../../io/system/disk.ts";
-import { takeEnvironment } from "../../io/system/environment.ts";
+import { homeFolder, takeEnvironment } from "../../io/system/environment.ts";
 import { runProgram, type Program } from "../framework/program.ts";
 import { loadSettings } from "../framework/settings-file.ts";
 import { TABLE } from "./table.ts";
@@ -26,7 +25,7 @@ const terminal = {
   stderr: process.stderr,
   stdin: process.stdin,
   env: takeEnvironment(),
-  home: homedir(),
+  home: homeFolder(),
 };
 const disk =
   process.platform === "win32"

@@ -68,6 +68,44 @@ const table: readonly TableEntry[] = [
   },
 ];
 
+describe("a user without a home folder", () => {
+  const homeless = async (...words: string[]) => {
+    let [out, err] = ["", ""];
+    const terminal: Terminal = {
+      stdout: { write: (text) => (out += text) },
+      stderr: { write: (text) => (err += text) },
+      stdin: process.stdin,
+      env: {},
+      home: null,
+    };
+    const exit = await runProgram({ table, version: "9.9.9" }, words, terminal);
+    return { exit, out, err };
+  };
+  it("works in the folder that is named, and is told in one sentence when none is", async () => {
+    const named = await homeless("--data", "/srv/cups", "cup", "fill", "mug");
+    assert.deepEqual([named.exit, named.out], [0, "filled mug\n"]);
+    const { exit, err } = await homeless("cup", "fill", "mug");
+    assert.equal(exit, EXIT.usage);
+    assert.match(err, /no home folder here.*\nhint: Name one with --data FOLDER, UPKEEP_DATA, or HOME\./);
+    assert.equal((await homeless("--version")).exit, 0);
+  });
+
+  const other = process.getuid?.() === 0;
+  it(
+    "starts the program all the same",
+    { skip: other ? false : "only root becomes a user without an entry in passwd" },
+    () => {
+      const main = new URL("./main.ts", import.meta.url).pathname;
+      const code = `process.setuid(123456); delete process.env.HOME; process.argv.splice(1, 0, ${JSON.stringify(main)}); await import(${JSON.stringify(main)});`;
+      const ran = spawnSync(process.execPath, ["--input-type=module", "-e", code, "--", "--version"], {
+        encoding: "utf8",
+      });
+      assert.equal(ran.status, 0, ran.stderr);
+      assert.match(ran.stdout, /^\d+\.\d+\.\d+/);
+    },
+  );
+});
+
 describe("the command line", () => {
   it("hands arguments, options and global options to the command, wherever they stand", async () => {
     const { exit, out, err } = await run(

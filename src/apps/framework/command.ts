@@ -41,6 +41,8 @@ export type Result = {
 
 export type CommandSpec = {
   readonly name: string;
+  /** Another name that people try. */
+  readonly alias?: string;
   /** One line, a sentence without full stop. */
   readonly about: string;
   /** More lines for --help. */

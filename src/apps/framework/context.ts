@@ -6,7 +6,7 @@ import { systemRandom } from "../../io/system/random.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Disk } from "../../core/disk.ts";
 import type { Random } from "../../core/random.ts";
-import { CliError } from "./errors.ts";
+import { CliError, usage } from "./errors.ts";
 import { noProgress, terminalProgress, type Progress } from "./progress.ts";
 import { readSecretFile, promptSecret } from "./secret.ts";
 import { styler, type Style } from "./style.ts";
@@ -39,7 +39,7 @@ export interface Context {
   readonly clock: Clock;
   readonly random: Random;
   readonly disk: Disk;
-  /** Absolute path of the operator's data folder. */
+  /** Absolute path of the operator's data folder. Throws `cli/usage` where none is named and the user has no home. */
   readonly data: string;
   /** Where the fleet's records are: a database's address, or null for the file in the data folder. */
   readonly store: string | null;
@@ -79,16 +79,20 @@ export type Surroundings = {
   readonly run: Context["run"];
 };
 
+function dataFolder({ env, home }: Terminal, globals: Globals): string | null {
+  const named = globals.data ?? env["UPKEEP_DATA"];
+  if (named !== undefined) return named;
+  const share = env["XDG_DATA_HOME"] ?? (home === null ? null : `${home}/.local/share`);
+  return share === null ? null : `${share}/upkeep`;
+}
+
 /** The context of one command under the options that every command has. */
 export function createContext({ terminal, disk, run }: Surroundings, globals: Globals): Context {
   const json = globals.json === true;
   const quiet = globals.quiet === true;
   const plain = globals.color === false || (terminal.env["NO_COLOR"] ?? "") !== "";
   const lively = terminal.stderr.isTTY === true && !quiet && !json && terminal.env["CI"] === undefined;
-  const folder =
-    globals.data ??
-    terminal.env["UPKEEP_DATA"] ??
-    `${terminal.env["XDG_DATA_HOME"] ?? `${terminal.home}/.local/share`}/upkeep`;
+  const folder = dataFolder(terminal, globals);
   let aborter: AbortController | undefined;
   const closers: (() => Promise<void>)[] = [];
   const secretOrNull = async (request: SecretRequest): Promise<string | null> => {
@@ -108,7 +112,13 @@ export function createContext({ terminal, disk, run }: Surroundings, globals: Gl
     random: systemRandom,
     disk,
     run,
-    data: resolve(folder),
+    get data() {
+      if (folder !== null) return resolve(folder);
+      throw usage(
+        "There is no folder to work in: this user has no home folder here.",
+        "Name one with --data FOLDER, UPKEEP_DATA, or HOME.",
+      );
+    },
     store: textOr(globals.store) ?? textOr(terminal.env["UPKEEP_STORE"]),
     json,
     quiet,

@@ -229,6 +229,7 @@ function build(
     spec.details === undefined ? spec.about : `${spec.about}.\n\n${spec.details}`,
   );
   command.summary(spec.about);
+  if (spec.alias !== undefined) command.alias(spec.alias);
   shape(command, terminal);
   for (const { name, about } of spec.arguments ?? []) command.addArgument(new Argument(name, about));
   for (const given of spec.options ?? [])

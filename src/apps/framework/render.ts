@@ -46,7 +46,32 @@ function showFact(fact: Fact): string {
   return String(fact);
 }
 
+/** What the system refuses is no defect of the program, wherever it was asked. */
+const SYSTEM: { readonly [code: string]: string } = {
+  EMFILE: "This process has too many files open: raise its limit (ulimit -n, LimitNOFILE= of its unit).",
+  ENFILE: "This machine has too many files open: see what holds them, or raise fs.file-max.",
+  ENOMEM: "This machine has no memory left for it.",
+  EAGAIN: "This machine has no room for another process or thread: see its limits (ulimit -u).",
+  EIO: "A disk reports an error: look into the log of the system.",
+};
+
+function systemHint(error: unknown): string | null {
+  for (let at: unknown = error; at instanceof Error; at = at.cause) {
+    const { code, errno } = at as NodeJS.ErrnoException;
+    if (typeof code === "string" && Object.hasOwn(SYSTEM, code)) return SYSTEM[code]!;
+    if (typeof errno === "number" && typeof code === "string" && /^E[A-Z0-9]+$/.test(code))
+      return `The system refused it (${code}).`;
+  }
+  return null;
+}
+
 function unexpected(error: unknown): CliError {
+  const system = systemHint(error);
+  if (system !== null) {
+    const said = error instanceof Error ? error.message : String(error);
+    return new CliError("cli/failed", said, {}, { cause: error, hint: system });
+  }
+
   return new CliError(
     "cli/unexpected",
     error instanceof Error ? error.message : String(error),

@@ -4,7 +4,7 @@ import { dirname, resolve } from "node:path";
 import { parse } from "smol-toml";
 import { fromUtf8 } from "../../core/bytes.ts";
 import { statOrNull, type Disk } from "../../core/disk.ts";
-import { lineOf } from "../../signing/policy/config-text.ts";
+import { lineOf } from "../../core/toml-line.ts";
 import { isNoun, type CommandSpec, type NounSpec, type OptionSpec, type TableEntry } from "./command.ts";
 import { CliError } from "./errors.ts";
 import { GLOBAL_OPTIONS, nameOf, type Setting, type Settings } from "./settings.ts";
@@ -27,16 +27,14 @@ const NEVER: ReadonlySet<string> = new Set([
  */
 export async function loadSettings(
   table: readonly TableEntry[],
-  world: { readonly env: { readonly [name: string]: string | undefined }; readonly home: string },
+  world: { readonly env: { readonly [name: string]: string | undefined }; readonly home: string | null },
   disk: Disk,
 ): Promise<Settings | null> {
   const { env, home } = world;
   const named = env["UPKEEP_CONFIG"];
-  const file = resolve(
-    named !== undefined && named !== ""
-      ? named
-      : `${env["XDG_CONFIG_HOME"] ?? `${home}/.config`}/upkeep/config.toml`,
-  );
+  const folder = env["XDG_CONFIG_HOME"] ?? (home === null ? null : `${home}/.config`);
+  if ((named === undefined || named === "") && folder === null) return null;
+  const file = resolve(named !== undefined && named !== "" ? named : `${folder}/upkeep/config.toml`);
   const stat = await statOrNull(disk, file);
   if (stat === null) {
     if (named === undefined || named === "") return null;
@@ -98,7 +96,7 @@ export async function loadSettings(
 function checked(
   option: OptionSpec,
   value: unknown,
-  places: { readonly folder: string; readonly home: string },
+  places: { readonly folder: string; readonly home: string | null },
   fail: (what: string) => never,
 ): Setting {
   if (!option.flags.includes("<")) return typeof value === "boolean" ? value : fail("expected true or false");
@@ -111,7 +109,10 @@ function checked(
           : fail("expected text or a whole number");
     if (option.choices !== undefined && !option.choices.includes(text))
       return fail(`expected one of ${option.choices.join(", ")}`);
-    if (text.startsWith("~/")) return resolve(places.home, text.slice(2));
+    if (text.startsWith("~/"))
+      return places.home === null
+        ? fail("this user has no home folder here")
+        : resolve(places.home, text.slice(2));
     return /^\.\.?\//.test(text) ? resolve(places.folder, text) : text;
   };
   if (option.repeat !== true) return one(value);

@@ -6,7 +6,8 @@ export type Terminal = {
   readonly stderr: { write(text: string): unknown; readonly isTTY?: boolean; readonly columns?: number };
   readonly stdin: NodeJS.ReadStream;
   readonly env: { readonly [name: string]: string | undefined };
-  readonly home: string;
+  /** Null where nobody says which folder that is. */
+  readonly home: string | null;
   /** Called once when a program that runs all the time serves. */
   readonly ready?: () => void;
 };

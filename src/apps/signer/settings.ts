@@ -5,7 +5,7 @@ import { fromUtf8 } from "../../core/bytes.ts";
 import { readOrNull, type Disk } from "../../core/disk.ts";
 import { parseCertificatesPem, type Certificate } from "../../der/x509.ts";
 import { MAX_CONFIG, parseConfig, refuseConfig, type SignerConfig } from "../../signing/policy/config.ts";
-import { lineOf } from "../../signing/policy/config-text.ts";
+import { lineOf } from "../../core/toml-line.ts";
 import { parsePostgresAddress } from "../../io/database/postgres-address.ts";
 import { SigningError } from "../../signing/errors.ts";
 import type { LoadedCertificate, Settings } from "../../signing/service.ts";

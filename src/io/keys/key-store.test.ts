@@ -157,3 +157,26 @@ describe("the key store", () => {
     assert.equal((await keys.find("new")).name, "new");
   });
 });
+
+describe("a key file with a broken line", () => {
+  it("is named, whatever the line was, and is no defect of the program", async () => {
+    const keys = store("broken");
+    await keys.create({ name: "one", scheme: "ed25519", passphrase: null, created });
+    const path = join(root, "broken/one.key.json");
+    const whole = readFileSync(path, "utf8");
+    for (const [from, to] of [
+      ['"created"', '"creat'],
+      ['"format"', '"formal"'],
+      ["\n", "\u0000\n"],
+    ] as const) {
+      writeFileSync(path, whole.replace(from, to), { mode: 0o600 });
+      await assert.rejects(
+        store("broken").list(),
+        { code: "key/malformed", message: new RegExp(path) },
+        JSON.stringify(from),
+      );
+    }
+    writeFileSync(path, whole.replace(/"data": "../, '"data": "!!'), { mode: 0o600 });
+    await assert.rejects(store("broken").signer("one"), { code: "key/malformed", message: new RegExp(path) });
+  });
+});

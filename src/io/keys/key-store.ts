@@ -3,6 +3,7 @@
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { toHex } from "../../core/bytes.ts";
 import { makeDirectories, parentOf, statOrNull, type Disk } from "../../core/disk.ts";
+import { UpkeepError } from "../../core/errors.ts";
 import type { Instant } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
 import { nameSchema, z } from "../../core/schema.ts";
@@ -64,7 +65,7 @@ export function openKeyStore(
       if (!file.endsWith(SUFFIX)) continue;
       const name = file.slice(0, -SUFFIX.length);
       // The file's name is what people type; a name inside that differs came with a copied file.
-      infos.push({ ...readKeyInfo(await read(name)), name });
+      infos.push({ ...naming(`${folder}/${file}`, readKeyInfo, await read(name)), name });
     }
     return infos;
   };
@@ -96,7 +97,9 @@ export function openKeyStore(
     const info = await find(nameOrId);
     const cached = opened.get(info.publicKey.keyid);
     if (cached !== undefined) return cached;
-    const made = openKeyFile(await read(info.name), info.wrapped ? await ask(info) : null);
+    const passphrase = info.wrapped ? await ask(info) : null;
+    const open = (bytes: Uint8Array): Signer => openKeyFile(bytes, passphrase);
+    const made = naming(`${folder}/${info.name}${SUFFIX}`, open, await read(info.name));
     opened.set(info.publicKey.keyid, made);
     return made;
   };
@@ -137,6 +140,21 @@ export function openKeyStore(
       return info;
     },
   };
+}
+
+/** What is wrong with a file is said with the file's name: one broken line in one of many. Errors: `key/malformed`, and those of `key/`. */
+function naming<T>(path: string, open: (bytes: Uint8Array) => T, bytes: Uint8Array): T {
+  try {
+    return open(bytes);
+  } catch (cause) {
+    if (!(cause instanceof UpkeepError) || cause instanceof KeyError) throw cause;
+    throw new KeyError(
+      "key/malformed",
+      `The key file ${path} is not as it was written: somebody changed it, or it was damaged.`,
+      { path },
+      { cause, hint: "Put it back from a backup. Other keys are not affected once it is out of the folder." },
+    );
+  }
 }
 
 /** A new private key from the system's generator. RSA keys have 3072 bits. */

@@ -46,6 +46,15 @@ describe(
       assert.equal((await stat(at("program"))).mode & 0o777, 0o751);
     });
 
+    it("gets a new version however long its name is, up to what the file system takes", async () => {
+      for (const length of [244, 255]) {
+        const name = "n".repeat(length);
+        await writeFile(at(name), "version");
+        await newVersion(at(name));
+        assert.equal(await readFile(at(name), "utf8"), "new version");
+      }
+    });
+
     it("gets a new version through a link, which stays a link", async () => {
       await writeFile(at("real"), "version");
       await symlink("real", at("link"));

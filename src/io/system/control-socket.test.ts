@@ -115,11 +115,11 @@ describe("a connection to the control socket", () => {
 describe("the lock of an agent's folder", () => {
   it("lets one in, and the next when the first is gone", async () => {
     await inFolder(async (folder) => {
-      const unlock = await lockAgent(folder, systemClock);
-      await assert.rejects(lockAgent(folder, systemClock), { code: "agent/locked" });
+      const unlock = await lockAgent(folder, systemClock, "run");
+      await assert.rejects(lockAgent(folder, systemClock, "run"), { code: "agent/locked" });
       await unlock();
       await (
-        await lockAgent(folder, systemClock)
+        await lockAgent(folder, systemClock, "run")
       )();
     });
   });

@@ -35,6 +35,12 @@ const CODES: { readonly [system: string]: DiskErrorCode } = {
   ENOTEMPTY: "disk/not-empty",
 };
 
+/** What is short is neither the path nor its content. */
+const SHORT: { readonly [system: string]: string } = {
+  EMFILE: "This process has too many files open: raise its limit (ulimit -n, LimitNOFILE= of its unit).",
+  ENFILE: "This machine has too many files open: see what holds them, or raise fs.file-max.",
+};
+
 const SENTENCES: { readonly [C in DiskErrorCode]: string } = {
   "disk/missing": "is not there",
   "disk/exists": "exists already",
@@ -197,6 +203,6 @@ export function diskErrorOf(path: string, cause: unknown): UpkeepError {
     code,
     `${showName(path)} ${SENTENCES[code]} (${system}).`,
     { path, system },
-    { cause },
+    { cause, ...(SHORT[system] === undefined ? {} : { hint: SHORT[system] }) },
   );
 }

@@ -1,5 +1,6 @@
 // Secrets that came in the environment: taken out of it, and out of what /proc shows of this process.
 
+import { homedir } from "node:os";
 import { closeSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
 
 /** No system gives a process more (Linux: a quarter of the stack's limit, 6 MiB at most). */
@@ -18,6 +19,16 @@ export const SECRET_VARIABLES = [
   "UPKEEP_TOKEN",
   "UPKEEP_UNLOCK",
 ] as const;
+
+/** The user's home folder; null for a user whom this system knows nothing of, in an environment that does not name one (containers, supervisors). */
+export function homeFolder(): string | null {
+  try {
+    const home = homedir();
+    return home === "" ? null : home;
+  } catch {
+    return null;
+  }
+}
 
 /**
  * Takes the environment into a value of its own, and its secrets out of the process: children do not inherit them, and on Linux

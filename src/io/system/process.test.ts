@@ -1,7 +1,8 @@
 // Real processes: found again by who they are, ended with everything they started, never mistaken for others.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
 import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
@@ -9,7 +10,10 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import type { RunningProcess } from "../../process/ports.ts";
-import { boundLog, logTail, rotateLog, systemProbes, systemProcesses } from "./process.ts";
+import { boundLog, logTail, rotateLog } from "./output-file.ts";
+import { sameBoot } from "./proc.ts";
+import { systemProbes } from "./probes.ts";
+import { systemProcesses } from "./process.ts";
 
 let folder: string;
 before(async () => {
@@ -88,7 +92,10 @@ describe("a process", () => {
       log: join(folder, "x.log"),
       token: "f".repeat(32),
     };
-    await assert.rejects(systemProcesses.spawn(spec), { code: "process/cannot-start" });
+    await assert.rejects(systemProcesses.spawn(spec), {
+      code: "process/wrong-program",
+      message: /is not there/,
+    });
   });
 
   it("is found again by its identity and by its token, and by no other start time or boot", async () => {
@@ -139,8 +146,75 @@ describe("a process", () => {
   });
 });
 
+/** A world without /proc needs a mount of its own: root, and unshare of util-linux. */
+const masked =
+  process.getuid?.() === 0 &&
+  spawnSync("unshare", ["-m", "mount", "-t", "tmpfs", "tmpfs", "/proc"]).status === 0;
+
+describe("a process where /proc is masked", () => {
+  /** Runs JavaScript with `processes` and `spec` at hand in a program that has no /proc. */
+  const without = (script: string) => {
+    const program = `import { systemProcesses as processes } from ${JSON.stringify(new URL("process.ts", import.meta.url).href)};
+      const spec = { program: "/bin/sh", args: ["-c", "sleep 300 & wait"], cwd: "/", log: ${JSON.stringify(join(folder, "masked.log"))},
+        token: "e".repeat(32), env: { PATH: "/usr/bin:/bin", UPKEEP_INSTANCE: "e".repeat(32) } };
+      ${script}`;
+    const line = 'mount -t tmpfs tmpfs /proc && exec "$@"';
+    const words = [process.execPath, "--input-type=module-typescript", "-e", program];
+    return spawnSync("unshare", ["-m", "sh", "-c", line, "sh", ...words], {
+      encoding: "utf8",
+      timeout: 20_000,
+    });
+  };
+  const carriers = (): number =>
+    readdirSync("/proc").filter((name) => {
+      try {
+        return (
+          /^\d+$/.test(name) &&
+          alive(Number(name)) &&
+          readFileSync(`/proc/${name}/environ`, "latin1").includes(`UPKEEP_INSTANCE=${"e".repeat(32)}`)
+        );
+      } catch {
+        return false;
+      }
+    }).length;
+  const skip = masked ? false : "only root with unshare can mask /proc";
+
+  it("is stopped in good order with its children", { skip }, async () => {
+    const ran = without(
+      "const child = await processes.spawn(spec); await child.stop(1000); console.log(await processes.findsAgain());",
+    );
+    assert.equal(ran.stdout.trim(), "false", ran.stderr);
+    assert.equal(carriers(), 0);
+  });
+
+  it(
+    "ends with an agent that is killed, or is ended by the next one: there are never two",
+    { skip },
+    async () => {
+      const killed = without(
+        "const child = await processes.spawn(spec); console.log(JSON.stringify(child.identity)); process.kill(process.pid, 'SIGKILL');",
+      );
+      const identity = JSON.parse(killed.stdout) as object;
+      const found = without(`console.log(await processes.find(${JSON.stringify(identity)}));`);
+      assert.equal(found.stdout.trim(), "null", found.stderr);
+      assert.equal(carriers(), 0);
+    },
+  );
+});
+
+describe("a boot that only its time names", () => {
+  const at = (seconds: number): string => seconds.toString(16).padStart(32, "0");
+  it("is the same when the clock was merely corrected", () => {
+    assert.equal(sameBoot(at(1_790_000_000), at(1_790_000_060)), true);
+    assert.equal(sameBoot(at(1_790_000_000), at(1_790_000_500)), false);
+    assert.equal(sameBoot("a".repeat(32), "b".repeat(32)), false);
+    assert.equal(sameBoot("a".repeat(32), "a".repeat(32)), true);
+  });
+});
+
 describe("a probe", () => {
   it("asks over HTTP on loopback", async () => {
+    const ours = { pid: process.pid, startTime: "0", boot: "0", token: "0".repeat(32) };
     const server = createServer((request, answer) => {
       if (request.url === "/slow") return;
       answer.statusCode = request.url === "/sick" ? 503 : 200;
@@ -149,14 +223,14 @@ describe("a probe", () => {
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const { port } = server.address() as { port: number };
     try {
-      assert.deepEqual(await systemProbes.http(port, "/", 1000), { kind: "status", status: 200 });
-      assert.deepEqual(await systemProbes.http(port, "/sick", 1000), { kind: "status", status: 503 });
-      assert.equal((await systemProbes.http(port, "/slow", 100)).kind, "timeout");
+      assert.deepEqual(await systemProbes.http(port, "/", 1000, ours), { kind: "status", status: 200 });
+      assert.deepEqual(await systemProbes.http(port, "/sick", 1000, ours), { kind: "status", status: 503 });
+      assert.equal((await systemProbes.http(port, "/slow", 100, ours)).kind, "timeout");
     } finally {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
     }
-    assert.equal((await systemProbes.http(port, "/", 1000)).kind, "refused");
+    assert.equal((await systemProbes.http(port, "/", 1000, ours)).kind, "refused");
   });
 
   it("runs a command, bounded in time, and ends what it started", async () => {

@@ -18,21 +18,30 @@ const NOT_WRITABLE = new Set([8, 14]);
  */
 export function storeLock(path: string, clock: Clock, patience = 2 * MINUTE): Lock {
   return async () => {
-    const until = clock.monotonic() + patience;
-    for (;;) {
-      const held = tryLock(path);
-      if (held !== null) return async () => held.close();
-      if (clock.monotonic() >= until) {
-        throw new RepositoryError(
-          "repository/locked",
-          `Another process has been refreshing the metadata beside ${path} for ${Math.round(patience / SECOND)} seconds.`,
-          { lock: path },
-          { hint: "Wait until it is done, or stop it, and try again." },
-        );
-      }
-      await clock.sleep(EVERY);
-    }
+    const release = await takeLock(path, clock, patience);
+    if (release !== null) return release;
+    throw new RepositoryError(
+      "repository/locked",
+      `Another process has been refreshing the metadata beside ${path} for ${Math.round(patience / SECOND)} seconds.`,
+      { lock: path },
+      { hint: "Wait until it is done, or stop it, and try again." },
+    );
   };
+}
+
+/** The lock alone, whatever it stands for: how to let go of it, or null if it could not be had in time. Errors: `disk/read-only`. */
+export async function takeLock(
+  path: string,
+  clock: Clock,
+  patience: number,
+): Promise<(() => Promise<void>) | null> {
+  const until = clock.monotonic() + patience;
+  for (;;) {
+    const held = tryLock(path);
+    if (held !== null) return async () => held.close();
+    if (clock.monotonic() >= until) return null;
+    await clock.sleep(EVERY);
+  }
 }
 
 function tryLock(path: string): DatabaseSync | null {

@@ -3,7 +3,7 @@
 import type { Instant } from "../../core/instant.ts";
 import { isJsonObject, type Json } from "../../core/json.ts";
 import type { Root } from "../metadata.ts";
-import { isFromAhead } from "../periods.ts";
+import { isSignedLater } from "../periods.ts";
 
 /** Their lives are the shortest, or decide over all others: what contradicts the remembered time shows in them first. */
 const ROLES = ["root", "timestamp", "snapshot"] as const;
@@ -72,7 +72,7 @@ export class RefreshTime {
     const main = ROLES.find((name) => name === role);
     if (known === null || main === undefined || version < known.versions[main]) return null;
     if (expires > known.time || expires <= now) return null;
-    if (isFromAhead(main, this.#root.roles[main], expires, now)) return null;
+    if (isSignedLater(main, this.#root.roles[main], expires, now)) return null;
     return { role: main, version, expires };
   }
 }

@@ -222,7 +222,7 @@ describe("channels", () => {
           installed: { version, sha256: null, floor: null },
           platform,
           channel,
-          skipped: new Set(),
+          skipped: null,
           others: new Map(),
         },
       );

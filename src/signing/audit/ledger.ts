@@ -41,7 +41,7 @@ export class Ledger implements Usage {
   apply(entry: AuditEntry): void {
     const time = parseInstant(entry.time);
     // By the log's own time, so that reading years of it again takes no more room than a day of it.
-    if (time - this.#tidied >= HOUR) this.forget(time);
+    if (Math.abs(time - this.#tidied) >= HOUR) this.forget(time);
     switch (entry.kind) {
       case "session":
         if (entry.used === undefined) return;

@@ -8,7 +8,7 @@ import { checkSchema, instantSchema, nameSchema, SchemaError, sha256Schema, z } 
 import { SCHEMES, type Scheme } from "../../keys/scheme.ts";
 import { parseNetwork } from "./address.ts";
 import { lineSchema } from "../audit/entry.ts";
-import { lineOf } from "./config-text.ts";
+import { lineOf } from "../../core/toml-line.ts";
 import { logFileSettings } from "./log-settings.ts";
 import { SigningError } from "../errors.ts";
 

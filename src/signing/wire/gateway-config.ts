@@ -3,7 +3,7 @@
 import { parse } from "smol-toml";
 import type { Json } from "../../core/json.ts";
 import { checkSchema, nameSchema, SchemaError, sha256Schema, z } from "../../core/schema.ts";
-import { lineOf } from "../policy/config-text.ts";
+import { lineOf } from "../../core/toml-line.ts";
 import { SigningError } from "../errors.ts";
 import { logFileSettings } from "../policy/log-settings.ts";
 

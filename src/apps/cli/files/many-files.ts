@@ -56,7 +56,7 @@ function decodeList(bytes: Uint8Array): string {
 }
 
 /** A file's name is written by others: control characters in it must not steer the terminal. */
-function harmless(text: string, file: string): string {
+export function harmless(text: string, file: string): string {
   return [file, basename(file)].reduce(
     (all, name) => (/\p{Cc}/u.test(name) ? all.replaceAll(name, name.replace(/\p{Cc}/gu, "?")) : all),
     text,

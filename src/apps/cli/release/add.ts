@@ -8,7 +8,7 @@ import { showName } from "../../../core/raw-name.ts";
 import { compareVersions, parseVersion } from "../../../core/version.ts";
 import { packArtifact, sizeOf, type PackedArtifact } from "../../../io/archive/artifact-packer.ts";
 import { SIGNATURE_LIMIT, type ReleaseManifest } from "../../../release/manifest.ts";
-import { contradiction, programPlatform } from "../../../release/program-header.ts";
+import { cannotRun, contradiction, programKind, programPlatform } from "../../../release/program-header.ts";
 import { formatSelector, parseSelector, type Selector } from "../../../release/platform.ts";
 import type { NamedKey, RoleSetup } from "../../../repository/publish/new-repository.ts";
 import { productRole } from "../../../release/target-names.ts";
@@ -262,9 +262,21 @@ function checkPrograms(settings: ReleaseSettings, packed: readonly Packed[]): vo
       if (wrong !== null) {
         throw usage(
           `${program} in ${name} was built for ${wrong}, and the artifact is said to be for ${formatSelector(artifact)}.`,
-          `Give it as ${wrong}=${source}.`,
+          /^(?:linux|windows|darwin)(?:-|$)/.test(wrong)
+            ? `Give it as ${wrong}=${source}.`
+            : "There are no devices that run it; build it for one of the platforms.",
         );
       }
+      // A link has no bytes of its own here; what it leads to is looked at by the device.
+      const file = head === undefined || head.length === 0 ? null : programKind(head);
+      // For any system at all, only a script's own first line can be judged.
+      const judged = artifact.os === "any" ? file?.kind === "script" : artifact.os !== "windows";
+      const bad = file === null || !judged ? null : cannotRun(file, artifact);
+      if (bad !== null)
+        throw usage(
+          `${program} in ${name} cannot be started by any device: ${bad}.`,
+          "A script begins with #! and its interpreter, and its lines end with a line feed only.",
+        );
       // On Windows a program without extension is looked up with .exe as well, and there is no executable bit.
       if (head !== undefined || artifact.os === "windows") continue;
       if (artifact.format === "file") {

@@ -7,6 +7,7 @@ import { writeAtomic } from "../../../core/disk.ts";
 import { parseInstant, type Instant } from "../../../core/instant.ts";
 import { isJsonObject, parseJsonText } from "../../../core/json.ts";
 import { isScheme, SCHEMES, type Scheme } from "../../../keys/scheme.ts";
+import { openPrivateKey, privateKeyForm, PRIVATE_KEY_LIMIT } from "../../../keys/read-private-key.ts";
 import { localSigner } from "../../../keys/signer.ts";
 import { appendTable, editSetting, removeTable } from "../../../signing/policy/config-text.ts";
 import {
@@ -228,7 +229,10 @@ export async function signerKey(call: Call): Promise<Result> {
     const privateKey =
       action === "new"
         ? newKey(scheme, call.whole("bits", 2048, 8192) ?? 3072)
-        : importedKey(fromUtf8(await context.disk.read(resolve(call.argument(2)), 64 * 1024)));
+        : importedKey(
+            await context.disk.read(resolve(call.argument(2)), PRIVATE_KEY_LIMIT),
+            call.argument(2),
+          );
     const { publicKey } = localSigner(privateKey, scheme);
     await writeSealedKey(context.disk, folder, secret, name, privateKey, publicKey.spki, context.random);
     await edit(call, folder, (text) =>
@@ -283,9 +287,11 @@ export async function signerKey(call: Call): Promise<Result> {
 }
 
 /** PEM, or a key file of a data folder: so that a key of a repository can move into the signer. */
-function importedKey(text: string): KeyObject {
-  if (!text.trimStart().startsWith("{")) return createPrivateKey(text);
-  const file = parseJsonText(text);
+function importedKey(bytes: Uint8Array, path: string): KeyObject {
+  const isJson = /^\s*\{/.test(Buffer.from(bytes.subarray(0, 64)).toString("latin1"));
+  // An encrypted one is refused with `key/passphrase-needed`: the one secret that is asked for here is the signer's.
+  if (!isJson) return openPrivateKey(bytes, privateKeyForm(bytes, path), null, path);
+  const file = parseJsonText(fromUtf8(bytes));
   const held = isJsonObject(file) ? file["private"] : undefined;
   if (!isJsonObject(held) || held["form"] !== "pkcs8" || typeof held["data"] !== "string") {
     throw new SigningError(
