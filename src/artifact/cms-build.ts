@@ -126,13 +126,15 @@ export function signerAlgorithm(scheme: X509Scheme): Uint8Array {
 /** The scheme with which a key signs over a given digest. Errors: `artifact/bad-key`. */
 export function schemeFor(keyScheme: string, hash: SigningHash): X509Scheme {
   if (keyScheme.startsWith("rsa")) return `rsa-pkcs1v15-${hash}`;
-  if (keyScheme === "ed25519" || keyScheme === ECDSA[hash]) return keyScheme;
+  // RFC 8419 section 3.1: with signed attributes, Ed25519 goes with SHA-512.
+  if ((keyScheme === "ed25519" && hash === "sha512") || keyScheme === ECDSA[hash])
+    return keyScheme as X509Scheme;
   throw new ArtifactError(
     "artifact/bad-key",
     `A key of the scheme ${keyScheme} cannot sign over ${hash}.`,
     { scheme: keyScheme, hash },
-    keyScheme.startsWith("ecdsa")
-      ? { hint: "P-256 goes with sha256, P-384 with sha384, P-521 with sha512." }
+    keyScheme.startsWith("ecdsa") || keyScheme === "ed25519"
+      ? { hint: "Ed25519 goes with sha512, P-256 goes with sha256, P-384 with sha384, P-521 with sha512." }
       : {},
   );
 }

@@ -36,7 +36,10 @@ const NOT_YET: readonly { readonly title: string; matches(head: Uint8Array, name
   },
 ];
 
-/** The format of a file. Errors: `artifact/unknown-format`, `artifact/unsupported`. */
+/** Formats whose names promise a signature inside. Linux gives its programs and libraries any name, and linker scripts theirs. */
+const WINDOWS: readonly Format[] = FORMATS.filter((format) => format !== elfFormat);
+
+/** The format of a file. Errors: `artifact/unknown-format`, `artifact/unsupported`, `artifact/malformed` for what is not what its name says. */
 export async function formatOf(source: ByteSource, fileName: string): Promise<Format> {
   const head = await readRange(source, 0, Math.min(512, source.size), "beginning of the file");
   const name = fileName.toLowerCase();
@@ -48,6 +51,15 @@ export async function formatOf(source: ByteSource, fileName: string): Promise<Fo
       "artifact/unsupported",
       `${later.title} cannot be signed or verified by this version.`,
       { format: later.title },
+    );
+  // What a name promises, Windows and people expect inside: a signature beside such a file would look like one and protect nobody.
+  const promised = WINDOWS.find((format) => format.extensions.some((extension) => name.endsWith(extension)));
+  if (promised !== undefined)
+    throw new ArtifactError(
+      "artifact/malformed",
+      `By its name the file is a ${promised.title}, by its content it is none.`,
+      { format: promised.name },
+      { hint: "Look at how it was made. To sign it as it is, with the signature beside it: --as detached." },
     );
   throw new ArtifactError(
     "artifact/unknown-format",

@@ -19,6 +19,7 @@ export type SigningErrorCode =
   | "signing/expired"
   | "signing/busy"
   | "signing/key-failed"
+  | "signing/internal"
   | "signing/key-unavailable"
   | "signing/bad-reply"
   | "signing/old-signer"
@@ -55,6 +56,7 @@ export const SIGNING_ERRORS = {
   "signing/expired": REFUSED,
   "signing/busy": PENDING,
   "signing/key-failed": REFUSED,
+  "signing/internal": FAILED,
   "signing/key-unavailable": { nature: "transient", exit: "refused" },
   "signing/bad-reply": REFUSED,
   "signing/old-signer": REFUSED,

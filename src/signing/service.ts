@@ -21,7 +21,8 @@ import { KeptAnswers } from "./request/kept-answers.ts";
 import { KeyQueues } from "./custody/key-queues.ts";
 import { TableUploads } from "./request/tables.ts";
 import { requestHash, type SigningRequest } from "./request/request.ts";
-import { describe, placeWord, resultOf, schemeFor, subjectOf } from "./request/wording.ts";
+import { schemeOf } from "./request/key-fit.ts";
+import { describe, placeWord, resultOf, subjectOf } from "./request/wording.ts";
 
 export type LoadedCertificate = { readonly pem: string; readonly chain: readonly Certificate[] };
 /** Configuration and certificates as one value, so that a reload changes both at once. */
@@ -166,7 +167,8 @@ export class SigningService {
         return this.#judge(request, known.hash, { ...asker, address }, async () => entry.document);
       }
       if (known?.state === "failed") {
-        throw new SigningError("signing/key-failed", `The request failed (${known.code}); send it again.`, {
+        // Not the code of the failure: this answer does not pass with time, so nobody asks for it again and again.
+        throw new SigningError("signing/not-found", `The request failed (${known.code}); send it again.`, {
           request: id,
         });
       }
@@ -179,6 +181,7 @@ export class SigningService {
   preview(request: SigningRequest, asker: Asker): Preview {
     const decision = this.#decide(request, asker);
     const { outcome } = decision;
+    if (outcome !== "deny") this.#scheme(request);
     const { user, session } = asker;
     this.#ports.say("info", "preview", { session, user, certificate: request.certificate, outcome });
     return previewOf(decision, this.#settings.config.certificates[request.certificate], user);
@@ -219,6 +222,8 @@ export class SigningService {
         decision.checks.filter((check) => !check.ok).map(({ name, reason }) => `${name}: ${reason}`),
       );
     }
+    // Before anybody is asked to approve what no key could sign.
+    const scheme = this.#scheme(request);
     let approvals: readonly GivenApproval[] = [];
     const subject = subjectOf(request, hash);
     const place =
@@ -253,6 +258,7 @@ export class SigningService {
       return await this.#sign(request, hash, asker, {
         rule: decision.rule,
         checks: decision.checks,
+        scheme,
         approvals,
         document: await document(),
         counted: release,
@@ -264,6 +270,13 @@ export class SigningService {
       release();
       if (placed !== undefined) this.#placing.delete(placed);
     }
+  }
+
+  /** Errors: `signing/bad-request`. */
+  #scheme(request: SigningRequest): Scheme {
+    const { certificates, keys } = this.#settings.config;
+    const { scheme, "also-schemes": also } = keys[certificates[request.certificate]!.key]!;
+    return schemeOf(request.operation, [scheme, ...also]);
   }
 
   #decide(request: SigningRequest, asker: Asker): Decision {
@@ -319,6 +332,7 @@ export class SigningService {
     granted: {
       readonly rule: string;
       readonly checks: readonly Check[];
+      readonly scheme: Scheme;
       readonly approvals: readonly GivenApproval[];
       readonly document: Blob;
       readonly place?: string;
@@ -329,7 +343,7 @@ export class SigningService {
   ): Promise<SignOutcome> {
     const { keys, log, ledger, build } = this.#ports;
     const config = this.#settings.config.certificates[request.certificate]!;
-    const keyConfig = this.#settings.config.keys[config.key]!;
+    const { scheme } = granted;
     const publicKey = keys.publicKey(config.key);
     if (publicKey === null) {
       throw new SigningError("signing/key-unavailable", "The key is not available now; try again later.", {
@@ -342,7 +356,7 @@ export class SigningService {
     let intent = -1;
     let over = false;
     // The one way to the key: the intent is durable, the ticket names exactly these bytes.
-    const useKey = (scheme: Scheme) => (message: Uint8Array) => {
+    const useKey = (message: Uint8Array): Promise<Uint8Array> => {
       const queue = this.#queues.of(config.key);
       return queue.run(asker.user, async () => {
         if (intent >= 0) throw new Error("one intent allows one signature");
@@ -377,18 +391,13 @@ export class SigningService {
       let reply: Uint8Array;
       let timestamp: string | undefined;
       if (operation.kind === "raw") {
-        const allowed = [keyConfig.scheme, ...keyConfig["also-schemes"]];
-        if (!allowed.includes(operation.scheme)) {
-          throw new SigningError("signing/bad-request", `The key does not sign with ${operation.scheme}.`);
-        }
-        reply = await useKey(operation.scheme)(fromBase64(operation.message));
+        reply = await useKey(fromBase64(operation.message));
       } else {
         if (certificate === undefined) {
           throw new SigningError("signing/key-unavailable", "The certificate was not imported yet.", {
             certificate: request.certificate,
           });
         }
-        const scheme = schemeFor(keyConfig.scheme, operation.algorithm);
         const contentDigest = this.#tables.contentDigest(asker.user, request, hash);
         const built = await build({
           ...(contentDigest === null ? {} : { contentDigest }),
@@ -396,7 +405,7 @@ export class SigningService {
           chain: certificate.chain,
           key: publicKey,
           scheme,
-          sign: useKey(scheme),
+          sign: useKey,
         });
         reply = built.cms;
         timestamp = built.timestamp;
@@ -423,9 +432,7 @@ export class SigningService {
       over = true;
       if (intent >= 0) {
         const { code, message } =
-          error instanceof UpkeepError
-            ? error
-            : { code: "signing/key-failed", message: (error as Error).message };
+          error instanceof UpkeepError ? error : { code: "signing/internal", message: String(error) };
         await this.record({
           kind: "failed",
           intent,

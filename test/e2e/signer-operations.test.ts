@@ -100,6 +100,24 @@ describe(
   },
 );
 
+describe("a second signer run on one folder", () => {
+  it("ends at once with one sentence and leaves nothing behind, before it asks for the passphrase; the first one signs on", async () => {
+    const signer = await bench.startSigner();
+    const began = performance.now();
+    // No passphrase is given.
+    const second = await bench.run(["--data", "signer", "signer", "run"]);
+    assert.ok(performance.now() - began < 10_000);
+    assert.equal(second.code, 4, second.stderr);
+    assert.match(second.stderr, /signing\/busy: Another signer works on this data folder/);
+    assert.doesNotMatch(second.stderr, /process-ended|crash/);
+    assert.equal(existsSync(bench.at("signer/signer/crashes")), false);
+    assert.equal((await bench.sign("notes.txt", "--patience", "10")).code, 0);
+    await bench.stop(signer, "SIGKILL");
+    // The lock of one that was killed is free.
+    await bench.stop(await bench.startSigner());
+  });
+});
+
 describe("log files of signer and gateway", () => {
   it("take every line, are private, and are opened again on SIGHUP", async () => {
     const text = readFileSync(bench.toml, "utf8");

@@ -22,6 +22,7 @@ const readPending = (name: string): string =>
   (JSON.parse(readFileSync(join(world.folder, name), "utf8")) as { resume: { request: string } }).resume
     .request;
 const there = (name: string): boolean => existsSync(join(world.folder, name));
+const said = (ran: Ran): string => ran.stdout + ran.stderr;
 const statuses = (lines: readonly { readonly [member: string]: unknown }[]): unknown[] =>
   lines.map((line) => line["status"]);
 
@@ -299,6 +300,42 @@ describe("sign --service", () => {
     assert.match(scheme.stderr, /ecdsa-sha2-nistp256/);
   });
 
+  it("refuses what is not what its name says, unless a signature beside it is wanted on purpose", async () => {
+    world.put("fake.exe", "only text\n");
+    const refused = await world.sign("fake.exe");
+    assert.equal(refused.code, 3, said(refused));
+    assert.match(said(refused), /artifact\/malformed.*by its content it is none/);
+    assert.ok(!there("fake.exe.sig"));
+    const meant = await world.sign("--as", "detached", "fake.exe");
+    assert.equal(meant.code, 0, said(meant));
+    assert.ok(there("fake.exe.sig"));
+    const local = await world.upkeep([
+      "sign",
+      "--cert",
+      "chain.pem",
+      "--key",
+      "key.pem",
+      "--replace",
+      "fake.exe",
+    ]);
+    assert.equal(local.code, 3, said(local));
+    assert.match(local.stderr, /--as detached/);
+    const beside = [
+      "sign",
+      "--cert",
+      "chain.pem",
+      "--key",
+      "key.pem",
+      "--as",
+      "detached",
+      "--replace",
+      "fake.exe",
+    ];
+    assert.equal((await world.upkeep(beside)).code, 0);
+    const verified = await world.upkeep(["verify", "--root", "root.pem", "fake.exe"]);
+    assert.equal(verified.code, 0, said(verified));
+  });
+
   it("knows no password on the command line", async () => {
     for (const word of ["--password", "--password=secret", "--pass"])
       for (const command of [["sign"], ["service", "sign", "--cert", "release"]]) {
@@ -429,5 +466,25 @@ describe("sign --service", () => {
     assert.equal((await world.upkeep(["sign", "wait", ...service])).code, 2);
     world.put("wait", tinyPe({ seed: 13 }));
     assert.equal((await world.sign("./wait")).code, 0);
+    // The command that is printed is typed as it stands there, now and after it had to wait once more.
+    world.put("it's waiting.exe", tinyPe({ seed: 14 }));
+    const words = ["--cert", "second", "--leave-pending", ...service];
+    const told = await world.upkeep(["sign", "it's waiting.exe", ...words]);
+    assert.equal(told.code, 4, told.stdout + told.stderr);
+    const typed = (text: string): string => /^ *(upkeep service wait .*)$/m.exec(text)![1]!;
+    const type = (line: string): Promise<string> =>
+      world.run(
+        "sh",
+        "-c",
+        `upkeep() { '${process.execPath}' '${join(import.meta.dirname, "../../src/apps/cli/main.ts")}' "$@"; }; ${line}`,
+      );
+    const once = await type(`${typed(told.stdout)} --timeout 0`);
+    assert.equal(typed(once), typed(told.stdout));
+    const { request } = (
+      JSON.parse(readPending("it's waiting.exe.pending")) as { resume: { request: string } }
+    ).resume;
+    await world.ok(["service", "approve", request, "--identity", own]);
+    assert.match(await type(typed(told.stdout)), /signed as/);
+    assert.ok(!there("it's waiting.exe.pending"));
   });
 });

@@ -25,7 +25,12 @@ const STOP_AT_MOST = 20_000;
 export async function runGateway(given: {
   readonly folder: string;
   readonly signal: AbortSignal;
-  readonly ready: (ports: { readonly clients: number; readonly signers: number }) => void;
+  /** Where it listens, with the ports that a `0` became. */
+  readonly ready: (listens: {
+    readonly clients: number;
+    readonly signers: number;
+    readonly hosts: { readonly clients: string; readonly signers: string };
+  }) => void;
 }): Promise<void> {
   leaveNothingInCoreFiles();
   const path = `${given.folder}/gateway.toml`;
@@ -52,7 +57,12 @@ export async function runGateway(given: {
           metrics: () => prometheusText(counters()),
           status: () => JSON.stringify(counters()),
         });
-  given.ready(relay);
+  const { clients, signers } = config.listen;
+  given.ready({
+    clients: relay.clients,
+    signers: relay.signers,
+    hosts: { clients: hostOf(clients), signers: hostOf(signers) },
+  });
   const reload = async (): Promise<void> => {
     try {
       // First the file under its old name: whoever moved it away waits for its successor, however bad the configuration is.
@@ -79,4 +89,8 @@ export async function runGateway(given: {
   await page?.close();
   await relay.close();
   logFile.close();
+}
+
+function hostOf(address: string): string {
+  return address.slice(0, address.lastIndexOf(":"));
 }

@@ -76,7 +76,10 @@ const identity = await identityOf(
 );
 identityKey.fill(0);
 
-const letGo = await holdFolder(`${folder.root}/lock`, clock);
+const letGo = await holdFolder(`${folder.root}/lock`, clock).catch((error: unknown) => {
+  if (error instanceof SigningError) return endRefused(error);
+  throw error;
+});
 /** What `signer status` is told. */
 let state: Standing | { readonly state: "signing" } = { state: "starting" };
 let answerControl = async (_request: Json): Promise<Json> => {

@@ -13,19 +13,33 @@ import { bareEnvironment, leaveNothingInCoreFiles } from "../../io/system/harden
 import { socketPath } from "../../io/keys/key-process.ts";
 import { systemRandom } from "../../io/system/random.ts";
 import { findNoNewPrivileges, findSandbox, type Sandbox } from "../../io/system/sandbox.ts";
+import { holdFolder } from "../../io/system/exclusive-lock.ts";
 import { relayLines } from "../../io/system/child-output.ts";
 import { LogFile } from "../../io/system/log-file.ts";
 import { reportCrashes } from "../../io/system/crash.ts";
 import { jsonLog, type Log } from "../../io/system/log.ts";
 import { systemClock } from "../../io/system/clock.ts";
 import { needsNetwork, type KeyConfig, type SignerConfig } from "../../signing/policy/config.ts";
-import { parseUnlock, purposeKey, unlockSecret, wrappingKey } from "../../signing/custody/custody.ts";
+import {
+  parseUnlock,
+  purposeKey,
+  unlockSecret,
+  wrappingKey,
+  type Unlock,
+} from "../../signing/custody/custody.ts";
 import { wholeHash } from "../../signing/policy/admins.ts";
 import { SigningError, type SigningErrorCode } from "../../signing/errors.ts";
 import type { Share } from "../../signing/custody/shamir.ts";
 import { levelled } from "./levels.ts";
 import { orderText, type FrontOrder, type KeyOrder } from "./order.ts";
-import { IDENTITY_KEY, loadSettings, logOrigin, LOG_KEY, signerFolder } from "./settings.ts";
+import {
+  IDENTITY_KEY,
+  loadSettings,
+  logOrigin,
+  LOG_KEY,
+  signerFolder,
+  type SignerFolder,
+} from "./settings.ts";
 
 export type Unlocking = { readonly passphrase?: Uint8Array; readonly shares?: readonly Share[] };
 
@@ -48,26 +62,42 @@ type FrontMessage = {
 export type Waiting = { readonly holder: string; readonly since: string };
 type SandboxMode = SignerConfig["service"]["sandbox"];
 
-/**
- * Runs until `signal` aborts. Errors before it is ready: `signing/bad-config`, `signing/locked`, `signing/not-found`,
- * `signing/no-sandbox`, `signing/log-file`, `signing/not-accepted`, `signing/store-unavailable`, `signing/store-refused`, `signing/refused`.
- * The unlock secret stays in this process, which talks to nobody but its own children.
- */
-export async function runSigner(given: {
+export type SignerRun = {
   readonly data: string;
-  readonly unlock: Unlocking;
+  /** Asked once it is certain that no other signer runs in this folder. */
+  readonly unlock: (unlock: Unlock) => Promise<Unlocking>;
   readonly signal: AbortSignal;
   readonly ready: (facts: { readonly entries: number }) => void;
   /** Another signer writes the log; `ready` comes when it is gone. */
   readonly waiting: (who: Waiting) => void;
-}): Promise<void> {
+};
+
+/**
+ * Runs until `signal` aborts. Errors before it is ready: `signing/busy`, `signing/bad-config`, `signing/locked`, `signing/not-found`,
+ * `signing/no-sandbox`, `signing/log-file`, `signing/not-accepted`, `signing/store-unavailable`, `signing/store-refused`, `signing/refused`.
+ * The unlock secret stays in this process, which talks to nobody but its own children.
+ */
+export async function runSigner(given: SignerRun): Promise<void> {
+  const folder = signerFolder(given.data);
+  // Where there is no signer, nothing is written.
+  await loadSettings(systemDisk, folder);
+  // Without patience: a predecessor that is ending holds this until its last child is gone, and one that was killed holds it no more.
+  const letGo = await holdFolder(folder.running, systemClock, 0);
+  try {
+    await keep(given, folder);
+  } finally {
+    letGo();
+  }
+}
+
+async function keep(given: SignerRun, folder: SignerFolder): Promise<void> {
   const noCores = leaveNothingInCoreFiles();
   const { signal } = given;
-  const folder = signerFolder(given.data);
   let settings = await loadSettings(systemDisk, folder);
   const unlock = parseUnlock(await systemDisk.read(folder.unlock, 64 * 1024));
-  const secret = await unlockSecret(unlock, given.unlock);
-  given.unlock.passphrase?.fill(0);
+  const unlocking = await given.unlock(unlock);
+  const secret = await unlockSecret(unlock, unlocking);
+  unlocking.passphrase?.fill(0);
   const logFile = new LogFile(settings.config.service);
   const say = levelled(jsonLog(systemClock, logFile.write), () => settings.config.service["log-level"]);
   reportCrashes({ program: "signer", clock: systemClock, say, folder: `${folder.root}/crashes` });

@@ -19,6 +19,8 @@ export type SignerFolder = {
   readonly admins: string;
   /** One line: the database that the log was in last; not there if it never was in one. */
   readonly home: string;
+  /** Held by `signer run` as long as it lives: a second one ends before it asks for anything. */
+  readonly running: string;
   /** One line: the folder with the running signer's control socket. A stale one leads nowhere. */
   readonly control: string;
   readonly key: (name: string) => string;
@@ -44,6 +46,7 @@ export function signerFolderAt(root: string): SignerFolder {
     audit: `${root}/audit`,
     admins: `${root}/admins.json`,
     home: `${root}/home`,
+    running: `${root}/running`,
     control: `${root}/control`,
     key: (name) => `${root}/keys/${name}.json`,
     certificate: (name) => `${root}/certificates/${name}.pem`,

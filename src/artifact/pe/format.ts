@@ -9,7 +9,7 @@ import { verifyPe } from "./verify.ts";
 export const peFormat: Format = {
   name: "pe",
   title: "Windows program (PE)",
-  extensions: [".exe", ".dll", ".sys", ".efi", ".ocx", ".scr", ".cpl", ".node", ".mui"],
+  extensions: [".exe", ".dll", ".sys", ".efi", ".ocx", ".scr", ".cpl", ".drv", ".com", ".mui"],
   matches: (head) => head[0] === 0x4d && head[1] === 0x5a,
   sign: signPe,
   verify: verifyPe,

@@ -36,7 +36,7 @@ describe("approvals", () => {
     assert.equal((await build.sign(wish, offered)).state, "pending");
   });
 
-  it("of the requester himself do not count", async () => {
+  it("of the requester himself are refused in a sentence, and so are his rejections", async () => {
     const alice = rig.client({ identity: await identity(), signIn: signInAs("alice") });
     const offered = await alice.certificate("approved");
     const wish = rawWish("mine");
@@ -44,7 +44,13 @@ describe("approvals", () => {
     assert.equal(pending.state, "pending");
     const shown = (await alice.pending()).find((r) => r.request === pending.request)!;
     const subject = { kind: "request", sha256: shown.requestHash } as const;
-    await alice.approve(subject, "approve", 3_600_000);
+    const before = (await rig.entries()).length;
+    for (const decision of ["approve", "reject"] as const)
+      await assert.rejects(alice.approve(subject, decision, 3_600_000), {
+        code: "signing/refused",
+        message: /your own request/,
+      });
+    assert.equal((await rig.entries()).filter(({ n, kind }) => n >= before && kind === "approval").length, 0);
     const carol = rig.client({ identity: await identity(), signIn: signInAs("carol") });
     await carol.approve(subject, "approve", 3_600_000);
     assert.equal((await alice.status(pending.request, "signer-1", wish, offered)).state, "pending");

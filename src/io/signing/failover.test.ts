@@ -241,8 +241,9 @@ describe("with two signers", { concurrency: 4 }, () => {
   it("a failure that the signer does not vouch for stays there until patience ends, and says so", () =>
     withRig(async (rig) => {
       const [broken, other] = pair(rig);
-      broken.keys.before = async () => {
-        throw new Error("nobody knows what happened");
+      // The key has signed, and the write of the result was begun.
+      broken.log.seal = async () => {
+        throw new SigningError("signing/key-failed", "nobody knows what happened");
       };
       const client = await clientAt(rig, broken, 600);
       const offered = await client.certificate("release", broken.name);
@@ -252,6 +253,23 @@ describe("with two signers", { concurrency: 4 }, () => {
         return true;
       });
       assert.equal(other.keys.made, 0);
+    }));
+
+  it("a failure that nobody foresaw is the end at once: neither that signer nor another one is asked again", () =>
+    withRig(async (rig) => {
+      const [broken, other] = pair(rig);
+      let used = 0;
+      broken.keys.before = async () => {
+        used++;
+        throw new Error("nobody knows what happened");
+      };
+      const client = await clientAt(rig, broken);
+      const offered = await client.certificate("release", broken.name);
+      await assert.rejects(client.sign(wishFor(toUtf8("x")), offered), {
+        code: "signing/internal",
+        message: /the request [0-9a-f]{32}/,
+      });
+      assert.deepEqual([used, other.keys.made], [1, 0]);
     }));
 
   it("a request that was sent to a signer which then vanished is given to nobody else; the failure names request and signer", () =>

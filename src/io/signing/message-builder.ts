@@ -92,7 +92,7 @@ export function messageBuilder({ clock, random, settings, proxies = DIRECT }: Bu
       });
       return done(operation.timestamp ? withTimestamp(cms, await stamp(valueToStamp(cms))) : cms);
     }
-    const one: ContentSigner = { certificate, chain: chain.slice(1), signer };
+    const one: ContentSigner = { certificate, chain: chain.slice(1), signer, hash: operation.algorithm };
     const digest = fromHex(operation.digest);
     const cms = await signContent({
       digests: {

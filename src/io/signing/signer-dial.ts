@@ -8,7 +8,14 @@ import type { GatewayConfig } from "../../signing/policy/config.ts";
 import { SigningError } from "../../signing/errors.ts";
 import { encodeFrame, type Frame } from "../../signing/wire/frame.ts";
 import { encodeGreeting, readOpenForSigner, type OpenForSigner } from "../../signing/wire/greeting.ts";
-import { encodeMessage, EXPORTER_LABEL, MessageReader, parseCall } from "../../signing/wire/protocol.ts";
+import {
+  encodeMessage,
+  EXPORTER_LABEL,
+  MessageReader,
+  parseCall,
+  type CallMessage,
+  type ReplyMessage,
+} from "../../signing/wire/protocol.ts";
 import type { Peer, SigningSession } from "../../signing/wire/session.ts";
 import { BatchWriter } from "../system/batch-writer.ts";
 import type { Proxies } from "../connection/proxies.ts";
@@ -214,6 +221,14 @@ export class GatewayDialler {
     stranger.unref();
     const reader = new MessageReader();
     const replies = new BatchWriter(socket, () => goOn());
+    const encoded = (call: CallMessage, reply: ReplyMessage): Uint8Array => {
+      try {
+        return encodeMessage(reply);
+      } catch (error) {
+        // An answer that is too long concerns one call; it must not end this process.
+        return encodeMessage(session.unforeseen(call, error));
+      }
+    };
     let running = 0;
     const goOn = (): void => {
       const unread = socket.writableLength + replies.waiting;
@@ -234,7 +249,7 @@ export class GatewayDialler {
             running++;
             void session.handle(call).then((reply) => {
               running--;
-              replies.write(encodeMessage(reply));
+              replies.write(encoded(call, reply));
               if (session.ended) {
                 replies.flush();
                 socket.end();

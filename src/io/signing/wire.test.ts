@@ -72,6 +72,7 @@ keys = ["${approver}"]
 [keys.release]
 custody = "file"
 scheme = "rsa-pkcs1v15-sha256"
+also-schemes = ["rsa-pkcs1v15-sha384", "rsa-pkcs1v15-sha512"]
 [certificates.release]
 key = "release"
 [certificates.release.policy.default]

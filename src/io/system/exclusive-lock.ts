@@ -10,9 +10,12 @@ const EVERY = 50;
 /** SQLITE_BUSY. */
 const BUSY = 5;
 
-/** The lock is the exclusive lock of an empty SQLite file at `path`. Waits for a predecessor that is ending. Errors: `signing/busy`. */
-export async function holdFolder(path: string, clock: Clock): Promise<() => void> {
-  const until = clock.monotonic() + PATIENCE;
+/**
+ * The lock is the exclusive lock of an empty SQLite file at `path`. Waits for a predecessor that is ending, `patience` milliseconds.
+ * Errors: `signing/busy`.
+ */
+export async function holdFolder(path: string, clock: Clock, patience = PATIENCE): Promise<() => void> {
+  const until = clock.monotonic() + patience;
   for (;;) {
     const database = new DatabaseSync(path, { timeout: 0 });
     try {
@@ -27,7 +30,7 @@ export async function holdFolder(path: string, clock: Clock): Promise<() => void
           "signing/busy",
           `Another signer works on this data folder (it holds ${path}).`,
           { path },
-          { cause },
+          { cause, hint: "One signer works on a data folder; `upkeep signer status` tells of it." },
         );
       }
     }

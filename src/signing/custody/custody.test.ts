@@ -21,7 +21,7 @@ import { hashPassword, NOBODY, passwordFits } from "../policy/password.ts";
 import { encodeMessage, MAX_MESSAGE_BYTES, MessageReader, parseCall } from "../wire/protocol.ts";
 import { FairQueue } from "./queue.ts";
 import { formatShare, joinShares, parseShare, splitSecret } from "./shamir.ts";
-import { checkTicket, issueTicket, TICKET_LIFETIME } from "./ticket.ts";
+import { checkTicket, issueTicket, TICKET_LIFETIME, MAX_MESSAGE } from "./ticket.ts";
 import { stepOf, toBase32, totpAt, totpStep } from "../policy/totp.ts";
 import { systemRandom } from "../../io/system/random.ts";
 import { systemClock } from "../../io/system/clock.ts";
@@ -137,6 +137,42 @@ describe("a ticket", () => {
     ] as const) {
       assert.throws(() => check(change, ticket), { code: "signing/bad-ticket" }, JSON.stringify(change));
     }
+  });
+});
+
+describe("a ticket at its boundaries", () => {
+  const macKey = random.bytes(32);
+  const issued = (intent: number, now: number, message = toUtf8("m")) =>
+    issueTicket(macKey, { key: "release", scheme: "ed25519", message, intent, now });
+  const at = (ticket: object, now: number, used = new Map<number, number>(), message = toUtf8("m")) =>
+    checkTicket(macKey, ticket as never, { key: "release", schemes: ["ed25519"], message, now, used });
+
+  it("is good to the last moment before its end", () => {
+    assert.equal(at(issued(1, 1000), 1000 + TICKET_LIFETIME - 1).intent, 1);
+    assert.throws(() => at(issued(1, 1000), 1000 + TICKET_LIFETIME), { code: "signing/bad-ticket" });
+  });
+
+  it("is remembered until it expired, and no longer", () => {
+    const used = new Map<number, number>();
+    at(issued(1, 1000), 1000, used);
+    assert.throws(() => at(issued(1, 1000), 1000 + TICKET_LIFETIME - 1, used), {
+      code: "signing/bad-ticket",
+    });
+    at(issued(2, 1000 + TICKET_LIFETIME - 1), 1000 + TICKET_LIFETIME - 1, used);
+    assert.deepEqual([...used.keys()], [1, 2]);
+    at(issued(3, 1000 + TICKET_LIFETIME), 1000 + TICKET_LIFETIME, used);
+    assert.deepEqual([...used.keys()], [2, 3]);
+  });
+
+  it("whose code is no base64 is malformed", () => {
+    assert.throws(() => at({ ...issued(1, 1000), mac: "?" }, 1000), { code: "signing/bad-ticket" });
+  });
+
+  it("names bytes of the largest message, and of none beyond", () => {
+    const largest = new Uint8Array(MAX_MESSAGE);
+    assert.equal(at(issued(1, 1000, largest), 1000, new Map(), largest).length, MAX_MESSAGE);
+    const beyond = new Uint8Array(MAX_MESSAGE + 1);
+    assert.throws(() => at(issued(1, 1000, beyond), 1000, new Map(), beyond), /the length is another one/);
   });
 });
 

@@ -85,15 +85,17 @@ export type Quorum =
   | { readonly state: "rejected"; readonly by: string }
   | { readonly state: "waiting"; readonly have: number };
 
+/** What decides which answers count. */
+export type Counting = {
+  readonly approvers: readonly string[];
+  readonly requester: string;
+  readonly now: Instant;
+};
+
 /** m different people of those allowed, never the requester, each in time; one no is a no. */
 export function quorum(
   given: readonly GivenApproval[],
-  rule: {
-    readonly needed: number;
-    readonly approvers: readonly string[];
-    readonly requester: string;
-    readonly now: Instant;
-  },
+  rule: Counting & { readonly needed: number },
 ): Quorum {
   const counted = new Map<string, GivenApproval>();
   for (const approval of given) {

@@ -157,6 +157,133 @@ describe("the policy", () => {
     });
   }
 
+  const at = (time: string): Partial<PolicyInput> => ({ now: parseInstant(`2026-11-23T${time}:00Z`) });
+  const failing = (given: PolicyInput): readonly string[] => {
+    const decision = decide(given);
+    return decision.outcome === "deny"
+      ? decision.checks.filter(({ ok }) => !ok).map(({ name }) => name.replace("default/", ""))
+      : [decision.outcome];
+  };
+
+  it("counts the first minute of the hours in and the last one out, over midnight as well", () => {
+    const good = (hours: string, time: string): boolean => {
+      const given = input(`hours = "${hours}"`, at(time));
+      const certificate = { ...given.certificate!, validTo: null };
+      return failing({ ...given, certificate })[0] === "allow";
+    };
+    for (const [hours, time, expected] of [
+      ["12:00-13:00", "12:00", true],
+      ["12:00-13:00", "11:59", false],
+      ["12:00-13:00", "12:59", true],
+      ["12:00-13:00", "13:00", false],
+      ["12:30-13:30", "12:29", false],
+      ["12:30-13:30", "13:29", true],
+      ["22:00-06:00", "22:00", true],
+      ["22:00-06:00", "05:59", true],
+      ["22:00-06:00", "06:00", false],
+      ["22:00-06:00", "21:59", false],
+      // Nothing begins and ends at once.
+      ["12:00-12:00", "12:00", false],
+      ["12:00-12:00", "11:00", false],
+    ] as const)
+      assert.equal(good(hours, time), expected, `${time} of ${hours}`);
+    assert.deepEqual(failing(input('days = ["mon"]')), ["allow"]);
+  });
+
+  it("asks each limit about its own span, of this rule and this certificate", () => {
+    const asked: string[] = [];
+    const usage = {
+      count: (certificate: string, rule: string, since: number) => {
+        asked.push(`${certificate}/${rule} ${NOON - since}`);
+        return 0;
+      },
+    };
+    const limits = "per-hour = 1\nper-day = 1\ntotal = 1";
+    assert.deepEqual(failing(input(limits, { usage })), ["allow"]);
+    assert.deepEqual(asked, [
+      "release/default 3600000",
+      "release/default 86400000",
+      "release/default Infinity",
+    ]);
+    assert.deepEqual(failing(input("per-day = 6\ntotal = 6")), ["allow"]);
+  });
+
+  it("allows a file of exactly the largest size", () => {
+    assert.deepEqual(failing(input("max-size = 10")), ["allow"]);
+  });
+
+  it("judges a key without certificate by no date, and one out of use by nothing else", () => {
+    const given = input("");
+    const certificate = given.certificate!;
+    assert.deepEqual(failing({ ...given, certificate: { ...certificate, validTo: null } }), ["allow"]);
+    const config = { ...certificate.config, disabled: true };
+    assert.deepEqual(failing({ ...given, certificate: { ...certificate, config } }), ["enabled"]);
+  });
+
+  it("denies who is no requester, and everybody where there is no rule", () => {
+    const given = input("");
+    const user = { name: "build", config: { ...given.user.config, roles: ["approver" as const] } };
+    assert.deepEqual(failing({ ...given, user }), ["role"]);
+    const certificate = { ...given.certificate!, config: { ...given.certificate!.config, policy: {} } };
+    assert.deepEqual(failing({ ...given, certificate }), ["rule"]);
+  });
+
+  it("takes the first rule that fits, and names what failed in each if none does", () => {
+    const given = input('names = ["*.exe"]');
+    const first = given.certificate!.config.policy["default"]!;
+    const withRules = (policy: object): PolicyInput => ({
+      ...given,
+      certificate: { ...given.certificate!, config: { ...given.certificate!.config, policy } as never },
+    });
+    const { names: _names, ...open } = first;
+    const decision = decide(withRules({ first, second: open }));
+    assert.ok(decision.outcome === "allow" && decision.rule === "second");
+    const denied = decide(withRules({ first, second: { ...open, users: ["eve"] } }));
+    assert.deepEqual(
+      denied.checks.filter(({ ok }) => !ok).map(({ name }) => name),
+      ["first/name", "second/who"],
+    );
+    // What the second rule is made of never helps the first.
+    assert.ok(denied.checks.every(({ ok, reason }) => ok === (reason === "")));
+  });
+
+  it("judges bare bytes by scheme and purpose, and never asks a stamp of them", () => {
+    const raw = (rule: string): readonly string[] => {
+      const given = input(rule);
+      const policy = given.certificate!.config.policy["default"]!;
+      const config = {
+        ...given.certificate!.config,
+        policy: { default: { ...policy, operations: ["raw" as const] } },
+      };
+      const operation = { kind: "raw", scheme: "ed25519", message: "", purpose: "tuf/targets" };
+      const request = { ...given.request, operation } as SigningRequest;
+      return failing({ ...given, request, certificate: { ...given.certificate!, config } });
+    };
+    assert.deepEqual(raw(""), ["allow"]);
+    assert.deepEqual(raw('timestamp = "required"'), ["allow"]);
+    assert.deepEqual(raw('purposes = ["tuf/targets"]'), ["allow"]);
+    assert.deepEqual(raw('purposes = ["tuf/snapshot", "tuf/root"]'), ["purpose"]);
+    assert.deepEqual(raw('algorithms = ["ed25519"]'), ["allow"]);
+    assert.deepEqual(raw('algorithms = ["sha256"]'), ["algorithm"]);
+    assert.deepEqual(raw('formats = ["raw"]'), ["allow"]);
+  });
+
+  it("judges other operations by no purpose, and by the stamp that they want", () => {
+    assert.deepEqual(failing(input('purposes = ["tuf/root"]')), ["allow"]);
+    const given = input('timestamp = "required"');
+    const operation = { kind: "cms", algorithm: "sha256", digest: "00", timestamp: true } as const;
+    assert.deepEqual(failing({ ...given, request: { ...given.request, operation } }), ["allow"]);
+  });
+
+  it("says of what it asks who may approve, how many have to, and how long it waits", () => {
+    const decision = decide(input('approvals = 1\napprovers = ["bob"]\npending-hours = 5'));
+    assert.ok(decision.outcome === "ask");
+    assert.deepEqual(
+      [decision.rule, decision.needed, decision.approvers, decision.pendingHours],
+      ["default", 1, ["bob"], 5],
+    );
+  });
+
   it("denies raw signing unless a rule allows it", () => {
     const raw = input("");
     const request = {

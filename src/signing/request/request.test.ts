@@ -13,7 +13,7 @@ import { writeCatalog } from "../../artifact/cat/catalog.ts";
 import { children, content, encoded, parseDer } from "../../der/reader.ts";
 import { octets, sequence } from "../../der/writer.ts";
 import { localSigner } from "../../keys/signer.ts";
-import { openApproval, quorum, signApproval } from "../policy/approval.ts";
+import { openApproval, quorum, signApproval, subjectWord } from "../policy/approval.ts";
 import { catalogOf } from "./catalog-list.ts";
 import { openRequest, requestHash, signRequest, type SigningRequest } from "./request.ts";
 
@@ -190,6 +190,34 @@ describe("an approval", () => {
     ] as const) {
       await assert.rejects(read(change), { code });
     }
+  });
+
+  it("lives from a minute before its creation, by our clock, to the moment before its end, and a day at most", async () => {
+    const DAY = 24 * 60 * MINUTE;
+    const times = (created: number, expires: number) => ({
+      created: formatInstant(created),
+      expires: formatInstant(expires),
+    });
+    for (const good of [
+      times(now + MINUTE, now + 2 * MINUTE),
+      times(now, now + DAY),
+      times(now - 1000, now + 1000),
+    ])
+      assert.equal((await read(good)).approver, "bob");
+    for (const [change, code] of [
+      [times(now + MINUTE + 1000, now + 5 * MINUTE), "signing/bad-approval"],
+      [times(now, now + DAY + 1000), "signing/bad-approval"],
+      [times(now, now), "signing/bad-approval"],
+      [times(now, now - 1000), "signing/bad-approval"],
+      [times(now - 1000, now), "signing/expired"],
+    ] as const)
+      await assert.rejects(read(change), { code }, JSON.stringify(change));
+  });
+
+  it("is named by what it is for, and a release by its length as well", () => {
+    const root = "a".repeat(64);
+    assert.equal(subjectWord({ kind: "request", sha256: root }), `request:${root}`);
+    assert.equal(subjectWord({ kind: "release", root, size: 3 }), `release:${root}:3`);
   });
 
   it("counts once a person, never for the requester, never expired, and one no is a no", () => {

@@ -1,7 +1,6 @@
 // What a request asks for, as the audit log and its approvals word it.
 
 import type { ApprovalSubject } from "../policy/approval.ts";
-import type { Scheme } from "../../keys/scheme.ts";
 import { digestWord } from "./operation.ts";
 import type { Membership, SigningRequest } from "./request.ts";
 
@@ -10,12 +9,6 @@ export function subjectOf(request: SigningRequest, hash: string): ApprovalSubjec
   return request.release === undefined
     ? { kind: "request", sha256: hash }
     : { kind: "release", root: request.release.root, size: request.release.size };
-}
-
-/** The key's kind with the digest that the client asked for. */
-export function schemeFor(scheme: Scheme, algorithm: "sha256" | "sha384" | "sha512"): Scheme {
-  if (scheme.startsWith("rsa-pkcs1v15-")) return `rsa-pkcs1v15-${algorithm}`;
-  return scheme;
 }
 
 /** Of a result entry. */

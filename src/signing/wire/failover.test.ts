@@ -30,6 +30,8 @@ describe("a failed call", () => {
     ["at a broken key goes anywhere", "sign", no("signing/key-failed"), "anywhere"],
     ["without timestamp goes anywhere", "sign", no("signing/timestamp-failed"), "anywhere"],
     ["at a broken key that nobody vouches for stays", "sign", no("signing/key-failed", false), "same-signer"],
+    ["that failed in a way nobody foresaw stops", "sign", no("signing/internal", false), "stop"],
+    ["that failed so without a change stops too", "read", no("signing/internal"), "stop"],
     ["that policy denied stops", "sign", no("signing/denied"), "stop"],
     ["that cannot be read by the signer stops", "sign", no("signing/bad-request"), "stop"],
     ["with a code that nobody knows stops", "sign", no("disk/full"), "stop"],

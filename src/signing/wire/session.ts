@@ -7,7 +7,9 @@ import { formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.
 import { sha256Hex } from "../../core/digest.ts";
 import { certificatePem } from "../../der/x509.ts";
 import type { PublicKey } from "../../keys/public-key.ts";
-import { openApproval, subjectWord } from "../policy/approval.ts";
+import { openApproval, quorum, subjectWord } from "../policy/approval.ts";
+import { mayAnswer } from "../policy/approver.ts";
+import type { PendingNote } from "../audit/ledger-state.ts";
 import { line } from "../audit/entry.ts";
 import { formatNoteKey, type NoteKey } from "../audit/note.ts";
 import { SigningError } from "../errors.ts";
@@ -93,14 +95,16 @@ export class SigningSession {
   /** Never throws: a refusal is a reply, and one that breaks the rules ends the session. */
   async handle(call: CallMessage): Promise<ReplyMessage> {
     const { seq } = call;
+    let request = "request" in call ? call.request : "";
     try {
-      return { seq, ok: true, answer: await this.#answer(call) };
+      return { seq, ok: true, answer: await this.#answer(call, (id) => (request = id)) };
     } catch (error) {
       if (error instanceof UpkeepError) {
         this.#ports.say("info", "refused", {
           session: this.id,
           user: this.#user,
           call: call.type,
+          request,
           code: error.code,
         });
         const unsigned =
@@ -115,9 +119,29 @@ export class SigningSession {
           ...(unsigned ? { signed: false as const } : {}),
         };
       }
-      this.#ports.say("error", "failed", { session: this.id, call: call.type, what: line(String(error)) });
-      return { seq, ok: false, code: "signing/key-failed", message: "The signer could not do it." };
+      return this.unforeseen(call, error, request);
     }
+  }
+
+  /**
+   * The answer where something went wrong that nobody foresaw: given at once, final, and silent about whether something was signed,
+   * because nobody knows how far it came. The line in the log names the request.
+   */
+  unforeseen({ seq, type }: CallMessage, error: unknown, request = ""): ReplyMessage {
+    this.#ports.say("error", "failed", {
+      session: this.id,
+      user: this.#user,
+      call: type,
+      request,
+      what: line(String(error)),
+    });
+    const about = request === "" ? "" : ` with the request ${request}`;
+    return {
+      seq,
+      ok: false,
+      code: "signing/internal",
+      message: `The signer failed in a way that nobody foresaw. Its log says how${about}; its audit log says what was signed.`,
+    };
   }
 
   /** Ends the session if its user was disabled or removed, or its time is up; says whether it did. */
@@ -140,7 +164,7 @@ export class SigningSession {
       await this.#ports.service.record({ kind: "session-end", session: this.id, reason: line(reason) });
   }
 
-  async #answer(call: CallMessage): Promise<Answers[CallBody["type"]]> {
+  async #answer(call: CallMessage, named: (request: string) => void): Promise<Answers[CallBody["type"]]> {
     if (this.#state === "open" && (await this.review())) throw ended();
     if (!ALLOWED[this.#state].includes(call.type)) {
       await this.end(`a ${call.type} out of turn`);
@@ -154,9 +178,9 @@ export class SigningSession {
       case "certificates":
         return { certificates: this.#certificates() };
       case "sign":
-        return this.#sign(call.envelope);
+        return this.#sign(call.envelope, named);
       case "preview":
-        return this.#ports.service.preview(this.#opened(call.envelope).request, this.#asker());
+        return this.#ports.service.preview(this.#opened(call.envelope, named).request, this.#asker());
       case "status":
         return this.#granting(await this.#ports.service.status(call.request, this.#asker()));
       case "table":
@@ -247,12 +271,15 @@ export class SigningSession {
     return offered;
   }
 
-  async #sign(text: string): Promise<Answers["sign"]> {
-    const { request, envelope } = this.#opened(text);
+  async #sign(text: string, named: (request: string) => void): Promise<Answers["sign"]> {
+    const { request, envelope } = this.#opened(text, named);
     return this.#granting(await this.#ports.service.submit(request, envelope, this.#asker()));
   }
 
-  #opened(text: string): { readonly request: SigningRequest; readonly envelope: Uint8Array } {
+  #opened(
+    text: string,
+    named: (request: string) => void,
+  ): { readonly request: SigningRequest; readonly envelope: Uint8Array } {
     const { service, clock } = this.#ports;
     const envelope = fromBase64(text);
     const request = openRequest(envelope, {
@@ -262,6 +289,7 @@ export class SigningSession {
       signer: service.config.service.name,
       now: clock.now(),
     });
+    named(request.id);
     return { request, envelope };
   }
 
@@ -278,20 +306,13 @@ export class SigningSession {
   }
 
   #pending(): PendingRequest[] {
-    const { ledger, service, clock } = this.#ports;
+    const { ledger, clock } = this.#ports;
     const shown: PendingRequest[] = [];
     const named = speaks(this.#version, "lists of one call");
     for (const entry of ledger.pending(clock.now())) {
-      const rule = service.config.certificates[entry.certificate]?.policy[entry.rule];
-      if (entry.user !== this.#user && rule?.approvers.includes(this.#user) !== true) continue;
+      const approvers = this.#approversOf(entry);
+      if (entry.user !== this.#user && approvers?.includes(this.#user) !== true) continue;
       const [root, size, index, nonce] = entry.release?.split(":") ?? [];
-      const subject = root === undefined ? `request:${entry.requestHash}` : `release:${root}:${size ?? ""}`;
-      const have = new Set(
-        ledger
-          .approvals(subject)
-          .filter((given) => given.user !== entry.user)
-          .map((given) => given.user),
-      ).size;
       shown.push({
         request: entry.request,
         requestHash: entry.requestHash,
@@ -304,7 +325,7 @@ export class SigningSession {
         since: entry.time,
         expires: entry.expires,
         needed: entry.needed,
-        have,
+        have: this.#have(entry),
         ...(root === undefined
           ? {}
           : {
@@ -322,16 +343,9 @@ export class SigningSession {
 
   async #approve(text: string): Promise<Answers["approve"]> {
     const { service, log, ledger, clock } = this.#ports;
-    const user = service.config.users[this.#user]!;
+    const user = { name: this.#user, config: service.config.users[this.#user]! };
     const envelope = fromBase64(text);
-    if (!user.roles.includes("approver") || user.kind === "ci") throw denied();
-    // A person whose approval keys are known approves with one of them only.
-    if (
-      user.kind === "person" &&
-      user["approval-keys"].length > 0 &&
-      !user["approval-keys"].includes(this.#spki)
-    )
-      throw denied();
+    if (mayAnswer(user, this.#spki, []) !== "may") throw denied();
     const approval = openApproval(envelope, {
       keys: [this.#peer.key],
       user: this.#user,
@@ -339,6 +353,19 @@ export class SigningSession {
       now: clock.now(),
     });
     const subject = subjectWord(approval.subject);
+    const asked = ledger.pending(clock.now()).filter((entry) => subjectsOf(entry).includes(subject));
+    const answering = mayAnswer(
+      user,
+      this.#spki,
+      asked.map((entry) => ({ requester: entry.user, approvers: this.#approversOf(entry) })),
+    );
+    if (answering === "own") {
+      throw new SigningError(
+        "signing/refused",
+        "This is your own request: nobody approves or rejects what he asked for himself; somebody else has to.",
+      );
+    }
+    if (answering !== "may") throw denied();
     await service.record({
       kind: "approval",
       ...this.#asker(),
@@ -348,7 +375,32 @@ export class SigningSession {
       expires: approval.expires,
       document: await log.keep(envelope),
     });
-    return { subject, have: new Set(ledger.approvals(subject).map((given) => given.user)).size };
+    const have =
+      asked.length === 0
+        ? new Set(ledger.approvals(subject).map((given) => given.user)).size
+        : Math.min(...asked.map((entry) => this.#have(entry)));
+    return { subject, have };
+  }
+
+  /** Who may approve a request that waits; null if its rule is gone. */
+  #approversOf(entry: PendingNote): readonly string[] | null {
+    const { certificates } = this.#ports.service.config;
+    return certificates[entry.certificate]?.policy[entry.rule]?.approvers ?? null;
+  }
+
+  /** How many approvals of a request that waits count. */
+  #have(entry: PendingNote): number {
+    const { ledger, clock } = this.#ports;
+    const vote = quorum(
+      subjectsOf(entry).flatMap((subject) => ledger.approvals(subject)),
+      {
+        needed: Number.POSITIVE_INFINITY,
+        approvers: this.#approversOf(entry) ?? [],
+        requester: entry.user,
+        now: clock.now(),
+      },
+    );
+    return vote.state === "waiting" ? vote.have : 0;
   }
 
   #asker() {
@@ -360,6 +412,12 @@ export class SigningSession {
     if (user === undefined || user.disabled) return false;
     return user.kind !== "machine" || user.keys.includes(this.#spki);
   }
+}
+
+/** What an approval may be given for so that it counts for a request that waits: the request, or the release that it is a file of. */
+function subjectsOf({ requestHash, release }: PendingNote): readonly string[] {
+  const [root, size] = release?.split(":") ?? [];
+  return [`request:${requestHash}`, ...(root === undefined ? [] : [`release:${root}:${size ?? ""}`])];
 }
 
 function ended(): SigningError {

@@ -61,11 +61,12 @@ function canonical(plan: Plan): string {
   return fromUtf8(canonicalJson(plan as unknown as Json));
 }
 
-/** Curves go with one digest each; RSA keys sign over any. */
+/** Curves go with one digest each, Ed25519 with its own (RFC 8419 section 3.1); RSA keys sign over any. */
 const FIXED: { readonly [scheme: string]: Algorithm } = {
   "ecdsa-sha2-nistp256": "sha256",
   "ecdsa-sha2-nistp384": "sha384",
   "ecdsa-sha2-nistp521": "sha512",
+  ed25519: "sha512",
 };
 
 const KEPT = [

@@ -15,6 +15,7 @@ import { usage } from "../../framework/errors.ts";
 import { EXIT } from "../../framework/exit-codes.ts";
 import { expandFiles, forEachFile, type Outcome } from "../files/many-files.ts";
 import { openService } from "./client.ts";
+import { waitCommand } from "./wait-command.ts";
 import { isLeftAlone, PENDING_LIMIT, signFile, Waiting, type Job } from "./sign-file.ts";
 import { nameOf } from "./operation.ts";
 import { chooseOffered, refuseLocalWords } from "./options.ts";
@@ -172,7 +173,7 @@ async function signOne(file: string, job: Job): Promise<Outcome> {
     await writeAtomic(disk, pending, formatPending({ plan, resume: error.resume, sha256: error.sha256 }));
     const { request, signer } = error.resume;
     return {
-      text: `${style.warn("…")} ${file}: ${error.message} upkeep sign wait ${file}.pending`,
+      text: `${style.warn("…")} ${file}: ${error.message}\n  ${waitCommand(call, pending)}`,
       json: { file, ok: false, status: "pending", request, signer, pending, message: error.message },
       exit: EXIT.pending,
     };

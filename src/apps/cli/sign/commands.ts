@@ -52,6 +52,11 @@ export const signCommand: CommandSpec = {
     { flags: "--page-hashes", about: "sign each memory page as well, for drivers" },
     { flags: "--page-hashes-sha1", about: "the same for old systems" },
     ...SIGN_FORMAT_OPTIONS,
+    {
+      flags: "--as <how>",
+      about: "`detached` is --detached, also for a file that is not what its name says",
+      choices: ["auto", "detached"],
+    },
     { flags: "--replace", about: "replace the signature of a signed file" },
     { flags: "--append", about: "add a signature to a signed file" },
     { flags: "--skip-signed", about: "leave signed files alone" },

@@ -45,9 +45,14 @@ export async function sign(call: Call): Promise<Result> {
   }
 }
 
+/** Whether the signature is to be beside the file, whatever the file is. */
+export function isBeside(call: Call): boolean {
+  return call.flag("detached") || call.text("as") === "detached";
+}
+
 async function signOne(call: Call, file: string, identity: OpenIdentity): Promise<Outcome> {
   const { context } = call;
-  if (call.flag("detached")) return signBeside(call, file, makerOf(call, identity));
+  if (isBeside(call)) return signBeside(call, file, makerOf(call, identity));
   const path = resolve(file);
   const output = resolve(call.text("output") ?? file);
   const format = await withFileSource(path, (source) => formatOf(source, file));

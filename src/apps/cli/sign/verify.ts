@@ -48,6 +48,9 @@ function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
+/** Of files that are of no format that carries signatures, or not of the one that their name says: theirs may be beside them. */
+const UNSIGNABLE: readonly string[] = ["artifact/unknown-format", "artifact/malformed"];
+
 /** A file of no format that carries signatures, or none at all. */
 async function isUnsignable(path: string): Promise<boolean> {
   if (statSync(path, { throwIfNoEntry: false }) === undefined) return !/^@|[*?[{]/.test(path);
@@ -55,7 +58,7 @@ async function isUnsignable(path: string): Promise<boolean> {
     await withFileSource(resolve(path), (source) => formatOf(source, path));
     return false;
   } catch (error) {
-    return error instanceof ArtifactError && error.code === "artifact/unknown-format";
+    return error instanceof ArtifactError && UNSIGNABLE.includes(error.code);
   }
 }
 

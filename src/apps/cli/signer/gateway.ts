@@ -36,7 +36,7 @@ version = 1
 clients = "${call.needed("clients")}"
 signers = "${call.needed("signers")}"
 ${signers.map(({ name, spki }) => `\n[signers.${name}]\nspki = "${spki}"\n`).join("")}${signers.length === 0 ? "\n[signers]\n" : ""}`;
-  parseGatewayConfig(text, "gateway.toml");
+  const { listen } = parseGatewayConfig(text, "gateway.toml");
   // Nothing is written before all of it is known to be right.
   await makeDirectories(disk, folder, 0o700);
   await writeAtomic(
@@ -46,7 +46,20 @@ ${signers.map(({ name, spki }) => `\n[signers.${name}]\nspki = "${spki}"\n`).joi
     0o600,
   );
   await writeAtomic(disk, `${folder}/gateway.toml`, toUtf8(text), 0o600);
-  return { text: `gateway in ${folder}\nidentity ${spki}`, json: { folder, spki } };
+  const near = [listen.clients, listen.signers].every((address) =>
+    /^(127\.|\[::1\]|localhost:)/.test(address),
+  );
+  const lines = [
+    `gateway in ${folder}`,
+    `identity ${spki}`,
+    `clients connect to ${listen.clients}, signers to ${listen.signers}`,
+    ...(near
+      ? [
+          `It listens to this machine only; for others name an address under [listen] in ${folder}/gateway.toml.`,
+        ]
+      : []),
+  ];
+  return { text: lines.join("\n"), json: { folder, spki, listen } };
 }
 
 export async function gatewayShow(call: Call): Promise<Result> {
@@ -121,11 +134,14 @@ export async function gatewayRun(call: Call): Promise<Result> {
   await runGateway({
     folder: `${context.data}/gateway`,
     signal: context.signal,
-    ready: ({ clients, signers }) => {
+    ready: ({ clients, signers, hosts }) => {
       context.terminal.ready?.();
       if (context.json)
         context.terminal.stdout.write(`${JSON.stringify({ ready: true, clients, signers })}\n`);
-      else context.note(`gateway is ready: clients on port ${clients}, signers on port ${signers}`);
+      else
+        context.note(
+          `gateway is ready: clients on ${hosts.clients}:${clients}, signers on ${hosts.signers}:${signers}`,
+        );
     },
   });
   return { text: "", json: { stopped: true } };

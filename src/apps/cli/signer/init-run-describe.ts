@@ -171,11 +171,10 @@ export async function signerRun(call: Call): Promise<Result> {
   const { context } = call;
   const folder = signerFolder(context.data);
   const settings = await loadSettings(context.disk, folder);
-  const unlock = await unlocking(call, await readUnlock(context.disk, folder));
   const { runSigner } = await import("../../signer/main.ts");
   await runSigner({
     data: context.data,
-    unlock,
+    unlock: (unlock) => unlocking(call, unlock),
     signal: context.signal,
     waiting: ({ holder, since }) => {
       const { name } = settings.config.service;
