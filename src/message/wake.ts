@@ -6,7 +6,7 @@ import { z } from "../core/schema.ts";
 export const WAKE_LIMIT = 256;
 
 /**
- * One event. There is no field for a place, a version or a command, and an unknown field makes it invalid (R18).
+ * One event. There is no field for a place, a version or a command, and an unknown field makes it invalid: a server can make a device check, never steer it.
  * `seq` grows by server-side wake-ups; a device ignores a number it has already acted on.
  */
 export const wakeSchema = z.strictObject({

@@ -256,7 +256,7 @@ function checkRelease(value: Json): ReleaseManifest {
     if (artifact.format !== "file" && artifact.installAs !== undefined) {
       throw new ReleaseError(
         "release/wrong-document",
-        "Only a single file is installed under a name of its own; an archive brings its names.",
+        "Only a single file can be given a name; the files of an archive keep theirs.",
         { target: artifact.target },
       );
     }

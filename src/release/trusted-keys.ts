@@ -15,7 +15,7 @@ const KINDS = [
   "release",
   "channel",
   "assignment",
-  "licence",
+  "license",
   "lease",
   "location",
   "message",

@@ -1,4 +1,4 @@
-// The agent's look at itself before it does anything (M12): the image that runs must be signed by the publisher it was built for.
+// The agent's look at itself before it does anything: the image that runs must be signed by the publisher it was built for.
 
 import { AgentError } from "../../agent/errors.ts";
 import { verifyPublisher } from "../../artifact/publisher.ts";

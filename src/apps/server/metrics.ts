@@ -17,7 +17,7 @@ const FAMILIES = {
     "Attempts at an update that were reported, by outcome and assigned product.",
   ],
   upkeep_alarms: ["gauge", "Alarms that last, by code and by whether somebody has acknowledged them."],
-  upkeep_enrolments_total: ["counter", "Enrolments, by result."],
+  upkeep_enrolments_total: ["counter", "Enrollments, by result."],
   upkeep_wakes_total: ["counter", "Wake-ups sent to listeners."],
   upkeep_devices: ["gauge", "Devices by liveness."],
   upkeep_listeners: ["gauge", "Devices that wait for a wake-up."],

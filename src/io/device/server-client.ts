@@ -140,9 +140,9 @@ const HINTS: { readonly [code: string]: string } = {
     "Check that the token was copied whole and that it was made for this server, or ask for a new one.",
   "fleet/device-revoked":
     "An operator revoked this device. To bring it back, enrol it again with a new token and new keys.",
-  "fleet/key-in-use": "These keys belong to a device already: enrol with an empty data folder.",
-  "http/unknown-device": "The server does not know this device's key: enrol it again with a new token.",
-  "http/certificate-expired": "The device was away for more than a year: enrol it again with a new token.",
+  "fleet/key-in-use": "These keys belong to a device already: enroll with an empty data folder.",
+  "http/unknown-device": "The server does not know this device's key: enroll it again with a new token.",
+  "http/certificate-expired": "The device was away for more than a year: enroll it again with a new token.",
   "http/too-many": "Wait a moment and try again.",
 };
 
@@ -170,7 +170,7 @@ function refusal(response: IncomingMessage, body: Uint8Array, place: string): Se
   }
 }
 
-/** Splits a stream into events; anything that is no valid wake-up ends it with an error (R18). */
+/** Splits a stream into events; anything that is no valid wake-up ends it with an error. */
 async function* events(
   response: IncomingMessage,
   limited: { readonly signal: AbortSignal; again(): void },

@@ -84,7 +84,7 @@ export const fleetNoun: NounSpec = {
     },
     {
       name: "alarms",
-      about: "list alarms that nobody has acknowledged",
+      about: "list alarms that are not acknowledged",
       details:
         "An attempt that failed, a device that is kept from the news, a clone, and what devices report by themselves. Alarms about updates\nend when the device runs what it should.",
       options: [{ flags: "--all", about: "also those that are over or acknowledged" }, limit],
@@ -93,7 +93,7 @@ export const fleetNoun: NounSpec = {
     },
     {
       name: "acknowledge",
-      about: "say that somebody has looked at the alarms of a device; the audit log keeps who",
+      about: "acknowledge the alarms of a device; the audit log records who did",
       arguments: [device, { name: "[code]", about: "this alarm only; else all of the device" }],
       examples: ["upkeep fleet acknowledge till-7", "upkeep fleet acknowledge till-7 device/clone-suspected"],
       run: async (call) => (await reports()).fleetAcknowledge(call),
@@ -147,7 +147,7 @@ export const groupNoun: NounSpec = {
     {
       name: "remove",
       about: "remove a group that has no devices",
-      details: "Refused while devices are in it, or enrolment tokens that may still be used lead into it.",
+      details: "Refused while devices are in it, or enrollment tokens that may still be used lead into it.",
       arguments: [{ name: "<group>", about: "which group" }],
       options: [yes],
       examples: ["upkeep group remove tills --yes"],
@@ -190,7 +190,7 @@ export const deviceNoun: NounSpec = {
       name: "revoke",
       about: "let a device's keys open nothing any more",
       details:
-        "Open connections end within seconds. The device may enrol again with a new token and new keys.",
+        "Open connections end within seconds. The device may enroll again with a new token and new keys.",
       arguments: [device],
       examples: ["upkeep device revoke till-7"],
       run: async (call) => (await devices()).deviceRevoke(call),
@@ -217,11 +217,11 @@ export const deviceNoun: NounSpec = {
 
 export const tokenNoun: NounSpec = {
   name: "token",
-  about: "make one-time enrolment tokens",
+  about: "make one-time enrollment tokens",
   commands: [
     {
       name: "new",
-      about: "make a token that enrols one device",
+      about: "make a token that enrolls one device",
       details:
         "It is shown once. Hand it to the device in UPKEEP_TOKEN, in a file or on stdin, never as an argument.",
       options: [
@@ -249,7 +249,7 @@ export const tokenNoun: NounSpec = {
     },
     {
       name: "remove",
-      about: "remove a token; it enrols nobody any more, and what it made stays",
+      about: "remove a token; it enrolls no device any more, and the device it enrolled stays",
       arguments: [{ name: "<token>", about: "its id, as token list shows it" }],
       examples: ["upkeep token remove 0123456789abcdef"],
       run: async (call) => (await tokens()).tokenRemove(call),

@@ -23,7 +23,7 @@ export const serverCommand: CommandSpec = {
     { flags: "--director <key>", about: "the key that signs assignments", default: "director" },
     {
       flags: "--renewed-elsewhere",
-      about: "do not sign snapshot and timestamp anew: another server does",
+      about: "do not renew snapshot and timestamp: another server does",
     },
     {
       flags: "--begin-empty",

@@ -56,10 +56,11 @@ export const releaseNoun: NounSpec = {
           about:
             "have the signing service sign every artifact with this certificate first: programs inside, archives beside",
         },
-        { flags: "--timestamp", about: "with --cert: with time stamps of the service's authorities" },
+        { flags: "--timestamp", about: "with --cert: with timestamps of the service's authorities" },
         {
           flags: "--release-number <n>",
-          about: "with --cert, Linux programs: a number that grows with every release (seconds of now)",
+          about:
+            "with --cert, Linux programs: a number that grows with every release (the current time in seconds)",
         },
         ...ATTESTATION_OPTIONS,
         {

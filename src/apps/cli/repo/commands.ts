@@ -152,7 +152,7 @@ export const repoNoun: NounSpec = {
       name: "recover",
       about: "make the repository whole again: expired roles, lost snapshot, fast-forward attack, stolen key",
       details:
-        "Takes for every role the newest version on disk that verifies, makes snapshot and timestamp anew, and signs again what\nis due or expired. For a stolen key name what it signed with --compromised, and with --last-good the version before the theft.",
+        "Takes for every role the newest version on disk that verifies, makes new snapshot and timestamp metadata, and signs again what\nis due or expired. For a stolen key name what it signed with --compromised, and with --last-good the version before the theft.",
       options: [
         {
           flags: "--compromised <what>",
@@ -211,7 +211,7 @@ export const repoNoun: NounSpec = {
       name: "bundle",
       about: "write the verified repository into one file, for devices without a network",
       details:
-        "A device installs from it with `agent update --from FILE`, and believes nothing in it that is not signed and in time: a bundle\nlives as long as its timestamp, which is a day unless `repo lifetimes` says otherwise. With --days this one bundle lives longer: it gets\na snapshot and a timestamp of its own, whose numbers the repository then leaves behind. It holds the releases that channels point to,\nthe steps to them for old devices, and what they depend on; no others.",
+        "A device installs from it with `agent update --from FILE`, and trusts nothing in it that is not signed and in time: a bundle\nlives as long as its timestamp, which is a day unless `repo lifetimes` says otherwise. With --days this one bundle lives longer: it gets\na snapshot and a timestamp of its own, whose numbers the repository then leaves behind. It holds the releases that channels point to,\nthe steps to them for old devices, and what they depend on; no others.",
       arguments: [{ name: "<file>", about: "where to" }],
       options: [
         { flags: "--product <name>", about: "only these products, and what they depend on", repeat: true },

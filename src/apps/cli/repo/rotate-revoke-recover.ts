@@ -205,10 +205,10 @@ export async function repoRecover(call: Call): Promise<Result> {
       }
     }
     lines.push(...(await touchDue(draft, context.clock.now())).map((role) => `${role}: signed again`));
-    lines.push(...(await redoRecovered(draft, recovered)).map((role) => `${role}: published anew`));
+    lines.push(...(await redoRecovered(draft, recovered)).map((role) => `${role}: published again`));
     draft.trace("repository/recovered", "repository", {
       before: chosen.map(({ role, version, unusable }) => ({ role, version, passedOver: unusable })),
-      after: "published anew",
+      after: "published again",
       compromised,
       lastGood: [...atMost].map(([role, version]) => ({ role, version })),
     });

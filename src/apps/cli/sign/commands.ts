@@ -15,7 +15,7 @@ const STAMPS: readonly OptionSpec[] = [
   { flags: "--timestamp-url <url>", about: "RFC 3161 authority; several are tried in order", repeat: true },
   {
     flags: "--timestamp-hash <hash>",
-    about: "digest of the time stamp",
+    about: "digest of the timestamp",
     choices: ["sha256", "sha384", "sha512"],
     default: "sha256",
   },
@@ -90,7 +90,7 @@ export const signCommand: CommandSpec = {
 
 export const timestampCommand: CommandSpec = {
   name: "timestamp",
-  about: "put a new time stamp on signed files",
+  about: "put a new timestamp on signed files",
   arguments: [FILES],
   options: [...STAMPS, ...MANY],
   examples: ["upkeep timestamp --timestamp-url http://timestamp.example.com app.exe"],
