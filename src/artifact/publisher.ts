@@ -83,7 +83,7 @@ export function checkPublisher(report: FileReport, pin: PublisherPin): Publisher
   ) {
     throw new ArtifactError(
       "artifact/wrong-publisher",
-      "The pin names no property of the publisher, so that every signature would do.",
+      "The pin names no property of the publisher, so any signature would match.",
       {},
     );
   }

@@ -278,7 +278,7 @@ function checkRelease(value: Json): ReleaseManifest {
   if (manifest.entryPoint !== undefined && manifest.health === undefined) {
     throw new ReleaseError(
       "release/bad-command",
-      "A release that starts something must say how one sees that it is well.",
+      "A release with an entry point needs a health probe.",
       {},
     );
   }

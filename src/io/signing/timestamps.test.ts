@@ -248,7 +248,7 @@ for (const kind of ["cms", "authenticode"] as const) {
         token[token.length - 1]! ^= 1;
         return { cms: editUnsigned(built.cms, () => [attribute(placeOf(kind), token)]) };
       };
-      await refused(wishes[kind]!(true), /not believed/);
+      await refused(wishes[kind]!(true), /not trusted/);
     });
 
     it("that puts two stamps in, puts it in another place, or hides bytes beside it", async () => {

@@ -30,7 +30,7 @@ export const caNoun: NounSpec = {
     },
     {
       name: "prepare",
-      about: "make a new authority and let everybody know it, before anything is issued by it",
+      about: "make a new authority and publish it before it issues anything",
       details:
         "The key is made in the server's data folder. Devices learn of it at their next check. Wait a few days, then activate it;\nin an emergency activate it at once: a device that does not know it yet reads the list without trusting the connection.",
       arguments: [{ name: "<kind>", about: "server (devices know the server by it) or device" }],
@@ -40,8 +40,8 @@ export const caNoun: NounSpec = {
     },
     move(
       "activate",
-      "let a prepared authority issue from now on; the active one stands by",
-      "A running server follows within a second. Enrollment tokens made before pin the authority of then: make new ones.\nActivating the old authority again takes it back.",
+      "make a prepared authority the one that issues; the active one stands by",
+      "A running server follows within a second. Enrollment tokens made before pin the previous authority: make new ones.\nActivating the old authority again takes it back.",
     ),
     move(
       "taint",

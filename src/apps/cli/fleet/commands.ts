@@ -47,7 +47,7 @@ export const fleetNoun: NounSpec = {
     },
     {
       name: "unassign",
-      about: "tell a group nothing about a product any more; what is installed stays",
+      about: "stop assigning a product to a group; what is installed stays",
       arguments: [
         { name: "<group>", about: "the group" },
         { name: "<product>", about: "the product" },
@@ -74,7 +74,7 @@ export const fleetNoun: NounSpec = {
     },
     {
       name: "wake",
-      about: "ask devices to check now; it can say nothing else to them",
+      about: "ask devices to check now",
       options: [
         { flags: "--group <group>", about: "this group only" },
         { flags: "--device <device>", about: "this device only" },
@@ -109,7 +109,7 @@ export const fleetNoun: NounSpec = {
       name: "export",
       about: "write the fleet's records into one new file, as a backup or to move them",
       details:
-        "One moment of the store, whether servers run or not. Only its owner can read the file: who runs what is in it, and digests of\nenrolment tokens. It goes into a data folder or a PostgreSQL database alike; server/tls, keys and repository are not in it.",
+        "One moment of the store, whether servers run or not. Only its owner can read the file: who runs what is in it, and digests of\nenrollment tokens. It goes into a data folder or a PostgreSQL database alike; server/tls, keys and repository are not in it.",
       arguments: [{ name: "<file>", about: "must not be there yet" }],
       examples: ["upkeep fleet export fleet-2026-11-21.dump"],
       run: async (call) => (await dump()).fleetExport(call),
@@ -132,7 +132,7 @@ export const groupNoun: NounSpec = {
   commands: [
     {
       name: "add",
-      about: "make a group; the group default is there by itself",
+      about: "make a group; the group default always exists",
       arguments: [{ name: "<group>", about: "its name" }],
       options: [{ flags: "--interval <seconds>", about: "between check-ins, 10 to 86400", default: "300" }],
       examples: ["upkeep group add tills", "upkeep group add tills --interval 900"],
@@ -188,7 +188,7 @@ export const deviceNoun: NounSpec = {
     },
     {
       name: "revoke",
-      about: "let a device's keys open nothing any more",
+      about: "revoke a device: the server refuses its keys",
       details:
         "Open connections end within seconds. The device may enroll again with a new token and new keys.",
       arguments: [device],
@@ -206,7 +206,7 @@ export const deviceNoun: NounSpec = {
       name: "remove",
       about: "forget a device that is gone, with its reports and alarms",
       details:
-        "Its keys open nothing any more, as after device revoke, which keeps what is known of it. The audit log keeps both.",
+        "The server refuses its keys, as after device revoke, which keeps the device's records. The audit log keeps both.",
       arguments: [device],
       options: [yes],
       examples: ["upkeep device remove till-7 --yes"],

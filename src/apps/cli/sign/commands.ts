@@ -46,7 +46,7 @@ export const signCommand: CommandSpec = {
       choices: ["sha256", "sha384", "sha512"],
     },
     ...STAMPS,
-    { flags: "--legacy-timestamp-url <url>", about: "old Authenticode authority, for those who need it" },
+    { flags: "--legacy-timestamp-url <url>", about: "authority of the old Authenticode protocol" },
     { flags: "--description <text>", about: "the program's name, shown to users" },
     { flags: "--url <url>", about: "the program's home page, shown to users" },
     { flags: "--page-hashes", about: "sign each memory page as well, for drivers" },

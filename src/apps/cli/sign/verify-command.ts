@@ -18,7 +18,7 @@ export const verifyCommand: CommandSpec = {
     { flags: "--root <file>", about: "trust the certificates in this file, and no others", repeat: true },
     { flags: "--timestamp-root <file>", about: "the same for timestamp authorities only", repeat: true },
     { flags: "--crl <file>", about: "revocation list, PEM or DER", repeat: true },
-    { flags: "--require-revocation", about: "refuse a certificate that no list speaks about" },
+    { flags: "--require-revocation", about: "refuse a certificate that no list covers" },
     { flags: "--require-timestamp", about: "refuse a signature that no timestamp dates" },
     { flags: "--strict", about: "refuse what is only suspicious as well" },
     { flags: "--efi", about: "accept several signatures side by side, as UEFI does" },
