@@ -279,6 +279,6 @@ export function revoked(id: string): FleetError {
     "fleet/device-revoked",
     "This device was revoked by an operator; it gets no more assignments.",
     { device: id },
-    { hint: "To bring it back, enrol it again with a new token." },
+    { hint: "To bring it back, enroll it again with a new token." },
   );
 }
