@@ -276,11 +276,7 @@ function checkRelease(value: Json): ReleaseManifest {
     }
   }
   if (manifest.entryPoint !== undefined && manifest.health === undefined) {
-    throw new ReleaseError(
-      "release/bad-command",
-      "A release with an entry point needs a health probe.",
-      {},
-    );
+    throw new ReleaseError("release/bad-command", "A release with an entry point needs a health probe.", {});
   }
   if (
     manifest.entryPoint === undefined &&

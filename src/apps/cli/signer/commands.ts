@@ -311,8 +311,7 @@ export const signerNoun: NounSpec = {
     },
     {
       name: "identity",
-      about:
-        "print the identity to register for a client machine; makes its key if needed",
+      about: "print the identity to register for a client machine; makes its key if needed",
       arguments: [{ name: "<file>", about: "where to write the private key (mode 0600)" }],
       examples: ["upkeep signer identity build-1.pem"],
       run: async (call) => (await import("./init-run-describe.ts")).signerIdentity(call),
