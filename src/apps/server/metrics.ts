@@ -16,7 +16,7 @@ const FAMILIES = {
     "counter",
     "Attempts at an update that were reported, by outcome and assigned product.",
   ],
-  upkeep_alarms: ["gauge", "Alarms that last, by code and by whether somebody has acknowledged them."],
+  upkeep_alarms: ["gauge", "Active alarms, by code and by whether they are acknowledged."],
   upkeep_enrolments_total: ["counter", "Enrollments, by result."],
   upkeep_wakes_total: ["counter", "Wake-ups sent to listeners."],
   upkeep_devices: ["gauge", "Devices by liveness."],
