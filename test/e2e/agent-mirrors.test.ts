@@ -80,7 +80,7 @@ describe("an agent with mirrors", { timeout: 120_000 }, () => {
     const mirrors = `mirrors = ["http://127.0.0.1:9/r"]\n`;
     settings(mirrors);
     const refused = site.update();
-    assert.equal(refused.status, 1, `${refused.stdout}${refused.stderr}`);
+    assert.equal(refused.status, 2, `${refused.stdout}${refused.stderr}`);
     assert.match(refused.stdout + refused.stderr, /untrustedHttp = true/);
     settings(`${mirrors}untrustedHttp = true\n`);
     site.publish("1.2.0");
