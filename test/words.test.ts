@@ -23,7 +23,10 @@ const BANNED: readonly (readonly [RegExp, string])[] = [
   [/\btime[ -]stamp/i, "timestamp"],
   [/\blicences?\b/i, "license"],
   [/\bcancelled\b/i, "canceled"],
-  [/\b(?:behaviour|colour|favour|neighbour)/i, "the American spelling"],
+  [
+    /\b(?:behaviour|colour|favour|neighbour|(?:recogn|initial|organ|author)is(?:e|ed|es|ing)\b|dialled)/i,
+    "the American spelling",
+  ],
 ];
 
 /** Sentences that may stay as they are, each with its reason. */

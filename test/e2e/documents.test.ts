@@ -156,6 +156,7 @@ describe("README", { skip }, () => {
     for (const { command } of commandsOf("README.md"))
       if (!/^\.\/upkeep (?:demo|test)$/.test(command) && command.startsWith("./upkeep ")) desk.type(command);
     const page = "docs/operate/agent.md";
+    desk.type(of(page, "upkeep group add"));
     desk.type("upkeep fleet assign tills shop stable");
     await desk.leave(of("docs/operate/server.md", "upkeep server --name"), "server/started");
     const token = desk.token(desk.type(of(page, "upkeep token new --group tills")));
