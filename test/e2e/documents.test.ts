@@ -157,7 +157,7 @@ describe("README", { skip }, () => {
       if (!/^\.\/upkeep (?:demo|test)$/.test(command) && command.startsWith("./upkeep ")) desk.type(command);
     const page = "docs/operate/agent.md";
     desk.type(of(page, "upkeep group add"));
-    desk.type("upkeep fleet assign tills shop stable");
+    desk.type(of(page, "upkeep fleet assign"));
     await desk.leave(of("docs/operate/server.md", "upkeep server --name"), "server/started");
     const token = desk.token(desk.type(of(page, "upkeep token new --group tills")));
     desk.type(of(page, "UPKEEP_TOKEN=").replace("upkeep1.…", token));

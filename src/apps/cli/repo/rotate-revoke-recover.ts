@@ -155,7 +155,7 @@ async function revokeDocumentKey(
   const empty = grants.find((grant) => grant.keyids.length < grant.threshold);
   if (empty !== undefined) {
     throw usage(
-      `Without this key no key may sign documents of kind ${empty.kind}.`,
+      `Without this key none is left to sign documents of kind ${empty.kind}.`,
       "Put another beside it first: upkeep repo rotate releases, or repo rotate director.",
     );
   }
