@@ -156,8 +156,8 @@ describe("README", { skip }, () => {
     for (const { command } of commandsOf("README.md"))
       if (!/^\.\/upkeep (?:demo|test)$/.test(command) && command.startsWith("./upkeep ")) desk.type(command);
     const page = "docs/operate/agent.md";
-    desk.type(of(page, "upkeep group add"));
-    desk.type(of(page, "upkeep fleet assign"));
+    for (const start of ["upkeep group add tills", "upkeep fleet assign tills"])
+      desk.type(of("docs/operate/server.md", start));
     await desk.leave(of("docs/operate/server.md", "upkeep server --name"), "server/started");
     const token = desk.token(desk.type(of(page, "upkeep token new --group tills")));
     desk.type(of(page, "UPKEEP_TOKEN=").replace("upkeep1.…", token));
