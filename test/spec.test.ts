@@ -5,7 +5,11 @@ import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import { fromUtf8, toUtf8 } from "../src/core/bytes.ts";
 import { sha256Hex } from "../src/core/digest.ts";
+import type { UpkeepError } from "../src/core/errors.ts";
 import { openKeyFile } from "../src/keys/key-file.ts";
+import { parseTufKey } from "../src/keys/public-key.ts";
+import { readMessage } from "../src/message/common.ts";
+import { WAKE_LIMIT, wakeSchema } from "../src/message/wake.ts";
 import { openChannel } from "../src/release/channel.ts";
 import { formatBackupHead, parseBackupHead } from "../src/signing/custody/backup.ts";
 import { openRelease } from "../src/release/manifest.ts";
@@ -41,4 +45,44 @@ describe("the examples of spec/", () => {
     assert.equal(parseBackupHead(toUtf8(head!)).signer, "signer-1");
     assert.equal(fromUtf8(formatBackupHead(parseBackupHead(toUtf8(head!)))), head);
   });
+});
+
+describe("the vectors of spec/growth.md", () => {
+  const read = (file: string): Uint8Array => readFileSync(new URL(`vectors/growth/${file}`, import.meta.url));
+  type Case = {
+    file: string;
+    kind: "release" | "channel" | "wake";
+    result: string;
+    unknown?: string[];
+    version?: string;
+  };
+  const { publicKey, product, channel, cases } = JSON.parse(fromUtf8(read("cases.json"))) as {
+    publicKey: string;
+    product: string;
+    channel: string;
+    cases: Case[];
+  };
+  const key = parseTufKey({ keytype: "ed25519", scheme: "ed25519", keyval: { public: publicKey } });
+  const trusted = { keys: [key], threshold: 1 };
+  const open = {
+    release: (bytes: Uint8Array) => openRelease(bytes, trusted, { product }),
+    channel: (bytes: Uint8Array) => openChannel(bytes, trusted, { product, channel }),
+    wake: (bytes: Uint8Array) => readMessage(bytes, wakeSchema, "wake-up", WAKE_LIMIT),
+  };
+  for (const { file, kind, result, unknown, version } of cases) {
+    it(`${file} is ${result === "ok" ? "taken" : `refused with ${result}`}`, () => {
+      if (result === "ok") assert.ok(open[kind](read(file)));
+      else
+        assert.throws(
+          () => open[kind](read(file)),
+          (error: UpkeepError) => {
+            assert.equal(error.code, result);
+            if (unknown !== undefined) {
+              assert.deepEqual([error.facts["unknown"], error.facts["version"]], [unknown, version]);
+            }
+            return true;
+          },
+        );
+    });
+  }
 });

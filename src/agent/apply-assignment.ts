@@ -135,12 +135,12 @@ async function apply(
   const component = await device.open(product);
   const channel = await loadChannel(instructions, product, name);
   await heed(device.update(component), channel);
-  const { releases, trusted } = instructions;
+  const { releases } = instructions;
   let candidate = aim;
   for (let steps = 0; steps < MAX_STEPS; steps++) {
     const result = await updateComponent(device.update(component), { releases, channel, candidate });
     if ("step" in result) {
-      candidate = await loadRelease(releases, trusted, product, result.step.version);
+      candidate = await loadRelease(instructions, product, result.step.version);
       continue;
     }
     device.log({ level: result.code === null ? "info" : "warn", event: "component", ...result });

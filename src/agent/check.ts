@@ -12,7 +12,7 @@ import { fromBase64 } from "../core/bytes.ts";
 import { sha256Hex } from "../core/digest.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { AgentError } from "./errors.ts";
-import { loadChannel } from "./load-channel.ts";
+import { loadChannel, type Signed } from "./load-channel.ts";
 import { followAlone, isAway } from "./follow-alone.ts";
 import { followTrust } from "./follow-trust.ts";
 import type {
@@ -30,6 +30,8 @@ import type {
 export type Instructions = {
   readonly releases: Releases;
   readonly trusted: TrustedKeys;
+  /** Feature words that this agent knows. */
+  readonly known: readonly string[];
   readonly components: readonly AssignedComponent[];
   /** False if nothing is said about what is not among the components. */
   readonly complete: boolean;
@@ -83,10 +85,12 @@ export async function askWhatToRun(
   await notice([...releases.notices, ...(await followTrust(trust, releases))]);
   // 2. Who may say what: keys from TUF, never from a file beside the program.
   const trusted = parseTrustedKeys(await releases.document(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
+  const known = world.program.features;
   // 3. What this device should run: an answer to this question, for this device, from the director, in time.
   const nonce = toBase64Url(world.random.bytes(32));
   const { os, arch, libc } = world.platform;
   const question = {
+    agent: world.program,
     nonce,
     platform: { os, arch, ...(libc === null ? {} : { libc }) },
     components: running,
@@ -97,11 +101,12 @@ export async function askWhatToRun(
   try {
     answer = await server.checkIn(question, signal);
   } catch (error) {
-    const components = isAway(error) ? await followAlone(asking, { releases, trusted }) : [];
+    const components = isAway(error) ? await followAlone(asking, { releases, trusted, known }) : [];
     if (components.length === 0) throw error;
     return {
       releases,
       trusted,
+      known,
       components,
       complete: false,
       interval: null,
@@ -117,13 +122,14 @@ export async function askWhatToRun(
     nonce,
     // Asking may have taken long; the answer is judged by the time of its arrival.
     now: world.clock.now(),
+    known,
   });
   await kept.save(envelope);
   // Kept before anything is done with the answer: what is acted on was acknowledged.
   if (answer.mark !== undefined) await marks?.keep(answer.mark);
   const { components } = assignment;
   const { interval, seq } = answer;
-  return { releases, trusted, components, complete: true, interval, seq, away: null };
+  return { releases, trusted, known, components, complete: true, interval, seq, away: null };
 }
 
 /**
@@ -136,14 +142,14 @@ export async function readWhatWasBrought(
   installed: readonly string[],
   wish: Wish,
 ): Promise<Instructions> {
-  const { releases, trusted } = await readRepository({ world, repository, signal });
+  const { releases, trusted, known } = await readRepository({ world, repository, signal });
   // A copy can also bring a device back that its server's authorities have left behind.
   for (const { code, about, message } of await followTrust(trust, releases))
     world.log({ level: "warn", event: "notice", code, about, message });
   const components: AssignedComponent[] = [];
   for (const product of wish.products ?? installed) {
     try {
-      const { version, sha256 } = await loadChannel({ releases, trusted }, product, wish.channel);
+      const { version, sha256 } = await loadChannel({ releases, trusted, known }, product, wish.channel);
       components.push({ product, channel: wish.channel, release: { version, manifestSha256: sha256 } });
     } catch (error) {
       const missing =
@@ -154,7 +160,7 @@ export async function readWhatWasBrought(
       if (!missing || wish.products !== null) throw error;
     }
   }
-  return { releases, trusted, components, complete: false, interval: null, seq: null, away: null };
+  return { releases, trusted, known, components, complete: false, interval: null, seq: null, away: null };
 }
 
 /** Step 1 and 2 alone, for who needs to know what exists and not what should run. Errors: those of `askWhatToRun` but the server's. */
@@ -162,10 +168,10 @@ export async function readRepository({
   world,
   repository,
   signal,
-}: Pick<Asking, "world" | "repository" | "signal">): Promise<Pick<Instructions, "releases" | "trusted">> {
+}: Pick<Asking, "world" | "repository" | "signal">): Promise<Signed> {
   const releases = await repository.refresh(world.clock.now(), signal);
   const trusted = parseTrustedKeys(await releases.document(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
-  return { releases, trusted };
+  return { releases, trusted, known: world.program.features };
 }
 
 export type AssignedRelease = Extract<AssignedComponent, { release: unknown }>;
@@ -179,11 +185,11 @@ export function isRelease(component: AssignedComponent): component is AssignedRe
  * The director chooses among listed releases; it cannot introduce one. Errors: `agent/wrong-release`, `repository/*`, `release/*`, `dsse/*`.
  */
 export async function loadAssigned(
-  { releases, trusted }: Instructions,
+  instructions: Instructions,
   assigned: AssignedRelease,
 ): Promise<Candidate> {
   const { version, manifestSha256 } = assigned.release;
-  const candidate = await loadRelease(releases, trusted, assigned.product, version);
+  const candidate = await loadRelease(instructions, assigned.product, version);
   if (candidate.sha256 !== manifestSha256) {
     throw new AgentError(
       "agent/wrong-release",
@@ -195,13 +201,12 @@ export async function loadAssigned(
 }
 
 export async function loadRelease(
-  releases: Releases,
-  trusted: TrustedKeys,
+  { releases, trusted, known }: Signed,
   product: string,
   version: string,
 ): Promise<Candidate> {
   const bytes = await releases.document(releaseTarget(product, version), RELEASE_LIMIT);
-  const manifest = openRelease(bytes, keysFor(trusted, "release", product), { product, version });
+  const manifest = openRelease(bytes, keysFor(trusted, "release", product), { product, version }, known);
   return { manifest, sha256: sha256Hex(bytes) };
 }
 

@@ -46,7 +46,7 @@ export async function followAlone(
   try {
     // Judged by the keys of today: a director that was replaced meanwhile has no say any more.
     const { keys } = keysFor(signed.trusted, "assignment", null);
-    assignment = openKeptAssignment(envelope, { keys, device: identity.device, now });
+    assignment = openKeptAssignment(envelope, { keys, device: identity.device, now, known: signed.known });
   } catch (error) {
     if (!(error instanceof UpkeepError)) throw error;
     warn("kept-assignment-refused", error);

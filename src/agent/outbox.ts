@@ -33,7 +33,10 @@ const RECENT = 256;
 const CHAIN_LIMIT = 256 * 1024;
 
 /** What the report's maker is given: the fields that only the chain knows. */
-export type ChainFields = Pick<Report, "id" | "device" | "sequence" | "previous" | "issued" | "boot">;
+export type ChainFields = Pick<
+  Report,
+  "id" | "device" | "sequence" | "previous" | "issued" | "boot" | "agent"
+>;
 
 export class Outbox {
   readonly #world: World;
@@ -75,6 +78,7 @@ export class Outbox {
       previous: this.#chain.payloadSha256,
       issued: formatInstant(this.#world.clock.now()),
       boot: await this.#world.processes.boot(),
+      agent: { ...this.#world.program },
     });
     const { envelope, payloadSha256 } = await signReport(report, this.#identity.key);
     await this.#makeRoom();

@@ -3,6 +3,7 @@
 import type { Clock } from "../core/clock.ts";
 import type { Disk } from "../core/disk.ts";
 import type { DsseSigner } from "../core/dsse.ts";
+import type { Program } from "../core/growth.ts";
 import type { Instant } from "../core/instant.ts";
 import type { Random } from "../core/random.ts";
 import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
@@ -127,6 +128,8 @@ export type LogLine = {
 };
 
 export type World = {
+  /** What the agent says of itself, and the features that it acts upon. */
+  readonly program: Program;
   readonly disk: Disk;
   readonly clock: Clock;
   readonly random: Random;

@@ -3,17 +3,15 @@
 import { DAY, formatInstant, HOUR } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { bestFit } from "../release/platform.ts";
-import type { TrustedKeys } from "../release/trusted-keys.ts";
 import { nextCopy, type SlotId } from "../slot/layout.ts";
 import { belowFloor } from "../slot/state.ts";
 import type { Plan } from "./attempt-arrival.ts";
 import { loadRelease } from "./check.ts";
-import { loadChannel } from "./load-channel.ts";
+import { loadChannel, type Signed } from "./load-channel.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
 import { outcomeOf } from "./attempt-table.ts";
 import { turnOf } from "./attempt-start.ts";
 import { retryOfRefused } from "./policy.ts";
-import type { Releases } from "./ports.ts";
 import {
   begin,
   finish,
@@ -24,9 +22,7 @@ import {
 } from "./update-component.ts";
 
 /** What exists and who may say so; or why that is not known at the moment. */
-export type Source =
-  | { readonly releases: Releases; readonly trusted: TrustedKeys }
-  | { readonly missing: UpkeepError };
+export type Source = Signed | { readonly missing: UpkeepError };
 
 /** True if the component has something to be put back, or was in the middle of it. */
 export function needsRepair({ component }: Update): boolean {
@@ -119,7 +115,7 @@ async function planFor(
   if ("missing" in source) throw source.missing;
   const { product, world, state } = component;
   const { version, sha256 } = installed;
-  const candidate = await loadRelease(source.releases, source.trusted, product, version);
+  const candidate = await loadRelease(source, product, version);
   const { manifest } = candidate;
   await refuseRecalled(source, product, version, manifest.channel);
   // The one case in which an equal version is installed: it must be the same bytes, and never go below the floor.

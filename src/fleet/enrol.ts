@@ -1,5 +1,6 @@
 // Enrolment, renewal and revocation: how a key becomes, stays and ceases to be a device.
 
+import type { Program } from "../core/growth.ts";
 import { sameDigest } from "../core/digest.ts";
 import { DAY, HOUR, type Instant } from "../core/instant.ts";
 import type { PlatformFacts } from "../message/common.ts";
@@ -51,6 +52,7 @@ export type Applicant = {
   readonly reportKey: string;
   readonly name: string;
   readonly platform: PlatformFacts;
+  readonly agent?: Program | null;
 };
 
 /** `refused` is a value, not a throw: the count of bad secrets must be kept. */
@@ -120,6 +122,7 @@ export async function enrol(
     certificateEnds: request.certificateEnds,
     lastSeen: null,
     claimed: [],
+    agent: applicant.agent ?? null,
     timestamp: null,
     lastSequence: 0,
     lastReport: null,

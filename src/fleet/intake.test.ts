@@ -26,6 +26,7 @@ const device: Device = {
   certificateEnds: now,
   lastSeen: null,
   claimed: [],
+  agent: null,
   timestamp: null,
   lastSequence: 0,
   lastReport: null,

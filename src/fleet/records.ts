@@ -3,6 +3,7 @@
 import type { Facts } from "../core/errors.ts";
 import type { Instant } from "../core/instant.ts";
 import type { HoldReason } from "../message/assignment.ts";
+import type { Program } from "../core/growth.ts";
 import type { PlatformFacts, Running } from "../message/common.ts";
 
 export type DeviceStatus = "active" | "revoked";
@@ -26,6 +27,8 @@ export type Device = {
   readonly lastSeen: Instant | null;
   /** What the device said at its last check-in; for the operator's eyes only. */
   readonly claimed: readonly Running[];
+  /** What the device said then of its agent; null for one that says nothing. */
+  readonly agent: Program | null;
   /** SHA-256 of the TUF timestamp the device trusted then. */
   readonly timestamp: string | null;
   /** The end of its chain of reports. */

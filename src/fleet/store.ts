@@ -1,6 +1,7 @@
 // The store as a port: records in and out, and transactions around them; rules stand in the files that use it.
 
 import type { Instant } from "../core/instant.ts";
+import type { Program } from "../core/growth.ts";
 import type { Running } from "../message/common.ts";
 import type { CheckInLink, Lines } from "./clone.ts";
 import type { AuditRow } from "./records.ts";
@@ -32,6 +33,7 @@ export type Sighting = {
   readonly at: Instant;
   readonly claimed: readonly Running[];
   readonly timestamp: string | null;
+  readonly agent?: Program | null;
   /** Check-ins since the last batch that a clone could show by, oldest first. */
   readonly links?: readonly CheckInLink[];
 };

@@ -2,9 +2,10 @@
 
 import { signEnvelope, verifyEnvelope, type DsseSigner, type DsseVerifier } from "../core/dsse.ts";
 import { toUtf8 } from "../core/bytes.ts";
+import { checkWritten, growing, needing } from "../core/growth.ts";
 import { DAY, formatInstant, MINUTE, parseInstant, type Instant } from "../core/instant.ts";
 import { instantSchema, nameSchema, sha256Schema, versionSchema, z } from "../core/schema.ts";
-import { deviceIdSchema, nonceSchema, readMessage, repeated } from "./common.ts";
+import { deviceIdSchema, nonceSchema, readGrowingMessage, repeated } from "./common.ts";
 import { MessageError } from "./errors.ts";
 import { HOLD_REASONS } from "./hold-reasons.ts";
 
@@ -20,13 +21,18 @@ export const LONGEST_FOLLOWING = 90 * DAY;
 
 const place = { product: nameSchema, channel: nameSchema };
 
+/*
+ * What runs and what is held stays closed: it commands, and a part of a command that is passed over is another command. It grows by members
+ * that are sent to devices whose features name them.
+ */
+
 /** A release is named by version and by the SHA-256 of its `release.json` target, so it can only be one that TUF lists. */
 const runSchema = z.strictObject({
   ...place,
   release: z.strictObject({ version: versionSchema, manifestSha256: sha256Schema }),
   /**
    * Until then a device that reaches no server may run what the channel's signed pointer names. Without it the release alone is meant, as one
-   * that somebody pinned. Only devices that say they understand it are sent it: to the others an unknown field is a refusal.
+   * that somebody pinned. Only devices with the feature `follow-until` are sent it: to the others an unknown member is a refusal.
    */
   followUntil: z.exactOptional(instantSchema),
 });
@@ -35,7 +41,8 @@ const holdSchema = z.strictObject({
   hold: z.strictObject({ reason: z.enum(HOLD_REASONS), until: z.exactOptional(instantSchema) }),
 });
 
-export const assignmentSchema = z.strictObject({
+export const assignmentSchema = growing({
+  ...needing,
   device: deviceIdSchema,
   nonce: nonceSchema,
   issued: instantSchema,
@@ -50,12 +57,13 @@ export type AssignedComponent = Assignment["components"][number];
 
 /** Signs an assignment with the director key; returns the envelope. */
 export async function signAssignment(assignment: Assignment, director: DsseSigner): Promise<Uint8Array> {
+  checkWritten(assignmentSchema, assignment, "assignment");
   return signEnvelope("assignment", toUtf8(JSON.stringify(assignment)), [director]);
 }
 
 /**
  * The one place where a device believes an assignment. `keys` are the director keys that TUF names.
- * Errors: `dsse/*`, `json/*`, `schema/invalid`, `message/wrong-device`, `message/wrong-nonce`, `message/expired`, `message/from-the-future`.
+ * Errors: `dsse/*`, `json/*`, `growth/needs-newer`, `schema/invalid`, `message/wrong-device`, `message/wrong-nonce`, `message/expired`, `message/from-the-future`.
  */
 export function openAssignment(
   envelope: Uint8Array,
@@ -64,6 +72,7 @@ export function openAssignment(
     readonly device: string;
     readonly nonce: string;
     readonly now: Instant;
+    readonly known?: readonly string[];
   },
 ): Assignment {
   const assignment = openForDevice(envelope, expected);
@@ -89,11 +98,16 @@ export function openAssignment(
 /**
  * The one place where a device believes an assignment that it kept: it was the answer to a question once, and is judged by the keys that
  * TUF names now. It tells nothing but which channels may be followed (`mayFollow`), for the release that it names may be long out of date.
- * Errors: `dsse/*`, `json/*`, `schema/invalid`, `message/wrong-device`, `message/from-the-future`.
+ * Errors: `dsse/*`, `json/*`, `growth/needs-newer`, `schema/invalid`, `message/wrong-device`, `message/from-the-future`.
  */
 export function openKeptAssignment(
   envelope: Uint8Array,
-  expected: { readonly keys: readonly DsseVerifier[]; readonly device: string; readonly now: Instant },
+  expected: {
+    readonly keys: readonly DsseVerifier[];
+    readonly device: string;
+    readonly now: Instant;
+    readonly known?: readonly string[];
+  },
 ): Assignment {
   const assignment = openForDevice(envelope, expected);
   refuseFuture(assignment, expected.now);
@@ -113,10 +127,20 @@ export function mayFollow(
 
 function openForDevice(
   envelope: Uint8Array,
-  expected: { readonly keys: readonly DsseVerifier[]; readonly device: string },
+  expected: {
+    readonly keys: readonly DsseVerifier[];
+    readonly device: string;
+    readonly known?: readonly string[];
+  },
 ): Assignment {
   const { body } = verifyEnvelope(envelope, "assignment", expected.keys, { limit: ASSIGNMENT_LIMIT });
-  const assignment = readMessage(body, assignmentSchema, "assignment", ASSIGNMENT_LIMIT);
+  const assignment = readGrowingMessage(
+    body,
+    assignmentSchema,
+    "assignment",
+    ASSIGNMENT_LIMIT,
+    expected.known,
+  );
   if (assignment.device !== expected.device) {
     throw new MessageError(
       "message/wrong-device",

@@ -1,5 +1,7 @@
 // The check-in: the device asks what it should run; the server answers with a signed assignment and when to ask again.
 
+import type { Feature } from "../core/features.ts";
+import { growing, knows, needing, programSchema, type Program } from "../core/growth.ts";
 import { sha256Schema, z } from "../core/schema.ts";
 import { ASSIGNMENT_LIMIT, MAX_COMPONENTS } from "./assignment.ts";
 import { base64Schema, nonceSchema, platformSchema, repeated, runningSchema } from "./common.ts";
@@ -14,15 +16,16 @@ export const markSchema = z
   .string()
   .check(z.regex(/^[A-Za-z0-9_-]{21}[AQgw]$/, "expected 16 bytes in base64url"));
 
-/**
- * A header field in which a device names what it understands of newer answers, so that those who do not are not sent it: words with commas
- * between them. Servers of before pass over it.
- */
+/** The header field in which devices named their features before they said `agent`: words with commas between them. */
 export const UNDERSTANDS_HEADER = "upkeep-understands";
-/** `followUntil` in assignments. */
-export const UNDERSTANDS_FOLLOWING = "follow-until";
 
-export function understands(header: string | readonly string[] | undefined, word: string): boolean {
+/** True if a device said in either way that it knows the word. */
+export function understands(
+  agent: Program | undefined,
+  header: string | readonly string[] | undefined,
+  word: Feature,
+): boolean {
+  if (knows(agent, word)) return true;
   return typeof header === "string" && header.split(",").some((one) => one.trim() === word);
 }
 
@@ -30,7 +33,9 @@ export function understands(header: string | readonly string[] | undefined, word
  * What the device says about itself here is for the operator's eyes: no decision of the server depends on it,
  * so a forged or mistaken version cannot keep an update away.
  */
-export const checkInRequestSchema = z.strictObject({
+export const checkInRequestSchema = growing({
+  ...needing,
+  agent: z.exactOptional(programSchema),
   nonce: nonceSchema,
   platform: platformSchema,
   components: z.array(runningSchema).check(
@@ -47,7 +52,9 @@ export const checkInRequestSchema = z.strictObject({
 });
 export type CheckInRequest = z.infer<typeof checkInRequestSchema>;
 
-export const checkInAnswerSchema = z.strictObject({
+export const checkInAnswerSchema = growing({
+  ...needing,
+  server: z.exactOptional(programSchema),
   /** DSSE envelope of kind `assignment`, base64. */
   assignment: base64Schema(ASSIGNMENT_LIMIT),
   /** Seconds until the next scheduled check-in; the device adds its own jitter. */

@@ -1,6 +1,7 @@
 // The vocabulary that several messages share: device ids, nonces, bounded texts, and the one way to read a message.
 
 import { MessageError } from "./errors.ts";
+import { growing, readGrowing } from "../core/growth.ts";
 import { parseJson } from "../core/json.ts";
 import { checkSchema, nameSchema, versionSchema, z, type Schema } from "../core/schema.ts";
 
@@ -54,7 +55,7 @@ export const codeSchema = z
   .check(z.regex(/^[a-z0-9-]{1,40}\/[a-z0-9-]{1,60}$/, "expected a code such as slot/disk-full"));
 
 /** One component as a device tells it. */
-export const runningSchema = z.strictObject({
+export const runningSchema = growing({
   product: nameSchema,
   /** What runs now; null while nothing is installed. */
   version: z.nullable(versionSchema),
@@ -76,15 +77,33 @@ export const platformSchema = z.strictObject({
 });
 export type PlatformFacts = z.infer<typeof platformSchema>;
 
-/** Reads a message: size, strict JSON, closed schema. Errors: `message/too-large`, `json/*`, `bytes/bad-utf8`, `schema/invalid`. */
+/**
+ * Reads a message that can say one thing only, such as a wake-up: size, strict JSON, closed schema.
+ * Errors: `message/too-large`, `json/*`, `bytes/bad-utf8`, `schema/invalid`.
+ */
 export function readMessage<T>(bytes: Uint8Array, schema: Schema<T>, what: string, limit: number): T {
-  if (bytes.length > limit) {
-    throw new MessageError("message/too-large", `The ${what} is larger than the allowed ${limit} bytes.`, {
-      limit,
-      length: bytes.length,
-    });
-  }
+  refuseLarge(bytes, what, limit);
   return checkSchema(schema, parseJson(bytes), what);
+}
+
+/** Reads a message that grows (spec/growth.md). Errors: those of `readMessage`, `growth/needs-newer`. */
+export function readGrowingMessage<T>(
+  bytes: Uint8Array,
+  schema: Schema<T>,
+  what: string,
+  limit: number,
+  known?: readonly string[],
+): T {
+  refuseLarge(bytes, what, limit);
+  return readGrowing(schema, parseJson(bytes), what, known);
+}
+
+function refuseLarge(bytes: Uint8Array, what: string, limit: number): void {
+  if (bytes.length <= limit) return;
+  throw new MessageError("message/too-large", `The ${what} is larger than the allowed ${limit} bytes.`, {
+    limit,
+    length: bytes.length,
+  });
 }
 
 /** Names that occur twice in a list that must not repeat them. */

@@ -1,6 +1,7 @@
 // Enrolment and renewal: a key holder asks for a device certificate.
 
 import { preAuthEncoding } from "../core/dsse.ts";
+import { growing, needing, programSchema } from "../core/growth.ts";
 import { z } from "../core/schema.ts";
 import { base64Schema, deviceIdSchema, ed25519Schema, platformSchema, lineSchema } from "./common.ts";
 
@@ -15,7 +16,9 @@ export const tokenSecretSchema = z
   .string()
   .check(z.regex(/^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/, "expected 32 bytes in base64url"));
 
-export const enrollRequestSchema = z.strictObject({
+export const enrollRequestSchema = growing({
+  ...needing,
+  agent: z.exactOptional(programSchema),
   token: z.strictObject({ id: tokenIdSchema, secret: tokenSecretSchema }),
   /** PKCS#10 (RFC 2986), DER in base64, self-signed by the device's TLS key. Only its key is used. */
   csr: base64Schema(CSR_LIMIT),
@@ -32,14 +35,27 @@ export type EnrollRequest = z.infer<typeof enrollRequestSchema>;
 /** Leaf first, then the device CA that issued it; DER in base64. */
 const chainSchema = z.array(base64Schema(CERTIFICATE_LIMIT)).check(z.minLength(1), z.maxLength(4));
 
-export const enrollAnswerSchema = z.strictObject({ device: deviceIdSchema, certificates: chainSchema });
+export const enrollAnswerSchema = growing({
+  ...needing,
+  server: z.exactOptional(programSchema),
+  device: deviceIdSchema,
+  certificates: chainSchema,
+});
 export type EnrollAnswer = z.infer<typeof enrollAnswerSchema>;
 
 /** Asked over mutual TLS with the certificate in use; the request holds a new key. */
-export const renewRequestSchema = z.strictObject({ csr: base64Schema(CSR_LIMIT) });
+export const renewRequestSchema = growing({
+  ...needing,
+  agent: z.exactOptional(programSchema),
+  csr: base64Schema(CSR_LIMIT),
+});
 export type RenewRequest = z.infer<typeof renewRequestSchema>;
 
-export const renewAnswerSchema = z.strictObject({ certificates: chainSchema });
+export const renewAnswerSchema = growing({
+  ...needing,
+  server: z.exactOptional(programSchema),
+  certificates: chainSchema,
+});
 export type RenewAnswer = z.infer<typeof renewAnswerSchema>;
 
 /** What the report key signs to show that the enrolling device holds it. */

@@ -5,13 +5,14 @@ import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { describe, it } from "node:test";
 import { toUtf8 } from "../core/bytes.ts";
 import { signEnvelope } from "../core/dsse.ts";
+import type { GrowthError } from "../core/growth.ts";
 import { parseInstant } from "../core/instant.ts";
 import { localSigner } from "../keys/signer.ts";
 import { openAssignment, signAssignment, type Assignment } from "./assignment.ts";
 import { checkInAnswerSchema, checkInRequestSchema } from "./check-in.ts";
-import { base64Schema, readMessage, textSchema } from "./common.ts";
+import { base64Schema, readGrowingMessage, readMessage, textSchema } from "./common.ts";
 import { ROUTES } from "./routes.ts";
-import { wakeEvent, wakeSchema } from "./wake.ts";
+import { readWakeEvent, wakeEvent, wakeSchema } from "./wake.ts";
 
 const director = localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519");
 const device = "0a0b0c0d-0000-4000-8000-000000000001";
@@ -58,6 +59,22 @@ describe("a wake-up", () => {
       assert.throws(() => readMessage(toUtf8(text), wakeSchema, "wake-up", 256));
     });
   }
+});
+
+describe("the stream of wake-ups", () => {
+  it("grows by events of other names, which say nothing to this device whatever they hold", () => {
+    assert.deepEqual(readWakeEvent(wakeEvent({ type: "check", seq: 7 }).trimEnd()), {
+      type: "check",
+      seq: 7,
+    });
+    assert.equal(readWakeEvent('event: sealed\ndata: {"url":"https://example.org/"}'), null);
+    assert.equal(readWakeEvent(": heartbeat"), null);
+  });
+
+  it("ends with an event of the known name that holds more than a wake-up", () => {
+    const more = 'event: check\ndata: {"type":"check","seq":1,"url":"https://example.org/"}';
+    assert.throws(() => readWakeEvent(more), code("schema/invalid"));
+  });
 });
 
 describe("an assignment", () => {
@@ -118,17 +135,33 @@ describe("an assignment", () => {
 });
 
 describe("the messages of the table", () => {
-  it("refuse any field that they do not name", () => {
-    const request = { nonce, platform: { os: "linux", arch: "x64", libc: "glibc" }, components: [] };
-    const read = (value: object) =>
-      readMessage(toUtf8(JSON.stringify(value)), checkInRequestSchema, "check-in", 1000);
+  const request = { nonce, platform: { os: "linux", arch: "x64", libc: "glibc" }, components: [] };
+  const answer = { assignment: "AAAA", interval: 60, seq: 0 };
+  const read = (value: object) =>
+    readGrowingMessage(toUtf8(JSON.stringify(value)), checkInRequestSchema, "check-in", 1000);
+  const readAnswer = (value: object) =>
+    readGrowingMessage(toUtf8(JSON.stringify(value)), checkInAnswerSchema, "answer", 1000);
+
+  it("are read whatever a later version adds to them", () => {
     assert.deepEqual({ ...read(request) }, { ...request });
-    assert.throws(() => read({ ...request, version: "9.9.9" }), code("schema/invalid"));
-    const answer = { assignment: "AAAA", interval: 60, seq: 0 };
-    assert.throws(
-      () => readMessage(toUtf8(JSON.stringify({ ...answer, url: "" })), checkInAnswerSchema, "answer", 1000),
-      code("schema/invalid"),
-    );
+    assert.deepEqual({ ...read({ ...request, later: [1] }) }, { ...request, later: [1] });
+    assert.equal(readAnswer({ ...answer, later: { deep: null } }).interval, 60);
+  });
+
+  it("refuse by name what they need and this version does not know, before anything else of them is read", () => {
+    const needs = { features: ["follow-until", "from-tomorrow"], version: "7.0.0" };
+    for (const reading of [() => read({ needs, nonce: 1 }), () => readAnswer({ needs })])
+      assert.throws(reading, (error: GrowthError) => {
+        assert.equal(error.code, "growth/needs-newer");
+        assert.deepEqual([error.facts["unknown"], error.facts["version"]], [["from-tomorrow"], "7.0.0"]);
+        assert.equal(error.nature, "transient");
+        assert.match(error.message, /from-tomorrow.*7\.0\.0/);
+        return true;
+      });
+    const known = { features: ["follow-until"], version: "0.1.0" };
+    assert.equal(readAnswer({ ...answer, needs: known }).seq, 0);
+    for (const needs of [{}, [], "x", { features: [], version: "1.0.0" }, { ...known, url: "x" }])
+      assert.throws(() => readAnswer({ ...answer, needs }), code("schema/invalid"), JSON.stringify(needs));
   });
 
   it("have a limit each, and every path once", () => {

@@ -1,5 +1,6 @@
 // Delivery of signed reports: a batch goes up, one verdict per report comes back.
 
+import { growing, needing, programSchema } from "../core/growth.ts";
 import { sha256Schema, z } from "../core/schema.ts";
 import { base64Schema, codeSchema, textSchema } from "./common.ts";
 
@@ -8,7 +9,8 @@ export const REPORT_LIMIT = 48 * 1024;
 export const MAX_REPORTS = 16;
 export const REPORTS_LIMIT = 1024 * 1024 + 4096;
 
-export const reportsRequestSchema = z.strictObject({
+export const reportsRequestSchema = growing({
+  ...needing,
   /** DSSE envelopes of kind `report`, base64, oldest first. */
   reports: z.array(base64Schema(REPORT_LIMIT)).check(z.minLength(1), z.maxLength(MAX_REPORTS)),
 });
@@ -30,7 +32,9 @@ export const reportResultSchema = z.union([
 ]);
 export type ReportResult = z.infer<typeof reportResultSchema>;
 
-export const reportsAnswerSchema = z.strictObject({
+export const reportsAnswerSchema = growing({
+  ...needing,
+  server: z.exactOptional(programSchema),
   results: z.array(reportResultSchema).check(z.minLength(1), z.maxLength(MAX_REPORTS)),
 });
 export type ReportsAnswer = z.infer<typeof reportsAnswerSchema>;

@@ -1,5 +1,6 @@
 // The HTTP interface as data: one row per call gives the server its validation and limits, the client its types, and OpenAPI its text.
 
+import { growing, needing } from "../core/growth.ts";
 import { z, type Schema } from "../core/schema.ts";
 import { checkInAnswerSchema, checkInRequestSchema, CHECK_IN_LIMIT } from "./check-in.ts";
 import { codeSchema, textSchema } from "./common.ts";
@@ -91,7 +92,8 @@ export type AnswerOf<N extends RouteName> = Routes[N] extends { readonly answer:
 export const WAKE_PATH = "/v1/wake";
 
 /** The body of every answer that is not a success. */
-export const failureSchema = z.strictObject({
+export const failureSchema = growing({
+  ...needing,
   code: codeSchema,
   message: textSchema(2000),
   /** Names the line in the server's log. */

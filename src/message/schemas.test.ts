@@ -1,8 +1,9 @@
-// What a device may say when it enrolls, renews and checks in, and what a server may answer: each bound of the closed schemas.
+// What a device may say when it enrolls, renews and checks in, and what a server may answer: each bound of the schemas.
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { toUtf8 } from "../core/bytes.ts";
+import { checkWritten } from "../core/growth.ts";
 import type { Json } from "../core/json.ts";
 import type { Schema } from "../core/schema.ts";
 import { ASSIGNMENT_LIMIT, assignmentSchema, MAX_COMPONENTS } from "./assignment.ts";
@@ -41,11 +42,17 @@ function rows(
   schema: Schema<unknown>,
   good: { readonly [member: string]: Json },
   edits: readonly (readonly [member: string, value: Json | undefined, taken: boolean])[],
+  grows = true,
 ): void {
   describe(name, () => {
-    it("is taken as it is meant, and with no member more", () => {
+    it(`is taken as it is meant, and ${grows ? "with a member that only a later version knows" : "with no member more"}`, () => {
       assert.ok(takes(schema, good));
-      assert.ok(!takes(schema, { ...good, url: "https://example.org/" }));
+      assert.equal(takes(schema, { ...good, later: { than: "this" } }), grows);
+    });
+    it("is never written with a member that this version does not know", () => {
+      checkWritten(schema, good, "message");
+      const wrong = { ...good, later: 1 };
+      assert.throws(() => checkWritten(schema, wrong, "message"), { code: "schema/invalid" });
     });
     for (const [member, value, taken] of edits) {
       const shown = value === undefined ? "nothing" : JSON.stringify(value);
@@ -103,18 +110,21 @@ rows("a renewal", renewRequestSchema, { csr: base64(300) }, [
   ["csr", "not base64", false],
 ]);
 
+const badDevices = [
+  ["device", "not-an-id", false],
+  ["device", device.toUpperCase(), false],
+] as const;
 const chain = [base64(500), base64(500)];
 for (const [name, schema, good] of [
   ["the answer to an enrollment", enrollAnswerSchema, { device, certificates: chain }],
   ["the answer to a renewal", renewAnswerSchema, { certificates: chain }],
 ] as const)
   rows(name, schema, good, [
+    ...("device" in good ? badDevices : []),
     ["certificates", [], false],
     ["certificates", Array<string>(4).fill(chain[0]!), true],
     ["certificates", Array<string>(5).fill(chain[0]!), false],
     ["certificates", [base64(CERTIFICATE_LIMIT + 3)], false],
-    ["device", "not-an-id", false],
-    ["device", device.toUpperCase(), false],
   ]);
 
 rows("a check-in", checkInRequestSchema, { nonce, platform, components: [product(1)] }, [
@@ -179,6 +189,7 @@ rows(
     ["code", "no code", false],
     ["message", "m".repeat(501), false],
   ],
+  false,
 );
 
 describe("the proof of a report key", () => {

@@ -1,12 +1,17 @@
 // The wake-up: "check now", and nothing else can be said with it.
 
+import { toUtf8 } from "../core/bytes.ts";
 import { z } from "../core/schema.ts";
+import { readMessage } from "./common.ts";
 
+/** The one name of events that devices act on. */
+export const WAKE_EVENT = "check";
 /** Bytes of one event's data, and of one line of the stream. */
 export const WAKE_LIMIT = 256;
 
 /**
- * One event. There is no field for a place, a version or a command, and an unknown field makes it invalid: a server can make a device check, never steer it.
+ * One event. There is no member for a place, a version or a command, and an unknown member makes it invalid, for ever: it grows by
+ * events of other names, which older devices pass over.
  * `seq` grows by server-side wake-ups; a device ignores a number it has already acted on.
  */
 export const wakeSchema = z.strictObject({
@@ -26,5 +31,21 @@ export type WakeQuery = z.infer<typeof wakeQuerySchema>;
 
 /** One server-sent event, ready for the socket. */
 export function wakeEvent(wake: Wake): string {
-  return `id: ${wake.seq}\nevent: check\ndata: ${JSON.stringify(wake)}\n\n`;
+  return `id: ${wake.seq}\nevent: ${WAKE_EVENT}\ndata: ${JSON.stringify(wake)}\n\n`;
+}
+
+/**
+ * One block of the stream. Null for what is none of this device's business: comments, and events of other names, which later servers send to
+ * later devices. A `check` that is no valid wake-up is an error. Errors: those of `readMessage`.
+ */
+export function readWakeEvent(block: string): Wake | null {
+  const lines = block.split("\n");
+  const field = (name: string): string[] =>
+    lines
+      .filter((line) => line.startsWith(`${name}:`))
+      .map((line) => line.slice(name.length + 1).trimStart());
+  const data = field("data");
+  const named = field("event").at(-1) ?? WAKE_EVENT;
+  if (data.length === 0 || named !== WAKE_EVENT) return null;
+  return readMessage(toUtf8(data.join("\n")), wakeSchema, "wake-up", WAKE_LIMIT);
 }

@@ -1,8 +1,9 @@
 // The channel pointer: which release a channel stands for, which releases were taken back, and the steps for very old devices.
 
 import { signEnvelope, verifyEnvelope, type DsseSigner } from "../core/dsse.ts";
+import { checkWritten, growing, needing, readGrowing } from "../core/growth.ts";
 import { parseJson, type Json } from "../core/json.ts";
-import { checkSchema, instantSchema, nameSchema, sha256Schema, versionSchema, z } from "../core/schema.ts";
+import { instantSchema, nameSchema, sha256Schema, versionSchema, z } from "../core/schema.ts";
 import { stableJson } from "../core/stable-json.ts";
 import { compareVersions, parseVersion } from "../core/version.ts";
 import { ReleaseError } from "./errors.ts";
@@ -33,14 +34,15 @@ const recalledSchema = z.strictObject({
 });
 export type Recalled = Readonly<z.infer<typeof recalledSchema>>;
 
-/** Where the channel pointed, and since when. A reader carries members that it does not know. */
-const historySchema = z.looseObject({ version: versionSchema, since: instantSchema });
-export type ChannelHistory = readonly { readonly version: string; readonly since: string }[];
+/** Where the channel pointed, and since when. */
+const historySchema = growing({ version: versionSchema, since: instantSchema });
+export type ChannelHistory = readonly Readonly<z.infer<typeof historySchema>>[];
 
 /** Moves of a channel that are remembered; the oldest go first. */
 export const HISTORY_KEPT = 512;
 
-export const channelSchema = z.strictObject({
+export const channelSchema = growing({
+  ...needing,
   product: nameSchema,
   channel: nameSchema,
   ...referenceShape,
@@ -57,32 +59,41 @@ export const channelSchema = z.strictObject({
 });
 export type ChannelPointer = Readonly<z.infer<typeof channelSchema>>;
 
-/** The payload's bytes: JSON with sorted members. */
-export function serialiseChannel(pointer: ChannelPointer): Uint8Array {
-  return stableJson(checkChannel(pointer as unknown as Json) as unknown as Json);
+/** The payload's bytes: JSON with sorted members. Members that are not known are written only if they stood in `from`. */
+export function serialiseChannel(pointer: ChannelPointer, from: ChannelPointer | null = null): Uint8Array {
+  const written = checkWritten(channelSchema, pointer, "channel pointer", from);
+  return stableJson(checkChannel(written) as unknown as Json);
 }
 
-/** Errors: `json/*`, `schema/invalid`, `release/wrong-document`. */
-export function parseChannel(payload: Uint8Array): ChannelPointer {
-  return checkChannel(parseJson(payload));
+/** Errors: `json/*`, `growth/needs-newer`, `schema/invalid`, `release/wrong-document`. */
+export function parseChannel(payload: Uint8Array, known?: readonly string[]): ChannelPointer {
+  return checkChannel(readGrowing(channelSchema, parseJson(payload), "channel pointer", known));
 }
 
-/** Signs a pointer as a DSSE `channel`. */
-export function signChannel(pointer: ChannelPointer, signers: readonly DsseSigner[]): Promise<Uint8Array> {
-  return signEnvelope("channel", serialiseChannel(pointer), signers);
+/** Signs a pointer as a DSSE `channel`. `from`: the pointer that it was made from, whose unknown members it carries on. */
+export function signChannel(
+  pointer: ChannelPointer,
+  signers: readonly DsseSigner[],
+  from: ChannelPointer | null = null,
+): Promise<Uint8Array> {
+  return signEnvelope("channel", serialiseChannel(pointer, from), signers);
 }
 
-/** The only way from bytes to a pointer that may be acted on. Errors: `dsse/*`, `schema/invalid`, `release/wrong-document`. */
+/**
+ * The only way from bytes to a pointer that may be acted on.
+ * Errors: `dsse/*`, `growth/needs-newer`, `schema/invalid`, `release/wrong-document`.
+ */
 export function openChannel(
   bytes: Uint8Array,
   trusted: DocumentKeys,
   expected: { readonly product: string; readonly channel: string },
+  known?: readonly string[],
 ): ChannelPointer {
   const { body } = verifyEnvelope(bytes, "channel", trusted.keys, {
     limit: CHANNEL_LIMIT,
     threshold: trusted.threshold,
   });
-  const pointer = parseChannel(body);
+  const pointer = parseChannel(body, known);
   if (pointer.product !== expected.product || pointer.channel !== expected.channel) {
     throw new ReleaseError(
       "release/wrong-document",
@@ -96,8 +107,7 @@ export function openChannel(
   return pointer;
 }
 
-function checkChannel(value: Json): ChannelPointer {
-  const pointer = checkSchema(channelSchema, value, "channel pointer");
+function checkChannel(pointer: ChannelPointer): ChannelPointer {
   const wrong = (what: string): ReleaseError =>
     new ReleaseError("release/wrong-document", `The channel pointer is refused: ${what}.`, {
       product: pointer.product,

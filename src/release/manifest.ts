@@ -1,9 +1,9 @@
 // The release manifest: what a product at a version is made of, how it is started and how one sees that it is well.
 
 import { signEnvelope, verifyEnvelope, type DsseSigner } from "../core/dsse.ts";
+import { checkWritten, growing, needing, readGrowing } from "../core/growth.ts";
 import { parseJson, type Json } from "../core/json.ts";
 import {
-  checkSchema,
   instantSchema,
   lengthSchema,
   nameSchema,
@@ -93,7 +93,11 @@ export const healthSchema = z.discriminatedUnion("kind", [
 ]);
 export type Health = Readonly<z.infer<typeof healthSchema>>;
 
-const artifactSchema = z.strictObject({
+/*
+ * The release and its artifacts grow. What starts something, watches it, or narrows what may be installed stays closed: passing over a part
+ * of it would do something else than was signed. It grows by `needs`, which is read first.
+ */
+const artifactSchema = growing({
   ...selectorShape,
   /** Name of the TUF target that holds the bytes. */
   target: z.string().check(z.maxLength(512)),
@@ -157,7 +161,8 @@ const publisherSchema = z
   .check(z.refine((pin) => Object.keys(pin).length > 0, "pins nothing"));
 export type PublisherPin = Readonly<z.infer<typeof publisherSchema>>;
 
-export const releaseSchema = z.strictObject({
+export const releaseSchema = growing({
+  ...needing,
   product: nameSchema,
   version: versionSchema,
   /** The channel it was made for; other channels may point to it later. */
@@ -182,35 +187,41 @@ export type ReleaseManifest = Readonly<z.infer<typeof releaseSchema>>;
 export type EntryPoint = NonNullable<ReleaseManifest["entryPoint"]>;
 export type Dependency = ReleaseManifest["dependencies"][number];
 
-/** The payload's bytes: JSON with sorted members, so that one manifest has one spelling. */
-export function serialiseRelease(manifest: ReleaseManifest): Uint8Array {
-  return stableJson(checkRelease(manifest as unknown as Json) as unknown as Json);
+/** The payload's bytes: JSON with sorted members, so that one manifest has one spelling. Members that are not known are written only if they stood in `from`. */
+export function serialiseRelease(manifest: ReleaseManifest, from: ReleaseManifest | null = null): Uint8Array {
+  const written = checkWritten(releaseSchema, manifest, "release manifest", from);
+  return stableJson(checkRelease(written) as unknown as Json);
 }
 
-/** Bytes of a payload to a manifest that is coherent in itself. Errors: `json/*`, `schema/invalid`, `release/*`. */
-export function parseRelease(payload: Uint8Array): ReleaseManifest {
-  return checkRelease(parseJson(payload));
+/** Bytes of a payload to a manifest that is coherent in itself. Errors: `json/*`, `growth/needs-newer`, `schema/invalid`, `release/*`. */
+export function parseRelease(payload: Uint8Array, known?: readonly string[]): ReleaseManifest {
+  return checkRelease(readGrowing(releaseSchema, parseJson(payload), "release manifest", known));
 }
 
-/** Signs a manifest as a DSSE `release`. */
-export function signRelease(manifest: ReleaseManifest, signers: readonly DsseSigner[]): Promise<Uint8Array> {
-  return signEnvelope("release", serialiseRelease(manifest), signers);
+/** Signs a manifest as a DSSE `release`. `from`: the manifest that it was made from, whose unknown members it carries on. */
+export function signRelease(
+  manifest: ReleaseManifest,
+  signers: readonly DsseSigner[],
+  from: ReleaseManifest | null = null,
+): Promise<Uint8Array> {
+  return signEnvelope("release", serialiseRelease(manifest, from), signers);
 }
 
 /**
  * The only way from bytes to a manifest that may be acted on. `expected` is what the name of the TUF target says:
- * a manifest of something else under this name is refused. Errors: `dsse/*`, `schema/invalid`, `release/wrong-document`.
+ * a manifest of something else under this name is refused. Errors: `dsse/*`, `growth/needs-newer`, `schema/invalid`, `release/wrong-document`.
  */
 export function openRelease(
   bytes: Uint8Array,
   trusted: DocumentKeys,
   expected: { readonly product: string; readonly version?: string },
+  known?: readonly string[],
 ): ReleaseManifest {
   const { body } = verifyEnvelope(bytes, "release", trusted.keys, {
     limit: RELEASE_LIMIT,
     threshold: trusted.threshold,
   });
-  const manifest = parseRelease(body);
+  const manifest = parseRelease(body, known);
   if (
     manifest.product !== expected.product ||
     (expected.version !== undefined && manifest.version !== expected.version)
@@ -227,8 +238,7 @@ export function openRelease(
   return manifest;
 }
 
-function checkRelease(value: Json): ReleaseManifest {
-  const manifest = checkSchema(releaseSchema, value, "release manifest");
+function checkRelease(manifest: ReleaseManifest): ReleaseManifest {
   const seen = new Set<string>();
   for (const artifact of manifest.artifacts) {
     const key = selectorKey(artifact);

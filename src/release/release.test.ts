@@ -34,12 +34,52 @@ describe("release manifest", () => {
     assert.deepEqual(serialiseRelease(parseRelease(bytes)), bytes);
   });
 
-  it("names every bad field at once and refuses a field it does not know", () => {
-    const bad = { ...sampleManifest(), version: "1.1", security: "no", url: "https://example.org/" };
+  it("names every bad field at once", () => {
+    const bad = { ...sampleManifest(), version: "1.1", security: "no", entryPoint: { url: "x" } };
     assert.throws(() => parseRelease(bytesOf(bad)), {
       code: "schema/invalid",
       message: /version: .*security: .*url/s,
     });
+  });
+
+  it("carries a member that it does not know, and writes none of its own", () => {
+    const [artifact] = sampleManifest().artifacts;
+    const grown = { ...sampleManifest(), later: { a: 1 }, artifacts: [{ ...artifact!, chunks: "x" }] };
+    const bytes = bytesOf(grown);
+    const read = parseRelease(bytes);
+    assert.deepEqual(serialiseRelease(read, read), bytes);
+    assert.throws(() => serialiseRelease(read), { code: "schema/invalid", message: /later|chunks/ });
+    const typo = { ...read, securty: true };
+    assert.throws(() => serialiseRelease(typo, read), { code: "schema/invalid", message: /securty/ });
+    const changed = { ...read, later: { a: 2 } };
+    assert.throws(() => serialiseRelease(changed, read), { code: "schema/invalid", message: /later/ });
+  });
+
+  it("refuses what it does not know in what starts, watches or narrows", () => {
+    const { entryPoint, health } = sampleManifest();
+    for (const bad of [
+      { entryPoint: { ...entryPoint!, user: "root" } },
+      { health: { ...health!, host: "example.org" } },
+      { dependencies: [{ product: "db", range: "*", unless: "x" }] },
+      { publisher: { subject: "x", country: "y" } },
+    ])
+      assert.throws(() => parseRelease(bytesOf({ ...sampleManifest(), ...bad })), { code: "schema/invalid" });
+  });
+
+  it("is refused by name when it needs what this program does not know, whatever else it holds", async () => {
+    const needs = { features: ["from-tomorrow"], version: "7.0.0" };
+    const newer = bytesOf({ ...sampleManifest(), needs, health: { kind: "oracle" } });
+    const bytes = await signEnvelope("release", newer, [signer]);
+    const refusal = { code: "growth/needs-newer", message: /from-tomorrow.*7\.0\.0/ };
+    assert.throws(() => openRelease(bytes, trusted, { product: "shop" }), refusal);
+    // Nothing of it is read before its signature: whoever signs nothing sends nobody after a newer version.
+    const forged = await signEnvelope("release", newer, [stranger]);
+    assert.throws(() => openRelease(forged, trusted, { product: "shop" }), {
+      code: "dsse/no-valid-signature",
+    });
+    const known = await signEnvelope("release", bytesOf({ ...sampleManifest(), needs }), [signer]);
+    const read = openRelease(known, trusted, { product: "shop" }, ["from-tomorrow"]);
+    assert.deepEqual(read.needs, needs);
   });
 
   it("refuses two artifacts that no device could tell apart", () => {
@@ -197,6 +237,17 @@ describe("trusted keys", () => {
     products,
     keyids: [keyid],
     threshold: 1,
+  });
+
+  it("carries a grant for a kind of document that it does not know, which gives its keys no other power", () => {
+    const later = { ...grant("*", stranger.publicKey.keyid), kind: "from-tomorrow" };
+    const bytes = list([grant("*", signer.publicKey.keyid), later]);
+    const trusted = parseTrustedKeys(bytes);
+    assert.deepEqual(serialiseTrustedKeys(trusted), bytes);
+    assert.deepEqual(keysFor(trusted, "release", "shop").keys[0]!.keyid, signer.publicKey.keyid);
+    for (const kind of ["channel", "assignment"] as const)
+      assert.throws(() => keysFor(trusted, kind, null), { code: "release/no-key" });
+    assert.throws(() => list([{ ...later, kind: "Release " }]), { code: "schema/invalid" });
   });
 
   it("prefers the grant that names the product, and knows when nobody may sign", () => {

@@ -3,8 +3,9 @@
 import { toUtf8 } from "../core/bytes.ts";
 import { sha256Hex } from "../core/digest.ts";
 import { signEnvelope, verifyEnvelope, type DsseSigner, type DsseVerifier } from "../core/dsse.ts";
+import { checkWritten, growing, needing, programSchema } from "../core/growth.ts";
 import { instantSchema, nameSchema, sha256Schema, versionSchema, z } from "../core/schema.ts";
-import { codeSchema, deviceIdSchema, readMessage, repeated, textSchema } from "../message/common.ts";
+import { codeSchema, deviceIdSchema, readGrowingMessage, repeated, textSchema } from "../message/common.ts";
 import { REPORT_LIMIT } from "../message/reports.ts";
 import { ReportError } from "./errors.ts";
 import { OUTCOMES, REPAIRED, type Outcome } from "./outcomes.ts";
@@ -17,6 +18,9 @@ const stepSchema = z.string().check(z.regex(/^[a-z][a-z-]{0,39}$/, "expected a s
 const bootSchema = z.string().check(z.regex(/^[0-9a-f]{32}$/, "expected 32 lower-case hex digits"));
 
 const common = {
+  ...needing,
+  /** Which agent says it. */
+  agent: z.exactOptional(programSchema),
   /** Idempotency key: the server counts a report with this id once, however often it arrives. */
   id: idSchema,
   device: deviceIdSchema,
@@ -28,7 +32,7 @@ const common = {
   boot: bootSchema,
 };
 
-const attemptSchema = z.strictObject({
+const attemptSchema = growing({
   ...common,
   kind: z.literal("attempt"),
   attempt: idSchema,
@@ -52,12 +56,12 @@ const attemptSchema = z.strictObject({
   reason: z.exactOptional(textSchema(1000)),
 });
 
-const inventorySchema = z.strictObject({
+const inventorySchema = growing({
   ...common,
   kind: z.literal("inventory"),
   components: z
     .array(
-      z.strictObject({
+      growing({
         product: nameSchema,
         /** What really runs, not merely what is installed; null when nothing does. */
         running: z.nullable(versionSchema),
@@ -74,7 +78,7 @@ const inventorySchema = z.strictObject({
     ),
 });
 
-const alarmSchema = z.strictObject({
+const alarmSchema = growing({
   ...common,
   kind: z.literal("alarm"),
   code: codeSchema,
@@ -112,6 +116,7 @@ export type SignedReport = { readonly envelope: Uint8Array; readonly payloadSha2
 /** Signs with the device's report key. Errors: `report/incoherent`, `report/too-large`, `schema/invalid`. */
 export async function signReport(report: Report, key: DsseSigner): Promise<SignedReport> {
   const body = toUtf8(JSON.stringify(report));
+  checkWritten(reportSchema, report, "report");
   // What would be refused at the other end is refused here, where the cause can still be seen.
   readReport(body);
   const envelope = await signEnvelope("report", body, [key]);
@@ -133,7 +138,7 @@ export type OpenedReport = { readonly report: Report; readonly payloadSha256: st
 
 /**
  * The one place where a report is believed: it must be signed by `key`, the report key of `device`, and speak of that device.
- * Errors: `dsse/*`, `json/*`, `schema/invalid`, `report/wrong-device`, `report/incoherent`.
+ * Errors: `dsse/*`, `json/*`, `growth/needs-newer`, `schema/invalid`, `report/wrong-device`, `report/incoherent`.
  */
 export function openReport(
   envelope: Uint8Array,
@@ -152,7 +157,7 @@ export function openReport(
 }
 
 function readReport(body: Uint8Array): Report {
-  const report = readMessage(body, reportSchema, "report", REPORT_LIMIT);
+  const report = readGrowingMessage(body, reportSchema, "report", REPORT_LIMIT);
   const wrong = incoherence(report);
   if (wrong !== null) {
     throw new ReportError("report/incoherent", `The report contradicts itself: ${wrong}.`, { id: report.id });

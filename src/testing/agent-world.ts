@@ -5,6 +5,8 @@ import type { LogLine, ServerTrust, World } from "../agent/ports.ts";
 import type { Settings } from "../agent/settings.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
+import { KNOWN_FEATURES } from "../core/features.ts";
+import type { Program } from "../core/growth.ts";
 import { sha256 } from "../core/digest.ts";
 import { toUtf8 } from "../core/bytes.ts";
 import type { UpkeepError } from "../core/errors.ts";
@@ -66,6 +68,8 @@ export class AgentWorld {
   verifyPublisher: World["verifyPublisher"] = null;
   selfCheck: World["selfCheck"] = null;
   atPoint: World["atPoint"] = async () => {};
+  /** An older or newer agent has other features. */
+  program: Program = { version: "0.1.0", features: [...KNOWN_FEATURES] };
   /** A path in the data of every component that cannot be copied. */
   refusedData: string | null = null;
   /** Knows every list of authorities already; a test of trust puts another in. */
@@ -88,6 +92,7 @@ export class AgentWorld {
     this.#starts++;
     const { disk, processes, clock } = this;
     const world: World = {
+      program: this.program,
       disk,
       clock,
       random: scriptedRandom(this.#starts),

@@ -106,18 +106,18 @@ describe("a certificate", () => {
 
 describe("what is not there", () => {
   const rows: readonly (readonly [string, number, RegExp])[] = [
-    ["user show nobody", 3, /There is no user nobody\.[^]*user list/],
+    ["user show nobody", 1, /There is no user nobody\.[^]*user list/],
     ["user frob", 2, /There is no signer user frob\.[^]*One of: add, list, show/],
     ["user disable", 2, /needs a name/],
-    ["cert disable nothing", 3, /There is no certificate nothing\.[^]*cert list/],
+    ["cert disable nothing", 1, /There is no certificate nothing\.[^]*cert list/],
     ["cert frob release", 2, /There is no signer cert frob/],
     ["cert import release", 2, /needs a file: PEM/],
-    ["policy remove release nothing", 3, /There is no rule nothing of release/],
-    ["policy show nothing", 3, /There is no certificate nothing/],
+    ["policy remove release nothing", 1, /There is no rule nothing of release/],
+    ["policy show nothing", 1, /There is no certificate nothing/],
     ["policy set release", 2, /--user and --operation are needed/],
     [
       "policy set release --user nobody --operation cms",
-      3,
+      2,
       /no user "nobody"[^]*Nothing was changed: no signer would start/,
     ],
     ["key frob", 2, /There is no signer key frob/],

@@ -70,7 +70,7 @@ async function world() {
   const connect = async () => {
     const identity = await loadIdentity(disk, FOLDER);
     const trust = () => ({ server: identity.server, bundleSha256: null, isOutgoing: () => false });
-    const parts = { disk, clock, log: (line: LogLine) => void lines.push(line) };
+    const parts = { disk, clock, program, log: (line: LogLine) => void lines.push(line) };
     return openConnection(FOLDER, identity, trust, parts, dial);
   };
   const stored = async () => (await loadIdentity(disk, FOLDER)).client.certificates;
@@ -78,6 +78,8 @@ async function world() {
   const ask = { nonce: toBase64(new Uint8Array(32)) } as never;
   return { disk, clock, server, calls, lines, connect, stored, first, ask, signal };
 }
+
+const program = { version: "0.1.0", features: ["needs"] };
 
 describe("a server from before marks", () => {
   it("is asked again in its own words when it refuses what it does not know, and only so from then on", async () => {
@@ -98,10 +100,11 @@ describe("a server from before marks", () => {
       }) as unknown as ServerClient;
     const identity = await loadIdentity(disk, FOLDER);
     const trust = () => ({ server: identity.server, bundleSha256: null, isOutgoing: () => false });
-    const parts = { disk, clock, log: (line: LogLine) => void lines.push(line) };
+    const parts = { disk, clock, program, log: (line: LogLine) => void lines.push(line) };
     const connection = openConnection(FOLDER, identity, trust, parts, dial);
     const trying = { version: "1.1.0", step: "staged" };
-    const request = { nonce: "n", mark: null, components: [{ product: "shop", version: "1.0.0", trying }] };
+    const components = [{ product: "shop", version: "1.0.0", trying }];
+    const request = { nonce: "n", agent: program, mark: null, components };
     for (let i = 0; i < 2; i++)
       assert.equal(await connection.checkIn(request as never, new AbortController().signal), "answer");
     const plain = { nonce: "n", components: [{ product: "shop", version: "1.0.0" }] };

@@ -33,7 +33,7 @@ export type Connection = UpdateServer & {
 };
 
 /** A check-in as servers took it from the first version on. */
-function withoutNews({ mark: _mark, components, ...request }: CheckInRequest): CheckInRequest {
+function withoutNews({ mark: _mark, agent: _agent, components, ...request }: CheckInRequest): CheckInRequest {
   return { ...request, components: components.map(({ product, version }) => ({ product, version })) };
 }
 
@@ -45,7 +45,7 @@ export function openConnection(
   folder: string,
   identity: Pick<StoredIdentity, "client" | "renewed">,
   trust: () => Pick<DeviceTrust, "server" | "bundleSha256" | "isOutgoing">,
-  world: Pick<World, "disk" | "clock" | "log">,
+  world: Pick<World, "disk" | "clock" | "log" | "program">,
   dial: typeof openServerClient = openServerClient,
 ): Connection {
   let { client: own, renewed } = identity;
@@ -69,7 +69,11 @@ export function openConnection(
     const { bundleSha256 } = trust();
     const key = newTlsKey();
     const csr = await buildCsr({ subject: commonName("upkeep device"), signer: tlsSigner(key) });
-    const { certificates } = await client().call("renew", { csr: toBase64(csr) }, signal);
+    const { certificates } = await client().call(
+      "renew",
+      { agent: world.program, csr: toBase64(csr) },
+      signal,
+    );
     const made = {
       key,
       certificates: certificates.map((der) => toPem("CERTIFICATE", fromBase64(der))).join(""),

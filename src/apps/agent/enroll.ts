@@ -22,6 +22,7 @@ import { enrolmentProof } from "../../message/enroll.ts";
 import { readAll } from "../../mirror/source.ts";
 import { METADATA_SPEED, withSpeedFloor } from "../../mirror/speed.ts";
 import type { Platform } from "../../release/platform.ts";
+import { ownProgram } from "../framework/own-program.ts";
 import { refuseUnusable } from "./usable-certificate.ts";
 
 export type Enrolment = {
@@ -90,6 +91,7 @@ export async function enrol(
     const answer = await client.call(
       "enroll",
       {
+        agent: ownProgram(),
         token: { id: token.id, secret: token.secret },
         csr: toBase64(csr),
         reportKey: toHex(keys.report.publicKey.spki.subarray(-32)),

@@ -7,6 +7,7 @@ import { CANONICAL_JSON_ERRORS } from "../../core/canonical-json.ts";
 import { DISK_ERRORS } from "../../core/disk.ts";
 import { DSSE_ERRORS } from "../../core/dsse.ts";
 import { FAILED, type Trait } from "../../core/errors.ts";
+import { GROWTH_ERRORS } from "../../core/growth.ts";
 import { INSTANT_ERRORS } from "../../core/instant.ts";
 import { JSON_ERRORS } from "../../core/json.ts";
 import { SCHEMA_ERRORS } from "../../core/schema.ts";
@@ -33,6 +34,7 @@ const KNOWN: { readonly [code: string]: Trait } = {
   ...DER_ERRORS,
   ...DISK_ERRORS,
   ...DSSE_ERRORS,
+  ...GROWTH_ERRORS,
   ...IDENTITY_ERRORS,
   ...INSTANT_ERRORS,
   ...JSON_ERRORS,

@@ -2,12 +2,10 @@
 
 import { agentNoun } from "./commands.ts";
 import { homeFolder, takeEnvironment } from "../../io/system/environment.ts";
+import { ownVersion } from "../framework/own-program.ts";
 import { runProgram } from "../framework/program.ts";
 import { renderError } from "../framework/render.ts";
 import { checkOwnImage } from "./self-check.ts";
-
-/** Set by the build. */
-declare const UPKEEP_VERSION: string;
 
 async function main(): Promise<number> {
   const words = process.argv.slice(2);
@@ -25,7 +23,7 @@ async function main(): Promise<number> {
   }
   const program = {
     table: agentNoun.commands,
-    version: typeof UPKEEP_VERSION === "string" ? UPKEEP_VERSION : "source",
+    version: ownVersion(),
     name: "upkeep-agent",
   };
   return runProgram(program, words, {

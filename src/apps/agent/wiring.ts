@@ -4,6 +4,7 @@ import { openAgent, type Agent } from "../../agent/agent.ts";
 import type { LogLine, Repository, World } from "../../agent/ports.ts";
 import { placeIn, refuseClear, type Settings } from "../../agent/settings.ts";
 import type { Facts } from "../../core/errors.ts";
+import { ownProgram } from "../framework/own-program.ts";
 import { agentRepository, type SourceWord } from "../../io/device/agent-repository.ts";
 import { broughtSource } from "../../io/source/bundle.ts";
 import { climbingSource } from "../../io/device/recovering-source.ts";
@@ -75,6 +76,7 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
 
 function worldOf({ log, selfCheck, environment, atPoint }: WiringOptions): World {
   return {
+    program: ownProgram(),
     disk: systemDisk,
     clock: systemClock,
     random: systemRandom,

@@ -1,16 +1,12 @@
 #!/usr/bin/env node
 // The program `upkeep`: hands the words of the command line to the table.
 
-import { readFileSync } from "node:fs";
 import { systemDisk } from "../../io/system/disk.ts";
 import { homeFolder, takeEnvironment } from "../../io/system/environment.ts";
+import { ownVersion } from "../framework/own-program.ts";
 import { runProgram, type Program } from "../framework/program.ts";
 import { loadSettings } from "../framework/settings-file.ts";
 import { TABLE } from "./table.ts";
-
-const { version } = JSON.parse(readFileSync(new URL("../../../package.json", import.meta.url), "utf8")) as {
-  version: string;
-};
 
 /** Verbs that signtool has as well; other command lines need no look at its dialect. */
 const SIGNTOOL_VERBS: ReadonlySet<string> = new Set(["sign", "verify", "timestamp", "remove"]);
@@ -33,7 +29,7 @@ const disk =
     : systemDisk;
 const program: Program = {
   table: TABLE,
-  version,
+  version: ownVersion(),
   disk,
   load: () => loadSettings(TABLE, terminal, systemDisk),
   translate: async (words, env) => {

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import type { DsseSigner } from "../../core/dsse.ts";
-import { toBase64 } from "../../core/bytes.ts";
+import { toBase64Url } from "../../core/bytes.ts";
 import { DAY } from "../../core/instant.ts";
 import { raiseAlarm } from "../../fleet/alarms.ts";
 import { assign } from "../../fleet/assign.ts";
@@ -62,7 +62,7 @@ describe("a check-in", () => {
       api.handlers.checkIn(
         { address: "192.0.2.1", headers: {} } as Call,
         {
-          nonce: toBase64(systemRandom.bytes(32)),
+          nonce: toBase64Url(systemRandom.bytes(32)),
           platform: { os: "linux", arch: "x64", libc: "glibc" },
           components: [],
         },
@@ -101,10 +101,14 @@ async function oneDevice() {
     trust: undefined as never,
     findRelease: async () => null,
   } satisfies ApiOptions);
-  const checkIn = async (more: Partial<CheckInRequest>, address = "192.0.2.1") => {
-    const request = { nonce: toBase64(systemRandom.bytes(32)), platform, components: [], ...more };
+  const checkIn = async (
+    more: Partial<CheckInRequest>,
+    address = "192.0.2.1",
+    headers: Call["headers"] = {},
+  ) => {
+    const request = { nonce: toBase64Url(systemRandom.bytes(32)), platform, components: [], ...more };
     const device = (await store.read((records) => records.device(id)))!;
-    return api.handlers.checkIn({ address, headers: {} } as Call, request, device);
+    return api.handlers.checkIn({ address, headers } as Call, request, device);
   };
   const alarms = async () => (await store.read((records) => records.alarms(10))).map(({ code }) => code);
   return { store, view, id, checkIn, alarms };
@@ -160,6 +164,34 @@ describe("an alarm about an update", () => {
       await view.flush();
       assert.equal((await alarms()).length, left);
     }
+    await store.close();
+  });
+});
+
+describe("a member of the assignment that not every device knows", () => {
+  it("is sent to those whose features name it, or who say so in the header of before, and to no other", async () => {
+    const { store, view, id, checkIn } = await oneDevice();
+    const release = { version: "1.0.0", manifestSha256: "a".repeat(64) };
+    view.catalogue = { timestamp: () => "t", current: () => release, byVersion: () => release };
+    const follows = async (more: Partial<CheckInRequest>, headers: Call["headers"] = {}) => {
+      const { assignment } = await checkIn(more, "192.0.2.1", headers);
+      const { payload } = JSON.parse(Buffer.from(assignment, "base64").toString()) as { payload: string };
+      return Buffer.from(payload, "base64").toString().includes("followUntil");
+    };
+    const agent = (...features: string[]) => ({ agent: { version: "0.1.0", features } });
+    assert.equal(await follows({}), false);
+    assert.equal(await follows(agent("needs")), false);
+    assert.equal(await follows(agent("needs", "follow-until")), true);
+    assert.equal(await follows({}, { "upkeep-understands": "other, follow-until" }), true);
+    // The operator sees what a device said last, also that it says nothing any more.
+    const said = async () => {
+      await view.flush();
+      return (await store.read((records) => records.device(id)))!.agent;
+    };
+    await checkIn(agent("needs"));
+    assert.deepEqual(await said(), agent("needs").agent);
+    await checkIn({});
+    assert.equal(await said(), null);
     await store.close();
   });
 });

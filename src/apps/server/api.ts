@@ -4,6 +4,7 @@ import type { Clock } from "../../core/clock.ts";
 import { fromBase64, fromHex, fromUtf8, toBase64, toBase64Url, toHex } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
 import type { DsseSigner } from "../../core/dsse.ts";
+import { GrowthError } from "../../core/growth.ts";
 import { UpkeepError } from "../../core/errors.ts";
 import { DAY, formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
@@ -22,7 +23,7 @@ import type { Call } from "../../io/http/server.ts";
 import { parseTufKey, type PublicKey } from "../../keys/public-key.ts";
 import { signAssignment } from "../../message/assignment.ts";
 import { enrolmentProof } from "../../message/enroll.ts";
-import { UNDERSTANDS_FOLLOWING, UNDERSTANDS_HEADER, understands } from "../../message/check-in.ts";
+import { UNDERSTANDS_HEADER, understands } from "../../message/check-in.ts";
 import type { ReportResult } from "../../message/reports.ts";
 import type { AnswerOf, Caller, RequestOf, RouteName } from "../../message/routes.ts";
 import { openReport, resultOf, type OpenedReport } from "../../report/report.ts";
@@ -195,6 +196,7 @@ export function serverApi(options: ApiOptions): Api {
           at: now,
           claimed: request.components,
           timestamp: request.timestamp ?? null,
+          agent: request.agent ?? null,
           ...(mark === null
             ? {}
             : {
@@ -205,7 +207,8 @@ export function serverApi(options: ApiOptions): Api {
         });
         // Read before the decision and not after the signature: a wake-up that is told of as known must have its cause in this answer.
         const seq = view.newestWake(device!);
-        const follows = understands(call.headers[UNDERSTANDS_HEADER], UNDERSTANDS_FOLLOWING) && follow > 0;
+        const header = call.headers[UNDERSTANDS_HEADER];
+        const follows = understands(request.agent, header, "follow-until") && follow > 0;
         const followUntil = follows ? now + follow : null;
         // Nothing of the request but the nonce goes into the answer.
         const assignment = await signAssignment(
@@ -269,8 +272,8 @@ async function enrolDevice(
     );
   }
   const now = clock.now();
-  const { token, name, platform, reportKey } = request;
-  const applicant = { spki: digest, reportKey, name, platform };
+  const { token, name, platform, reportKey, agent = null } = request;
+  const applicant = { spki: digest, reportKey, name, platform, agent };
   const authority = trust.device;
   refuseOwnTime(authority, now);
   const issueFor = (device: string) => issueDevice(authority, { device, spki, now, random });
@@ -342,11 +345,11 @@ async function takeReports(
       results.push({ sha256, result: "accepted" });
     } catch (error) {
       if (!(error instanceof UpkeepError)) throw error;
-      // What does not verify now never will.
+      // What does not verify now never will; what needs a newer server is kept for it.
       results.push({
         sha256,
         result: "refused",
-        final: true,
+        final: !(error instanceof GrowthError),
         code: error.code,
         message: error.message.slice(0, 500),
       });

@@ -1,6 +1,8 @@
 // The device plane: which request goes where, and what has to be true before it gets there.
 
 import { toUtf8 } from "../../core/bytes.ts";
+import { KNOWN_FEATURES } from "../../core/features.ts";
+import type { Program } from "../../core/growth.ts";
 import { checkSchema, type Schema } from "../../core/schema.ts";
 import { Quotas } from "../../fleet/quota.ts";
 import type { Clock } from "../../core/clock.ts";
@@ -9,7 +11,7 @@ import { HttpError } from "../../io/http/errors.ts";
 import type { Answer, Call, Handler } from "../../io/http/server.ts";
 import type { StaticFiles } from "../../io/http/static-files.ts";
 import type { WakeHub } from "../../io/http/wake-hub.ts";
-import { readMessage } from "../../message/common.ts";
+import { readGrowingMessage } from "../../message/common.ts";
 import { openApi } from "../../message/openapi.ts";
 import { ROUTES, WAKE_PATH, type Route, type RouteName } from "../../message/routes.ts";
 import { wakeQuerySchema } from "../../message/wake.ts";
@@ -17,7 +19,7 @@ import { tooMany, type Api } from "./api.ts";
 import type { FleetView } from "./fleet-view.ts";
 
 type AnyRoute = Route<unknown, unknown>;
-type AnyHandler = (call: Call, request: unknown, device: Device | null) => Promise<unknown>;
+type AnyHandler = (call: Call, request: unknown, device: Device | null) => Promise<object>;
 
 const REPOSITORY = "/repository/";
 
@@ -36,6 +38,7 @@ export function devicePlane(parts: {
       { row: row as unknown as AnyRoute, handler: api.handlers[name as RouteName] as unknown as AnyHandler },
     ]),
   );
+  const server: Program = { version: parts.version, features: [...KNOWN_FEATURES] };
   const streams = new Quotas({ burst: 10, refillMs: 3000 });
   const description = toUtf8(JSON.stringify(openApi(parts.version), null, 1));
 
@@ -64,12 +67,13 @@ export function devicePlane(parts: {
     needJson(call);
     // Who it is before what it says: strangers cost no parsing.
     const device = row.caller === "anyone" ? null : await api.identify(call, row.caller);
-    const request = readMessage(await call.body(row.requestLimit), row.request, "request", row.requestLimit);
+    const body = await call.body(row.requestLimit);
+    const request = readGrowingMessage(body, row.request, "request", row.requestLimit);
     const answer = await handler(call, request, device);
     return {
       status: 200,
       headers: { "content-type": "application/json" },
-      body: toUtf8(`${JSON.stringify(answer)}\n`),
+      body: toUtf8(`${JSON.stringify({ server, ...answer })}\n`),
     };
   };
 }

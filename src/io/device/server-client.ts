@@ -5,8 +5,9 @@ import type { IncomingMessage } from "node:http";
 import { collect, toUtf8, BytesError } from "../../core/bytes.ts";
 import { UpkeepError, type Facts } from "../../core/errors.ts";
 import type { Schema } from "../../core/schema.ts";
-import { MAX_INTERVAL, UNDERSTANDS_FOLLOWING, UNDERSTANDS_HEADER } from "../../message/check-in.ts";
-import { readMessage } from "../../message/common.ts";
+import { MAX_INTERVAL } from "../../message/check-in.ts";
+import { GrowthError } from "../../core/growth.ts";
+import { readGrowingMessage } from "../../message/common.ts";
 import {
   FAILURE_LIMIT,
   failureSchema,
@@ -17,7 +18,7 @@ import {
   type Route,
   type RouteName,
 } from "../../message/routes.ts";
-import { WAKE_LIMIT, wakeSchema, type Wake } from "../../message/wake.ts";
+import { readWakeEvent, WAKE_LIMIT, wakeSchema, type Wake } from "../../message/wake.ts";
 import { TunnelAgent } from "../connection/connect.ts";
 import { placeName, type Place } from "../connection/failure.ts";
 import { DIRECT, type Proxies } from "../connection/proxies.ts";
@@ -69,7 +70,6 @@ export function openServerClient(
         const headers = {
           "content-type": "application/json",
           accept: "application/json",
-          [UNDERSTANDS_HEADER]: UNDERSTANDS_FOLLOWING,
           "content-length": String(body.length),
           // RFC 9110 section 6.6.1. A server whose clock differs too much issues no certificate.
           date: new Date().toUTCString(),
@@ -126,8 +126,9 @@ async function answerOf<T>(
   }
   if (!ok) throw refusal(response, body, place);
   try {
-    return readMessage(body, schema, "answer of the server", limit);
+    return readGrowingMessage(body, schema, "answer of the server", limit);
   } catch (cause) {
+    if (cause instanceof GrowthError) throw cause;
     throw badAnswer(place, cause instanceof Error ? cause.message : "it cannot be read", cause);
   }
 }
@@ -153,7 +154,7 @@ function refusal(response: IncomingMessage, body: Uint8Array, place: string): Se
   const retry: Facts =
     Number.isFinite(seconds) && seconds > 0 ? { retryAfter: Math.min(Math.ceil(seconds), MAX_INTERVAL) } : {};
   try {
-    const { code, message, request } = readMessage(body, failureSchema, "refusal", FAILURE_LIMIT);
+    const { code, message, request } = readGrowingMessage(body, failureSchema, "refusal", FAILURE_LIMIT);
     const hint = HINTS[code];
     return new ServerClientError(
       "server/refused",
@@ -170,7 +171,7 @@ function refusal(response: IncomingMessage, body: Uint8Array, place: string): Se
   }
 }
 
-/** Splits a stream into events; anything that is no valid wake-up ends it with an error. */
+/** Splits a stream into events: those of other names are for newer devices; a `check` that is no valid wake-up ends it with an error. */
 async function* events(
   response: IncomingMessage,
   limited: { readonly signal: AbortSignal; again(): void },
@@ -186,14 +187,8 @@ async function* events(
       for (let end = rest.indexOf("\n\n"); end >= 0; end = rest.indexOf("\n\n")) {
         const block = rest.slice(0, end);
         rest = rest.slice(end + 2);
-        const data = block.split("\n").filter((line) => line.startsWith("data:"));
-        if (data.length === 0) continue;
-        yield readMessage(
-          toUtf8(data.map((line) => line.slice(5).trimStart()).join("\n")),
-          wakeSchema,
-          "wake-up",
-          WAKE_LIMIT,
-        );
+        const wake = readWakeEvent(block);
+        if (wake !== null) yield wake;
       }
       if (rest.length > WAKE_LIMIT * 4) throw badAnswer(place, "an event is longer than allowed");
     }

@@ -3,13 +3,13 @@
 import type { TABLES, Tables } from "./schema.ts";
 
 export type TableName = (typeof TABLES)[number];
-type Kind = "text" | "text?" | "whole" | "whole?" | "json";
+type Kind = "text" | "text?" | "whole" | "whole?" | "json" | "json?";
 type KindOf<T> = T extends string
   ? "text" | "json"
   : T extends number
     ? "whole"
     : null extends T
-      ? "text?" | "whole?"
+      ? "text?" | "whole?" | "json?"
       : never;
 
 export const COLUMNS = {
@@ -27,6 +27,7 @@ export const COLUMNS = {
     certificate_ends: "whole",
     last_seen: "whole?",
     claimed_json: "json",
+    agent_json: "json?",
     timestamp_sha256: "text?",
     last_sequence: "whole",
     last_report: "text?",
@@ -138,7 +139,7 @@ function fits(kind: Kind, value: unknown): boolean {
   if (kind.startsWith("whole")) return Number.isSafeInteger(value);
   // PostgreSQL has no place for a zero in a text.
   if (typeof value !== "string" || value.includes("\0")) return false;
-  return kind !== "json" || isJson(value);
+  return !kind.startsWith("json") || isJson(value);
 }
 
 function isJson(text: string): boolean {

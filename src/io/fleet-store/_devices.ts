@@ -1,6 +1,7 @@
 // Devices and what they run, in the store.
 
 import type { Kysely } from "kysely";
+import type { Program } from "../../core/growth.ts";
 import { MINUTE } from "../../core/instant.ts";
 import type { Lines } from "../../fleet/clone.ts";
 import type { FleetRecords } from "../../fleet/store.ts";
@@ -26,6 +27,10 @@ type DeviceRecords = Pick<
   | "putComponent"
   | "dropComponents"
 >;
+
+function agentText(agent: Program | null | undefined): string | null {
+  return agent === null || agent === undefined ? null : JSON.stringify(agent);
+}
 
 export function deviceRecords(tx: Kysely<Tables>): DeviceRecords {
   return {
@@ -123,6 +128,7 @@ export function deviceRecords(tx: Kysely<Tables>): DeviceRecords {
           certificate_ends: d.certificateEnds,
           last_seen: d.lastSeen,
           claimed_json: JSON.stringify(d.claimed),
+          agent_json: agentText(d.agent),
           timestamp_sha256: d.timestamp,
           last_sequence: d.lastSequence,
           last_report: d.lastReport,
@@ -147,7 +153,12 @@ export function deviceRecords(tx: Kysely<Tables>): DeviceRecords {
       for (const s of sightings) {
         await tx
           .updateTable("device")
-          .set({ last_seen: s.at, claimed_json: JSON.stringify(s.claimed), timestamp_sha256: s.timestamp })
+          .set({
+            last_seen: s.at,
+            claimed_json: JSON.stringify(s.claimed),
+            agent_json: agentText(s.agent),
+            timestamp_sha256: s.timestamp,
+          })
           .where("id", "=", s.device)
           // Another server may have written a later one meanwhile; a time far ahead is that of a clock that was wrong.
           .where((e) =>

@@ -1,6 +1,7 @@
 // Rows of the database as the fleet's records.
 
 import type { Facts } from "../../core/errors.ts";
+import type { Program } from "../../core/growth.ts";
 import type { AuditRow } from "../../fleet/records.ts";
 import type {
   Alarm,
@@ -31,6 +32,7 @@ export function deviceOf(row: Tables["device"]): Device {
     certificateEnds: row.certificate_ends,
     lastSeen: row.last_seen,
     claimed: JSON.parse(row.claimed_json) as Running[],
+    agent: row.agent_json === null ? null : (JSON.parse(row.agent_json) as Program),
     timestamp: row.timestamp_sha256,
     lastSequence: row.last_sequence,
     lastReport: row.last_report,

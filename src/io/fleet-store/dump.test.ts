@@ -41,6 +41,7 @@ async function fill(place: string, env = {}): Promise<void> {
         certificateEnds: Number.MAX_SAFE_INTEGER,
         lastSeen: n % 2 === 0 ? null : 3,
         claimed: [{ product: "shop", version: "1.0.0" }],
+        agent: n === 1 ? { version: "0.2.0", features: ["needs"] } : null,
         timestamp: null,
         lastSequence: 1,
         lastReport: null,

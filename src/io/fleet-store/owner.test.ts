@@ -359,7 +359,7 @@ describe("a store of an earlier version", () => {
     const path = freshFile();
     await (await openFleetStore(path)).close();
     const raw = new DatabaseSync(path);
-    raw.exec(`drop table alarm; drop table check_in_line; delete from schema_step where step > 1;
+    raw.exec(`drop table alarm; drop table check_in_line; alter table device drop column agent_json; delete from schema_step where step > 1;
       create table alarm (device text not null, code text not null, first bigint not null, last bigint not null,
         count integer not null, detail text not null, constraint alarm_key primary key (device, code));
       insert into alarm values ('d', 'slot/damaged', 1, 2, 3, 'it is damaged');
@@ -389,14 +389,16 @@ describe("a store of an earlier version", () => {
     const file = join(folder, "old.dump");
     const lines = [
       '{"format":"upkeep fleet store 1","step":1}',
+      '["device",{"certificate_ends":9,"claimed_json":"[]","enrolled":1,"group_name":"tills","id":"d","last_report":null,"last_seen":null,"last_sequence":0,"name":"till","next_spki":null,"platform_json":"{}","report_key":"r","spki":"s","status":"active","timestamp_sha256":null,"token":"t"}]',
       '["alarm",{"code":"slot/damaged","count":3,"detail":"x","device":"d","first":1,"last":2}]',
     ];
     const text = `${lines.join("\n")}\n`;
-    writeFileSync(file, `${text}${createHash("sha256").update(text).digest("hex")} 1\n`);
+    writeFileSync(file, `${text}${createHash("sha256").update(text).digest("hex")} 2\n`);
     const place = freshFile();
     await importFleet(place, {}, file, { actor: WHO, now });
     const store = await openFleetStore(place);
     assert.equal((await store.read((r) => r.alarms(10)))[0]?.count, 3);
+    assert.equal((await store.read((r) => r.device("d")))?.agent, null);
     await store.close();
     await exportFleet(place, {}, join(folder, "new.dump"));
   });

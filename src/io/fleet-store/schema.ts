@@ -20,6 +20,7 @@ export interface Tables {
     certificate_ends: number;
     last_seen: number | null;
     claimed_json: string;
+    agent_json: string | null;
     timestamp_sha256: string | null;
     last_sequence: number;
     last_report: string | null;
@@ -250,6 +251,9 @@ const STEPS: readonly Step[] = [
       .addColumn("lines_json", text, (c) => c.notNull())
       .execute();
   },
+  async (tx, text) => {
+    await tx.schema.alterTable("device").addColumn("agent_json", text).execute();
+  },
 ];
 
 /** The step that this program's tables are at. */
@@ -261,6 +265,7 @@ type Raise = { readonly [T in keyof Tables]?: Partial<Tables[T]> };
 const RAISES: readonly Raise[] = [
   {},
   { alarm: { about: "", acknowledged_by: null, acknowledged_at: null, ended: null } },
+  { device: { agent_json: null } },
 ];
 
 /** A row that was written at `step`, as a row of the newest step. */

@@ -1,6 +1,7 @@
 // What can be wrong with a request, and the HTTP status that says so.
 
 import { BytesError } from "../../core/bytes.ts";
+import { GrowthError } from "../../core/growth.ts";
 import { DsseError } from "../../core/dsse.ts";
 import { FAILED, REFUSED, UNREACHABLE, UpkeepError, type Facts, type Traits } from "../../core/errors.ts";
 import { JsonError } from "../../core/json.ts";
@@ -127,6 +128,7 @@ const CALLERS_FAULT = [
   BytesError,
   DerError,
   DsseError,
+  GrowthError,
   IdentityError,
   JsonError,
   MessageError,

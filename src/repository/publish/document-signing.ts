@@ -36,16 +36,17 @@ export async function documentSigners(
   );
 }
 
-/** Signs a pointer and puts it where devices look for it. Errors: `publisher/no-quorum`, `release/wrong-document`. */
+/** Signs a pointer, made from what stood there before, and puts it where devices look for it. Errors: `publisher/no-quorum`, `release/wrong-document`. */
 export async function putChannel(
   tools: ReleaseTools,
   draft: Draft,
   trusted: TrustedKeys,
   pointer: ChannelPointer,
+  from: ChannelPointer | null,
 ): Promise<void> {
   const keys = keysFor(trusted, "channel", pointer.product);
   const signers = await documentSigners(keys, tools.ring, `channels of ${pointer.product}`);
-  const bytes = await signChannel(pointer, signers);
+  const bytes = await signChannel(pointer, signers, from);
   const file = targetFileOf(bytes);
   const target = channelTarget(pointer.product, pointer.channel);
   await tools.publisher.placeBytes(target, file, bytes);

@@ -57,6 +57,7 @@ export async function promoteIn(
   const known = current === null ? [] : [...current.steps, referenceOf(current)];
   const updated = formatInstant(tools.now());
   const pointer: ChannelPointer = {
+    ...current,
     product,
     channel,
     ...release.reference,
@@ -66,7 +67,7 @@ export async function promoteIn(
     recalled: recalled.map(recalledForDevices),
     history: [...movedHistory(current, version, updated)],
   };
-  await putChannel(tools, draft, trusted, pointer);
+  await putChannel(tools, draft, trusted, pointer, current);
   const before = current?.version ?? null;
   draft.trace("channel/promoted", `${product}/${channel}`, { before, after: version });
   return { pointer, before };

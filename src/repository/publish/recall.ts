@@ -102,6 +102,7 @@ async function recallIn(tools: ReleaseTools, draft: Draft, wish: Recall): Promis
       draft,
       trusted,
       await movedPointer(tools, draft, trusted, pointer, recalled, move),
+      pointer,
     );
     if (move !== null)
       draft.trace("channel/moved-back", `${product}/${pointer.channel}`, {

@@ -39,7 +39,7 @@ export async function resignDocuments(
     const put = new Map<string, TargetFile>();
     for (const version of versions) {
       const { manifest, reference } = await readRelease(tools, draft, before, product, version);
-      const bytes = await signRelease(manifest, signers);
+      const bytes = await signRelease(manifest, signers, manifest);
       const file = targetFileOf(bytes);
       await tools.publisher.placeBytes(reference.target, file, bytes);
       put.set(reference.target, file);
@@ -49,7 +49,8 @@ export async function resignDocuments(
     await draft.changeTargets(productRole(product), { put });
     for (const pointer of pointers) {
       const steps = pointer.steps.map((step) => references.get(step.version) ?? step);
-      await putChannel(tools, draft, after, { ...pointer, ...references.get(pointer.version), steps });
+      const changed = { ...pointer, ...references.get(pointer.version), steps };
+      await putChannel(tools, draft, after, changed, pointer);
       count++;
     }
   }

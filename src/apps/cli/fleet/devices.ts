@@ -79,6 +79,7 @@ export async function deviceShow(call: Call): Promise<Result> {
     ["enrolled", formatInstant(device.enrolled)],
     ["last seen", seenText(device, now)],
     ["platform", [device.platform.os, device.platform.arch, device.platform.libc ?? ""].join(" ").trim()],
+    ["agent", agentText(device)],
     ["certificate ends", formatInstant(device.certificateEnds)],
     ["reports", String(device.lastSequence)],
     ["says it runs", claimed === "" ? "nothing" : claimed],
@@ -182,6 +183,12 @@ function seenText({ lastSeen }: Device, now: number): string {
   return `${formatInstant(lastSeen)}${ahead}`;
 }
 
+function agentText({ agent }: Device): string {
+  if (agent === null) return "says nothing of itself";
+  const features = agent.features.length === 0 ? "" : ` (${agent.features.join(", ")})`;
+  return `${agent.version}${features}`;
+}
+
 function deviceJson(d: Device, interval: number, now: number): { readonly [name: string]: Json } {
   return {
     id: d.id,
@@ -193,6 +200,7 @@ function deviceJson(d: Device, interval: number, now: number): { readonly [name:
     lastSeenAhead: isAhead(d.lastSeen, now),
     platform: d.platform as Json,
     certificateEnds: formatInstant(d.certificateEnds),
+    agent: d.agent as Json,
     claimed: d.claimed as Json,
     timestamp: d.timestamp,
     reports: d.lastSequence,

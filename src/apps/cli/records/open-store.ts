@@ -48,14 +48,19 @@ export async function fleetPlace(call: Call, make = false): Promise<string> {
 }
 
 /** The same for what works on records that are there: a store that was lost is not begun anew. Errors: also `fleet/store-missing`. */
-async function livingPlace(call: Call): Promise<string> {
-  const place = await fleetPlace(call);
+async function livingPlace(call: Call, make: boolean): Promise<string> {
+  const place = await fleetPlace(call, make);
   if (!isShared(call)) await refuseLostStore(call.context.disk, `${call.context.data}/server`);
   return place;
 }
 
-export async function withStore<T>(call: Call, work: (store: FleetStore) => Promise<T>): Promise<T> {
-  const store = await openFleetStore(await livingPlace(call), call.context.terminal.env);
+/** `make`: also in a data folder that is not one yet. */
+export async function withStore<T>(
+  call: Call,
+  work: (store: FleetStore) => Promise<T>,
+  make = false,
+): Promise<T> {
+  const store = await openFleetStore(await livingPlace(call, make), call.context.terminal.env);
   try {
     return await work(store);
   } finally {
@@ -63,12 +68,17 @@ export async function withStore<T>(call: Call, work: (store: FleetStore) => Prom
   }
 }
 
-/** Changes the fleet's records in one transaction. */
+/** Changes the fleet's records in one transaction. `make` as in `withStore`. */
 export function withFleet<T>(
   call: Call,
   work: (records: FleetRecords, now: number) => Promise<T>,
+  make = false,
 ): Promise<T> {
-  return withStore(call, (store) => store.transaction((records) => work(records, call.context.clock.now())));
+  return withStore(
+    call,
+    (store) => store.transaction((records) => work(records, call.context.clock.now())),
+    make,
+  );
 }
 
 /** Reads without hindering the server. */

@@ -53,6 +53,7 @@ describe("devices that run a recalled release", () => {
             lastSeen: null,
             // One of them runs it on probation: it says so at check-in, and no report tells yet how that ended.
             claimed: id === "d4" ? [{ product: "shop", version: "1.2.0" }] : [],
+            agent: null,
             timestamp: null,
             lastSequence: 0,
             lastReport: null,

@@ -2,6 +2,7 @@
 
 import { statOrNull } from "../../../core/disk.ts";
 import { FleetError } from "../../../fleet/errors.ts";
+import type { FleetRecords } from "../../../fleet/store.ts";
 import type { PublisherAudit } from "../../../repository/publish/publisher.ts";
 import type { Call } from "../../framework/command.ts";
 
@@ -20,10 +21,12 @@ export function auditOf(call: Call): PublisherAudit {
       const { actor, withFleet } = await store();
       const { appendAudit } = await import("../../../fleet/audit.ts");
       const who = actor();
-      await withFleet(call, async (records) => {
+      const append = async (records: FleetRecords): Promise<void> => {
         for (const { action, subject, facts } of traces)
           await appendAudit(records, context.clock.now(), { actor: who, action, subject, facts });
-      });
+      };
+      // The first change of all is the one that begins a data folder.
+      await withFleet(call, append, true);
     },
   };
 }

@@ -11,7 +11,7 @@ const WAIT: OptionSpec = { flags: "--timeout <seconds>", about: "how long to wai
 
 export const daemonNoun: NounSpec = {
   name: "daemon",
-  about: "run signer, gateway or server as a Windows service (experimental)",
+  about: "run signer, gateway or server as a Windows service (experimental) (experimental)",
   commands: [
     {
       name: "install",
