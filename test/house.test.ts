@@ -11,9 +11,9 @@ const src = join(root, "src");
 /** Lower floors first. A room imports from lower floors only, and from itself. */
 const FLOORS: readonly (readonly string[])[] = [
   ["core"],
-  ["keys", "der", "mirror", "delta"],
+  ["keys", "der", "mirror"],
   ["release", "slot", "process", "message"],
-  ["artifact", "repository", "peer", "report", "identity", "license"],
+  ["artifact", "repository", "report", "identity"],
   ["signing", "fleet", "agent"],
   ["io"],
   ["testing"],
@@ -155,6 +155,28 @@ describe("the house", () => {
   it("opens every file with one sentence that says what it is", () => {
     assert.deepEqual(
       files.filter((file) => !/^(#![^\n]*\n)?\/\/ \S.*/.test(file.text)).map((file) => file.path),
+      [],
+    );
+  });
+
+  it("has the floors, and every file of the table of bytes, as ARCHITECTURE.md shows them", () => {
+    const page = readFileSync(join(root, "ARCHITECTURE.md"), "utf8");
+    const floors = [...page.matchAll(/^\| (\d) \| ((?:`[a-z]+`(?:, )?)+) \|/gm)].map(([, floor, rooms]) => [
+      Number(floor),
+      [...rooms!.matchAll(/`([a-z]+)`/g)].map(([, room]) => room!),
+    ]);
+    assert.deepEqual(
+      floors,
+      [...FLOORS.entries()].toReversed().map(([at, rooms]) => [at, [...rooms]]),
+    );
+    const start = page.indexOf("## Where a byte enters");
+    const table = page.slice(start, page.indexOf("\n## ", start));
+    const named = [...table.matchAll(/`([^`]+\.ts)`/g)]
+      .map(([, path]) => path!)
+      .filter((path) => !path.startsWith("test/"));
+    assert.ok(named.length > 30, `${named.length} files are named`);
+    assert.deepEqual(
+      named.filter((path) => !existsSync(join(src, path))),
       [],
     );
   });

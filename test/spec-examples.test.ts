@@ -47,7 +47,7 @@ describe("the example of", () => {
   });
 
   it("the enrolment token is one, of the length and with the stored digest that the page names", () => {
-    const text = page("enrolment-token");
+    const text = page("enrollment-token");
     const [token] = blocks(text.split("## Example")[1]!);
     const { secret, caSpkiSha256, rootSha256 } = parseToken(token!);
     assert.ok(text.includes(`${token!.length} characters`));

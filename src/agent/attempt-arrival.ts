@@ -109,7 +109,7 @@ export async function checkBytes(arrival: Arrival): Promise<void> {
   );
 }
 
-/** Wall 2, independent of TUF's targets keys. Errors: `agent/no-verifier`, `agent/wrong-bytes` (of a signature beside it), `artifact/*`, `repository/role-missing` without roots. */
+/** The publisher's own signature, independent of TUF's targets keys. Errors: `agent/no-verifier`, `agent/wrong-bytes` (of a signature beside it), `artifact/*`, `repository/role-missing` without roots. */
 export async function checkPublisher(arrival: Arrival): Promise<void> {
   const unpinned = arrival.plan !== null && arrival.plan.manifest.publisher === undefined;
   if (unpinned || (await staged(arrival))) return;

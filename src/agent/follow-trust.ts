@@ -16,7 +16,7 @@ export async function followTrust(
     return [];
   } catch (error) {
     if (!(error instanceof UpkeepError)) throw error;
-    const message = `The list of authorities was not taken over, and those known before are believed on: ${sentenceOf(error)}`;
+    const message = `The list of authorities was not taken over; the previous authorities stay trusted: ${sentenceOf(error)}`;
     // What could not be fetched comes with the next check; what was fetched and refused is for people.
     return [{ code: error.code, about: "authorities", message, alarm: !(error instanceof MirrorError) }];
   }

@@ -80,7 +80,7 @@ export interface ServerTrust {
   take(bundle: Uint8Array): Promise<void>;
 }
 
-/** A file that came for a release, and what the release says about it; where its signature says it too, both must agree (M13). */
+/** A file that came for a release, and what the release says about it; where its signature says it too, both must agree. */
 export type PublishedFile = {
   readonly path: string;
   /** The name it was published under. */
@@ -94,7 +94,7 @@ export type PublishedFile = {
 };
 
 /**
- * Wall 2: the artifact's own signature. Resolves when the file is signed by the pinned publisher below one of `roots` (PEM, a TUF
+ * The artifact's own signature, independent of TUF. Resolves when the file is signed by the pinned publisher below one of `roots` (PEM, a TUF
  * target); throws otherwise. When a manifest pins a publisher and no verifier is wired, the agent refuses.
  */
 export type VerifyPublisher = (

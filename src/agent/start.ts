@@ -14,7 +14,7 @@ export async function checkSelf({ selfCheck }: World): Promise<void> {
       "agent/self-check-failed",
       "The agent's own program is not as it was published: either somebody changed it, or the disk is failing. It does nothing.",
       {},
-      { cause, hint: "Install the agent anew from a trusted place." },
+      { cause, hint: "Install the agent again from a trusted place." },
     );
   }
 }

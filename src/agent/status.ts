@@ -129,7 +129,7 @@ export function withoutAgent(left: Status): Status {
   return {
     ...left,
     doing: "stopped",
-    why: "No agent runs, so nothing is checked until somebody starts one.",
+    why: "No agent runs, so nothing is checked until one is started.",
     until: null,
     wakeUps: "disconnected",
     components: left.components.map((component) =>

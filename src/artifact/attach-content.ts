@@ -12,7 +12,7 @@ import { ArtifactError } from "./errors.ts";
  */
 export function attachContent(cms: Uint8Array, value: Uint8Array): Uint8Array {
   if (parseSignedData(cms).content !== null)
-    throw new ArtifactError("artifact/bad-signature", "The signature brings content of its own.", {});
+    throw new ArtifactError("artifact/bad-signature", "The signature carries its own content.", {});
   const [type, wrapped] = children(parseDer(cms));
   const body = children(only(wrapped!));
   // RFC 5652 5.1: version, digest algorithms, encapContentInfo.

@@ -88,7 +88,7 @@ function open(cms: Uint8Array, place: string): OpenedSignature {
   }
   const indirect = guarded(() => readIndirectData(signed.content!));
   if (place !== "signature" && guarded(() => readSequenceNumber(signer)) === null)
-    findings.note("signature/unnumbered", "The nested signature has no number of its own.");
+    findings.note("signature/unnumbered", "The nested signature has no number.");
   return { place, signed, signer, indirect, findings };
 }
 
@@ -117,11 +117,11 @@ export function judgeSignature(
   const signedAt = provenTime(timestamps);
   const path = certificate === null ? [] : checkSignerChain(certificate, signed, signedAt, policy, findings);
   if (signedAt === null && policy.requireTimestamp === true)
-    findings.error("signature/no-timestamp", "No believed time stamp says when the signature was made.");
+    findings.error("signature/no-timestamp", "No trusted timestamp says when the signature was made.");
   else if (signedAt === null)
     findings.note(
       "signature/no-timestamp",
-      "Without a believed time stamp the signature is valid only as long as its certificate.",
+      "Without a trusted timestamp the signature is valid only as long as its certificate.",
     );
   return {
     place: opened.place,
@@ -180,7 +180,7 @@ function checkTimestamps(
     unsignedValues(signer, name),
   ).length;
   if (count > STAMPS_LIMIT)
-    findings.error("signature/too-many-timestamps", `The signature has ${count} time stamps.`, { count });
+    findings.error("signature/too-many-timestamps", `The signature has ${count} timestamps.`, { count });
   const reports = [
     ...[...unsignedValues(signer, MICROSOFT_RFC3161), ...unsignedValues(signer, oids.timeStampToken)]
       .slice(0, STAMPS_LIMIT)
@@ -194,8 +194,8 @@ function checkTimestamps(
     const why = errors.map((finding) => finding.message).join(" ");
     // A stamp of an unknown or outdated authority proves nothing; one that is wrong in itself is a forgery or damage.
     if (errors.every((finding) => UNPROVEN.has(finding.code)))
-      findings.warning("signature/timestamp-unproven", `The time stamp proves nothing: ${why}`);
-    else findings.error("signature/timestamp-invalid", `The time stamp is not in order: ${why}`);
+      findings.warning("signature/timestamp-unproven", `The timestamp proves nothing: ${why}`);
+    else findings.error("signature/timestamp-invalid", `The timestamp is not in order: ${why}`);
   }
   return reports;
 }

@@ -225,7 +225,7 @@ function checkLeafUsage(certificate: Certificate, purpose: Purpose, findings: Fi
     if (purposes.length !== 1 || purposes[0] !== oids.timeStamping) {
       findings.error(
         "chain/extended-key-usage",
-        `"${name}" is no time-stamp authority: its certificate has to have timeStamping as the only extended key usage.`,
+        `"${name}" is no timestamp authority: its certificate has to have timeStamping as the only extended key usage.`,
       );
     } else if (extKeyUsage?.critical !== true) {
       // And critical, it says. Microsoft's authorities issued until 2023 did not mark it so; the purpose is the same one.

@@ -83,7 +83,7 @@ export async function verifyContent(
   if (signed.content !== null) {
     overall.error(
       "content/not-detached",
-      "The signature brings content of its own; it does not speak about this file.",
+      "The signature carries its own content; it does not cover this file.",
     );
   }
   if (signed.contentType !== oids.data) {
@@ -105,7 +105,7 @@ export async function verifyContent(
     overall.error("content/bad-signer", "Not every signature in it fits the file.");
   }
   if (signers.length > 0 && !signers.some((signer) => signer.believed)) {
-    overall.error("content/untrusted", "No signature in it is by somebody who is trusted.");
+    overall.error("content/untrusted", "None of its signatures is by a trusted signer.");
   }
   return { signers, believed: !overall.failed, findings: overall.list };
 }
@@ -134,7 +134,7 @@ function judge(
 ): SignerReport {
   const timestamp = checkStamp(signer, bag, policy, findings);
   if (policy.requireTimestamp === true && timestamp?.believed !== true) {
-    findings.error("signature/no-timestamp", "No believed time stamp says when the signature was made.");
+    findings.error("signature/no-timestamp", "No trusted timestamp says when the signature was made.");
   }
   checkUnsigned(signer, policy, findings);
   const at = timestamp?.believed === true && timestamp.time !== null ? timestamp.time : policy.now;
@@ -174,7 +174,7 @@ function checkStamp(
   if (tokens.length > 1) {
     findings.error(
       "content/several-timestamps",
-      "A signature has several time stamps; which one counts is open.",
+      "A signature has several timestamps; which one counts is open.",
     );
     return null;
   }
@@ -188,7 +188,7 @@ function checkStamp(
     const why = report.findings
       .filter((finding) => finding.level === "error")
       .map((finding) => finding.message);
-    findings.warning("content/timestamp-not-believed", `The time stamp proves nothing: ${why.join(" ")}`);
+    findings.warning("content/timestamp-not-believed", `The timestamp proves nothing: ${why.join(" ")}`);
   } else if (report.time !== null) {
     findings.note("content/timestamp", `The signature existed on ${formatInstant(report.time)}.`);
   }

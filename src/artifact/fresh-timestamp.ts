@@ -50,7 +50,7 @@ function checkPolicy(info: TstInfo, { policies }: FreshPolicy): void {
 function checkAge(info: TstInfo, { now, window }: FreshPolicy): void {
   if (window !== undefined && info.genTime < now - window)
     throw refused(
-      `the time stamp says ${formatInstant(info.genTime)}, which is ${Math.round((now - info.genTime) / MINUTE)} minutes ago: either it is an old one, or a clock is wrong`,
+      `the timestamp says ${formatInstant(info.genTime)}, which is ${Math.round((now - info.genTime) / MINUTE)} minutes ago: either it is an old one, or a clock is wrong`,
     );
 }
 

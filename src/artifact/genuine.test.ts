@@ -211,7 +211,7 @@ describe("a critical extension that is not understood", () => {
     assert.deepEqual(codes(await under({ leaf: netscape })), ["chain/unknown-critical-extension"]);
   });
 
-  it("is refused in a root that nobody named", async () => {
+  it("is refused in a root that was not named", async () => {
     const pki = await publisherPki({ now, extensions: { root: netscape } });
     const other = await publisherPki({ now });
     const bytes = await sign(tinyPe(), pki, { wish: { includeRoot: true } });

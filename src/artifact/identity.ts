@@ -138,7 +138,7 @@ export function chooseIdentity(
   if (choice.allowExpired !== true && (now > certificate.notAfter || now < certificate.notBefore)) {
     throw new ArtifactError(
       "artifact/bad-certificate",
-      `The certificate is valid from ${formatInstant(certificate.notBefore)} to ${formatInstant(certificate.notAfter)}, not now: nobody would believe its signatures.`,
+      `The certificate is valid from ${formatInstant(certificate.notBefore)} to ${formatInstant(certificate.notAfter)}, not now: every verification would refuse its signatures.`,
       { subject: formatName(certificate.subject) },
       { hint: "Use the renewed certificate, or --allow-expired for a test." },
     );

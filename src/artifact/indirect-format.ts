@@ -201,7 +201,7 @@ function unpadded(cms: Uint8Array): Uint8Array {
   if (rest.length > 7 || rest.some((byte) => byte !== 0)) {
     throw new ArtifactError(
       "artifact/bad-signature",
-      `${rest.length} bytes follow the signature in the place that is hashed by nobody: something was hidden there.`,
+      `${rest.length} bytes follow the signature in a place that no hash covers: data was hidden there.`,
       { bytes: rest.length },
     );
   }

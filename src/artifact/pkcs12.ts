@@ -44,7 +44,7 @@ export function openPkcs12(bytes: Uint8Array, passphrase: string): Pkcs12 {
     const safe = dataOf(fields.take(SEQUENCE));
     const mac = fields.optional(SEQUENCE);
     fields.done();
-    if (mac === null) throw bad("it has no MAC, so that nobody can say whether it was changed");
+    if (mac === null) throw bad("it has no MAC, so changes to it cannot be detected");
     checkMac(mac, safe, passphrase);
     const found = { keys: [] as KeyObject[], certificates: [] as Certificate[] };
     for (const info of children(parseDer(safe))) readBags(openSafe(info, passphrase), passphrase, found, 0);

@@ -21,7 +21,7 @@ export type Publisher = {
 };
 
 /**
- * Verifies a file's own signature against a pin. `expect` is what the release says about the file; a Linux program says it too (M13). `roots` come from the caller's trusted metadata, never from the machine.
+ * Verifies a file's own signature against a pin. `expect` is what the release says about the file; a Linux program says it too. `roots` come from the caller's trusted metadata, never from the machine.
  * Errors: `artifact/wrong-publisher`, `artifact/not-signed`, `artifact/bad-signature`, `artifact/wrong-product`, `artifact/foreign-architecture`, `artifact/older-release`, and those of the formats.
  */
 export async function verifyPublisher(
@@ -83,7 +83,7 @@ export function checkPublisher(report: FileReport, pin: PublisherPin): Publisher
   ) {
     throw new ArtifactError(
       "artifact/wrong-publisher",
-      "The pin names no property of the publisher, so that every signature would do.",
+      "The pin names no property of the publisher, so any signature would match.",
       {},
     );
   }

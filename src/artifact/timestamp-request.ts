@@ -108,7 +108,7 @@ async function ask<T>(wish: TimestampWish, once: (url: string) => Promise<T>): P
         if (error instanceof HungError) hung.add(url);
         const problem = `${url}: ${error instanceof Error ? error.message : String(error)}`;
         problems.push(problem);
-        wish.tell?.(`time-stamp authority ${problem}`);
+        wish.tell?.(`timestamp authority ${problem}`);
       }
     }
     if (hung.size === wish.urls.length) break;
@@ -117,10 +117,10 @@ async function ask<T>(wish: TimestampWish, once: (url: string) => Promise<T>): P
   }
   throw new ArtifactError(
     "artifact/no-timestamp",
-    `No time-stamp authority gave a usable answer: ${problems.slice(-wish.urls.length).join("; ")}.`,
+    `No timestamp authority gave a usable answer: ${problems.slice(-wish.urls.length).join("; ")}.`,
     { problems: problems.slice(-12) },
     {
-      hint: "Name further authorities, or sign again later; a signature without a time stamp dies with its certificate.",
+      hint: "Name further authorities, or sign again later; a signature without a timestamp dies with its certificate.",
     },
   );
 }

@@ -98,7 +98,7 @@ describe("asking for a time stamp", () => {
       (error) => error instanceof ArtifactError && error.code === "artifact/no-timestamp",
     );
     assert.deepEqual(calls, ["a"]);
-    assert.deepEqual(heard, ["time-stamp authority a: gave no answer within 20 seconds"]);
+    assert.deepEqual(heard, ["timestamp authority a: gave no answer within 20 seconds"]);
   });
 
   it("falls back to the next authority at once", async () => {

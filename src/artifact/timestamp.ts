@@ -136,12 +136,12 @@ function checkImprint(info: TstInfo, stamped: Uint8Array, findings: Findings): v
   if (!isStrongHash(info.hash))
     findings.error(
       "timestamp/weak-digest",
-      `The time stamp rests on ${info.hash.toUpperCase()}, which can be forged.`,
+      `The timestamp rests on ${info.hash.toUpperCase()}, which can be forged.`,
     );
   if (!equalBytes(digest(info.hash, stamped), info.imprint))
     findings.error(
       "timestamp/imprint-mismatch",
-      "The time stamp was made for another signature and put here.",
+      "The timestamp was made for another signature and put here.",
     );
 }
 
@@ -149,7 +149,7 @@ function checkNotAhead(time: Instant, now: Instant, findings: Findings): void {
   if (time > now + 10 * MINUTE)
     findings.error(
       "timestamp/in-the-future",
-      `The time stamp says ${formatInstant(time)}, which is still to come: either the authority's clock or this one is wrong.`,
+      `The timestamp says ${formatInstant(time)}, which is still to come: either the authority's clock or this one is wrong.`,
     );
 }
 
@@ -162,7 +162,7 @@ function checkSigningCertificate(signer: SignerInfo, certificate: Certificate, f
   if (v1 === null && v2 === null) {
     findings.error(
       "timestamp/unbound",
-      "The time stamp does not say which certificate it is to be checked with.",
+      "The timestamp does not say which certificate it is to be checked with.",
     );
     return;
   }
@@ -173,7 +173,7 @@ function checkSigningCertificate(signer: SignerInfo, certificate: Certificate, f
     if (value !== null && !namesCertificate(value, version, certificate))
       findings.error(
         "timestamp/wrong-certificate",
-        "The time stamp names another certificate than the one that fits its signer.",
+        "The timestamp names another certificate than the one that fits its signer.",
       );
   }
 }
@@ -293,7 +293,7 @@ function unreadable(kind: TimestampReport["kind"], error: unknown, findings: Fin
 function badToken(what: string, cause?: unknown): ArtifactError {
   return new ArtifactError(
     "artifact/bad-timestamp",
-    `The time stamp cannot be used: ${what}`.replace(/\.?$/, "."),
+    `The timestamp cannot be used: ${what}`.replace(/\.?$/, "."),
     {},
     { cause },
   );

@@ -28,7 +28,7 @@ export type DocumentKind =
   | "channel"
   | "assignment"
   | "report"
-  | "licence"
+  | "license"
   | "lease"
   | "location"
   | "message"

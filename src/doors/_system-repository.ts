@@ -26,7 +26,7 @@ export type SystemRepositoryOptions = {
 export interface SystemRepository extends Repository {
   /**
    * Puts the target `name` at `path` once its length and digests are the signed ones; an interrupted download is resumed.
-   * Errors: `repository/role-missing` when nobody lists it, and those of `refresh` and `fetchTarget`.
+   * Errors: `repository/role-missing` when no metadata lists it, and those of `refresh` and `fetchTarget`.
    */
   download(
     name: string,

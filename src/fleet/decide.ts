@@ -18,7 +18,7 @@ export interface Catalogue {
 }
 
 /**
- * C34: no argument of this function comes from the device, so no lie about a version can withhold an update.
+ * No argument of this function comes from the device, so no lie about a version can withhold an update.
  * A hold whose time is over no longer holds. `followUntil`: how long a device may follow by itself what it follows here; a release that
  * somebody chose by its version is not followed.
  */

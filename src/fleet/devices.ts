@@ -30,7 +30,7 @@ export async function findDevice(
     "fleet/ambiguous-device",
     `More than one device is called ${JSON.stringify(text.slice(0, 128))}.`,
     { device: text.slice(0, 128), devices: shown },
-    { hint: "Give more of the id; `upkeep device rename` gives each a name of its own." },
+    { hint: "Give more of the id; `upkeep device rename` gives each its own name." },
   );
 }
 

@@ -98,7 +98,7 @@ export async function enrol(
       token,
       new FleetError(
         "fleet/token-used",
-        "This enrolment token was used already: either it was pasted twice, or somebody else used it first.",
+        "This enrollment token was used already: either it was pasted twice, or somebody else used it first.",
         { token: token.id, device: token.usedBy },
         { hint: "If no device of yours used it, revoke the device it made; then make a new token." },
       ),
@@ -148,8 +148,8 @@ function checkToken(token: Token | null, secret: string, now: Instant): FleetErr
     return new FleetError(
       "fleet/token-expired",
       token.expires <= now
-        ? "This enrolment token has expired."
-        : "This enrolment token was made while a clock was ahead, and opens nothing.",
+        ? "This enrollment token has expired."
+        : "This enrollment token was made while a clock was ahead, and opens nothing.",
       { token: token.id },
       {
         hint: "Make a new one with `upkeep token new`.",
@@ -186,7 +186,7 @@ async function refuse(
 function unknownToken(): FleetError {
   return new FleetError(
     "fleet/token-unknown",
-    "This enrolment token is not known here.",
+    "This enrollment token is not known here.",
     {},
     {
       hint: "Check that it was made on this server, and copied whole.",
@@ -197,7 +197,7 @@ function unknownToken(): FleetError {
 function keyInUse(): FleetError {
   return new FleetError(
     "fleet/key-in-use",
-    "This key belongs to a device already; each device has keys of its own.",
+    "This key belongs to a device already; each device needs its own keys.",
   );
 }
 
@@ -282,6 +282,6 @@ export function revoked(id: string): FleetError {
     "fleet/device-revoked",
     "This device was revoked by an operator; it gets no more assignments.",
     { device: id },
-    { hint: "To bring it back, enrol it again with a new token." },
+    { hint: "To bring it back, enroll it again with a new token." },
   );
 }

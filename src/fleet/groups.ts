@@ -73,7 +73,7 @@ export async function removeGroup(
       "fleet/group-in-use",
       devices > 0
         ? `The group ${name} has ${devices} ${devices === 1 ? "device" : "devices"}; nothing was removed.`
-        : `Enrolment tokens lead into the group ${name}; nothing was removed.`,
+        : `Enrollment tokens lead into the group ${name}; nothing was removed.`,
       { group: name, devices, tokens: tokens.slice(0, 20) },
       {
         hint:

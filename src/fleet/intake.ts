@@ -141,7 +141,7 @@ async function noteRunning(
     if (was === undefined && report.kind === "attempt" && before.size >= COMPONENTS_KEPT) continue;
     await records.putComponent(now);
     if (now.running === null) continue;
-    // C34: a version nobody published is noticed; nothing is ever withheld because of it.
+    // A version nobody published is noticed; nothing is ever withheld because of it.
     if (!isListed(now.product, now.running)) {
       await alarm(
         UNLISTED_VERSION,

@@ -28,7 +28,7 @@ export async function watchClones(
       await raiseAlarm(records, link.at, {
         device,
         code: CLONE_SUSPECTED,
-        detail: `Two copies of this device check in by turns, ${places}, last at ${formatInstant(link.at)}: its keys were copied with its disk. Revoke it and enrol each machine anew, or switch one off.`,
+        detail: `Two copies of this device check in by turns, ${places}, last at ${formatInstant(link.at)}: its keys were copied with its disk. Revoke it and enroll each machine again, or switch one off.`,
       });
     }
     await records.putLines(device, lines);

@@ -35,7 +35,7 @@ describe("an enrolment token", () => {
       assert.throws(
         () => parseToken(bad),
         (error: Error) =>
-          error.message.includes("enrolment token") && !JSON.stringify(error).includes(secret),
+          error.message.includes("enrollment token") && !JSON.stringify(error).includes(secret),
         bad,
       );
     }

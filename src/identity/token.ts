@@ -57,7 +57,7 @@ export function secretDigest(secret: string): string {
 function badToken(): IdentityError {
   return new IdentityError(
     "identity/bad-token",
-    "This is not a whole enrolment token; one starts with upkeep1. and has five parts.",
+    "This is not a whole enrollment token; one starts with upkeep1. and has five parts.",
     {},
     { hint: "Copy the whole line that `upkeep token new` printed, or make a new one." },
   );

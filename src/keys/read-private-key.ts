@@ -38,7 +38,7 @@ export function privateKeyForm(bytes: Uint8Array, what: string): PrivateKeyForm 
   if (others.length > 0)
     throw malformed(
       `${what} holds ${keys.length} private keys, and it would be a guess which one is meant.`,
-      "Put each into a file of its own.",
+      "Put each into a separate file.",
     );
   if (key.label === "OPENSSH PRIVATE KEY")
     throw malformed(

@@ -10,7 +10,7 @@ export const ENROLL_LIMIT = 16 * 1024;
 export const CSR_LIMIT = 4 * 1024;
 export const CERTIFICATE_LIMIT = 4 * 1024;
 
-/** The id and the secret of a token as they stand in its text; see spec/enrolment-token.md. */
+/** The id and the secret of a token as they stand in its text; see spec/enrollment-token.md. */
 export const tokenIdSchema = z.string().check(z.regex(/^[0-9a-f]{16}$/, "expected 16 lower-case hex digits"));
 export const tokenSecretSchema = z
   .string()

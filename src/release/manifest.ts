@@ -266,7 +266,7 @@ function checkRelease(manifest: ReleaseManifest): ReleaseManifest {
     if (artifact.format !== "file" && artifact.installAs !== undefined) {
       throw new ReleaseError(
         "release/wrong-document",
-        "Only a single file is installed under a name of its own; an archive brings its names.",
+        "Only a single file can be given a name; the files of an archive keep theirs.",
         { target: artifact.target },
       );
     }
@@ -286,11 +286,7 @@ function checkRelease(manifest: ReleaseManifest): ReleaseManifest {
     }
   }
   if (manifest.entryPoint !== undefined && manifest.health === undefined) {
-    throw new ReleaseError(
-      "release/bad-command",
-      "A release that starts something must say how one sees that it is well.",
-      {},
-    );
+    throw new ReleaseError("release/bad-command", "A release with an entry point needs a health probe.", {});
   }
   if (
     manifest.entryPoint === undefined &&

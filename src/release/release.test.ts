@@ -256,7 +256,7 @@ describe("trusted keys", () => {
     );
     assert.equal(keysFor(parsed, "release", "shop").keys[0]!.keyid, stranger.publicKey.keyid);
     assert.equal(keysFor(parsed, "release", "other").keys[0]!.keyid, signer.publicKey.keyid);
-    assert.throws(() => keysFor(parsed, "licence", "shop"), { code: "release/no-key" });
+    assert.throws(() => keysFor(parsed, "license", "shop"), { code: "release/no-key" });
   });
 
   it("refuses ambiguous grants, missing keys, impossible thresholds and keys under a foreign id", () => {

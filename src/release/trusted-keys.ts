@@ -14,7 +14,7 @@ export const TRUSTED_KEYS_LIMIT = 512 * 1024;
 /** Kinds whose keys come from the repository. Reports are signed by devices, which the server knows by enrolment. */
 export type TrustedKind = Extract<
   DocumentKind,
-  "release" | "channel" | "assignment" | "licence" | "lease" | "location" | "message"
+  "release" | "channel" | "assignment" | "license" | "lease" | "location" | "message"
 >;
 
 const keySchema = z.strictObject({

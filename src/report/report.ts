@@ -172,7 +172,7 @@ function incoherence(report: Report): string | null {
   if (report.outcome === "success" && report.code !== undefined) return "a success carries an error code";
   if (report.outcome !== "success" && report.code === undefined)
     return "an attempt that did not succeed carries no code";
-  // R9: success only after the new version proved healthy, so the new version is what runs.
+  // Success only after the new version proved healthy, so the new version is what runs.
   if (report.outcome === "success" && report.running !== report.to)
     return "a success whose new version does not run";
   return null;

@@ -59,7 +59,7 @@ function corrupt(at: number, expected: number): SlotError {
     `The journal cannot be read at byte ${at}, before records that can: the disk lost data, or somebody changed the file.`,
     { at, expected },
     {
-      hint: "The component keeps running as it is. Enrol the device anew in an empty data folder to start over; nothing of the old one is trusted.",
+      hint: "The component keeps running as it is. Enroll the device again in an empty data folder to start over; nothing of the old one is trusted.",
     },
   );
 }

@@ -88,7 +88,7 @@ describe("a rotation of both authorities", { timeout: 180_000 }, () => {
     await ca("revoke", old.server);
     await ca("revoke", old.device);
     check();
-    assert.equal(idAt(site.device), id, "without another enrolment");
+    assert.equal(idAt(site.device), id, "without another enrollment");
     assert.ok(!site.agentLog.includes("agent/server-unknown"));
     const taken = site.upkeep(site.operator, "ca", "activate", old.server);
     assert.equal(taken.status, 2);

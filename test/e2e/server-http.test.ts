@@ -485,7 +485,7 @@ describe("the description", () => {
     for (const path of ["/v1/enroll", "/v1/check-in", "/v1/reports", "/v1/certificate", "/v1/wake"]) {
       assert.ok(path in api.paths, path);
     }
-    // R18: what the server can send to a device has no word for a place or a command.
+    // What the server can send to a device has no word for a place or a command.
     const answers = Object.values(api.paths).map(
       (path) => (path as { post?: { responses: { 200: unknown } } }).post?.responses[200],
     );

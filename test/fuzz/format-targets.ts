@@ -125,7 +125,7 @@ export function formatTargets(): readonly FuzzTarget[] {
       },
     },
     {
-      name: "enrolment token",
+      name: "enrollment token",
       seeds: [toUtf8(`upkeep1.${"0a".repeat(8)}.${"A".repeat(43)}.${"B".repeat(42)}A.${"C".repeat(42)}A`)],
       run: (bytes) => {
         const text = fromUtf8(bytes);

@@ -11,7 +11,7 @@ export const agentNoun: NounSpec = {
       name: "enroll",
       about: "exchange a one-time token for this device's identity",
       details:
-        "The token comes from the environment variable UPKEEP_TOKEN, from --token-file or from standard input, never from the\ncommand line. It pins the server and the root of trust: another server is not even told the token.",
+        "The token comes from the environment variable UPKEEP_TOKEN, from --token-file or from standard input, never from the\ncommand line. It pins the server and the root of trust: no other server ever receives the token.",
       options: [
         {
           flags: "--server <address>",
@@ -68,7 +68,7 @@ export const agentNoun: NounSpec = {
     },
     {
       name: "status",
-      about: "show what runs, what is happening, why nothing is, and until when",
+      about: "show what runs, what is in progress, and what it is waiting for",
       examples: ["upkeep agent status", "upkeep agent status --json"],
       run: async (call) => (await import("./run-commands.ts")).agentStatus(call),
     },
@@ -90,7 +90,7 @@ export const agentNoun: NounSpec = {
       name: "forget-time",
       about: "forget the time that this device remembers, after its clock was ahead",
       details:
-        "A device takes no clock to be right that says an earlier time than one at which it refreshed before: so expired metadata stays\nexpired. Newer metadata corrects that by itself after a clock was ahead; this is for when none can be had. Says what is given up.",
+        "A device refuses a clock that shows an earlier time than its last refresh, so that expired metadata stays expired.\nAfter a clock was ahead, newer metadata corrects the remembered time; this command is for when none can be had. Prints what you give up.",
       examples: ["upkeep agent forget-time"],
       run: async (call) => (await import("./run-commands.ts")).agentForgetTime(call),
     },

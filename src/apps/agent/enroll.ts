@@ -59,7 +59,7 @@ export async function enrol(
       "agent/already-enrolled",
       `${folder} is enrolled already.`,
       { folder },
-      { hint: "To enrol it anew, stop the agent, move its folder `identity` away and try again." },
+      { hint: "To enroll it again, stop the agent, move its folder `identity` away and try again." },
     );
   }
   const token = parseToken(enrolment.token);

@@ -270,7 +270,7 @@ function serverOf(text: string): { host: string; port: number } {
 async function tokenOf(call: Call): Promise<string> {
   const { context } = call;
   const file = call.text("token-file");
-  const request = { what: "Enrolment token", env: "UPKEEP_TOKEN", file, option: "--token-file" };
+  const request = { what: "Enrollment token", env: "UPKEEP_TOKEN", file, option: "--token-file" };
   const found = await context.secretOrNull(request);
   if (found !== null) return found;
   const { stdin } = context.terminal;

@@ -1,4 +1,4 @@
-// The agent's look at itself before it does anything (M12): the image that runs must be signed by the publisher it was built for.
+// The agent's look at itself before it does anything: the image that runs must be signed by the publisher it was built for.
 
 import { AgentError } from "../../agent/errors.ts";
 import { verifyPublisher } from "../../artifact/publisher.ts";
@@ -50,7 +50,7 @@ export async function checkOwnImage(): Promise<SelfCheckOutcome> {
   } catch (cause) {
     throw new AgentError(
       "agent/image-refused",
-      `This program does not carry the signature of its own publisher, so it does not run: it was damaged, or somebody changed it. ${cause instanceof Error ? cause.message : ""}`.trim(),
+      `This program does not carry its publisher's signature, so it does not run: it was damaged, or somebody changed it. ${cause instanceof Error ? cause.message : ""}`.trim(),
       { program: process.execPath, because: cause instanceof UpkeepError ? cause.code : "unforeseen" },
       {
         cause,

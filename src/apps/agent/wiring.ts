@@ -124,7 +124,7 @@ async function wireConnected(
         climbing
           ? log("warn", "agent/server-unknown", {
               reason:
-                "The server shows a certificate of an authority that is not known here. Signed metadata is read from it all the same, to see whether the authorities were replaced; nothing else is asked for, and nothing is told.",
+                "The server shows a certificate of an authority that is not known here. Signed metadata is read from it all the same, to see whether the authorities were replaced; nothing else is asked for, and nothing is sent.",
             })
           : log("info", "agent/server-known", {}),
       proxies,

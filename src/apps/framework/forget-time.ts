@@ -23,7 +23,7 @@ export async function forgetTime(
       text: [
         `${who} no longer remembers that ${forgotten} has passed (its clock says ${now}).`,
         `What that gives up: until the next refresh that succeeds, metadata that ended before ${forgotten} counts as current if the clock says so;`,
-        "whoever can set the clock back and withhold news can keep it at what it has. Numbers of versions still only go up.",
+        "an attacker who sets the clock back and withholds news can keep it at what it has. Numbers of versions still only go up.",
       ].join("\n"),
       json: { forgotten, underTimestamp: known.versions.timestamp, clock: now },
     };

@@ -155,7 +155,7 @@ export function buildProgram(
     .description("Carries software from a signing key to a running process and proves every step.")
     .version(version, "--version", "print the version")
     .option("--json", "print one JSON object for programs")
-    .option("--no-color", "print without colour");
+    .option("--no-color", "print without color");
   // Programs without a fleet have no store.
   const globals = GLOBAL_OPTIONS.filter((given) => name === "upkeep" || nameOf(given) !== "store");
   for (const given of globals) program.addOption(optionOf(given, setting([], given)));

@@ -117,7 +117,7 @@ export function serverApi(options: ApiOptions): Api {
         "http/no-certificate",
         "This call needs a device certificate of this server.",
         {},
-        { hint: "Enrol the device with a token." },
+        { hint: "Enroll the device with a token." },
       );
     }
     // The record below names the keys themselves: whoever stole the authority's key can name a device, and holds no device's key.
@@ -175,7 +175,7 @@ export function serverApi(options: ApiOptions): Api {
       enroll: async (call, request) => {
         const peer = peerKey(call.address);
         // Taken before it is known whether it fails, so that many at once are held back as well.
-        if (!shared.has(peer)) spend(badEnrolments, peer, "failed enrolments from this address");
+        if (!shared.has(peer)) spend(badEnrolments, peer, "failed enrollments from this address");
         try {
           const answer = await enrolDevice(options, request, call.headers.date);
           badEnrolments.give(peer);
@@ -210,7 +210,7 @@ export function serverApi(options: ApiOptions): Api {
         const header = call.headers[UNDERSTANDS_HEADER];
         const follows = understands(request.agent, header, "follow-until") && follow > 0;
         const followUntil = follows ? now + follow : null;
-        // C34: nothing of the request but the nonce goes into the answer.
+        // Nothing of the request but the nonce goes into the answer.
         const assignment = await signAssignment(
           {
             device: id,

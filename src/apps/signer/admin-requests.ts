@@ -81,12 +81,12 @@ export async function answerAdmin(
       if (ledger.names.length === 0)
         throw new SigningError(
           "signing/not-found",
-          "There is no administrator: every good configuration takes force by itself.",
+          "There is no administrator: every valid configuration takes effect at once.",
         );
       if (request.base !== undefined && !ledger.allows(request.base)) {
         throw new SigningError(
           "signing/not-accepted",
-          "What this command would change was changed before by somebody and never accepted; nothing was done.",
+          "An earlier change of the same files was never accepted; nothing was done.",
           { config: request.base },
           {
             hint: 'Read signer.toml and the certificates. Undo what is not yours; then "upkeep signer accept --admin NAME".',

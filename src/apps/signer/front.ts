@@ -261,7 +261,7 @@ async function reload(): Promise<void> {
     await Promise.all([...dialler, ...retired].map((each) => each.review()));
     say("info", "reloaded", { config: next.sha256 });
     if (JSON.stringify(next.config.store) !== JSON.stringify(started.config.store))
-      say("warn", "store-unchanged", { what: "another [store] takes force at the next start" });
+      say("warn", "store-unchanged", { what: "a changed [store] takes effect at the next start" });
   } catch (error) {
     say("error", "reload-refused", { what: String((error as Error).message).slice(0, 2000) });
   }

@@ -46,7 +46,7 @@ await serveKey(order.socket, signer.publicKey, async (offered, message) => {
     if (origin !== order.origin || size <= logSize) {
       throw new SigningError(
         "signing/bad-ticket",
-        "The log's key signs checkpoints of its own growing log only.",
+        "The log's key signs checkpoints of this signer's growing log only.",
       );
     }
     logSize = size;

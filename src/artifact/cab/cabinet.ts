@@ -98,7 +98,7 @@ async function ownReserve(source: ByteSource): Promise<number | null> {
   if (sizes[2] !== 0 || sizes[3] !== 0 || rest.some((byte) => byte !== 0)) {
     throw new ArtifactError(
       "artifact/unsupported",
-      "The cabinet has data of its own in its reserved fields, where a signature would stand; signing would take it away.",
+      "The cabinet has data in its reserved fields, where a signature would stand; signing would remove that data.",
       { format: "cab", header: size, folder: sizes[2]!, data: sizes[3]! },
       { hint: "Make the cabinet without reserved fields, or with empty ones in its header only." },
     );

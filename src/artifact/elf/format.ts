@@ -61,7 +61,7 @@ async function sign(job: SignJob): Promise<SignOutcome> {
 async function stamp(job: StampJob): Promise<void> {
   const container = await readContainer(job.source);
   if (container === null)
-    throw new ArtifactError("artifact/not-signed", "The file has no signature to put a time stamp on.", {});
+    throw new ArtifactError("artifact/not-signed", "The file has no signature to put a timestamp on.", {});
   const token = await job.makeToken(valueToStamp(container.cms));
   // A second stamp would leave open which one counts; the new one takes the place of the old one.
   const cms = editUnsigned(container.cms, () => [attribute(oids.timeStampToken, token)]);

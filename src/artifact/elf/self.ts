@@ -23,7 +23,7 @@ export type SelfCheck = {
 };
 
 /**
- * M12, at every start: trailer, headers, signature value, manifest, platform, chain. The content is not read, so this takes
+ * At every start: trailer, headers, signature value, manifest, platform, chain. The content is not read, so this takes
  * a few milliseconds whatever the size; it finds another file in this one's place, a removed or foreign signature,
  * an older release. It does not find changed bytes: that is `checkWholeSelf`.
  * A program that was replaced by an attacker does not check itself; whoever starts it has to.

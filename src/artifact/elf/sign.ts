@@ -22,7 +22,7 @@ export type ElfSigning = {
   readonly makeSignature: (what: ContentToBeSigned | PlainToBeSigned) => Promise<Uint8Array>;
   /** What to do with a signature that is there: refuse, take its place, or join its signers. */
   readonly mode: "new" | "replace" | "append";
-  /** Refuse a file from which `strip` would take something. M15. */
+  /** Refuse a file from which `strip` would take something. */
   readonly requireStripped?: boolean;
 };
 

@@ -86,7 +86,7 @@ export function firstRefusal(report: ElfReport): ArtifactError | null {
     const all = [...signer, ...own];
     return new ArtifactError(
       "artifact/bad-signature",
-      all.map((finding) => finding.message).join(" ") || "The signature is not to be believed.",
+      all.map((finding) => finding.message).join(" ") || "The signature is not trusted.",
       { findings: all.map((finding) => finding.code) },
     );
   }
@@ -185,7 +185,7 @@ function checkContent(manifest: Manifest, size: number, digests: ContentDigests,
   }
 }
 
-/** M13: what the manifest says is compared with what the file is. */
+/** What the manifest says is compared with what the file is. */
 function checkMachine(manifest: Manifest, header: ElfHeader, findings: Findings): void {
   if (manifest.os !== header.os || manifest.arch !== header.arch) {
     findings.error(

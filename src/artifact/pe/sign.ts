@@ -67,7 +67,7 @@ function refuseLooseEnd(layout: PeLayout): void {
   if (table !== null && table.offset + table.size !== layout.size) {
     throw new ArtifactError(
       "artifact/malformed",
-      `${layout.size - table.offset - table.size} bytes follow the file's certificate table; nobody can say what they belong to.`,
+      `${layout.size - table.offset - table.size} bytes follow the file's certificate table; no table says what they belong to.`,
       {},
       { hint: "Sign the file as it was built." },
     );
@@ -93,12 +93,12 @@ export async function removePe(source: ByteSource, sink: ByteSink): Promise<read
     ...(layout.checksum === 0
       ? []
       : [
-          "The checksum is that of the file as it is now. What it was before the file was signed nobody can know: linkers often leave it 0, signing tools write it.",
+          "The checksum is that of the file as it is now. What it was before signing cannot be known: linkers often leave it 0, signing tools write it.",
         ]),
     ...(layout.table === null || end < imageEnd(layout) || !(await endsInZeros(source, layout))
       ? []
       : [
-          "The zeros at the end may be padding of the signature; whether they were there before nobody can know.",
+          "The zeros at the end may be padding of the signature; whether they were there before cannot be known.",
         ]),
   ];
 }
@@ -121,7 +121,7 @@ async function endsInZeros(source: ByteSource, layout: PeLayout): Promise<boolea
 export async function stampPe(job: StampJob): Promise<void> {
   const layout = await readLayout(job.source);
   if (layout.table === null)
-    throw new ArtifactError("artifact/not-signed", "The file has no signature to put a time stamp on.", {});
+    throw new ArtifactError("artifact/not-signed", "The file has no signature to put a timestamp on.", {});
   refuseLooseEnd(layout);
   const cms = (await readOnlyEntry(job.source, layout, new Findings()))!;
   const stamped = withTimestamp(cms, await job.makeToken(valueToStamp(cms)));

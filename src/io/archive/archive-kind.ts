@@ -76,14 +76,14 @@ export async function recognize(disk: Disk, source: string, asFile = false): Pro
     const note = differs
       ? `a ${content.kind} archive by its content, whatever its name says`
       : repacked
-        ? "packed anew as tar.gz, which devices unpack"
+        ? "packed again as tar.gz, which devices unpack"
         : suffix === null
           ? `taken as the ${content.kind} archive that it is`
           : null;
     return { kind: content.kind, note };
   }
   if (suffix?.[1] === "tar.zst" && content !== null && content.other === "compressed with zstd")
-    return { kind: "tar.zst", note: "packed anew as tar.gz, which devices unpack" };
+    return { kind: "tar.zst", note: "packed again as tar.gz, which devices unpack" };
   // Named like an archive that can be read, and none: its reader says what is wrong with it.
   if (suffix !== null && suffix[1] !== null && content === null) return { kind: suffix[1], note: null };
   if (suffix === null && content === null) return { kind: "file", note: null };

@@ -157,8 +157,8 @@ describe("an archive", () => {
       ["UP.TGZ", false, null],
       ["release-build", false, /taken as the tar.gz archive/],
       ["wrong.zip", false, /a tar.gz archive by its content/],
-      ["plain.tar", true, /packed anew/],
-      ["plain.tar.zst", true, /packed anew/],
+      ["plain.tar", true, /packed again/],
+      ["plain.tar.zst", true, /packed again/],
     ] as const) {
       const found = await pack(name);
       assert.deepEqual([found.format, found.packed, found.suffix], ["tar.gz", packed, ".tar.gz"], name);

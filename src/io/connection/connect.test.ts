@@ -121,7 +121,7 @@ describe("a source behind a proxy", () => {
     [
       "talks-first",
       "mirror/untrusted",
-      /the proxy http:\/\/127\.0\.0\.1:\d+ sent bytes that nobody asked for/,
+      /the proxy http:\/\/127\.0\.0\.1:\d+ sent bytes that were not asked for/,
     ],
   ] as const) {
     it(`names the proxy when it ${manner.replace("-", " ")}`, async () => {

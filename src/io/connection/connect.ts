@@ -123,7 +123,7 @@ export function tunnel(proxy: Proxy, place: Place, way: Omit<Way, "proxies">): P
       if (status < 200 || status > 299) return drop(proxyRefuses(proxy, target, status));
       if (head.length > 0) {
         const hint = "What stands there is no proxy for CONNECT.";
-        return drop(failed("untrusted", "sent bytes that nobody asked for", "proxy-bytes", hint));
+        return drop(failed("untrusted", "sent bytes that were not asked for", "proxy-bytes", hint));
       }
       socket.setTimeout(0);
       if (over) return void socket.destroy();

@@ -148,7 +148,7 @@ const ROWS: readonly Row[] = [
   [
     /^CERT_HAS_EXPIRED$/,
     "network/untrusted",
-    "its certificate has expired, if it is NOW as this machine's clock says: either that clock is wrong, or the server was not started anew in time",
+    "its certificate has expired, if it is NOW as this machine's clock says: either that clock is wrong, or the server was not restarted in time",
     "Compare this machine's clock, then look at the certificate.",
   ],
   [

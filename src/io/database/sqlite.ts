@@ -136,7 +136,7 @@ export function holdExclusive(path: string): Held {
       "fleet/store-in-use",
       `Another server already works on this data folder (it holds ${path}).`,
       { path },
-      { cause, hint: "Stop the other server first, or give this one a data folder of its own." },
+      { cause, hint: "Stop the other server first, or give this one another data folder." },
     );
   }
   return { release: () => raw.close() };

@@ -139,7 +139,7 @@ function damaged(path: string, cause: unknown): AgentError {
     { path },
     {
       cause,
-      hint: "Put it back from a backup, or stop the agent, move the folder `identity` away and enrol anew. What is installed stays.",
+      hint: "Put it back from a backup, or stop the agent, move the folder `identity` away and enroll again. What is installed stays.",
     },
   );
 }

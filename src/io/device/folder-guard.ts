@@ -33,7 +33,7 @@ export async function guardFolder(folder: string): Promise<void> {
       place,
       `others may read it (mode ${(stat.mode & 0o7777).toString(8)})`,
       `chmod 600 '${place}'`,
-      "If others had access, enrol the device again with new keys.",
+      "If others had access, enroll the device again with new keys.",
     );
   }
 }

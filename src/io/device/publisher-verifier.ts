@@ -1,4 +1,4 @@
-// Wall 2 on this disk: the artifact's own signature, read from the file that will be installed.
+// The artifact's own signature, independent of TUF, read from the file that will be installed.
 
 import type { VerifyPublisher } from "../../agent/ports.ts";
 import { verifyPublisher, verifyPublisherBeside } from "../../artifact/publisher.ts";

@@ -140,10 +140,10 @@ const HINTS: { readonly [code: string]: string } = {
   "fleet/token-unknown":
     "Check that the token was copied whole and that it was made for this server, or ask for a new one.",
   "fleet/device-revoked":
-    "An operator revoked this device. To bring it back, enrol it again with a new token and new keys.",
-  "fleet/key-in-use": "These keys belong to a device already: enrol with an empty data folder.",
-  "http/unknown-device": "The server does not know this device's key: enrol it again with a new token.",
-  "http/certificate-expired": "The device was away for more than a year: enrol it again with a new token.",
+    "An operator revoked this device. To bring it back, enroll it again with a new token and new keys.",
+  "fleet/key-in-use": "These keys belong to a device already: enroll with an empty data folder.",
+  "http/unknown-device": "The server does not know this device's key: enroll it again with a new token.",
+  "http/certificate-expired": "The device was away for more than a year: enroll it again with a new token.",
   "http/too-many": "Wait a moment and try again.",
 };
 

@@ -33,7 +33,7 @@ export function connectOptions(server: ServerIdentity, client?: ClientIdentity):
       "identity/wrong-authority",
       "None of the server authorities known here has a pinned key, so no server can be trusted.",
       { pins: server.pins, authorities: server.authorities.length },
-      { hint: "Enrol this device again with a new token." },
+      { hint: "Enroll this device again with a new token." },
     );
   }
   const { host, port } = server;

@@ -144,7 +144,7 @@ async function inTransaction<T>(
     const [end] = (await sql<{ command?: string }>`commit`.execute(tx)).rows;
     // Where a statement failed and its error was swallowed, the server answers a commit with a rollback.
     if (end?.command === "ROLLBACK")
-      throw new Error("a transaction was undone after an error that was not told");
+      throw new Error("a transaction was undone after an error that was not reported");
     return result;
   });
 }

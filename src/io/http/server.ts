@@ -351,7 +351,7 @@ function cannotListen(listen: Listen, cause: NodeJS.ErrnoException): HttpError {
   const where = "path" in listen ? listen.path : `${listen.host}:${listen.port}`;
   const why: { readonly [code: string]: string } = {
     EADDRINUSE: "another program listens there",
-    EACCES: "this user may not listen there; ports below 1024 need a right of their own",
+    EACCES: "this user may not listen there; ports below 1024 need an additional right",
     EADDRNOTAVAIL: "it is no address of this machine",
     ENOTFOUND: "no such host is known",
   };

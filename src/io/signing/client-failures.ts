@@ -43,7 +43,7 @@ export function unknown(signer: string, request: string | undefined, cause: unkn
     { signer, request: request ?? "" },
     {
       cause,
-      hint: `Ask ${signer} again with --signer ${signer} --request-id ${request ?? ""}, or accept a second signature and sign anew.`,
+      hint: `Ask ${signer} again with --signer ${signer} --request-id ${request ?? ""}, or accept a second signature and sign again.`,
     },
   );
 }

@@ -284,7 +284,7 @@ export async function openConversation(given: {
       conversation.close();
       throw new SigningError(
         "signing/wrong-peer",
-        "The signer names another log than the description of the service: either it was made anew, or its log was replaced.",
+        "The signer names another log than the description of the service: either the signer was set up again, or its log was replaced.",
       );
     }
     const version = commonVersion([greeting.version]);

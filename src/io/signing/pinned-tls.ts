@@ -85,7 +85,7 @@ export function peerOf(socket: TLSSocket, pin?: string): PinnedPeer {
   if (pin !== undefined && spki !== pin) {
     throw new SigningError(
       "signing/wrong-peer",
-      "The other side has another key than the one that is expected: either it was replaced without telling, or somebody stands in between.",
+      "The other side has another key than the one that is expected: either it was replaced without notice, or somebody stands in between.",
       { expected: pin, found: spki },
     );
   }

@@ -220,13 +220,13 @@ for (const kind of ["cms", "authenticode"] as const) {
 
     it("that leaves the stamp out", async () => {
       hostile = edited(() => []);
-      await refused(wishes[kind]!(true), /no time stamp/);
+      await refused(wishes[kind]!(true), /no timestamp/);
     });
 
     it("that adds a stamp nobody asked for", async () => {
       hostile = (honest) => (order) =>
         honest({ ...order, operation: { ...order.operation, timestamp: true } });
-      await refused(wishes[kind]!(false), /no time stamp was asked for/);
+      await refused(wishes[kind]!(false), /no timestamp was asked for/);
     });
 
     it("that replays the stamp of another signature", async () => {
@@ -248,7 +248,7 @@ for (const kind of ["cms", "authenticode"] as const) {
         token[token.length - 1]! ^= 1;
         return { cms: editUnsigned(built.cms, () => [attribute(placeOf(kind), token)]) };
       };
-      await refused(wishes[kind]!(true), /not believed/);
+      await refused(wishes[kind]!(true), /not trusted/);
     });
 
     it("that puts two stamps in, puts it in another place, or hides bytes beside it", async () => {
@@ -264,7 +264,7 @@ for (const kind of ["cms", "authenticode"] as const) {
         const { cms } = await honest(order);
         return { cms: editUnsigned(cms, () => [attribute(elsewhere, tokenOf(cms, kind))]) };
       };
-      await refused(wishes[kind]!(true), /no time stamp/);
+      await refused(wishes[kind]!(true), /no timestamp/);
       hostile = edited(() => [attribute("1.2.3.4", octets(toUtf8("payload")))]);
       await refused(wishes[kind]!(false), /unsigned attributes/);
     });

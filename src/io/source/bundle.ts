@@ -231,6 +231,6 @@ function changed(path: string, what: string, cause?: unknown): MirrorError {
     "mirror/wrong-content",
     `${path} is no whole bundle: ${what}.`,
     { source: path, path: "" },
-    { cause, hint: "Copy it once more, or make it anew with `upkeep repo bundle`." },
+    { cause, hint: "Copy it once more, or make it again with `upkeep repo bundle`." },
   );
 }

@@ -77,7 +77,7 @@ describe("a line of the log", () => {
     const secrets = {
       pem: "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIGeheim\n-----END PRIVATE KEY-----",
       share: `upkeep-share-0123abcd-2-1-${"ab".repeat(32)}-deadbeef`,
-      enrolment: "upkeep1.id.c2VjcmV0.aa.bb",
+      enrollment: "upkeep1.id.c2VjcmV0.aa.bb",
       jwt: "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2lnbmF0dXJl",
       uri: "otpauth://totp/signer:bob?secret=JBSWY3DPEHPK3PXP",
       hash: "$argon2id$v=19$m=65536,t=3,p=1$c2FsdA$dGFn",

@@ -132,7 +132,7 @@ export async function recoverPublished(
 }
 
 /**
- * Marks for signing what must be published anew: roles whose later versions were passed over, because devices may have
+ * Marks for signing what must be published again: roles whose later versions were passed over, because devices may have
  * seen their numbers, and `targets` if there is nothing else, so that snapshot and timestamp are made.
  */
 export async function redoRecovered(

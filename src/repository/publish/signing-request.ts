@@ -347,7 +347,7 @@ export async function partsOf(
     if ((current === null ? null : sha256Hex(current.bytes)) !== base) {
       throw new PublisherError(
         "publisher/stale-request",
-        `The role ${role} was published anew since the request was made; what was signed does not fit any more.`,
+        `The role ${role} was published again since the request was made; what was signed does not fit any more.`,
         { role, made: request.made },
         { hint: "upkeep repo cancel drops the request; then make the change again." },
       );

@@ -269,7 +269,7 @@ export class AdminDesk {
       `The code is not one of ${admin} that may be used now.`,
       { admin },
       {
-        hint: "A code is good once: wait for the next one. Look at the clocks of device and signer if it goes on.",
+        hint: "A code is good once: wait for the next one. If this persists, compare the clocks of device and signer.",
       },
     );
   }

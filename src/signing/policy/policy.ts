@@ -50,7 +50,7 @@ export function decide(input: PolicyInput): Decision {
   if (rules.length === 0) {
     return {
       outcome: "deny",
-      checks: [...general, no("rule", "the certificate has no rule, so nobody may use it")],
+      checks: [...general, no("rule", "the certificate has no rule, so no user may use it")],
     };
   }
   const failed: Check[] = [];

@@ -27,16 +27,16 @@ export function stampFault(
   if (!operation.timestamp)
     return unsignedAttributes.length === 0
       ? null
-      : "it holds unsigned attributes, though no time stamp was asked for";
+      : "it holds unsigned attributes, though no timestamp was asked for";
   const place = operation.kind === "authenticode" ? MICROSOFT_RFC3161 : oids.timeStampToken;
   const tokens = unsignedAttributes.filter(({ oid }) => oid === place).flatMap(({ values }) => values);
-  if (tokens.length === 0) return "it has no time stamp, though one was asked for";
+  if (tokens.length === 0) return "it has no timestamp, though one was asked for";
   if (tokens.length > 1 || unsignedAttributes.length > 1)
-    return "it holds more beside its signature than the one time stamp that was asked for";
+    return "it holds more beside its signature than the one timestamp that was asked for";
   try {
     checkFreshTimestamp(tokens[0]!, signer.signature, { roots: timestampRoots, now });
     return null;
   } catch (error) {
-    return `its time stamp is not believed: ${(error as Error).message.replace(/\.$/, "")}`;
+    return `its timestamp is not trusted: ${(error as Error).message.replace(/\.$/, "")}`;
   }
 }

@@ -107,9 +107,7 @@ export function openRequest(envelope: Uint8Array, context: RequestContext): Sign
   const request = checkSchema(requestSchema, parseJson(body), "signing request");
   if (request.requester !== context.user) throw bad("it names another requester than the one who signed in");
   if (request.session !== context.session) {
-    throw bad(
-      "it was made for another session: either it was replayed, or it was spliced in by whoever carries the bytes",
-    );
+    throw bad("it was made for another session: either it was replayed, or it was spliced in on its way");
   }
   if (request.signer !== context.signer) throw bad("it was made for another signer");
   const [created, expires] = [parseInstant(request.created), parseInstant(request.expires)];

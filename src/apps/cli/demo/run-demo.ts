@@ -76,7 +76,7 @@ async function tell(stage: Stage, story: Story): Promise<Shown> {
   const address = await stage.until("the server says where it listens", 30, () => listening(server));
   story.done(`${address}, process ${server.pid}`);
 
-  story.begin("A device enrols with a one-time token");
+  story.begin("A device enrolls with a one-time token");
   const token = await stage.command(operator, ["token", "new"]);
   const tokenFile = join(folder, "token");
   writeFileSync(tokenFile, `${String(token["token"])}\n`, { mode: 0o600 });
@@ -153,7 +153,7 @@ async function tell(stage: Stage, story: Story): Promise<Shown> {
   await runs("1.2.1");
   await reported("hello", "1.2.1", "success");
   story.done('"hello from 1.2.1"');
-  story.proved("a failed release keeps nobody from the next one");
+  story.proved("after a failed release the next one installs as usual");
 
   await thirdParty(stage, story, operator, device, reported);
 
@@ -187,7 +187,7 @@ async function thirdParty(
 ): Promise<void> {
   const pair = nativePair();
   if (pair === null) {
-    story.begin("A native program of somebody else");
+    story.begin("A native program by another publisher");
     story.done(
       "not shown: the two esbuild builds are packaged for Linux on x64, and this is another platform",
     );
@@ -195,7 +195,7 @@ async function thirdParty(
   }
   for (const [place, build] of pair.entries()) {
     story.begin(
-      `esbuild ${build.version}: a native program of somebody else, ${(statSync(build.file).size / 2 ** 20).toFixed(1)} MiB, as published`,
+      `esbuild ${build.version}: a native program by another publisher, ${(statSync(build.file).size / 2 ** 20).toFixed(1)} MiB, as published`,
     );
     // Assigned first, so that the one wake-up that matters is that of the publication.
     if (place === 0) await stage.command(operator, ["fleet", "assign", "default", "esbuild", "stable"]);

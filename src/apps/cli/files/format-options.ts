@@ -31,7 +31,10 @@ export const VERIFY_FORMAT_OPTIONS: readonly OptionSpec[] = [
     about: "the signer's certificate, where a signature does not bring it along",
     repeat: true,
   },
-  { flags: "--catalog <file>", about: "any file: believe this catalog about it, whatever is in the file" },
+  {
+    flags: "--catalog <file>",
+    about: "any file: trust this catalog about it, whatever signatures are in the file",
+  },
   { flags: "--detached", about: "look at FILE.sig only, whatever is in the file" },
   { flags: "--signature <file>", about: "the same with another name for the signature" },
 ];

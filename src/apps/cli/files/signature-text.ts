@@ -45,7 +45,7 @@ function signatureLines(signature: SignatureReport, several: boolean, style: Sty
   );
   for (const stamp of timestamps)
     lines.push(
-      `  time stamp ${stamp.time === null ? "unreadable" : formatInstant(stamp.time)} by ${stamp.authority ?? "nobody known"}${stamp.believed ? "" : style.warn(" (not believed)")}`,
+      `  timestamp ${stamp.time === null ? "unreadable" : formatInstant(stamp.time)} by ${stamp.authority ?? "nobody known"}${stamp.believed ? "" : style.warn(" (not trusted)")}`,
     );
   if (opus.name !== undefined && opus.name !== "")
     lines.push(`  the publisher calls it "${safe(opus.name)}"`);

@@ -24,13 +24,13 @@ export const caNoun: NounSpec = {
       name: "list",
       about: "list the authorities, their states, and whether their keys are here",
       details:
-        "prepared: believed, issues nothing. active: issues; there is always one. tainted: believed, and what it issued is being\nreplaced. revoked: not believed, for good. The list is trust/bundle.json, a target signed by the targets role.",
+        "prepared: trusted, issues nothing. active: issues; there is always one. tainted: trusted, and what it issued is being\nreplaced. revoked: not trusted, permanently. The list is trust/bundle.json, a target signed by the targets role.",
       examples: ["upkeep ca list", "upkeep ca list --json"],
       run: async (call) => (await run()).caList(call),
     },
     {
       name: "prepare",
-      about: "make a new authority and let everybody know it, before anything is issued by it",
+      about: "make a new authority and publish it before it issues anything",
       details:
         "The key is made in the server's data folder. Devices learn of it at their next check. Wait a few days, then activate it;\nin an emergency activate it at once: a device that does not know it yet reads the list without trusting the connection.",
       arguments: [{ name: "<kind>", about: "server (devices know the server by it) or device" }],
@@ -40,17 +40,17 @@ export const caNoun: NounSpec = {
     },
     move(
       "activate",
-      "let a prepared authority issue from now on; the active one stands by",
-      "A running server follows within a second. Enrolment tokens made before pin the authority of then: make new ones.\nActivating the old authority again takes it back.",
+      "make a prepared authority the one that issues; the active one stands by",
+      "A running server follows within a second. Enrollment tokens made before pin the previous authority: make new ones.\nActivating the old authority again takes it back.",
     ),
     move(
       "taint",
-      "let what an authority issued be replaced; it is believed on",
+      "replace what an authority issued; it stays trusted",
       "Devices with a certificate of it renew at their next check. The active authority cannot be tainted: activate another first.",
     ),
     move(
       "revoke",
-      "let an authority be believed by nobody any more, for good",
+      "revoke an authority permanently",
       "A running server refuses its certificates at once and closes their connections. Devices that were away renew by their own key\nwhen they are back, up to a year after their certificate ended.",
     ),
   ],

@@ -47,7 +47,7 @@ export const fleetNoun: NounSpec = {
     },
     {
       name: "unassign",
-      about: "tell a group nothing about a product any more; what is installed stays",
+      about: "stop assigning a product to a group; what is installed stays",
       arguments: [
         { name: "<group>", about: "the group" },
         { name: "<product>", about: "the product" },
@@ -74,7 +74,7 @@ export const fleetNoun: NounSpec = {
     },
     {
       name: "wake",
-      about: "ask devices to check now; it can say nothing else to them",
+      about: "ask devices to check now",
       options: [
         { flags: "--group <group>", about: "this group only" },
         { flags: "--device <device>", about: "this device only" },
@@ -84,7 +84,7 @@ export const fleetNoun: NounSpec = {
     },
     {
       name: "alarms",
-      about: "list alarms that nobody has acknowledged",
+      about: "list alarms that are not acknowledged",
       details:
         "An attempt that failed, a device that is kept from the news, a clone, and what devices report by themselves. Alarms about updates\nend when the device runs what it should.",
       options: [{ flags: "--all", about: "also those that are over or acknowledged" }, limit],
@@ -93,7 +93,7 @@ export const fleetNoun: NounSpec = {
     },
     {
       name: "acknowledge",
-      about: "say that somebody has looked at the alarms of a device; the audit log keeps who",
+      about: "acknowledge the alarms of a device; the audit log records who did",
       arguments: [device, { name: "[code]", about: "this alarm only; else all of the device" }],
       examples: ["upkeep fleet acknowledge till-7", "upkeep fleet acknowledge till-7 device/clone-suspected"],
       run: async (call) => (await reports()).fleetAcknowledge(call),
@@ -109,7 +109,7 @@ export const fleetNoun: NounSpec = {
       name: "export",
       about: "write the fleet's records into one new file, as a backup or to move them",
       details:
-        "One moment of the store, whether servers run or not. Only its owner can read the file: who runs what is in it, and digests of\nenrolment tokens. It goes into a data folder or a PostgreSQL database alike; server/tls, keys and repository are not in it.",
+        "One moment of the store, whether servers run or not. Only its owner can read the file: who runs what is in it, and digests of\nenrollment tokens. It goes into a data folder or a PostgreSQL database alike; server/tls, keys and repository are not in it.",
       arguments: [{ name: "<file>", about: "must not be there yet" }],
       examples: ["upkeep fleet export fleet-2026-11-21.dump"],
       run: async (call) => (await dump()).fleetExport(call),
@@ -132,7 +132,7 @@ export const groupNoun: NounSpec = {
   commands: [
     {
       name: "add",
-      about: "make a group; the group default is there by itself",
+      about: "make a group; the group default always exists",
       arguments: [{ name: "<group>", about: "its name" }],
       options: [{ flags: "--interval <seconds>", about: "between check-ins, 10 to 86400", default: "300" }],
       examples: ["upkeep group add tills", "upkeep group add tills --interval 900"],
@@ -147,7 +147,7 @@ export const groupNoun: NounSpec = {
     {
       name: "remove",
       about: "remove a group that has no devices",
-      details: "Refused while devices are in it, or enrolment tokens that may still be used lead into it.",
+      details: "Refused while devices are in it, or enrollment tokens that may still be used lead into it.",
       arguments: [{ name: "<group>", about: "which group" }],
       options: [yes],
       examples: ["upkeep group remove tills --yes"],
@@ -188,9 +188,9 @@ export const deviceNoun: NounSpec = {
     },
     {
       name: "revoke",
-      about: "let a device's keys open nothing any more",
+      about: "revoke a device: the server refuses its keys",
       details:
-        "Open connections end within seconds. The device may enrol again with a new token and new keys.",
+        "Open connections end within seconds. The device may enroll again with a new token and new keys.",
       arguments: [device],
       examples: ["upkeep device revoke till-7"],
       run: async (call) => (await devices()).deviceRevoke(call),
@@ -206,7 +206,7 @@ export const deviceNoun: NounSpec = {
       name: "remove",
       about: "forget a device that is gone, with its reports and alarms",
       details:
-        "Its keys open nothing any more, as after device revoke, which keeps what is known of it. The audit log keeps both.",
+        "The server refuses its keys, as after device revoke, which keeps the device's records. The audit log keeps both.",
       arguments: [device],
       options: [yes],
       examples: ["upkeep device remove till-7 --yes"],
@@ -217,11 +217,11 @@ export const deviceNoun: NounSpec = {
 
 export const tokenNoun: NounSpec = {
   name: "token",
-  about: "make one-time enrolment tokens",
+  about: "make one-time enrollment tokens",
   commands: [
     {
       name: "new",
-      about: "make a token that enrols one device",
+      about: "make a token that enrolls one device",
       details:
         "It is shown once. Hand it to the device in UPKEEP_TOKEN, in a file or on stdin, never as an argument.",
       options: [
@@ -249,7 +249,7 @@ export const tokenNoun: NounSpec = {
     },
     {
       name: "remove",
-      about: "remove a token; it enrols nobody any more, and what it made stays",
+      about: "remove a token; it enrolls no device any more, and the device it enrolled stays",
       arguments: [{ name: "<token>", about: "its id, as token list shows it" }],
       options: [yes],
       examples: ["upkeep token remove 0123456789abcdef --yes"],

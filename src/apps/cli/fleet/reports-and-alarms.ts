@@ -82,7 +82,7 @@ export async function fleetAlarms(call: Call): Promise<Result> {
       rows.length === 0
         ? ended
           ? "There are no alarms."
-          : "There are no alarms that nobody has acknowledged."
+          : "All alarms are acknowledged."
         : columns(
             [["LAST", "DEVICE", "NAME", "CODE", "TIMES", "STATE", "WHAT"], ...rows],
             call.context.width,

@@ -7,7 +7,7 @@ export const serverCommand: CommandSpec = {
   name: "server",
   about: "run the update server of this data folder until it is stopped",
   details:
-    "Devices reach it over TLS 1.3. Its authorities are made on first use and stay in server/tls; its own certificate is made\nat every start. One JSON line per event goes to stderr (on a terminal: a readable one); the line server/started names the port.\nSIGTERM and SIGINT stop it gracefully: streams are sent away, answers under way are finished.\nSeveral servers, each with a data folder of its own, work on one fleet with --store: their folders have the same server/tls,\nthe same director and the same repository, which one of them keeps fresh.",
+    "Devices reach it over TLS 1.3. Its authorities are made on first use and stay in server/tls; its own certificate is made\nat every start. One JSON line per event goes to stderr (on a terminal: a readable one); the line server/started names the port.\nSIGTERM and SIGINT stop it gracefully: it closes event streams and finishes answers in progress.\nSeveral servers, each with its own data folder, work on one fleet with --store: their folders have the same server/tls,\nthe same director and the same repository, which one of them keeps fresh.",
   options: [
     { flags: "--listen <address>", about: "where devices reach it", default: "0.0.0.0:8443" },
     {
@@ -23,7 +23,7 @@ export const serverCommand: CommandSpec = {
     { flags: "--director <key>", about: "the key that signs assignments", default: "director" },
     {
       flags: "--renewed-elsewhere",
-      about: "do not sign snapshot and timestamp anew: another server does",
+      about: "do not renew snapshot and timestamp: another server does",
     },
     {
       flags: "--begin-empty",

@@ -96,7 +96,9 @@ export async function tokenRemove(call: Call): Promise<Result> {
     await needConsent(call, `The token ${id} was not used yet, and will enrol nobody.`);
   const token = await withFleet(call, (records, now) => removeToken(records, now, id, actor()));
   const used =
-    token.usedBy === null ? "It enrols nobody any more." : `The device ${token.usedBy} that it made stays.`;
+    token.usedBy === null
+      ? "It enrolls no device any more."
+      : `The device ${token.usedBy} that it enrolled stays.`;
   return {
     text: `The token ${token.id} is removed. ${used}`,
     json: { token: token.id, usedBy: token.usedBy },

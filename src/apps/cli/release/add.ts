@@ -229,7 +229,7 @@ async function signatureBeside(
   if (!(await exists(disk, path))) return undefined;
   if (repacked) {
     throw usage(
-      `${showName(basename(path))} is a signature of ${showName(basename(source))}, which is packed anew, so that other bytes are published than were signed.`,
+      `${showName(basename(path))} is a signature of ${showName(basename(source))}, which is packed again, so that other bytes are published than were signed.`,
       "Make a .tar.gz or .zip, sign that, and release it.",
     );
   }

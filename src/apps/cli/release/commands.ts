@@ -56,10 +56,11 @@ export const releaseNoun: NounSpec = {
           about:
             "have the signing service sign every artifact with this certificate first: programs inside, archives beside",
         },
-        { flags: "--timestamp", about: "with --cert: with time stamps of the service's authorities" },
+        { flags: "--timestamp", about: "with --cert: with timestamps of the service's authorities" },
         {
           flags: "--release-number <n>",
-          about: "with --cert, Linux programs: a number that grows with every release (seconds of now)",
+          about:
+            "with --cert, Linux programs: a number that grows with every release (the current time in seconds)",
         },
         ...ATTESTATION_OPTIONS,
         {
@@ -130,7 +131,7 @@ export const releaseNoun: NounSpec = {
       name: "recall",
       about: "take a release back and let devices that run it go back",
       details:
-        "Withdraws the release, lets every channel that points to it return to the last release it pointed to, and signs the\npermission to go back. Devices do so at their next check, also those that are trying it; their floor holds all the same,\nunless --lift-floor. The number is used up for ever. A release that the repository does not list, such as a thief's, is\nrecalled by its number alone.",
+        "Withdraws the release, lets every channel that points to it return to the last release it pointed to, and signs the\npermission to go back. Devices do so at their next check, also those that are trying it; their floor holds all the same,\nunless --lift-floor. The number can never be used again. A release that the repository does not list, such as a thief's, is\nrecalled by its number alone.",
       arguments: [
         { name: "<product>", about: "which product" },
         { name: "<version>", about: "which release" },
@@ -143,7 +144,7 @@ export const releaseNoun: NounSpec = {
         },
         {
           flags: "--lift-floor",
-          about: "it was none of ours: the floor that it set on devices counts no more",
+          about: "the release was not ours: devices drop the floor that it set",
         },
         ...SIGNING_KEYS,
       ],

@@ -13,7 +13,7 @@ export async function releaseAffected(call: Call): Promise<Result> {
   return {
     text:
       affected === null
-        ? "No server keeps its records in this data folder, so nobody reports here."
+        ? "No server keeps its records in this data folder, so no device reports here."
         : affectedLines(version, affected).join("\n"),
     json: { product, version, affected },
   };

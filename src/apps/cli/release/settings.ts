@@ -51,7 +51,7 @@ export async function settingsOf(
   );
   if (entryPoint === undefined) {
     throw usage(
-      "What is started is not known: the release has no entry point.",
+      "The release has no entry point.",
       'Give --run "bin/program arguments", or --data-only when nothing is started.',
     );
   }

@@ -63,7 +63,7 @@ export async function repoBundle(call: Call): Promise<Result> {
       ...(own === null
         ? []
         : [
-            `whoever gets hold of this file can keep a device that has not heard of timestamp ${own.timestamp + 1} from news until then`,
+            `an attacker who has this file can keep a device that has not heard of timestamp ${own.timestamp + 1} from news until then`,
           ]),
     ].join("\n"),
     json: {

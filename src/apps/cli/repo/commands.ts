@@ -59,7 +59,7 @@ export const repoNoun: NounSpec = {
       name: "forget-time",
       about: "have the server of this data folder forget the time that it remembers",
       details:
-        "A server takes no clock to be right that says an earlier time than one at which it looked before. Newer metadata corrects that by\nitself after a clock was ahead; this is for when nothing new can be signed. Says what is given up by it.",
+        "A server refuses a clock that shows an earlier time than the server has seen before. After a clock was ahead, newer\nmetadata corrects the remembered time; this command is for when nothing new can be signed. Prints what you give up by it.",
       examples: ["upkeep repo forget-time"],
       run: async (call) => (await import("./status-and-renew.ts")).repoForgetTime(call),
     },
@@ -75,7 +75,7 @@ export const repoNoun: NounSpec = {
     },
     {
       name: "publishers",
-      about: "list or change the authorities whose publishers' signatures devices believe",
+      about: "list or change the authorities below which devices trust publishers' signatures",
       details:
         "A release may pin its publisher (publisher in --config of release add). Devices then check the artifact's own signature:\nAuthenticode or CMS, by a certificate that chains to one of these authorities. The list is a target signed by the targets role.",
       options: [
@@ -94,7 +94,7 @@ export const repoNoun: NounSpec = {
       name: "sign",
       about: "sign a request after reading what it changes",
       details:
-        "On a machine of your own, also without any network: reads the request, says role by role what signing it would change\n(computed from the bytes), asks, and writes a signature file to hand back. Without FILE: the open request of this data folder.",
+        "On your own machine, with or without a network: reads the request, says role by role what signing it would change\n(computed from the bytes), asks, and writes a signature file to hand back. Without FILE: the open request of this data folder.",
       arguments: [{ name: "[file]", about: "the signing request" }],
       options: [
         { flags: "--key <name>", about: "only with this key", repeat: true },
@@ -122,7 +122,7 @@ export const repoNoun: NounSpec = {
       name: "rotate",
       about: "put a new key in the place of an old one",
       details:
-        "WHAT is a role (root, targets, snapshot, timestamp, product.NAME), online (snapshot and timestamp), products (every\nproduct), releases or director. The new key is made here, unless --new names a public key of somebody else.",
+        "WHAT is a role (root, targets, snapshot, timestamp, product.NAME), online (snapshot and timestamp), products (every\nproduct), releases or director. The new key is made here, unless --new names another person's public key.",
       arguments: [{ name: "<what>", about: "role or kind of key" }],
       options: [
         { flags: "--old <key>", about: "which key goes, when there are several" },
@@ -152,7 +152,7 @@ export const repoNoun: NounSpec = {
       name: "recover",
       about: "make the repository whole again: expired roles, lost snapshot, fast-forward attack, stolen key",
       details:
-        "Takes for every role the newest version on disk that verifies, makes snapshot and timestamp anew, and signs again what\nis due or expired. For a stolen key name what it signed with --compromised, and with --last-good the version before the theft.",
+        "Takes for every role the newest version on disk that verifies, makes new snapshot and timestamp metadata, and signs again what\nis due or expired. For a stolen key name what it signed with --compromised, and with --last-good the version before the theft.",
       options: [
         {
           flags: "--compromised <what>",
@@ -211,7 +211,7 @@ export const repoNoun: NounSpec = {
       name: "bundle",
       about: "write the verified repository into one file, for devices without a network",
       details:
-        "A device installs from it with `agent update --from FILE`, and believes nothing in it that is not signed and in time: a bundle\nlives as long as its timestamp, which is a day unless `repo lifetimes` says otherwise. With --days this one bundle lives longer: it gets\na snapshot and a timestamp of its own, whose numbers the repository then leaves behind. It holds the releases that channels point to,\nthe steps to them for old devices, and what they depend on; no others.",
+        "A device installs from it with `agent update --from FILE`, and trusts nothing in it that is not signed and in time: a bundle\nlives as long as its timestamp, which is a day unless `repo lifetimes` says otherwise. With --days this one bundle lives longer: it gets\nits own snapshot and timestamp, and the repository continues above their numbers. It holds the releases that channels point to,\nthe steps to them for old devices, and what they depend on; no others.",
       arguments: [{ name: "<file>", about: "where to" }],
       options: [
         { flags: "--product <name>", about: "only these products, and what they depend on", repeat: true },

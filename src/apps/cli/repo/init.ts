@@ -124,7 +124,7 @@ export async function repoInit(call: Call): Promise<Result> {
 
 /** Said before it is done. */
 export function noReserve(role: string, threshold: number): string {
-  return `${role}: all ${threshold} keys must sign and there is none in reserve: when one is lost, nobody can sign any more, and nothing brings that back`;
+  return `${role}: all ${threshold} keys must sign and there is none in reserve: when one is lost, the role can never be signed again`;
 }
 
 const publicKeySchema = z.looseObject({ name: nameSchema, keyid: z.string(), public: z.unknown() });

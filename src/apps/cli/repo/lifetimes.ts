@@ -20,7 +20,7 @@ export async function repoLifetimes(call: Call): Promise<Result> {
       lines.push(`${role}: ${before} -> ${after} days`);
       if ((role === "timestamp" || role === "snapshot") && after > before)
         lines.push(
-          `  a mirror or whoever stands in between can keep news from a device for ${after} days before it notices`,
+          `  a mirror, or an attacker in between, can keep news from a device for ${after} days before it notices`,
         );
     }
   });

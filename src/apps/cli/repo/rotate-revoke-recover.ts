@@ -155,7 +155,7 @@ async function revokeDocumentKey(
   const empty = grants.find((grant) => grant.keyids.length < grant.threshold);
   if (empty !== undefined) {
     throw usage(
-      `Without this key nobody may sign documents of kind ${empty.kind}.`,
+      `Without this key none is left to sign documents of kind ${empty.kind}.`,
       "Put another beside it first: upkeep repo rotate releases, or repo rotate director.",
     );
   }
@@ -205,10 +205,10 @@ export async function repoRecover(call: Call): Promise<Result> {
       }
     }
     lines.push(...(await touchDue(draft, context.clock.now())).map((role) => `${role}: signed again`));
-    lines.push(...(await redoRecovered(draft, recovered)).map((role) => `${role}: published anew`));
+    lines.push(...(await redoRecovered(draft, recovered)).map((role) => `${role}: published again`));
     draft.trace("repository/recovered", "repository", {
       before: chosen.map(({ role, version, unusable }) => ({ role, version, passedOver: unusable })),
-      after: "published anew",
+      after: "published again",
       compromised,
       lastGood: [...atMost].map(([role, version]) => ({ role, version })),
     });

@@ -22,7 +22,7 @@ const LOCAL_ONLY: readonly (readonly [name: string, why: string])[] = [
     "password-in-argv",
     "a password never stands on the command line; UPKEEP_PASSWORD or --password-file give it",
   ],
-  ["timestamp-url", "the service has authorities of its own; --timestamp asks for a stamp of theirs"],
+  ["timestamp-url", "the service names its own authorities; --timestamp asks for one of their timestamps"],
   [
     "legacy-timestamp-url",
     "the service makes no stamps of the old kind; --timestamp asks for one of RFC 3161",
@@ -56,7 +56,7 @@ export function refuseLocalWords(call: Call): void {
   for (const [name, why] of LOCAL_ONLY)
     if (given(call, name)) throw usage(`--${name} does not go with --service: ${why}.`);
   if ((call.text("timestamp-hash") ?? "sha256") !== "sha256")
-    throw usage("--timestamp-hash does not go with --service: its time stamps are over SHA-256.");
+    throw usage("--timestamp-hash does not go with --service: its timestamps are over SHA-256.");
   if (given(call, "password-file") && !given(call, "user"))
     throw usage("--password-file with --service is the password of --user, who is not named.");
   if (given(call, "timeout"))

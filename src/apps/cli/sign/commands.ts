@@ -15,7 +15,7 @@ const STAMPS: readonly OptionSpec[] = [
   { flags: "--timestamp-url <url>", about: "RFC 3161 authority; several are tried in order", repeat: true },
   {
     flags: "--timestamp-hash <hash>",
-    about: "digest of the time stamp",
+    about: "digest of the timestamp",
     choices: ["sha256", "sha384", "sha512"],
     default: "sha256",
   },
@@ -46,7 +46,7 @@ export const signCommand: CommandSpec = {
       choices: ["sha256", "sha384", "sha512"],
     },
     ...STAMPS,
-    { flags: "--legacy-timestamp-url <url>", about: "old Authenticode authority, for those who need it" },
+    { flags: "--legacy-timestamp-url <url>", about: "authority of the old Authenticode protocol" },
     { flags: "--description <text>", about: "the program's name, shown to users" },
     { flags: "--url <url>", about: "the program's home page, shown to users" },
     { flags: "--page-hashes", about: "sign each memory page as well, for drivers" },
@@ -95,7 +95,7 @@ export const signCommand: CommandSpec = {
 
 export const timestampCommand: CommandSpec = {
   name: "timestamp",
-  about: "put a new time stamp on signed files",
+  about: "put a new timestamp on signed files",
   arguments: [FILES],
   options: [...STAMPS, ...MANY],
   examples: ["upkeep timestamp --timestamp-url http://timestamp.example.com app.exe"],

@@ -197,13 +197,13 @@ function makerOf(call: Call, identity: OpenIdentity): SignatureMaker {
 function stampWish(call: Call, urls: readonly string[]): TimestampWish {
   for (const url of urls) {
     if (!/^https?:\/\/[^\s@]+$/.test(url))
-      throw usage(`"${url.slice(0, 80)}" is not the address of a time-stamp authority.`);
+      throw usage(`"${url.slice(0, 80)}" is not the address of a timestamp authority.`);
   }
   return {
     urls,
     hash: (call.text("timestamp-hash") ?? "sha256") as SigningHash,
     transport: httpTimestamps(proxiesFrom(call.context.terminal.env), undefined, (url) =>
-      call.context.note(`waiting for the time-stamp authority ${url} ...`),
+      call.context.note(`waiting for the timestamp authority ${url} ...`),
     ),
     tell: (what) => call.context.note(what),
     clock: call.context.clock,
@@ -231,7 +231,7 @@ export async function timestamp(call: Call): Promise<Result> {
       format.stamp({ source, sink, makeToken: (value) => requestTimestamp(value, wish) }),
     );
     return {
-      text: `${call.context.style.good("✓")} ${file}: time stamp added`,
+      text: `${call.context.style.good("✓")} ${file}: timestamp added`,
       json: { file, ok: true, status: "stamped", format: format.name },
     };
   });

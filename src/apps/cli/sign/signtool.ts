@@ -55,7 +55,7 @@ const SIGN: { readonly [option: string]: Rule } = {
 const SIGN_AT_SERVICE: typeof SIGN = {
   ac: { refuse: "adding certificates: the signing service adds the chain" },
   p: { refuse: "a password on the command line: the signing service takes none from there" },
-  t: { refuse: "a time stamp of the old kind: the signing service makes those of RFC 3161, /tr" },
+  t: { refuse: "a timestamp of the old kind: the signing service makes those of RFC 3161, /tr" },
   tr: { to: "--timestamp", drop: true, value: true },
 };
 
@@ -84,7 +84,7 @@ const VERIFY: { readonly [option: string]: Rule } = {
 const TIMESTAMP: { readonly [option: string]: Rule } = {
   debug: { ignore: true },
   q: { to: "--quiet" },
-  t: { refuse: "adding an old-style time stamp to a signed file; /tr names an RFC 3161 authority" },
+  t: { refuse: "adding an old-style timestamp to a signed file; /tr names an RFC 3161 authority" },
   td: { to: "--timestamp-hash", value: true },
   tp: { refuse: "choosing a nested signature" },
   tr: { to: "--timestamp-url", value: true },

@@ -57,7 +57,7 @@ export async function signerAdmin(call: Call): Promise<Result> {
       text:
         names.length === 0
           ? "There is no administrator: who may write the configuration decides."
-          : [...names, accepted ? "" : "What lies there is not what is in force."]
+          : [...names, accepted ? "" : "The files on disk are not the accepted configuration."]
               .filter((line) => line !== "")
               .join("\n"),
       json: { admins, config, accepted },

@@ -243,9 +243,9 @@ export const signerNoun: NounSpec = {
     },
     {
       name: "accept",
-      about: "let the configuration and certificates that lie there take force",
+      about: "put the changed configuration and certificates into effect",
       details:
-        "As soon as there is an administrator, nothing that was changed takes force without this: a running signer keeps what it has, a start is\nrefused. A running signer checks the code itself; one that does not run is unlocked for it.",
+        "Once there is an administrator, no change takes effect without this command: a running signer keeps its configuration, and a start is\nrefused. A running signer checks the code itself; one that does not run is unlocked for it.",
       options: [ADMIN, ...UNLOCK],
       examples: ["upkeep signer accept --admin carol"],
       run: async (call) => (await import("./accept-and-admin.ts")).signerAccept(call),
@@ -254,7 +254,7 @@ export const signerNoun: NounSpec = {
       name: "admin",
       about: "manage administrators, whose one-time codes changes need: add, list, remove",
       details:
-        "The first one needs no code of another. Removing the last one lets every configuration take force again.",
+        "The first one needs no code of another. After the last one is removed, every configuration takes effect again.",
       arguments: [
         { name: "<action>", about: "add, list, remove" },
         { name: "[name]", about: "the administrator" },
@@ -295,7 +295,7 @@ export const signerNoun: NounSpec = {
         {
           flags: "--log-store <where>",
           about:
-            "where the log shall be from now on: folder, or postgres://USER@HOST/DATABASE; by default where it was",
+            "where the log will be kept: folder, or postgres://USER@HOST/DATABASE; by default where it was",
         },
         {
           flags: "--log-password-file <file>",
@@ -311,8 +311,7 @@ export const signerNoun: NounSpec = {
     },
     {
       name: "identity",
-      about:
-        "print by what key a client machine is known, what to register; the key is made if it is not there",
+      about: "print the identity to register for a client machine; makes its key if needed",
       arguments: [{ name: "<file>", about: "where to write the private key (mode 0600)" }],
       examples: ["upkeep signer identity build-1.pem"],
       run: async (call) => (await import("./init-run-describe.ts")).signerIdentity(call),

@@ -11,13 +11,13 @@ const WAIT: OptionSpec = { flags: "--timeout <seconds>", about: "how long to wai
 
 export const daemonNoun: NounSpec = {
   name: "daemon",
-  about: "run signer, gateway or server as a Windows service",
+  about: "run signer, gateway or server as a Windows service (experimental) (experimental)",
   commands: [
     {
       name: "install",
       about: "make the service: started with the system, started again when it fails",
       details:
-        "It runs as the virtual account NT SERVICE\\upkeep-PROGRAM, without password, with no privilege but to pass through folders. Its data folder\nis given to that account, the system and administrators; others are shut out, which is read back. It starts some time after boot,\nis started again 5, 30 and 60 seconds after a failure, and is told before the system shuts down. Words after -- go to the program.\nOn Linux the systemd units do this: upkeep signer units. Never run on Windows by us: docs/operate/windows.md says what was tried.",
+        "It runs as the virtual account NT SERVICE\\upkeep-PROGRAM, without password, with no privilege but to pass through folders. Its data folder\nis given to that account, the system and administrators; others are shut out, which is verified. It starts some time after boot,\nis started again 5, 30 and 60 seconds after a failure, and is notified before the system shuts down. Words after -- go to the program.\nOn Linux the systemd units do this: upkeep signer units. Tried under Wine only; docs/operate/windows.md says what was tried.",
       arguments: [PROGRAM, { name: "[words...]", about: "more words for the program, after --" }],
       options: [
         FOLDER,

@@ -77,7 +77,7 @@ export async function daemonReload(call: Call): Promise<Result> {
   const name = serviceOf(call);
   await (await import("../../../io/windows/services.ts")).reloadService(name);
   return {
-    text: `The service ${name} was told; its log says whether the configuration was taken.`,
+    text: `Asked ${name} to reload; its log says whether it took the configuration.`,
     json: { service: name, told: true },
   };
 }

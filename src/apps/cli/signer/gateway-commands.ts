@@ -48,7 +48,7 @@ export const gatewayNoun: NounSpec = {
     },
     {
       name: "status",
-      about: "what the running gateway counts: sessions, waiting clients, idle signers, refusals",
+      about: "show the running gateway's counters: sessions, waiting clients, idle signers, refusals",
       details:
         'It reads the page that `metrics = "127.0.0.1:7445"` under [listen] in gateway.toml switches on; a collector reads the same counters\nthere as /metrics.',
       examples: ["upkeep gateway status --json"],

@@ -29,7 +29,7 @@ export async function gatewayInit(call: Call): Promise<Result> {
   const { privateKey, publicKey } = generateKeyPairSync("ed25519");
   const spki = identitySpki(publicKey);
   const signers = call.list("signer").map(parseSigner);
-  const text = `# Configuration of the gateway; see docs/operate/signing-service.md.
+  const text = `# Configuration of the gateway; see docs/operate/signer-toml.md.
 version = 1
 
 [listen]

@@ -380,7 +380,7 @@ function template(
   name: string,
   gateways: readonly { readonly address: string; readonly spki: string }[],
 ): string {
-  return `# Configuration of the signer. The format is described in docs/operate/signing-service.md.
+  return `# Configuration of the signer. The format is described in docs/operate/signer-toml.md.
 # It is read at the start and whenever it changes; a fault is named with its line and changes nothing.
 version = 1
 

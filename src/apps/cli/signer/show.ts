@@ -64,7 +64,7 @@ export async function showCertificate(call: Call, name: string): Promise<Result>
         `  sha256 ${each.sha256}`,
       ]),
       ...(chain.length === 0 ? ["no certificate was imported: for raw signatures only"] : []),
-      rules.length === 0 ? "no rule: nobody may use it" : `rules: ${rules.join(", ")}`,
+      rules.length === 0 ? "no rule: no user may use it" : `rules: ${rules.join(", ")}`,
     ].join("\n"),
     json: { certificate: name, key, disabled, chain, rules },
   };

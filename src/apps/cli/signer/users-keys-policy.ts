@@ -338,7 +338,7 @@ export async function signerPolicy(call: Call): Promise<Result> {
           .join("\n")}`,
     );
     return {
-      text: text.length === 0 ? "There is no rule: nobody may use it." : text.join("\n\n"),
+      text: text.length === 0 ? "There is no rule: no user may use it." : text.join("\n\n"),
       json: { certificate, policy: config.policy },
     };
   }
