@@ -93,7 +93,7 @@ export async function tokenRemove(call: Call): Promise<Result> {
   const found = await readFleet(call, async (records, now) => ({ token: await needToken(records, id), now }));
   // One that is used or over enrols nobody: nothing is lost with it.
   if (found.token.usedBy === null && found.token.expires > found.now)
-    await needConsent(call, `The token ${id} was not used yet, and will enrol nobody.`);
+    await needConsent(call, `The token ${id} was not used yet, and will enroll nobody.`);
   const token = await withFleet(call, (records, now) => removeToken(records, now, id, actor()));
   const used =
     token.usedBy === null
