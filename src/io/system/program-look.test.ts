@@ -219,7 +219,13 @@ setInterval(() => {}, 1000);`;
         { PORT: String(port) },
       );
       try {
-        assert.equal(await answerOf(port, squatter.identity), "200");
+        // Until the squatter listens, the service behind it answers.
+        let squatting = "";
+        for (let tries = 0; tries < 200 && squatting !== "200"; tries++) {
+          squatting = await answerOf(port, squatter.identity);
+          await delay(50);
+        }
+        assert.equal(squatting, "200");
         assert.match(await answerOf(port, service.identity), /^stranger/);
       } finally {
         await squatter.stop(1000);
