@@ -491,7 +491,8 @@ describe("the description", () => {
     );
     assert.deepEqual(
       [...new Set(namesIn(answers))].sort().join(" "),
-      "assignment certificates code device final interval message result results seq sha256",
+      // `server` with `version` and `features` says who speaks, `needs` what a reader has to know, `mark` comes back as it is.
+      "assignment certificates code device features final interval mark message needs result results seq server sha256 version",
     );
   });
 });
