@@ -132,7 +132,7 @@ describe("log files of signer and gateway", () => {
       () => readFileSync(file, "utf8"),
     );
     // The key of the log comes back as well, and an entry that is sealed meanwhile would find nobody.
-    await sleep(1500);
+    await sleep(6000);
     renameSync(file, `${file}.moved`);
     signer.child.kill("SIGHUP");
     await until(
