@@ -17,6 +17,9 @@ const WITNESSES: readonly (readonly [name: string, probe: string])[] = [
   ["wixl", "/usr/bin/wixl"],
   ["msitools", "/usr/bin/msiinfo"],
   ["gcab", "/usr/bin/gcab"],
+  ["attr", "/usr/bin/setfattr"],
+  ["acl", "/usr/bin/setfacl"],
+  ["python3", "/usr/bin/python3"],
   ["postgresql", "/usr/lib/postgresql/*/bin/initdb"],
 ];
 /** Debian's package makes a database cluster and starts it, unless a file here says otherwise; tests start their own. */
