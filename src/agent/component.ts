@@ -50,6 +50,8 @@ export class Component {
   #turn: Promise<unknown> = Promise.resolve();
   /** When the open attempt began, if it began in this process: attempt id and monotonic milliseconds. */
   begun: { readonly attempt: string; readonly at: number } | null = null;
+  /** Why what is committed does not run now although it could; null while it may. An update that is activated is no concern of this. */
+  withheld: { readonly why: "at-start" | "overdue"; readonly reason: string } | null = null;
   /** Set when what the component remembers was lost: it keeps running, but nothing is installed. */
   blocked: UpkeepError | null = null;
   /** Set when the journal had to be put aside; to be told once. */
@@ -217,7 +219,7 @@ export class Component {
    */
   async keepRunning(): Promise<void> {
     const id = await this.currentId();
-    if (id === null) return this.stop();
+    if (id === null || this.withheld !== null) return this.stop();
     try {
       const run = await this.runOf(id);
       if (!isService(run)) return await this.stop();
@@ -283,7 +285,7 @@ export class Component {
       const found = this.supervised;
       const now = this.world.clock.monotonic();
       const { dueAt } = this.#restart;
-      if (this.owned) return null;
+      if (this.owned || this.withheld !== null) return null;
       if (dueAt !== null) {
         if (now < dueAt) return null;
         this.#restart = { ...this.#restart, dueAt: null };

@@ -9,6 +9,7 @@ import type { Random } from "../core/random.ts";
 import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
 import type { ReportResult } from "../message/reports.ts";
 import type { Wake } from "../message/wake.ts";
+import type { Surroundings } from "../manners/ports.ts";
 import type { LocalPorts, ProcessHost, Probes } from "../process/ports.ts";
 import type { Artifact, PublisherPin } from "../release/manifest.ts";
 import type { Platform } from "../release/platform.ts";
@@ -136,6 +137,7 @@ export type World = {
   readonly processes: ProcessHost;
   readonly probes: Probes;
   readonly localPorts: LocalPorts;
+  readonly surroundings: Surroundings;
   readonly logs: Logs;
   readonly zip: ZipReader;
   readonly trees: DataTrees;

@@ -3,6 +3,7 @@
 import { DAY, SECOND } from "../core/instant.ts";
 import type { Json } from "../core/json.ts";
 import { AgentError } from "./errors.ts";
+import { ownPolicySchema } from "./manners-settings.ts";
 import { checkSchema, nameSchema, z } from "../core/schema.ts";
 
 const seconds = (least: number, most: number) => z.number().check(z.int(), z.minimum(least), z.maximum(most));
@@ -65,6 +66,8 @@ export const settingsSchema = z.strictObject({
       .array(z.string().check(z.minLength(1), z.maxLength(255), z.regex(/^\S+$/, "holds a blank")))
       .check(z.maxLength(64)),
   ),
+  /** When updates are activated here, and who is asked. */
+  policy: z.exactOptional(ownPolicySchema),
   /** What is read before a component is started: every byte, or only of files that changed since they were read last. */
   verify: z.exactOptional(z.enum(["always", "changed"])),
   components: z.exactOptional(

@@ -5,6 +5,7 @@ import { writeAtomic } from "../core/disk.ts";
 import { formatInstant, type Instant } from "../core/instant.ts";
 import type { Component } from "./component.ts";
 import { sentenceOf } from "./errors.ts";
+import type { Wait } from "./manners.ts";
 import type { DeviceIdentity, Notice, World } from "./ports.ts";
 import { componentStatus, type CheckStatus, type ComponentStatus, type Status } from "./status.ts";
 import type { ComponentResult } from "./update-component.ts";
@@ -20,6 +21,8 @@ export type Shown = {
   readonly components: () => readonly Component[];
   readonly notices: () => readonly Notice[];
   readonly reportsWaiting: () => number;
+  /** By which rule the update of a product waits; null if none does. */
+  readonly wait: (product: string) => Wait | null;
 };
 
 export class StatusBoard {
@@ -65,6 +68,7 @@ export class StatusBoard {
           component,
           this.#results.get(component.product) ?? null,
           this.#progress.get(component.product) ?? null,
+          this.#shown.wait(component.product),
         ),
       );
     const waits = this.doing === "waiting" ? this.#waiting : null;

@@ -27,6 +27,8 @@ export type Situation = {
   /** A program of the product runs, or did and is expected to; false at a first installation. */
   readonly up: boolean;
   readonly installed: boolean;
+  /** The old version is kept from serving until it was brought up to date. */
+  readonly blocked: boolean;
   /** A person asked for it now, on this device. */
   readonly asked: boolean;
   readonly load: number | null;
@@ -61,6 +63,7 @@ export const RULES = [
   "opted-out",
   "repair-grace",
   "first-installation",
+  "at-start",
   "skipped",
   "accepted",
   "now",
@@ -76,7 +79,7 @@ export const RULES = [
 export type Rule = (typeof RULES)[number];
 export type WaitRule = Exclude<
   Rule,
-  "deadline" | "asked" | "first-installation" | "accepted" | "now" | "nothing-in-the-way"
+  "deadline" | "asked" | "first-installation" | "at-start" | "accepted" | "now" | "nothing-in-the-way"
 >;
 
 export type Verdict =
@@ -147,12 +150,13 @@ const TABLE: { readonly [R in Rule]: Row } = {
     if (!s.up || s.now < s.since || s.now >= s.since + REPAIR_GRACE) return "now";
     const until = s.since + REPAIR_GRACE;
     return wait(
-      `The replacement of the damaged ${s.version} takes its place when the program ends, when somebody runs \`upkeep agent update\`, or at ${formatInstant(until)}.`,
+      `The replacement of the damaged ${s.version} is ready. It takes its place when the program ends, when somebody runs \`upkeep agent update\`, or at ${formatInstant(until)}.`,
       until,
       "upkeep agent update",
     );
   },
   "first-installation": (s) => (s.installed ? null : "now"),
+  "at-start": (s) => (s.blocked ? "now" : null),
   skipped: (s) =>
     s.answer?.choice === "skip" && s.stage === "activate"
       ? wait(

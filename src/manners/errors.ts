@@ -1,6 +1,6 @@
 // Why an update that is at hand is not activated now, and what of a policy or an answer cannot be read.
 
-import { PENDING, REFUSED, USAGE, UpkeepError, type Traits } from "../core/errors.ts";
+import { FAILED, PENDING, REFUSED, USAGE, UpkeepError, type Traits } from "../core/errors.ts";
 
 export type MannersErrorCode =
   /** One code for each rule that makes an update wait (decide.ts). */
@@ -9,7 +9,6 @@ export type MannersErrorCode =
   | "manners/opted-out"
   | "manners/held"
   | "manners/busy"
-  | "manners/repair-grace"
   | "manners/skipped"
   | "manners/asks"
   | "manners/active-hours"
@@ -18,6 +17,10 @@ export type MannersErrorCode =
   | "manners/battery"
   | "manners/load"
   | "manners/idle"
+  /** What this device remembered of holds and answers could not be read. */
+  | "manners/forgotten"
+  /** An update waits whose deadline comes soon: for people who look after the device. */
+  | "manners/deadline-near"
   /** The signed policy forbids the old version to run after the deadline. */
   | "manners/overdue"
   | "manners/bad-policy"
@@ -29,7 +32,6 @@ export const MANNERS_ERRORS = {
   "manners/opted-out": PENDING,
   "manners/held": PENDING,
   "manners/busy": PENDING,
-  "manners/repair-grace": PENDING,
   "manners/skipped": PENDING,
   "manners/asks": PENDING,
   "manners/active-hours": PENDING,
@@ -38,6 +40,8 @@ export const MANNERS_ERRORS = {
   "manners/battery": PENDING,
   "manners/load": PENDING,
   "manners/idle": PENDING,
+  "manners/forgotten": FAILED,
+  "manners/deadline-near": PENDING,
   "manners/overdue": REFUSED,
   "manners/bad-policy": USAGE,
   "manners/unknown-prompt": USAGE,

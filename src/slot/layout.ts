@@ -48,6 +48,8 @@ export type Layout = {
   readonly process: string;
   /** Ports that the agent gave, to give the same again. */
   readonly ports: string;
+  /** Files by which an application says "not now". */
+  readonly locks: string;
   readonly checked: string;
   readonly log: string;
   /** What was found in a slot and belongs to no release; of the last time only. */
@@ -66,6 +68,7 @@ export function layoutOf(folder: string): Layout {
     snapshots: `${folder}/snapshots`,
     process: `${folder}/process.json`,
     ports: `${folder}/ports.json`,
+    locks: `${folder}/locks`,
     checked: `${folder}/checked.json`,
     log: `${folder}/output.log`,
     aside: `${folder}/aside`,

@@ -12,6 +12,7 @@ import { toUtf8 } from "../core/bytes.ts";
 import type { UpkeepError } from "../core/errors.ts";
 import type { Instant } from "../core/instant.ts";
 import { zipReader } from "../io/archive/unpack-zip.ts";
+import type { Hook, HookAnswer, MachineFacts } from "../manners/ports.ts";
 import { DAY_ZERO, FleetOfOne } from "./fleet-of-one.ts";
 import { MemoryDisk } from "./memory-disk.ts";
 import { diskTrees } from "./memory-trees.ts";
@@ -78,6 +79,15 @@ export class AgentWorld {
   grounded: UpkeepError | null = null;
   /** Its identity cannot be read: nothing can be signed. */
   unsigned = false;
+  /** What the machine says of itself. */
+  machine: MachineFacts = { load: null, idleSeconds: null, battery: null };
+  metered: boolean | null = null;
+  zone = "UTC";
+  /** What the owner's executables answer, by their path, and what they were asked. */
+  readonly hooks = new Map<string, (hook: Hook) => HookAnswer>();
+  readonly asked: Hook[] = [];
+  /** Processes that a lock may name. */
+  readonly living = new Set<number>();
   #starts = 0;
 
   constructor(clock: Clock = new EagerClock(), disk = new MemoryDisk()) {
@@ -99,6 +109,17 @@ export class AgentWorld {
       processes,
       probes: processes,
       localPorts: processes,
+      surroundings: {
+        uptime: async () => ({ boot: await processes.boot(), ms: clock.monotonic() }),
+        zone: () => this.zone,
+        facts: async () => this.machine,
+        metered: async () => this.metered,
+        run: async (hook) => {
+          this.asked.push(hook);
+          return this.hooks.get(hook.command[0]!)?.(hook) ?? { kind: "not-started", what: "There is none." };
+        },
+        lives: async ({ pid }) => this.living.has(pid),
+      },
       logs: {
         rotate: async () => {},
         bound: async () => {},
