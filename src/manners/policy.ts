@@ -4,14 +4,9 @@ import { DAY, SECOND, parseInstant, type Instant } from "../core/instant.ts";
 import { checkSchema, instantSchema, nameSchema, versionSchema, z } from "../core/schema.ts";
 import type { Json } from "../core/json.ts";
 import { hoursListSchema } from "./hours.ts";
+import { KINDS, WHENS, type Kind } from "./policy-words.ts";
 
-/** What an update is for. A recall takes the place of an installed version that its publisher took back; a repair, of a damaged slot. */
-export const KINDS = ["feature", "security", "recall", "repair"] as const;
-export type Kind = (typeof KINDS)[number];
-
-/** From the earliest to the latest: of two, the later one holds. */
-export const WHENS = ["now", "when-possible", "after-safe-point", "ask"] as const;
-export type When = (typeof WHENS)[number];
+export { KINDS, WHENS, type Kind, type When } from "./policy-words.ts";
 
 const seconds = (least: number, most: number) => z.number().check(z.int(), z.minimum(least), z.maximum(most));
 const YEAR = (366 * DAY) / SECOND;

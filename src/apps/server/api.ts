@@ -210,6 +210,17 @@ export function serverApi(options: ApiOptions): Api {
         const header = call.headers[UNDERSTANDS_HEADER];
         const follows = understands(request.agent, header, "follow-until") && follow > 0;
         const followUntil = follows ? now + follow : null;
+        const policy = view.policy(group);
+        const desired = view.desired(group);
+        const components =
+          policy === "unreadable"
+            ? desired.map(({ product, channel }) => ({
+                product,
+                channel,
+                hold: { reason: "unavailable" as const },
+              }))
+            : decide(desired, view.catalogue, now, followUntil);
+        const known = policy !== "unreadable" && understands(request.agent, header, "activation-policy");
         // Nothing of the request but the nonce goes into the answer.
         const assignment = await signAssignment(
           {
@@ -217,7 +228,8 @@ export function serverApi(options: ApiOptions): Api {
             nonce: request.nonce,
             issued: formatInstant(now),
             expires: formatInstant(now + ASSIGNMENT_LIFE),
-            components: [...decide(view.desired(group), view.catalogue, now, followUntil)],
+            components: [...components],
+            ...(known && policy !== null ? { policy } : {}),
           },
           director,
         );

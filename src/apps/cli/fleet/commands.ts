@@ -4,6 +4,7 @@ import { LIVENESS } from "../../../fleet/liveness.ts";
 import { OPERATOR_HOLDS } from "../../../message/hold-reasons.ts";
 import { RESULTS } from "../../../report/outcomes.ts";
 import type { NounSpec } from "../../framework/command.ts";
+import { policyCommand } from "./policy-command.ts";
 
 const run = () => import("./fleet.ts");
 const dump = () => import("./export-import.ts");
@@ -61,6 +62,7 @@ export const fleetNoun: NounSpec = {
       examples: ["upkeep fleet list"],
       run: async (call) => (await run()).fleetList(call),
     },
+    policyCommand,
     {
       name: "interval",
       about: "set the seconds between check-ins of a group",
