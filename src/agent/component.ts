@@ -178,8 +178,8 @@ export class Component {
   }
 
   place(id: SlotId): Place {
-    const { data, log } = this.layout;
-    return { product: this.product, slot: slotPath(this.layout, id), data, log };
+    const { data, log, locks } = this.layout;
+    return { product: this.product, slot: slotPath(this.layout, id), data, log, locks };
   }
 
   /** Takes over the slot's process if it runs already and was started as it would be now. */

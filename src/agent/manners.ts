@@ -63,6 +63,7 @@ export class Manners {
   readonly #path: string;
   readonly #settings: Settings;
   #memory: MannersMemory = EMPTY_MEMORY;
+  #saving: Promise<unknown> = Promise.resolve();
   #anchor: Anchor | null = null;
   readonly #locks = new Map<string, Locks>();
   /** The last wait of each product, for the status. */
@@ -101,10 +102,13 @@ export class Manners {
     await this.time();
   }
 
-  async change(change: Partial<MannersMemory>): Promise<void> {
-    const next = { ...this.#memory, ...change };
-    await saveMemory(this.#world.disk, this.#path, next);
-    this.#memory = next;
+  /** Known at once, so that of two changes none is lost; durable when it resolves. Errors: `disk/*`. */
+  change(change: Partial<MannersMemory>): Promise<void> {
+    this.#memory = { ...this.#memory, ...change };
+    const save = (): Promise<void> => saveMemory(this.#world.disk, this.#path, this.#memory);
+    const saved = this.#saving.then(save, save);
+    this.#saving = saved.catch(() => undefined);
+    return saved;
   }
 
   /** The time that waits are measured by. Errors: `disk/*`. */

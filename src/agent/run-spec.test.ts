@@ -38,7 +38,13 @@ const manifest: ReleaseManifest = {
   dependencies: [],
 };
 const run = parseRun(runOf(manifest));
-const place = { product: "shop", slot: "/c/slots/1.1.0-a", data: "/c/data", log: "/c/output.log" };
+const place = {
+  product: "shop",
+  slot: "/c/slots/1.1.0-a",
+  data: "/c/data",
+  log: "/c/output.log",
+  locks: "/c/locks",
+};
 const settings = componentSettings(parseSettings({}), "shop");
 const host = { PATH: "/bin", SECRET_TOKEN: "s", UPKEEP_TOKEN: "t", NODE_OPTIONS: "--inspect" };
 
@@ -56,6 +62,7 @@ describe("a run record", () => {
       "MODE",
       "PATH",
       "UPKEEP_COMPONENT_DATA",
+      "UPKEEP_LOCKS",
       "UPKEEP_PRODUCT",
       "UPKEEP_SLOT",
       "UPKEEP_VERSION",

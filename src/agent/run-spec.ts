@@ -47,6 +47,8 @@ export type Place = {
   readonly slot: string;
   readonly data: string;
   readonly log: string;
+  /** Where the component leaves files that say "not now". */
+  readonly locks: string;
 };
 
 /** The variable in which the release wants a port, if nobody set it: then the agent gives one. */
@@ -83,6 +85,7 @@ export function environmentOf(
     UPKEEP_VERSION: run.version,
     UPKEEP_SLOT: place.slot,
     UPKEEP_COMPONENT_DATA: place.data,
+    UPKEEP_LOCKS: place.locks,
   };
 }
 

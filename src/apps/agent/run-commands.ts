@@ -8,7 +8,6 @@ import { withoutAgent, type Status } from "../../agent/status.ts";
 import type { ComponentResult } from "../../agent/update-component.ts";
 import { collect, fromUtf8 } from "../../core/bytes.ts";
 import { readOrNull } from "../../core/disk.ts";
-import { ReportedError } from "../../core/errors.ts";
 import { traitOf } from "./known-codes.ts";
 import { formatInstant } from "../../core/instant.ts";
 import { parseJson, type Json } from "../../core/json.ts";
@@ -17,16 +16,14 @@ import { askAgent, ControlError } from "../../io/system/control-socket.ts";
 import { datesOf, loadIdentity } from "../../io/device/device-identity.ts";
 import { diskStore } from "../../repository/client/store.ts";
 import { forgetTime } from "../framework/forget-time.ts";
-import { noLog, type Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
 import type { Call, Result } from "../framework/command.ts";
+import { ask, logOf, quietLogOf } from "./ask.ts";
 import { placeIn } from "../../agent/settings.ts";
 import { placeName } from "../../io/connection/failure.ts";
 import { proxiesOf } from "./proxies.ts";
 import { CliError, usage } from "../framework/errors.ts";
 import { EXIT } from "../framework/exit-codes.ts";
-import { programLog } from "../framework/program-log.ts";
-import { tellProgress } from "./told-progress.ts";
 import { columns } from "../framework/style.ts";
 
 export async function agentEnroll(call: Call): Promise<Result> {
@@ -74,11 +71,13 @@ async function checkNow(call: Call): Promise<CheckResult> {
   const { context } = call;
   if (call.list("product").length > 0 || call.text("channel") !== undefined)
     throw usage("--product and --channel go with --from; online, the server's assignment says what to run.");
-  const retry = call.flag("retry-skipped");
-  return (await ask(call, { do: "check", ...(retry ? { retrySkipped: true } : {}) }, async () => {
+  const [retry, now] = [call.flag("retry-skipped"), call.flag("now")];
+  if (retry && now) throw usage("Give --retry-skipped or --now, not both.");
+  const request = { do: "check", ...(retry ? { retrySkipped: true } : {}), ...(now ? { now: true } : {}) };
+  return (await ask(call, request, async () => {
     const { checkOnce } = await import("./serve.ts");
     const options = { folder: context.data, log: quietLogOf(call), environment: context.terminal.env };
-    return checkOnce(options, context.signal, retry);
+    return checkOnce(options, context.signal, retry, now);
   })) as unknown as CheckResult;
 }
 
@@ -237,25 +236,6 @@ function leftStatus(bytes: Uint8Array, path: string): Status {
   }
 }
 
-/** The running agent does it; without one, the same is done here. What takes long is told step by step. */
-function ask(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
-  return tellProgress(call.context, askOrDo(call, request, otherwise));
-}
-
-async function askOrDo(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
-  try {
-    return await askAgent(call.context.data, request, call.context.signal);
-  } catch (error) {
-    if (!(error instanceof ControlError)) throw error;
-    if (error.code === "control/no-agent") return otherwise();
-    // What the agent says no with is what is said here: the same call has the same code, whether an agent runs or not.
-    const { code, ...facts } = error.facts;
-    if (error.code !== "control/refused" || typeof code !== "string") throw error;
-    const hint = error.hint === undefined ? {} : { hint: error.hint };
-    throw new ReportedError(traitOf(code), code, error.message, facts, hint);
-  }
-}
-
 /** A web server instead of a stick. */
 function isAddress(text: string): boolean {
   return /^https?:\/\//i.test(text);
@@ -279,15 +259,6 @@ async function tokenOf(call: Call): Promise<string> {
     if (line !== "") return line;
   }
   return context.secret(request);
-}
-
-function logOf(call: Call): Log {
-  return programLog(call).log;
-}
-
-/** Without an agent the result tells it all; the lines are for who asks for them. */
-function quietLogOf(call: Call): Log {
-  return call.context.verbose ? logOf(call) : noLog;
 }
 
 /** The code that stands for a whole check: its failure, else that of the first component in trouble. */

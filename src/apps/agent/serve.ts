@@ -12,10 +12,15 @@ import { systemClock } from "../../io/system/clock.ts";
 import { listenForControl } from "../../io/system/control-socket.ts";
 import { systemDisk } from "../../io/system/disk.ts";
 import type { Hurdle } from "./hurdle.ts";
+import { mannersRequests, obeyManners, type MannersRequest } from "./manners-requests.ts";
 import { wireAgent, type Wired, type WiringOptions } from "./wiring.ts";
 
 const requestSchema = z.discriminatedUnion("do", [
-  z.strictObject({ do: z.literal("check"), retrySkipped: z.exactOptional(z.boolean()) }),
+  z.strictObject({
+    do: z.literal("check"),
+    retrySkipped: z.exactOptional(z.boolean()),
+    now: z.exactOptional(z.boolean()),
+  }),
   z.strictObject({
     do: z.literal("install"),
     from: z.string().check(z.minLength(1), z.maxLength(2048)),
@@ -25,6 +30,7 @@ const requestSchema = z.discriminatedUnion("do", [
   z.strictObject({ do: z.literal("status") }),
   z.strictObject({ do: z.literal("verify") }),
   z.strictObject({ do: z.literal("roll-back"), product: nameSchema }),
+  ...mannersRequests,
 ]);
 
 /** How often it is looked whether what kept the device from updating was mended. */
@@ -83,7 +89,7 @@ export async function obey({ agent, broughtTo }: Wired, request: Json): Promise<
     case "check":
       return (await (asked.retrySkipped === true
         ? agent.retrySkipped()
-        : agent.check("operator"))) as unknown as Json;
+        : agent.check("operator", asked.now === true))) as unknown as Json;
     case "install":
       return (await agent.install(await broughtTo(asked.from), asked)) as unknown as Json;
     case "status":
@@ -92,6 +98,8 @@ export async function obey({ agent, broughtTo }: Wired, request: Json): Promise<
       return (await agent.verify()) as unknown as Json;
     case "roll-back":
       return (await agent.rollBack(asked.product)) as unknown as Json;
+    default:
+      return obeyManners(agent, asked);
   }
 }
 
@@ -100,9 +108,10 @@ export async function checkOnce(
   options: WiringOptions,
   signal?: AbortSignal,
   retrySkipped = false,
+  now = false,
 ): Promise<CheckResult> {
   return withAgent(options, signal, (agent) =>
-    retrySkipped ? agent.retrySkipped() : agent.check("operator"),
+    retrySkipped ? agent.retrySkipped() : agent.check("operator", now),
   );
 }
 
@@ -131,6 +140,15 @@ export async function verifyOnce(options: WiringOptions): Promise<Awaited<Return
     const findings = await agent.verify();
     await agent.leave();
     return findings;
+  });
+}
+
+/** What the owner says about manners, without a running agent: nothing is started or stopped by it. */
+export async function mannersOnce(options: WiringOptions, request: MannersRequest): Promise<Json> {
+  return withWired(options, async ({ agent }) => {
+    await agent.openAll();
+    for (const component of agent.components) await component.noticeRunning();
+    return obeyManners(agent, request);
   });
 }
 
