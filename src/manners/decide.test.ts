@@ -81,7 +81,7 @@ const ROWS: { readonly [R in Rule]: readonly [Partial<Situation>, Partial<Line>,
   window: [{}, { windows: nightly }, { until: parseInstant("2026-11-25T22:00:00Z") }],
   metered: [{ stage: "fetch", metered: true }, { metered: false }, { until: NOW + MINUTE }],
   battery: [{ battery: 29 }, { when: "when-possible" }, { until: NOW + MINUTE }],
-  load: [{ load: 1.01 }, { when: "when-possible" }, { until: NOW + MINUTE }],
+  load: [{ load: 101 }, { when: "when-possible" }, { until: NOW + MINUTE }],
   idle: [{ idleSeconds: 100 }, { idleSeconds: 160 }, { until: NOW + 60 * SECOND }],
   "nothing-in-the-way": [{}, { when: "when-possible" }, { now: true }],
 };
@@ -185,7 +185,7 @@ describe("the decision when an update is activated", () => {
       hold: { until: null },
       locks: [lock],
       interlocks: [fence],
-      load: 9,
+      load: 900,
       battery: 1,
       idleSeconds: 0,
     };
@@ -194,7 +194,7 @@ describe("the decision when an update is activated", () => {
       windows: nightly,
       activeHours: busyHours,
       idleSeconds: 9,
-      maxLoad: 1,
+      maxLoad: 100,
       minBattery: 9,
     };
     says({ ...fetch, ...waiting, answer: { choice: "skip", until: null } }, line, {

@@ -208,7 +208,7 @@ const TABLE: { readonly [R in Rule]: Row } = {
     p.maxLoad === null || s.load === null || s.load <= p.maxLoad || s.stage === "fetch"
       ? null
       : wait(
-          `The machine is busy: its load is ${s.load.toFixed(2)} for each processor, ${p.maxLoad} is the most.`,
+          `The machine is busy: its load is ${Math.round(s.load)} percent of its processors, ${p.maxLoad} is the most.`,
           s.now + LOOK_AGAIN,
           "upkeep agent update --now",
         ),
@@ -306,5 +306,7 @@ function wait(
   until: Instant | null,
   command: string,
 ): Omit<Extract<Verdict, { do: "wait" }>, "do" | "rule"> {
-  return { reason: reason.replaceAll(/\s+/g, " ").slice(0, 500), until, command };
+  // To the millisecond: what is shown and sent has no fractions.
+  const end = until === null ? null : Math.ceil(until);
+  return { reason: reason.replaceAll(/\s+/g, " ").slice(0, 500), until: end, command };
 }

@@ -14,7 +14,7 @@ export function describeLine({ products, kinds, when, deadline, ...rest }: Line)
     ...(rest.windows ?? []).map((hours) => `within ${describeHours(hours)}`),
     ...(rest.activeHours ?? []).map((hours) => `never within ${describeHours(hours)}`),
     ...(rest.idleSeconds === undefined ? [] : [`idle for ${rest.idleSeconds} s`]),
-    ...(rest.maxLoad === undefined ? [] : [`load up to ${rest.maxLoad}`]),
+    ...(rest.maxLoad === undefined ? [] : [`load up to ${rest.maxLoad} percent`]),
     ...(rest.minBattery === undefined ? [] : [`battery from ${rest.minBattery} percent`]),
     ...(rest.metered === undefined
       ? []
@@ -50,7 +50,7 @@ export function describeMerged(merged: Merged): readonly (readonly [string, stri
     merged.activeHours.length === 0 ? null : merged.activeHours.map(describeHours).join(", "),
   );
   add("idleSeconds", merged.idleSeconds === null ? null : String(merged.idleSeconds));
-  add("maxLoad", merged.maxLoad === null ? null : String(merged.maxLoad));
+  add("maxLoad", merged.maxLoad === null ? null : `${merged.maxLoad} percent`);
   add("minBattery", merged.minBattery === null ? null : String(merged.minBattery));
   add("metered", merged.metered ? null : "no");
   add("deadline", merged.deadline === null ? null : describeDeadline(merged.deadline));

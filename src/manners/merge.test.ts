@@ -98,7 +98,7 @@ describe("the meeting of two policies", () => {
 
   it("means load, battery and link where a line merely says when possible", () => {
     const { maxLoad, minBattery, metered } = both({ when: "when-possible" }, {});
-    assert.deepEqual([maxLoad, minBattery, metered], [1, 30, false]);
+    assert.deepEqual([maxLoad, minBattery, metered], [100, 30, false]);
     assert.equal(both({ when: "when-possible", metered: true, maxLoad: 4 }, {}).metered, true);
     assert.equal(both({ when: "when-possible", metered: true, maxLoad: 4 }, {}).maxLoad, 4);
     assert.equal(both({ when: "when-possible", metered: true }, { metered: false }).metered, false);

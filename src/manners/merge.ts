@@ -34,7 +34,7 @@ export type Merged = {
 };
 
 /** What `when-possible` means where no line says more. */
-const WHEN_POSSIBLE = { maxLoad: 1, minBattery: 30, metered: false } as const;
+const WHEN_POSSIBLE = { maxLoad: 100, minBattery: 30, metered: false } as const;
 const NOTHING: Line = { when: "now" };
 /** How long a device that blocks waits for its server before the old version serves all the same. */
 const AT_START_SECONDS = 300;

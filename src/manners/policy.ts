@@ -8,16 +8,16 @@ import { KINDS, WHENS, type Kind } from "./policy-words.ts";
 
 export { KINDS, WHENS, type Kind, type When } from "./policy-words.ts";
 
-const seconds = (least: number, most: number) => z.number().check(z.int(), z.minimum(least), z.maximum(most));
+const whole = (least: number, most: number) => z.number().check(z.int(), z.minimum(least), z.maximum(most));
 const YEAR = (366 * DAY) / SECOND;
 
 const deadlineSchema = z
   .strictObject({
     /** Seconds after the device learned of the release. */
-    within: z.exactOptional(seconds(60, YEAR)),
+    within: z.exactOptional(whole(60, YEAR)),
     by: z.exactOptional(instantSchema),
     /** Seconds before the deadline at which people are warned. */
-    warn: z.exactOptional(z.array(seconds(1, YEAR)).check(z.minLength(1), z.maxLength(8))),
+    warn: z.exactOptional(z.array(whole(1, YEAR)).check(z.minLength(1), z.maxLength(8))),
     /** `install`: the update is activated. `stop`: and the old version does not run until it is. */
     after: z.exactOptional(z.enum(["install", "stop"])),
     /** The deadline passes interlocks as well; without it an interlock that says no is waited for. */
@@ -38,11 +38,11 @@ const conditions = {
   /** Never within one of these. */
   activeHours: z.exactOptional(hoursListSchema),
   /** Nobody touched a terminal for so long. */
-  idleSeconds: z.exactOptional(seconds(0, 86_400)),
-  /** Load average of the last minute, for each processor. */
-  maxLoad: z.exactOptional(z.number().check(z.minimum(0.01), z.maximum(1000))),
+  idleSeconds: z.exactOptional(whole(0, 86_400)),
+  /** Load average of the last minute for each processor, in percent. */
+  maxLoad: z.exactOptional(whole(1, 100_000)),
   /** Percent, on battery. 101: never on battery. */
-  minBattery: z.exactOptional(seconds(0, 101)),
+  minBattery: z.exactOptional(whole(0, 101)),
   /** False: neither fetched nor activated over a metered link. */
   metered: z.exactOptional(z.boolean()),
 };
@@ -57,7 +57,7 @@ export const lineSchema = z.strictObject({
   /** `block`: at a start of the device the product is brought up to date before its old version serves. */
   atStart: z.exactOptional(z.enum(["background", "block"])),
   /** With `block`: seconds after which the old version serves all the same; 0 waits without end. */
-  atStartSeconds: z.exactOptional(seconds(0, 86_400)),
+  atStartSeconds: z.exactOptional(whole(0, 86_400)),
   /** With `block`: a version from which on the installed one serves at once. */
   servesFrom: z.exactOptional(versionSchema),
 });

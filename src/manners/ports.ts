@@ -4,7 +4,7 @@ import type { Uptime } from "./known-time.ts";
 
 /** Null where this machine cannot tell. */
 export type MachineFacts = {
-  /** Load average of the last minute for each processor. */
+  /** Load average of the last minute for each processor, in percent. */
   readonly load: number | null;
   /** Seconds since the last input at a terminal. */
   readonly idleSeconds: number | null;

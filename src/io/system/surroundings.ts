@@ -11,7 +11,7 @@ export const systemSurroundings: Surroundings = {
   zone: () => new Intl.DateTimeFormat().resolvedOptions().timeZone,
   facts: async () => ({
     // Windows knows no load average, and says 0.
-    load: process.platform === "win32" ? null : loadavg()[0]! / availableParallelism(),
+    load: process.platform === "win32" ? null : (loadavg()[0]! / availableParallelism()) * 100,
     idleSeconds: await idleSeconds("/dev"),
     battery: await batteryLeft("/sys/class/power_supply"),
   }),

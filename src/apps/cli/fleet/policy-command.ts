@@ -10,7 +10,7 @@ export const policyCommand: CommandSpec = {
 it takes the place of a line for the same. --file replaces the whole policy by a TOML or JSON document, --clear takes it away.
 The policy goes with each signed assignment. Owners of devices may delay more, up to the deadline, and weaken nothing.
 Hours are written as "mon-fri 22:00-04:00 Europe/Berlin"; without days each day, without zone that of the device.
-A line without conditions: now. when-possible waits for a load up to 1, for mains or 30 percent of battery, and for a link that is not metered.`,
+A line without conditions: now. when-possible waits for a load up to 100 percent, for mains or 30 percent of battery, and for a link that is not metered.`,
   arguments: [{ name: "<group>", about: "which group" }],
   options: [
     { flags: "--when <when>", about: "put a line in", choices: WHENS },
@@ -19,7 +19,7 @@ A line without conditions: now. when-possible waits for a load up to 1, for main
     { flags: "--window <hours>", about: "only within these hours", repeat: true },
     { flags: "--active-hours <hours>", about: "never within these hours", repeat: true },
     { flags: "--idle <time>", about: "only when no person has worked on the machine for so long, as 10m" },
-    { flags: "--max-load <n>", about: "only while the load for each processor is at most this" },
+    { flags: "--max-load <percent>", about: "only while the load is at most so much of the processors" },
     { flags: "--min-battery <percent>", about: "on battery only from this on; 101 is never on battery" },
     { flags: "--no-metered-link", about: "fetch nothing over a metered link" },
     {

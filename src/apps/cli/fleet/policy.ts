@@ -99,7 +99,7 @@ function lineOf(call: Call): Line {
   const products = call.list("product").map(checkName);
   const [windows, activeHours] = [hoursOf(call, "window"), hoursOf(call, "active-hours")];
   const idle = secondsOf(call, "idle");
-  const load = call.text("max-load");
+  const load = call.whole("max-load", 1, 100_000);
   const battery = call.whole("min-battery", 0, 101);
   const deadline = deadlineOf(call);
   if (!call.flag("block-at-start") && (call.text("block-for") ?? call.text("serves-from")) !== undefined)
@@ -113,7 +113,7 @@ function lineOf(call: Call): Line {
     ...(windows.length === 0 ? {} : { windows }),
     ...(activeHours.length === 0 ? {} : { activeHours }),
     ...(idle === undefined ? {} : { idleSeconds: idle }),
-    ...(load === undefined ? {} : { maxLoad: Number(load) }),
+    ...(load === undefined ? {} : { maxLoad: load }),
     ...(battery === undefined ? {} : { minBattery: battery }),
     ...(call.flag("no-metered-link") ? { metered: false } : {}),
     ...(deadline === undefined ? {} : { deadline }),
