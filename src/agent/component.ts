@@ -1,5 +1,6 @@
 // One component on this device: its folder, its journal, its process. The lowest layer that knows what a release is.
 
+import { parentOf } from "../core/disk.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { formatInstant, type Instant } from "../core/instant.ts";
 import {
@@ -176,8 +177,9 @@ export class Component {
   }
 
   place(id: SlotId): Place {
-    const { data, log } = this.layout;
-    return { product: this.product, slot: slotPath(this.layout, id), data, log };
+    const { data, folder, log } = this.layout;
+    const components = parentOf(folder);
+    return { product: this.product, slot: slotPath(this.layout, id), data, components, log };
   }
 
   /** Takes over the slot's process if it runs already and was started as it would be now. */

@@ -13,6 +13,8 @@ import type { ComponentSettings } from "./settings.ts";
 
 const runSchema = z.strictObject({
   version: versionSchema,
+  /** Absent in what older agents staged, which knew services and data only. */
+  component: releaseSchema.shape.component,
   entryPoint: releaseSchema.shape.entryPoint,
   health: z.exactOptional(healthSchema),
   /** What it needs of other products, for as long as it is installed. Absent in what older agents staged. */
@@ -21,9 +23,10 @@ const runSchema = z.strictObject({
 export type RunSpec = z.infer<typeof runSchema>;
 
 export function runOf(manifest: ReleaseManifest): Json {
-  const { version, entryPoint, health, dependencies } = manifest;
+  const { version, component, entryPoint, health, dependencies } = manifest;
   const run = {
     version,
+    ...(component === undefined ? {} : { component }),
     ...(entryPoint === undefined ? {} : { entryPoint }),
     ...(health === undefined ? {} : { health }),
     ...(dependencies.length === 0 ? {} : { dependencies }),
@@ -46,6 +49,8 @@ export type Place = {
   /** Absolute path of the slot. */
   readonly slot: string;
   readonly data: string;
+  /** The folder of all components: `<components>/<product>/current` is what another product has installed. */
+  readonly components: string;
   readonly log: string;
 };
 
@@ -83,6 +88,7 @@ export function environmentOf(
     UPKEEP_VERSION: run.version,
     UPKEEP_SLOT: place.slot,
     UPKEEP_COMPONENT_DATA: place.data,
+    UPKEEP_COMPONENTS: place.components,
   };
 }
 
