@@ -366,6 +366,7 @@ export class Agent {
       componentSettings(settings, product),
     );
     this.#components.set(product, component);
+    component.neighbor = (other) => this.#components.get(other);
     if (component.damage !== null)
       await this.#teller.alarm(
         `damage ${product}`,

@@ -3,12 +3,15 @@
 import { FAILED, ReportedError } from "../core/errors.ts";
 import { DAY, formatInstant, parseInstant, SECOND } from "../core/instant.ts";
 import { ProcessError } from "../process/errors.ts";
+import { programsOfKind } from "../release/component-kind.ts";
 import type { Attempt } from "../slot/attempt.ts";
 import type { SlotId } from "../slot/layout.ts";
 import type { Component } from "./component.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
+import { alignOutside, alignOutsideLater, lookOutside } from "./outside.ts";
 import { recallTrouble } from "./heed-recalls.ts";
 import type { RecallWatch } from "./recall-watch.ts";
+import { tellReaders, tellReadersAgain } from "./reload.ts";
 import { askedPort, isService, portOf, rulesOf, type RunSpec } from "./run-spec.ts";
 import { isDamage } from "./slot-guard.ts";
 import { watch } from "./watch.ts";
@@ -58,8 +61,9 @@ export async function startAndWatchNew(
   const known = recallTrouble(component);
   if (known !== null) throw new RolledBack(known.code, known.reason);
   const run = await component.runOf(to);
+  await alignOutside(component, to);
   // A job that did its work is not done twice because its file rotted.
-  if (damage === "repair" && !isService(run)) return;
+  if (damage === "repair" && !isService(run)) return tellReaders(component, to, run, signal);
   const boot = await component.world.processes.boot();
   const note = (): Promise<void> =>
     component.note({ event: "starting", attempt, number: (component.attempt?.starts ?? 0) + 1, boot });
@@ -70,6 +74,7 @@ export async function startAndWatchNew(
     await note();
     await component.start(to, run);
   }
+  await tellReaders(component, to, run, signal);
   const rules = rulesOf(run, wellBefore);
   component.probationEnds =
     component.world.clock.now() + (rules.startSeconds + rules.probationSeconds) * SECOND;
@@ -89,7 +94,8 @@ export async function lookAtPrograms(component: Component, id: SlotId): Promise<
   const { slot } = component.place(id);
   const env = await component.environmentOf(id, run);
   const probed = run.health?.kind === "command" ? run.health.command[0] : undefined;
-  for (const program of [run.entryPoint?.command[0], probed]) {
+  await lookOutside(component, run);
+  for (const program of [run.entryPoint?.command[0], probed, ...programsOfKind(run.component)]) {
     if (program === undefined) continue;
     const unfit = await component.world.processes.look({ program: `${slot}/${program}`, cwd: slot, env });
     if (unfit === null) continue;
@@ -117,7 +123,9 @@ async function refuseTakenPort(component: Component, id: SlotId, run: RunSpec): 
 
 /** Starts the version before, if its slot is whole. Errors: `process/*`, `disk/*`, the signal's reason. */
 export async function startOld(component: Component, { begin }: Attempt, signal: AbortSignal): Promise<void> {
-  const { from } = begin;
+  const { from, to } = begin;
+  await alignOutsideLater(component);
+  await tellReadersAgain(component, from, to, signal);
   if (from === null) return;
   const run = await startIfWhole(component, from);
   if (run === null) return;

@@ -162,6 +162,8 @@ const LOCAL: ReadonlySet<string> = new Set<DiskErrorCode | SlotErrorCode | Agent
     "disk/full",
     "disk/io",
     "disk/read-only",
+    "slot/command-taken",
+    "slot/commands-exposed",
     "slot/data-not-kept",
     "agent/no-space",
     "process/cannot-start",

@@ -55,6 +55,12 @@ export class Component {
   blocked: UpkeepError | null = null;
   /** Set when the journal had to be put aside; to be told once. */
   damage: UpkeepError | null = null;
+  /** What is not as it should be outside of the component's folder; null if nothing is known to be. */
+  outside: { readonly code: string; readonly reason: string } | null = null;
+  /** Another component of this device. */
+  neighbor: (product: string) => Component | undefined = () => undefined;
+  /** The slot whose public copy was read back in this process. */
+  copyVerified: string | null = null;
   /** The ports that what runs was given; null until they are looked up. */
   #given: GivenPorts | null = null;
 

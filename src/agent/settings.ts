@@ -1,9 +1,11 @@
 // What the operator of one device may set: never what runs, only how it is run here.
 
+import { parentOf } from "../core/disk.ts";
 import { DAY, SECOND } from "../core/instant.ts";
 import type { Json } from "../core/json.ts";
 import { AgentError } from "./errors.ts";
 import { checkSchema, nameSchema, z } from "../core/schema.ts";
+import type { CommandPlaces } from "../slot/command-folder.ts";
 
 const seconds = (least: number, most: number) => z.number().check(z.int(), z.minimum(least), z.maximum(most));
 
@@ -39,6 +41,16 @@ function isProxy(text: string): boolean {
   return (pathname === "" || pathname === "/") && search + hash === "";
 }
 
+const folderSchema = z
+  .string()
+  .check(
+    z.maxLength(1024),
+    z.regex(
+      /^\/(?!.*(?:\/\/|\/\.{1,2}(?:\/|$)|\0))(?:.*[^/])$/,
+      "expected an absolute path such as /usr/local/bin",
+    ),
+  );
+
 export const settingsSchema = z.strictObject({
   /** Seconds between checks until the server names another interval. */
   interval: z.exactOptional(seconds(10, DAY / SECOND)),
@@ -67,6 +79,10 @@ export const settingsSchema = z.strictObject({
   ),
   /** What is read before a component is started: every byte, or only of files that changed since they were read last. */
   verify: z.exactOptional(z.enum(["always", "changed"])),
+  /** Where command-line programs become reachable to the users of this machine, such as /usr/local/bin; without it, nowhere. */
+  commandFolder: z.exactOptional(folderSchema),
+  /** Where their public copies are; without it, `lib/upkeep` beside the folder. */
+  commandStore: z.exactOptional(folderSchema),
   components: z.exactOptional(
     z.record(
       nameSchema,
@@ -95,6 +111,8 @@ export type ComponentSettings = {
   readonly stopMs: number;
   readonly snapshotBytes: number;
   readonly verify: NonNullable<Settings["verify"]>;
+  /** Null: command-line programs are installed, and reachable nowhere. */
+  readonly commands: CommandPlaces | null;
 };
 
 export const DEFAULT_INTERVAL = 300;
@@ -128,7 +146,13 @@ export function componentSettings(settings: Settings, product: string): Componen
     snapshotBytes: own?.snapshotBytes ?? 1024 ** 3,
     // A bit that rots changes no time of its file: only reading finds it.
     verify: settings.verify ?? "always",
+    commands: commandPlaces(settings),
   };
+}
+
+function commandPlaces({ commandFolder, commandStore }: Settings): CommandPlaces | null {
+  if (commandFolder === undefined) return null;
+  return { folder: commandFolder, store: commandStore ?? `${parentOf(commandFolder)}/lib/upkeep` };
 }
 
 /** What `agent.toml` sets for components that this device does not have, each in a sentence: most likely a name that was misspelt. */

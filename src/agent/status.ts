@@ -78,9 +78,13 @@ export async function componentStatus(
     attempt,
     damage: component.guard.damage?.what ?? null,
     recalled: recalled?.reason ?? null,
-    why: [recalledSentence(recalled), attempt === null ? idle : attemptSentence(attempt)].join(""),
+    why: [
+      recalledSentence(recalled),
+      attempt === null ? idle : attemptSentence(attempt),
+      component.outside === null ? "" : ` ${component.outside.reason}`,
+    ].join(""),
     until: until === null ? null : formatInstant(until),
-    code: result?.code ?? null,
+    code: result?.code ?? component.outside?.code ?? null,
     skipped: state.skip.map(({ version, code }) => ({ version, code })),
   };
 }

@@ -24,6 +24,7 @@ import { runAttempt, type RunnerContext, type RunResult } from "./attempt-runner
 import type { AttemptState, Trouble } from "./attempt-table.ts";
 import type { Component } from "./component.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
+import { alignOutsideLater } from "./outside.ts";
 import { isService } from "./run-spec.ts";
 import { retryOfRefused } from "./policy.ts";
 import type { Releases } from "./ports.ts";
@@ -88,6 +89,7 @@ export async function recoverComponent(update: Update): Promise<ComponentResult 
         await switchCurrent(world.disk, layout, component.rightful);
       }
       await component.keepRunning();
+      await alignOutsideLater(component);
       if (attempt !== null && attempt.end !== null && !attempt.reported)
         return finish(update, attempt.end.end, null);
       // Waste that a crash left behind.
@@ -104,6 +106,7 @@ export async function recoverComponent(update: Update): Promise<ComponentResult 
     case "give-up": {
       const result = await finish(update, "failed", { code: found.code, reason: found.reason });
       await component.keepRunning();
+      await alignOutsideLater(component);
       return result;
     }
   }
@@ -186,6 +189,16 @@ async function committedReason(component: Component, to: SlotId): Promise<string
       ? `${to.version} runs and came through its probation.`
       : `${to.version} is installed, and its job ended well.`;
   }
+  const kind = run?.component;
+  if (kind?.kind === "command") {
+    const names = kind.programs.map(({ name }) => name).join(", ");
+    const where = component.settings.commands?.folder;
+    return where === undefined
+      ? `${to.version} is installed; agent.toml sets no commandFolder, so ${names} can be called nowhere.`
+      : `${to.version} is installed; users of this machine call ${names} in ${where}.`;
+  }
+  if (kind?.kind === "handler")
+    return `${to.version} was installed and found well by the handler ${kind.handler}.`;
   return run?.health === undefined
     ? `${to.version} is installed; it is data, and nothing is started.`
     : `${to.version} is installed, and its probe found it well.`;

@@ -12,6 +12,7 @@ export type ProcessErrorCode =
   | "process/unknown-too-long"
   | "process/never-settled"
   | "process/crash-loop"
+  | "process/reload-failed"
   | "process/will-not-stop"
   | "process/bad-service"
   | "process/no-such-service"
@@ -29,6 +30,7 @@ export const PROCESS_ERRORS = {
   "process/unknown-too-long": FAILED,
   "process/never-settled": FAILED,
   "process/crash-loop": FAILED,
+  "process/reload-failed": FAILED,
   "process/will-not-stop": TRANSIENT,
   "process/bad-service": USAGE,
   "process/no-such-service": FAILED,

@@ -47,6 +47,14 @@ export type Unfit = {
 export type ProgramToLookAt = Pick<SpawnSpec, "program" | "cwd" | "env">;
 
 export interface ProcessHost {
+  /**
+   * Sends a signal by which programs read something again. `not-caught`: the program has no handler for it and would end, so nothing was sent.
+   * `gone`: it does not run any more.
+   */
+  remind(
+    identity: ProcessIdentity,
+    signal: "SIGHUP" | "SIGUSR1" | "SIGUSR2",
+  ): Promise<"sent" | "not-caught" | "gone">;
   /** Which start of the machine this is: 32 hex digits. */
   boot(): Promise<string>;
   /** Reads what the kernel would read of the program, and what that asks for; null if it can be started. Nothing is run. */
