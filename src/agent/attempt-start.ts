@@ -8,6 +8,7 @@ import type { Attempt } from "../slot/attempt.ts";
 import type { SlotId } from "../slot/layout.ts";
 import type { Component } from "./component.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
+import { installByHandler, stepOfHandler } from "./handler.ts";
 import { alignOutside, alignOutsideLater, lookOutside } from "./outside.ts";
 import { recallTrouble } from "./heed-recalls.ts";
 import type { RecallWatch } from "./recall-watch.ts";
@@ -51,12 +52,12 @@ export async function turnOf(
  */
 export async function startAndWatchNew(
   component: Component,
-  { begin }: Attempt,
+  current: Attempt,
   wellBefore: boolean,
   signal: AbortSignal,
   recalls: () => RecallWatch | null = () => null,
 ): Promise<void> {
-  const { to, attempt, damage } = begin;
+  const { to, attempt, damage } = current.begin;
   // Known from an earlier run that had no time to act on it.
   const known = recallTrouble(component);
   if (known !== null) throw new RolledBack(known.code, known.reason);
@@ -74,6 +75,7 @@ export async function startAndWatchNew(
     await note();
     await component.start(to, run);
   }
+  await installByHandler(component, current, signal);
   await tellReaders(component, to, run, signal);
   const rules = rulesOf(run, wellBefore);
   component.probationEnds =
@@ -83,6 +85,7 @@ export async function startAndWatchNew(
     recalling?.end(),
   );
   if (verdict.kind === "failed") throw new RolledBack(verdict.code, verdict.reason);
+  await stepOfHandler(component, current, "commit", signal);
 }
 
 /**
@@ -122,8 +125,10 @@ async function refuseTakenPort(component: Component, id: SlotId, run: RunSpec): 
 }
 
 /** Starts the version before, if its slot is whole. Errors: `process/*`, `disk/*`, the signal's reason. */
-export async function startOld(component: Component, { begin }: Attempt, signal: AbortSignal): Promise<void> {
-  const { from, to } = begin;
+export async function startOld(component: Component, attempt: Attempt, signal: AbortSignal): Promise<void> {
+  const { from, to } = attempt.begin;
+  // Must not be given up: until it is done the attempt stays open, and is gone on with at each check.
+  await stepOfHandler(component, attempt, "rollback", signal).catch(onlyDamage);
   await alignOutsideLater(component);
   await tellReadersAgain(component, from, to, signal);
   if (from === null) return;

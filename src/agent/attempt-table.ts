@@ -167,6 +167,8 @@ const LOCAL: ReadonlySet<string> = new Set<DiskErrorCode | SlotErrorCode | Agent
     "slot/data-not-kept",
     "agent/no-space",
     "process/cannot-start",
+    "process/handler-waits",
+    "process/no-handler",
     "process/no-port",
     "process/port-taken",
     "process/will-not-stop",

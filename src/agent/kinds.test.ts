@@ -187,7 +187,7 @@ describe("data with a running reader", () => {
       [result.result, result.code, result.running],
       ["rolled-back", "process/reload-failed", "1.0.0"],
     );
-    assert.match(result.reason, /shop was told of the new data and is not well/);
+    assert.match(result.reason, /shop received the signal for the new data and is not well/);
     assert.equal(world.processes.reminded.length, 3);
     assert.equal((await check(agent, "maps")).result, "held", "it is not tried again");
   });

@@ -97,12 +97,15 @@ async function signalReader(
     // Ended, and perhaps started again by its keeper: either way it did not take it well.
     if (!(await isAlive(found))) {
       const how = describeExit(await found.process.exited);
-      throw failed(component, `${reload.product} was told of the new data and ${how}`);
+      throw failed(component, `${reload.product} received the signal for the new data and ${how}`);
     }
     if (wellBefore) {
       const seen = await probe(reader, id, run);
       if (seen.kind === "sick")
-        throw failed(component, `${reload.product} was told of the new data and is not well: ${seen.reason}`);
+        throw failed(
+          component,
+          `${reload.product} received the signal for the new data and is not well: ${seen.reason}`,
+        );
     }
     if (left <= 0) return;
     await world.clock.sleep(Math.min(PROBE_EVERY, left), signal);

@@ -67,6 +67,15 @@ const PASSED_ON = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "SSL_CERT_FIL
 
 export type HostEnvironment = Readonly<Record<string, string | undefined>>;
 
+export function passedOn(host: HostEnvironment): Readonly<Record<string, string>> {
+  const env: Record<string, string> = {};
+  for (const name of PASSED_ON) {
+    const value = host[name];
+    if (value !== undefined) env[name] = value;
+  }
+  return env;
+}
+
 export function environmentOf(
   run: RunSpec,
   place: Place,
@@ -76,12 +85,9 @@ export function environmentOf(
 ): Readonly<Record<string, string>> {
   const env: Record<string, string> = {};
   for (const [name, port] of Object.entries(given)) env[name] = String(port);
-  for (const name of PASSED_ON) {
-    const value = host[name];
-    if (value !== undefined) env[name] = value;
-  }
   return {
     ...env,
+    ...passedOn(host),
     ...run.entryPoint?.env,
     ...settings.env,
     UPKEEP_PRODUCT: place.product,

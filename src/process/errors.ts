@@ -13,6 +13,9 @@ export type ProcessErrorCode =
   | "process/never-settled"
   | "process/crash-loop"
   | "process/reload-failed"
+  | "process/handler-failed"
+  | "process/handler-waits"
+  | "process/no-handler"
   | "process/will-not-stop"
   | "process/bad-service"
   | "process/no-such-service"
@@ -31,6 +34,9 @@ export const PROCESS_ERRORS = {
   "process/never-settled": FAILED,
   "process/crash-loop": FAILED,
   "process/reload-failed": FAILED,
+  "process/handler-failed": FAILED,
+  "process/handler-waits": TRANSIENT,
+  "process/no-handler": TRANSIENT,
   "process/will-not-stop": TRANSIENT,
   "process/bad-service": USAGE,
   "process/no-such-service": FAILED,

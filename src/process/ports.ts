@@ -97,6 +97,21 @@ export interface Probes {
   command(spec: Omit<SpawnSpec, "log" | "token">, timeoutMs: number): Promise<CommandAnswer>;
 }
 
+export type HandlerAnswer =
+  | { readonly kind: "exit"; readonly exit: Exit; readonly output: Uint8Array; readonly errors: string }
+  | { readonly kind: "timeout"; readonly errors: string }
+  /** The agent itself could not start it, for want of memory, handles or permission. */
+  | { readonly kind: "not-started"; readonly what: string };
+
+/** Programs that carry out one step and end. */
+export interface HandlerHost {
+  /**
+   * Runs the program to its end in a group of its own, with `input` as its standard input. Its errors are appended to `log`; output and
+   * the kept end of its errors are bounded. What it started and left behind is ended.
+   */
+  run(spec: SpawnSpec, input: Uint8Array, timeoutMs: number): Promise<HandlerAnswer>;
+}
+
 export interface LocalPorts {
   /** Null if nobody listens on it at the loopback address; else who does, in words, as far as that can be seen. */
   takenBy(port: number): Promise<string | null>;

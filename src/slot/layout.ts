@@ -56,6 +56,8 @@ export type Layout = {
   readonly addons: string;
   /** The handler that runs for this component. */
   readonly handler: string;
+  /** What a handler notes about this component. */
+  readonly handlerState: string;
   /** The owner's decision to uninstall it. */
   readonly uninstalled: string;
   /** What was found in a slot and belongs to no release; of the last time only. */
@@ -79,6 +81,7 @@ export function layoutOf(folder: string): Layout {
     commands: `${folder}/commands.json`,
     addons: `${folder}/addons`,
     handler: `${folder}/handler.json`,
+    handlerState: `${folder}/handler`,
     uninstalled: `${folder}/uninstalled.json`,
     aside: `${folder}/aside`,
   };
