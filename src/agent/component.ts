@@ -21,6 +21,7 @@ import { type Journal } from "../slot/journal.ts";
 import { linkTarget, sameSlot, slotName, slotPath, type Layout, type SlotId } from "../slot/layout.ts";
 import { readRecordAt } from "../slot/record.ts";
 import { recover, rightfulSlot, type LinkPlace, type Recovery } from "../slot/recover.ts";
+import type { Uninstalled } from "../slot/uninstalled.ts";
 import { namedSlots, recordOf, saveState, withoutSkips, type ComponentState } from "../slot/state.ts";
 import type { World } from "./ports.ts";
 import { givePort, readGiven, type GivenPorts, type PortRoom } from "./given-port.ts";
@@ -53,6 +54,8 @@ export class Component {
   begun: { readonly attempt: string; readonly at: number } | null = null;
   /** Set when what the component remembers was lost: it keeps running, but nothing is installed. */
   blocked: UpkeepError | null = null;
+  /** The owner's decision that nothing of it is installed here; null if there is none. */
+  uninstalled: Uninstalled | null = null;
   /** Set when the journal had to be put aside; to be told once. */
   damage: UpkeepError | null = null;
   /** What is not as it should be outside of the component's folder; null if nothing is known to be. */
@@ -121,6 +124,11 @@ export class Component {
     if (skipped.length === 0 || this.blocked !== null) return;
     this.world.log({ level: "warn", event: "skip-list-forgotten", product: this.product, skipped });
     await this.remember(withoutSkips(this.#state));
+  }
+
+  /** Nothing is installed any more. Floor and skip list stay: uninstalling is no way around them. */
+  async forgetInstalled(): Promise<void> {
+    await this.remember({ ...this.#state, committed: null, good: [], records: [], applied: null });
   }
 
   /** What recovery has to do, from the facts of this moment. */

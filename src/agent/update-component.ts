@@ -19,6 +19,7 @@ import { switchCurrent } from "../slot/install.ts";
 import { sameBytes, slotName, type SlotId } from "../slot/layout.ts";
 import { readRecord } from "../slot/record.ts";
 import { belowFloor, LEFT_BY_HAND, recalledHere, skipOf, type SkipEntry } from "../slot/state.ts";
+import type { Uninstalled } from "../slot/uninstalled.ts";
 import type { Plan } from "./attempt-arrival.ts";
 import { runAttempt, type RunnerContext, type RunResult } from "./attempt-runner.ts";
 import type { AttemptState, Trouble } from "./attempt-table.ts";
@@ -27,6 +28,7 @@ import { AgentError, codeOf, sentenceOf } from "./errors.ts";
 import { alignOutsideLater } from "./outside.ts";
 import { isService } from "./run-spec.ts";
 import { retryOfRefused } from "./policy.ts";
+import { carryOutUninstall } from "./uninstall.ts";
 import type { Releases } from "./ports.ts";
 
 export type ComponentResult = {
@@ -77,6 +79,10 @@ export type Update = Omit<RunnerContext, "plan"> & {
 export async function recoverComponent(update: Update): Promise<ComponentResult | null> {
   const { component } = update;
   const { world, layout } = component;
+  if (component.uninstalled !== null) {
+    if (!component.uninstalled.done) await finishUninstall(component, component.uninstalled);
+    return null;
+  }
   const attempt = component.attempt;
   const found = await component.diagnose();
   switch (found.do) {
@@ -110,6 +116,11 @@ export async function recoverComponent(update: Update): Promise<ComponentResult 
       return result;
     }
   }
+}
+
+async function finishUninstall(component: Component, decision: Uninstalled): Promise<void> {
+  await carryOutUninstall(component, decision);
+  component.uninstalled = { ...decision, done: true };
 }
 
 /** Runs the open attempt from `state`. Whatever comes of it, what `current` names runs afterwards if it may. */
