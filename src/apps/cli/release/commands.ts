@@ -2,6 +2,7 @@
 
 import type { NounSpec, OptionSpec } from "../../framework/command.ts";
 import { SIGNING_KEYS } from "../key/key-options.ts";
+import { KIND_OPTIONS } from "./kind-options.ts";
 
 const ATTESTATION_OPTIONS: readonly OptionSpec[] = [
   { flags: "--sbom <file>", about: "bill of materials, CycloneDX or SPDX as JSON, published beside it" },
@@ -37,6 +38,7 @@ export const releaseNoun: NounSpec = {
         },
         { flags: "--env <NAME=VALUE>", about: "environment of the entry point", repeat: true },
         { flags: "--data-only", about: "nothing is started: the artifact is data" },
+        ...KIND_OPTIONS,
         { flags: "--as-file", about: "install an archive as the one file that it is" },
         {
           flags: "--health <probe>",
@@ -50,7 +52,10 @@ export const releaseNoun: NounSpec = {
         { flags: "--floor <version>", about: "once committed, nothing lower is ever installed again" },
         { flags: "--needs <product@range>", about: "dependency, for example db@>=1.2.0", repeat: true },
         { flags: "--notes-file <file>", about: "release notes" },
-        { flags: "--config <file>", about: "TOML with entryPoint, health, publisher, dependencies" },
+        {
+          flags: "--config <file>",
+          about: "TOML with component, entryPoint, health, publisher, dependencies",
+        },
         {
           flags: "--cert <name>",
           about:
@@ -77,6 +82,9 @@ export const releaseNoun: NounSpec = {
       examples: [
         'upkeep release add shop 1.0.0 ./dist --run "bin/shop --serve" --health http:/health --promote',
         "upkeep release add tool 2.1.0 linux-x64=build/tool windows-x64=build/tool.exe --health exit-code",
+        "upkeep release add shopctl 1.4.0 ./dist --kind command --command bin/shopctl --promote",
+        "upkeep release add tables 7.0.0 ./tables --kind data --reload signal:shop --promote",
+        "upkeep release add base 3.2.0 base_3.2.0_amd64.deb --kind handler --handler debian-package --promote",
         "upkeep release add tool 2.1.0 build/tool build/tool.exe --service service.json --identity build-1.pem --cert release",
       ],
       run: async (call) => (await import("./add.ts")).releaseAdd(call),
