@@ -1,8 +1,7 @@
 // The update server: one process, one data folder; the static plane, the dynamic plane and the admin plane wired together.
 
-import { mkdirSync } from "node:fs";
 import type { Clock } from "../../core/clock.ts";
-import type { Disk } from "../../core/disk.ts";
+import { makePrivateDirectory, type Disk } from "../../core/disk.ts";
 import type { DsseSigner } from "../../core/dsse.ts";
 import { UpkeepError, type Facts } from "../../core/errors.ts";
 import { formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
@@ -14,6 +13,7 @@ import { renewalTime, spkiDigest } from "../../identity/authority.ts";
 import { holdExclusive } from "../../io/database/sqlite.ts";
 import { HTTP_LIMITS, startHttpServer, type HttpLimits, type HttpServer } from "../../io/http/server.ts";
 import { descriptorLimit, descriptors } from "../../io/system/descriptors.ts";
+import { refuseExposed } from "../../io/system/exposure.ts";
 import type { Log } from "../../io/system/log.ts";
 import { staticFiles } from "../../io/http/static-files.ts";
 import { WakeHub } from "../../io/http/wake-hub.ts";
@@ -81,11 +81,12 @@ const SLOW_TICK = 30 * SECOND;
 /** Longest wait for one step of a stop. */
 const STEP_OF_STOP = 5 * SECOND;
 
-/** Errors: `fleet/store-*`, `key/*`, `disk/*`, and the system's when an address is taken. */
+/** Errors: `fleet/store-*`, `key/*`, `disk/*` (`disk/exposed` where others could write), and the system's when an address is taken. */
 export async function startUpdateServer(options: UpdateServerOptions): Promise<UpdateServer> {
   const { data, clock, disk, random } = options;
   const folder = `${data}/server`;
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  await makePrivateDirectory(disk, folder);
+  await refuseExposed(folder, ["upkeep.sqlite", "tls", "tuf"]);
   const held = holdExclusive(`${folder}/lock`);
   try {
     return await startLocked(options, folder, () => held.release(), { disk, random, clock });

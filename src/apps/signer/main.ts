@@ -19,6 +19,7 @@ import { LogFile } from "../../io/system/log-file.ts";
 import { reportCrashes } from "../../io/system/crash.ts";
 import { jsonLog, type Log } from "../../io/system/log.ts";
 import { systemClock } from "../../io/system/clock.ts";
+import { refuseExposed } from "../../io/system/exposure.ts";
 import { needsNetwork, type KeyConfig, type SignerConfig } from "../../signing/policy/config.ts";
 import {
   parseUnlock,
@@ -74,13 +75,14 @@ export type SignerRun = {
 
 /**
  * Runs until `signal` aborts. Errors before it is ready: `signing/busy`, `signing/bad-config`, `signing/locked`, `signing/not-found`,
- * `signing/no-sandbox`, `signing/log-file`, `signing/not-accepted`, `signing/store-unavailable`, `signing/store-refused`, `signing/refused`.
+ * `disk/exposed`, `signing/no-sandbox`, `signing/log-file`, `signing/not-accepted`, `signing/store-unavailable`, `signing/store-refused`, `signing/refused`.
  * The unlock secret stays in this process, which talks to nobody but its own children.
  */
 export async function runSigner(given: SignerRun): Promise<void> {
   const folder = signerFolder(given.data);
   // Where there is no signer, nothing is written.
   await loadSettings(systemDisk, folder);
+  await refuseExposed(folder.root, ["signer.toml", "unlock.json", "keys", "certificates", "audit"]);
   // Without patience: a predecessor that is ending holds this until its last child is gone, and one that was killed holds it no more.
   const letGo = await holdFolder(folder.running, systemClock, 0);
   try {

@@ -1,7 +1,7 @@
 // Where the fleet's records are for a command: the database that --store names, or the file of the data folder.
 
 import { userInfo } from "node:os";
-import { makeDirectories, statOrNull } from "../../../core/disk.ts";
+import { makePrivateDirectory, statOrNull } from "../../../core/disk.ts";
 import { FleetError } from "../../../fleet/errors.ts";
 import type { FleetReads, FleetRecords, FleetStore } from "../../../fleet/store.ts";
 import { openFleetStore } from "../../../io/fleet-store/store.ts";
@@ -43,7 +43,7 @@ export async function fleetPlace(call: Call, make = false): Promise<string> {
     );
   }
   const folder = `${context.data}/server`;
-  await makeDirectories(context.disk, folder, 0o700);
+  await makePrivateDirectory(context.disk, folder);
   return `${folder}/upkeep.sqlite`;
 }
 
