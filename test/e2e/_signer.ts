@@ -6,7 +6,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePort, PASSPHRASE, type Env, type Ran } from "./_programs.ts";
+import { freePort, PASSPHRASE, plainEnvironment, type Env, type Ran } from "./_programs.ts";
 
 export { PASSPHRASE, type Ran } from "./_programs.ts";
 
@@ -48,7 +48,7 @@ export class SignerBench {
         rest,
         {
           cwd: this.folder,
-          env: { PATH: process.env["PATH"] ?? "", HOME: this.folder, ...env },
+          env: { ...plainEnvironment(this.folder), ...env },
           timeout: 60_000,
           maxBuffer: 16 * 1024 * 1024,
         },
@@ -77,7 +77,7 @@ export class SignerBench {
   start(args: readonly string[], env: Env = {}, until = '"ready":true'): Promise<Running> {
     const child = spawn(process.execPath, [main, "--json", ...args], {
       cwd: this.folder,
-      env: { PATH: process.env["PATH"] ?? "", HOME: this.folder, ...env },
+      env: { ...plainEnvironment(this.folder), ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#running.add(child);
