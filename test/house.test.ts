@@ -13,7 +13,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["core"],
   ["keys", "der", "mirror", "delta"],
   ["release", "slot", "process", "message"],
-  ["artifact", "repository", "report", "identity"],
+  ["artifact", "repository", "report", "identity", "feed"],
   ["signing", "fleet", "agent"],
   ["io"],
   ["testing"],
