@@ -3,13 +3,15 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { toBase64, toUtf8 } from "../../../core/bytes.ts";
-import { exists, writeAtomic } from "../../../core/disk.ts";
+import { writeAtomic } from "../../../core/disk.ts";
+import { sha256Hex } from "../../../core/digest.ts";
 import { homebrewFeed, wingetFeed, type Described } from "../../../feed/catalogs.ts";
 import { electronFeed } from "../../../feed/electron.ts";
 import type { FeedFile, FeedItem, FeedRelease } from "../../../feed/feed.ts";
 import { sparkleFeed, sparkleItems, type SparkleSigned } from "../../../feed/sparkle.ts";
 import type { Artifact } from "../../../release/manifest.ts";
-import { parseTargetName, targetPath } from "../../../repository/names.ts";
+import { targetFilePath } from "../../../repository/publish/disk-names.ts";
+import type { Draft } from "../../../repository/publish/draft.ts";
 import { readChannel, readRelease, trustedKeys } from "../../../repository/publish/release-reader.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { CliError, usage } from "../../framework/errors.ts";
@@ -39,12 +41,11 @@ export async function releaseFeed(call: Call): Promise<Result> {
     );
   }
   const { manifest } = await readRelease(operator.releases, draft, trusted, product, pointer.version);
-  const items = manifest.artifacts.map((artifact) => ({
-    artifact,
-    url: new URL(placeOf(artifact), base).href,
-  }));
+  const items: FeedItem[] = [];
+  for (const artifact of manifest.artifacts)
+    items.push({ artifact, url: addressOf(base, await placeOf(draft, artifact)) });
   const release: FeedRelease = { manifest, channel, items };
-  const made = await make(call, operator, release, format, base);
+  const made = await make({ call, operator, draft, base }, release, format);
   await mkdir(folder, { recursive: true });
   for (const { name, text } of made.files)
     await writeAtomic(call.context.disk, join(folder, name), toUtf8(text), 0o644);
@@ -61,27 +62,23 @@ export async function releaseFeed(call: Call): Promise<Result> {
 
 type Made = { readonly files: readonly FeedFile[]; readonly publicKey: string | null };
 
-async function make(
-  call: Call,
-  operator: Operator,
-  release: FeedRelease,
-  format: string,
-  base: URL,
-): Promise<Made> {
+type Work = { readonly call: Call; readonly operator: Operator; readonly draft: Draft; readonly base: URL };
+
+async function make(work: Work, release: FeedRelease, format: string): Promise<Made> {
   const plain = (files: readonly FeedFile[]): Made => ({ files, publicKey: null });
   switch (format) {
     case "electron":
       return plain(electronFeed(release));
     case "winget":
-      return plain(wingetFeed(release, describedBy(call, release)));
+      return plain(wingetFeed(release, describedBy(work.call, release)));
     case "homebrew":
-      return plain(homebrewFeed(release, describedBy(call, release)));
+      return plain(homebrewFeed(release, describedBy(work.call, release)));
     default:
-      return sparkle(call, operator, release, base);
+      return sparkle(work, release);
   }
 }
 
-async function sparkle(call: Call, operator: Operator, release: FeedRelease, base: URL): Promise<Made> {
+async function sparkle({ call, operator, draft, base }: Work, release: FeedRelease): Promise<Made> {
   const name = call.text("sparkle-key");
   if (name === undefined)
     throw usage("An appcast is signed: give --sparkle-key, an ed25519 key of this data folder.");
@@ -90,7 +87,10 @@ async function sparkle(call: Call, operator: Operator, release: FeedRelease, bas
     throw usage(`${name} is no ed25519 key; Sparkle takes no other.`);
   const signed: SparkleSigned[] = [];
   for (const item of sparkleItems(release))
-    signed.push({ item, signature: toBase64(await signer.sign(await bytesOf(call, operator, item))) });
+    signed.push({
+      item,
+      signature: toBase64(await signer.sign(await bytesOf(operator, draft, item.artifact))),
+    });
   const title = call.text("title") ?? release.manifest.product;
   return {
     files: sparkleFeed(release, signed, { title, link: new URL("appcast.xml", base).href }),
@@ -98,17 +98,19 @@ async function sparkle(call: Call, operator: Operator, release: FeedRelease, bas
   };
 }
 
-/** Relative to the folder of the repository, on disk and where it is served. */
-function placeOf({ target, sha256 }: Artifact): string {
-  return `targets/${targetPath(parseTargetName(target), sha256)}`;
+/** Relative to the folder of the repository, on disk and where it is served. Error: `cli/not-found`. */
+async function placeOf(draft: Draft, { target }: Artifact): Promise<string> {
+  const found = await draft.find(target);
+  if (found !== null) return targetFilePath(target, found.file, true);
+  throw new CliError("cli/not-found", `The repository does not list ${target}.`, { target });
 }
 
 /** From this repository, which verified them when they were added. Sparkle signs the bytes themselves, so all of them are read. */
-async function bytesOf(call: Call, operator: Operator, { artifact }: FeedItem): Promise<Uint8Array> {
-  const path = join(operator.folder, placeOf(artifact));
-  if (!(await exists(call.context.disk, path)))
-    throw new CliError("cli/not-found", `${artifact.target} is not in this repository.`, { path });
-  return new Uint8Array(await readFile(path));
+async function bytesOf(operator: Operator, draft: Draft, artifact: Artifact): Promise<Uint8Array> {
+  const path = join(operator.folder, await placeOf(draft, artifact));
+  const bytes = new Uint8Array(await readFile(path));
+  if (sha256Hex(bytes) === artifact.sha256) return bytes;
+  throw new CliError("cli/failed", `${path} is not what the release names; it is not signed.`, { path });
 }
 
 function describedBy(call: Call, { manifest }: FeedRelease): Described {
@@ -119,6 +121,10 @@ function describedBy(call: Call, { manifest }: FeedRelease): Described {
       texts.flatMap((name) => (call.text(name) === undefined ? [] : [[name, call.text(name)!]])),
     ),
   };
+}
+
+function addressOf(base: URL, path: string): string {
+  return new URL(path.split("/").map(encodeURIComponent).join("/"), base).href;
 }
 
 /** Where the repository is served, with a slash at its end so that paths are added to it. */
