@@ -45,6 +45,13 @@ export const releaseNoun: NounSpec = {
           choices: ["tar", "tar.gz"],
           default: "tar",
         },
+        {
+          flags: "--delta-from <version>",
+          about:
+            "make a patch from this release, and from no others but those named so (the last 3, and each on a channel)",
+          repeat: true,
+        },
+        { flags: "--no-delta", about: "make no patches: devices fetch the whole" },
         { flags: "--as-file", about: "install an archive as the one file that it is" },
         {
           flags: "--health <probe>",
