@@ -4,13 +4,13 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { moduleBeside } from "../../core/module-beside.ts";
 import { toBase64 } from "../../core/bytes.ts";
 import { systemDisk } from "../../io/system/disk.ts";
 import { proxyVariables } from "../../io/connection/proxies.ts";
 import { bareEnvironment, leaveNothingInCoreFiles } from "../../io/system/hardening.ts";
 import { socketPath } from "../../io/keys/key-process.ts";
+import { partArguments } from "../../io/system/own-part.ts";
 import { systemRandom } from "../../io/system/random.ts";
 import { findNoNewPrivileges, findSandbox, type Sandbox } from "../../io/system/sandbox.ts";
 import { holdFolder } from "../../io/system/exclusive-lock.ts";
@@ -300,12 +300,12 @@ function start(
   inside: Sandbox | null,
   network: boolean,
 ): ChildProcess {
-  const path = fileURLToPath(moduleBeside(`./${name}`, import.meta.url));
-  const plain = [process.execPath, ["--no-warnings", path]] as const;
+  const part = partArguments(`signer-${name}`, moduleBeside(`./${name}`, import.meta.url));
+  const plain = [process.execPath, part] as const;
   const [program, args] = inside === null ? plain : inside.wrap(...plain);
   const child = spawn(program, args, {
     stdio,
-    env: { ...bareEnvironment(), ...(network ? proxyVariables() : {}) },
+    env: { ...bareEnvironment(), NODE_NO_WARNINGS: "1", ...(network ? proxyVariables() : {}) },
   });
   child.stdin?.on("error", () => {});
   // Standard input stays open: its end tells the child that the keeper is gone.
