@@ -3,6 +3,7 @@
 import { toBase64Url } from "../core/bytes.ts";
 import type { Instant } from "../core/instant.ts";
 import { openAssignment, type AssignedComponent } from "../message/assignment.ts";
+import type { AuditHead } from "../message/audit-head.ts";
 import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
 import { openRelease, RELEASE_LIMIT } from "../release/manifest.ts";
 import type { Candidate } from "../release/select.ts";
@@ -53,6 +54,9 @@ export type Wish = {
 export type Marks = {
   load(): Promise<string | null>;
   keep(mark: string): Promise<void>;
+  /** The newest head of the server's audit log that was given to this device. */
+  head(): Promise<AuditHead | null>;
+  keepHead(head: AuditHead): Promise<void>;
 };
 
 export type Asking = {
@@ -89,6 +93,7 @@ export async function askWhatToRun(
   // 3. What this device should run: an answer to this question, for this device, from the director, in time.
   const nonce = toBase64Url(world.random.bytes(32));
   const { os, arch, libc } = world.platform;
+  const auditHead = (await marks?.head()) ?? null;
   const question = {
     agent: world.program,
     nonce,
@@ -96,6 +101,7 @@ export async function askWhatToRun(
     components: running,
     ...(releases.timestampSha256 === null ? {} : { timestamp: releases.timestampSha256 }),
     ...(marks === null ? {} : { mark: await marks.load() }),
+    ...(auditHead === null ? {} : { auditHead }),
   };
   let answer: CheckInAnswer;
   try {
@@ -127,6 +133,7 @@ export async function askWhatToRun(
   await kept.save(envelope);
   // Kept before anything is done with the answer: what is acted on was acknowledged.
   if (answer.mark !== undefined) await marks?.keep(answer.mark);
+  if (answer.auditHead !== undefined) await marks?.keepHead(answer.auditHead);
   const { components } = assignment;
   const { interval, seq } = answer;
   return { releases, trusted, known, components, complete: true, interval, seq, away: null };

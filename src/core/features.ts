@@ -8,6 +8,8 @@ export const FEATURES = {
   "follow-until": "0.1.0",
   /** `mark` in a check-in and its answer. */
   "check-in-mark": "0.1.0",
+  /** `auditHead` in a check-in and its answer. */
+  "audit-head": "0.1.0",
   /** `component` in a release: what kind of component it is. */
   "component-kinds": "0.1.0",
   /** Artifacts of the format `tar` in a release. */

@@ -2,6 +2,7 @@
 
 import type { Instant } from "../core/instant.ts";
 import type { Program } from "../core/growth.ts";
+import type { AuditHead } from "../message/audit-head.ts";
 import type { Running } from "../message/common.ts";
 import type { CheckInLink, Lines } from "./clone.ts";
 import type { AuditRow } from "./records.ts";
@@ -35,6 +36,8 @@ export type Sighting = {
   readonly claimed: readonly Running[];
   readonly timestamp: string | null;
   readonly agent?: Program | null;
+  /** A head of the audit log that the device brought, signed by this fleet's director. */
+  readonly head?: AuditHead;
   /** Check-ins since the last batch that a clone could show by, oldest first. */
   readonly links?: readonly CheckInLink[];
 };

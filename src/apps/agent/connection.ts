@@ -33,7 +33,8 @@ export type Connection = UpdateServer & {
 };
 
 /** A check-in as servers took it from the first version on. */
-function withoutNews({ mark: _mark, agent: _agent, components, ...request }: CheckInRequest): CheckInRequest {
+function withoutNews(asked: CheckInRequest): CheckInRequest {
+  const { mark: _mark, agent: _agent, auditHead: _head, components, ...request } = asked;
   return { ...request, components: components.map(({ product, version }) => ({ product, version })) };
 }
 

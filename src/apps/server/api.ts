@@ -10,6 +10,8 @@ import { DAY, formatInstant, MINUTE, SECOND, type Instant } from "../../core/ins
 import type { Random } from "../../core/random.ts";
 import type { Certificate } from "../../der/x509.ts";
 import type { ListedRelease } from "../../fleet/decide.ts";
+import { isOurs, signHead } from "../../fleet/audit-head.ts";
+import type { AuditHead } from "../../message/audit-head.ts";
 import { adoptNextKey, enrol, renew, revoked } from "../../fleet/enrol.ts";
 import { FleetError } from "../../fleet/errors.ts";
 import { releasesIn, takeReport, type Intake, type IsListed } from "../../fleet/intake.ts";
@@ -44,6 +46,8 @@ export const DEFAULT_FOLLOW = 7 * DAY;
  * The record decides: a revoked device or a key that was replaced gets nothing.
  */
 const RECOVERY = 365 * DAY;
+
+const HEADS = 1000;
 
 export type ApiQuotas = {
   readonly checkIns: Quota;
@@ -106,6 +110,26 @@ export function serverApi(options: ApiOptions): Api {
   /** This running server among those of its fleet. */
   const server = toBase64Url(random.bytes(6));
   const shared = new Set((options.sharedAddresses ?? []).map(peerKey));
+
+  /** Signed once for each row that the log ends with, and not for each device. */
+  let head: { readonly hash: string; readonly signed: Promise<AuditHead> } | null = null;
+  const headNow = async (): Promise<AuditHead | null> => {
+    const last = view.lastAudit();
+    if (last === null) return null;
+    if (head?.hash !== last.hash) head = { hash: last.hash, signed: signHead(last, director) };
+    return head.signed;
+  };
+
+  /** Heads of which the signature was checked: many devices bring the same few. */
+  const heads = new Set<string>();
+  const known = (given: AuditHead): boolean => {
+    const key = `${given.sequence} ${given.hash} ${given.signature}`;
+    if (heads.has(key)) return true;
+    if (!isOurs(given, director.publicKey)) return false;
+    if (heads.size >= HEADS) heads.clear();
+    heads.add(key);
+    return true;
+  };
 
   const spend = (quotas: Quotas, key: string, what: string): void => {
     const wait = quotas.take(key, clock.monotonic());
@@ -193,12 +217,15 @@ export function serverApi(options: ApiOptions): Api {
         spend(checkIns, id, "check-ins of this device");
         const now = clock.now();
         const mark = request.mark === undefined ? null : toBase64Url(random.bytes(16));
+        const { auditHead } = request;
         view.sight({
           device: id,
           at: now,
           claimed: request.components,
           timestamp: request.timestamp ?? null,
           agent: request.agent ?? null,
+          // A head that no server of this fleet gave out is no witness of anything.
+          ...(auditHead !== undefined && known(auditHead) ? { head: auditHead } : {}),
           ...(mark === null
             ? {}
             : {
@@ -210,6 +237,7 @@ export function serverApi(options: ApiOptions): Api {
         // Read before the decision and not after the signature: a wake-up that is told of as known must have its cause in this answer.
         const seq = view.newestWake(device!);
         const header = call.headers[UNDERSTANDS_HEADER];
+        const head = understands(request.agent, header, "audit-head") ? await headNow() : null;
         const follows = understands(request.agent, header, "follow-until") && follow > 0;
         const followUntil = follows ? now + follow : null;
         // Nothing of the request but the nonce goes into the answer.
@@ -230,6 +258,7 @@ export function serverApi(options: ApiOptions): Api {
           seq,
           // Devices from before marks refuse what they do not know.
           ...(mark === null ? {} : { mark }),
+          ...(head === null ? {} : { auditHead: head }),
         };
       },
 

@@ -3,10 +3,11 @@
 import type { Clock } from "../../core/clock.ts";
 import type { Instant } from "../../core/instant.ts";
 import { EMPTY_CATALOGUE } from "../../fleet/catalogue.ts";
-import { endUpdateAlarms } from "../../fleet/alarms.ts";
+import { AUDIT_CUT, endUpdateAlarms, raiseAlarm } from "../../fleet/alarms.ts";
+import { faultOf, type HeadFault } from "../../fleet/audit-head.ts";
 import type { Catalogue } from "../../fleet/decide.ts";
 import { DEFAULT_INTERVAL } from "../../fleet/enrol.ts";
-import type { Desired, Device, Group, WakeScope } from "../../fleet/records.ts";
+import type { AuditRow, Desired, Device, Group, WakeScope } from "../../fleet/records.ts";
 import { decideDevice, windowMarks, type DeviceFacts } from "../../fleet/rollout/decide-device.ts";
 import { offeredRow, type Offer } from "../../fleet/rollout/note.ts";
 import { isOver, type Rollout } from "../../fleet/rollout-record.ts";
@@ -63,6 +64,7 @@ export class FleetView {
   #steering = UNSTEERED;
   #results = false;
   #audited: number | null = null;
+  #lastAudit: Pick<AuditRow, "sequence" | "hash"> | null = null;
   #version = -1;
 
   constructor(store: FleetStore, clock: Clock) {
@@ -109,6 +111,7 @@ export class FleetView {
       this.#desired = desired;
       this.#wakes = wakes;
       this.#rollouts = await records.rolloutsInForce(STOPPED);
+      this.#lastAudit = await records.lastAudit();
       return { cutOff, audited };
     });
     this.#audited = audited;
@@ -239,6 +242,7 @@ export class FleetView {
         await records.addRolloutDevices([...offers.values()].map(offeredRow));
         await watchFreshness(records, this.#timestamps, sightings);
         await this.#endUpdateAlarms(records, sightings);
+        await this.#askWitnesses(records, sightings);
         return watchClones(records, sightings);
       });
     } catch (error) {
@@ -248,6 +252,29 @@ export class FleetView {
       for (const [key, offer] of offers) if (!this.#offers.has(key)) this.#offers.set(key, offer);
       for (const sighting of newer.values()) this.sight(sighting);
       throw error;
+    }
+  }
+
+  /** The row that the audit log ended with at the last load; null before the first row. */
+  lastAudit(): Pick<AuditRow, "sequence" | "hash"> | null {
+    return this.#lastAudit;
+  }
+
+  /** Devices hold heads of the audit log: it has to contain them still. Each head is looked up once, however many bring it. */
+  async #askWitnesses(records: FleetRecords, sightings: readonly Sighting[]): Promise<void> {
+    const asked = new Map<string, HeadFault | null>();
+    for (const { device, at, head } of sightings) {
+      if (head === undefined) continue;
+      const key = `${head.sequence} ${head.hash}`;
+      if (!asked.has(key)) asked.set(key, await faultOf(records, head));
+      const fault = asked.get(key) ?? null;
+      if (fault === null || (await records.device(device)) === null) continue;
+      const what = fault === "cut" ? "ends before it" : "has another row there";
+      await raiseAlarm(records, at, {
+        device,
+        code: AUDIT_CUT,
+        detail: `The device was given row ${head.sequence} of the audit log (${head.hash}), and the log ${what}: rows were removed or rewritten, or an old backup was restored.`,
+      });
     }
   }
 
@@ -285,6 +312,8 @@ export class FleetView {
         return { woken: [], after, wakes: await records.wakes(), timestamps, behind: true };
       }
       const timestamps = timestamp === null ? this.#timestamps : await noteTimestamp(records, now, timestamp);
+      // Also what this server wrote itself, which is no news to `load`.
+      this.#lastAudit = await records.lastAudit();
       const steered = await steer(records, this.catalogue, now, state, this.#steering);
       return { ...steered, wakes: await records.wakes(), timestamps, behind: false };
     });

@@ -24,6 +24,7 @@ import { channelTarget, releaseTarget } from "../../release/target-names.ts";
 import { AgentWorld } from "../../testing/agent-world.ts";
 import { serverApi } from "./api.ts";
 import { devicePlane } from "./device-plane.ts";
+import { TransferBudget } from "../../io/http/transfer-budget.ts";
 import { FleetView } from "./fleet-view.ts";
 import { Metrics } from "./metrics.ts";
 
@@ -80,7 +81,15 @@ async function pair(agentAge: keyof typeof AGES, serverAge: keyof typeof AGES) {
   });
   const none = undefined as never;
   const { version } = AGES[serverAge];
-  const plane = devicePlane({ api, files: none, hub: none, view, clock, version });
+  const plane = devicePlane({
+    api,
+    files: none,
+    hub: none,
+    view,
+    clock,
+    version,
+    transfers: new TransferBudget(),
+  });
 
   /** A newer side adds a member to what it says; the other side reads the bytes as it always does. */
   const ask = async <N extends RouteName>(name: N, request: object): Promise<AnswerOf<N>> => {

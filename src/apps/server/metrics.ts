@@ -31,6 +31,10 @@ const FAMILIES = {
     "Connections that were closed because their address had too many, or because handshakes were not finished.",
   ],
   upkeep_transfers: ["gauge", "Files being sent."],
+  upkeep_transfers_refused_total: [
+    "counter",
+    "Files that were not sent to the end: their caller had too many under way, or did not read them.",
+  ],
   upkeep_repository_expires_seconds: [
     "gauge",
     "Unix time when the first of the repository's metadata expires.",

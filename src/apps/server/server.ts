@@ -16,6 +16,7 @@ import { descriptorLimit, descriptors } from "../../io/system/descriptors.ts";
 import { refuseExposed } from "../../io/system/exposure.ts";
 import type { Log } from "../../io/system/log.ts";
 import { staticFiles } from "../../io/http/static-files.ts";
+import { TransferBudget, type TransferLimits } from "../../io/http/transfer-budget.ts";
 import { WakeHub } from "../../io/http/wake-hub.ts";
 import { adminPlane } from "./admin-plane.ts";
 import { serverApi, type ApiQuotas } from "./api.ts";
@@ -55,6 +56,7 @@ export type UpdateServerOptions = {
   readonly renewOnline?: (now: Instant) => Promise<void>;
   readonly limits?: Partial<HttpLimits> & { readonly listeners?: number; readonly heartbeat?: number };
   readonly quotas?: Partial<ApiQuotas>;
+  readonly transfers?: Partial<TransferLimits>;
   /** Milliseconds that devices may follow their channels while they reach no server. */
   readonly follow?: number;
   /** The records are new although authorities are there, and a person says that it shall be so. */
@@ -131,6 +133,7 @@ async function startLocked(
     log("warn", "server/few-descriptors", { wanted, connections, descriptors: descriptorLimit() ?? 0 });
   const hub = new WakeHub(listeners, heartbeat);
   const files = staticFiles(`${data}/repository`);
+  const transfers = new TransferBudget(options.transfers);
   const api = serverApi({
     store,
     view,
@@ -268,6 +271,8 @@ async function startLocked(
       metrics.set("process_max_fds", {}, held.limit);
     }
     metrics.set("upkeep_transfers", {}, files.active());
+    metrics.set("upkeep_transfers_refused_total", { reason: "too-many" }, transfers.refused);
+    metrics.set("upkeep_transfers_refused_total", { reason: "unread" }, transfers.cut);
     metrics.set("upkeep_certificate_expires_seconds", {}, own.certificate.notAfter / SECOND);
     for (const kind of ["server", "device"] as const)
       metrics.set("upkeep_authority_expires_seconds", { kind }, trust[kind].certificate.notAfter / SECOND);
@@ -327,7 +332,16 @@ async function startLocked(
       issuers: trust.known,
       limits,
       log,
-      handle: devicePlane({ api, files, hub, view, clock, version: options.version }),
+      handle: devicePlane({
+        api,
+        files,
+        hub,
+        view,
+        clock,
+        version: options.version,
+        transfers,
+        sharedAddresses: asked.sharedAddresses ?? [],
+      }),
     });
     if (options.admin !== null) {
       const notReady = (): string | null =>

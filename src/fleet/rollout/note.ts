@@ -4,14 +4,12 @@ import type { Instant } from "../../core/instant.ts";
 import { isRepair, resultOf, type AttemptReport } from "../../report/report.ts";
 import { REPAIRED } from "../../report/outcomes.ts";
 import type { Device } from "../records.ts";
+import { errorLine } from "../report-details.ts";
 import type { RolloutDevice, RolloutResult } from "../rollout-record.ts";
 import type { FleetRecords } from "../store.ts";
 import { turnOf } from "./decide-device.ts";
 import type { Member } from "./cohort.ts";
 import { concerns } from "./cohort.ts";
-
-/** An error line of a device is its own words: one line, and short. */
-const LINE = 200;
 
 export type Offer = Pick<RolloutDevice, "rollout" | "device" | "phase" | "offered">;
 
@@ -50,11 +48,7 @@ export async function noteAttempt(
       sequence: report.sequence,
       code: report.code ?? null,
       step: report.step,
-      firstError: result === "failed" ? lineOf(firstError ?? report.reason ?? null) : null,
+      firstError: result === "failed" ? errorLine(firstError, report.reason ?? null) : null,
     });
   }
-}
-
-function lineOf(text: string | null): string | null {
-  return text === null ? null : text.replace(/\s+/g, " ").trim().slice(0, LINE);
 }

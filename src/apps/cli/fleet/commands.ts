@@ -105,7 +105,9 @@ export const fleetNoun: NounSpec = {
     {
       name: "audit",
       about: "show the audit log and check that it holds together",
-      options: [limit],
+      details:
+        "Devices keep the newest head of the log that they were given; a log that lost its tail raises fleet/audit-cut at their next check-in.\nWith --contains a head that you noted is looked for: its number and hash, as this command prints them.",
+      options: [{ flags: "--contains <head>", about: "as 41:HASH; the log has to hold this row" }, limit],
       examples: ["upkeep fleet audit --limit 20"],
       run: async (call) => (await run()).fleetAudit(call),
     },
