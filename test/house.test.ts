@@ -12,7 +12,7 @@ const src = join(root, "src");
 const FLOORS: readonly (readonly string[])[] = [
   ["core"],
   ["keys", "der", "mirror"],
-  ["release", "slot", "process", "message"],
+  ["history", "release", "slot", "process", "message"],
   ["artifact", "repository", "report", "identity"],
   ["signing", "fleet", "agent"],
   ["io"],
