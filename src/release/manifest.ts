@@ -81,8 +81,8 @@ const artifactSchema = growing({
   ...selectorShape,
   /** Name of the TUF target that holds the bytes. */
   target: z.string().check(z.maxLength(512)),
-  /** `file` is installed byte for byte, executable; archives are unpacked. */
-  format: z.enum(["file", "tar.gz", "zip"]),
+  /** `file` is installed byte for byte, executable; archives are unpacked. A `tar` is our canonical one, which a device makes again from its slot. */
+  format: z.enum(["file", "tar", "tar.gz", "zip"]),
   /** For `file`: its path inside the slot. Absent: the base name of the target. */
   installAs: z.exactOptional(programSchema),
   length: lengthSchema,

@@ -69,7 +69,13 @@ export const agentNoun: NounSpec = {
     {
       name: "status",
       about: "show what runs, what is in progress, and what it is waiting for",
-      examples: ["upkeep agent status", "upkeep agent status --json"],
+      options: [
+        {
+          flags: "--scomo",
+          about: "show it as the inventories of OMA SCOMO, with its status values and result codes",
+        },
+      ],
+      examples: ["upkeep agent status", "upkeep agent status --json", "upkeep agent status --scomo --json"],
       run: async (call) => (await import("./run-commands.ts")).agentStatus(call),
     },
     {

@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { resolve } from "node:path";
 import type { CheckResult } from "../../agent/check-result.ts";
 import type { SlotFinding } from "../../agent/care.ts";
+import { scomoTree } from "../../agent/scomo.ts";
 import { withoutAgent, type Status } from "../../agent/status.ts";
 import type { ComponentResult } from "../../agent/update-component.ts";
 import { collect, fromUtf8 } from "../../core/bytes.ts";
@@ -153,8 +154,10 @@ export async function agentRollback(call: Call): Promise<Result> {
 
 export async function agentStatus(call: Call): Promise<Result> {
   const { context } = call;
+  const scomo = call.flag("scomo");
   try {
     const status = (await askAgent(context.data, { do: "status" }, context.signal)) as unknown as Status;
+    if (scomo) return scomoResultOf(status.components);
     return await withTime(call, statusText(status, true, call.context.width), { ...status, live: true });
   } catch (error) {
     if (!(error instanceof ControlError && error.code === "control/no-agent")) throw error;
@@ -162,14 +165,39 @@ export async function agentStatus(call: Call): Promise<Result> {
   const bytes = await readOrNull(context.disk, `${context.data}/status.json`, 1024 * 1024);
   if (bytes !== null) {
     const left = leftStatus(bytes, `${context.data}/status.json`);
+    if (scomo) return scomoResultOf(left.components);
     return withTime(call, statusText(left, false, call.context.width), { ...left, live: false });
   }
   // Throws `agent/not-enrolled`: then nothing can happen here at all.
   const { record } = await loadIdentity(context.disk, `${context.data}/identity`);
+  if (scomo) return scomoResultOf([]);
   const why = "It is enrolled, and no agent has run yet: nothing happens until one does.";
   return {
     text: `This is device ${record.device}. ${why}\nhint: ${START_HINT}`,
     json: { device: record.device, doing: "stopped", why, until: null, components: [], live: false },
+  };
+}
+
+function scomoResultOf(components: Status["components"]): Result {
+  const tree = scomoTree(components);
+  const rows = [
+    ...tree.download.map(({ pkgId, status }) => ["Download", pkgId, `status ${status}`, ""]),
+    ...tree.delivered.map(({ pkgId, status, state }) => [
+      "Delivered",
+      pkgId,
+      `status ${status}, state ${state}`,
+      "",
+    ]),
+    ...tree.deployed.map(({ pkgIdRef, status, state, resultCode, code }) => [
+      "Deployed",
+      pkgIdRef,
+      `status ${status}, state ${state}`,
+      `result ${resultCode}${code === null ? "" : ` (${code})`}`,
+    ]),
+  ];
+  return {
+    text: rows.length === 0 ? "Nothing is installed here." : columns(rows),
+    json: tree as unknown as Json,
   };
 }
 

@@ -27,6 +27,7 @@ import { connectionsWithin, shortOf } from "./capacity.ts";
 import { FleetView } from "./fleet-view.ts";
 import { Metrics } from "./metrics.ts";
 import { RepositoryWatch, type Refreshed } from "./repository-watch.ts";
+import { countRollouts, RolloutWatch } from "./rollout-watch.ts";
 import { openRecords } from "./store-check.ts";
 import { openTrust, type Trust } from "./trust.ts";
 
@@ -118,6 +119,7 @@ async function startLocked(
   let own = first;
   const view = new FleetView(store, clock);
   const watch = new RepositoryWatch(`${data}/repository`, `${folder}/tuf`, tools);
+  const rollouts = new RolloutWatch({ store, view, clock, log, metrics });
   const expiry = new ExpiryWatch(`${data}/repository`, { disk, metrics, log });
   const { listeners = LISTENERS, heartbeat, ...asked } = options.limits ?? {};
   const wanted = asked.connections ?? HTTP_LIMITS.connections;
@@ -189,18 +191,21 @@ async function startLocked(
     if (trust.missing.length > 0) log("error", "server/authority-key-missing", { missing: trust.missing });
   };
 
+  /** What the records say now; who was cut off meanwhile loses its connections. */
+  const reload = async (): Promise<void> => {
+    const { cutOff } = await view.load();
+    const lost = new Set(cutOff.flatMap(({ spkis }) => spkis));
+    for (const { id } of cutOff) hub.revoke(id);
+    if (lost.size > 0) device?.closeWhere(({ spki }) => lost.has(spki));
+  };
+
   /** One look at everything that can have changed. `always`: also what changes by time alone. */
   const look = async (always: boolean): Promise<void> => {
     const stale = view.isStale();
-    if (stale) {
-      const { cutOff } = await view.load();
-      const lost = new Set(cutOff.flatMap(({ spkis }) => spkis));
-      for (const { id } of cutOff) hub.revoke(id);
-      if (lost.size > 0) device?.closeWhere(({ spki }) => lost.has(spki));
-    }
+    if (stale) await reload();
     if (stale || always || (await watch.hasChanged())) {
       const fresh = await guarded("repository/refresh-failed", async () => {
-        const found = await watch.refresh(view.allDesired()).catch((error: unknown) => {
+        const found = await watch.refresh(view.wanted()).catch((error: unknown) => {
           trouble = `the repository cannot be verified: ${sentenceOf(error)}`;
           throw error;
         });
@@ -224,6 +229,12 @@ async function startLocked(
       }
       if (woken.length > 0) log("info", "fleet/steered", { groups: woken });
     }
+    // Judged after the repository was read: what was recalled meanwhile ends a rollout before anything else of it counts.
+    await guarded("rollout/look-failed", async () => {
+      if (!(await rollouts.look(always))) return;
+      await reload();
+      await view.steer(clock.now());
+    });
     const told = hub.tell((listener) => view.newestWake(listener));
     if (told > 0) {
       metrics.count("upkeep_wakes_total", {}, told);
@@ -244,6 +255,7 @@ async function startLocked(
     // What is counted in the store stays what it was while nobody can ask; what this process knows of itself is told all the same.
     await guarded("server/count-failed", () => countDevices({ store, view, metrics, now: clock.now() }));
     await guarded("server/count-failed", countAlarms);
+    countRollouts(view.rollouts(), metrics);
     metrics.set("upkeep_listeners", {}, hub.size);
     const { open, unfinished, refused } = device!.connections();
     metrics.set("upkeep_connections", {}, open);

@@ -189,6 +189,7 @@ async function packAll(
         onBytes: (bytes) => bar.advance(bytes),
         names: declared?.os ?? "any",
         asFile: call.flag("as-file"),
+        archive: call.text("archive") === "tar.gz" ? "tar.gz" : "tar",
       });
       if (packed.note !== null) call.context.note(`${shown}: ${packed.note}`);
       const { format, length, sha256, sha512, pieceSize, merkleRoot, unpackedLength } = packed;

@@ -23,7 +23,7 @@ export const releaseNoun: NounSpec = {
       name: "add",
       about: "sign a release and publish it; no channel points to it yet",
       details:
-        "An ARTIFACT is [PLATFORM=]PATH, where PLATFORM is for example linux-x64, linux-x64-musl, windows-arm64 or any (the\ndefault). A folder, a .tar and a .tar.zst are packed into a tar.gz with the same bytes on every machine; a .tar.gz and a\n.zip are taken as the archives that they are, whatever their names; anything else is a single file, installed as\nPRODUCT. Names inside have to be such that devices of the platform can write them. What is not given (entry point,\nhealth probe, publisher) is as in the highest earlier release.",
+        "An ARTIFACT is [PLATFORM=]PATH, where PLATFORM is for example linux-x64, linux-x64-musl, windows-arm64 or any (the\ndefault). A folder is packed into a tar, with the same bytes on every machine, that devices make again from what they\ninstalled; a .tar and a .tar.zst become a tar.gz; a .tar.gz and a .zip are taken as the archives that they are, whatever\ntheir names; anything else is a single file, installed as PRODUCT. Names inside have to be such that devices of the platform can write them. What is not given (entry point,\nhealth probe, publisher) is as in the highest earlier release.",
       arguments: [
         { name: "<product>", about: "lower-case name" },
         { name: "<version>", about: "SemVer; higher than what devices run" },
@@ -39,6 +39,12 @@ export const releaseNoun: NounSpec = {
         { flags: "--env <NAME=VALUE>", about: "environment of the entry point", repeat: true },
         { flags: "--data-only", about: "nothing is started: the artifact is data" },
         ...KIND_OPTIONS,
+        {
+          flags: "--archive <format>",
+          about: "what folders are packed into: tar.gz is for agents that do not know tar",
+          choices: ["tar", "tar.gz"],
+          default: "tar",
+        },
         { flags: "--as-file", about: "install an archive as the one file that it is" },
         {
           flags: "--health <probe>",
