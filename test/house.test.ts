@@ -12,7 +12,7 @@ const src = join(root, "src");
 const FLOORS: readonly (readonly string[])[] = [
   ["core"],
   ["keys", "der", "mirror", "delta"],
-  ["release", "slot", "process", "message"],
+  ["history", "release", "slot", "process", "message"],
   ["artifact", "repository", "report", "identity", "feed"],
   ["signing", "fleet", "agent"],
   ["io"],

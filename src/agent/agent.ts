@@ -19,6 +19,8 @@ import { reportOf } from "./attempt-report.ts";
 import { marksIn } from "./check-in-mark.ts";
 import type { Component } from "./component.ts";
 import { keptAssignment } from "./kept-assignment.ts";
+import { lastAttempts, lineOf } from "./chronicle.ts";
+import { EventLog } from "../history/event-log.ts";
 import { checkFailure, type CheckResult } from "./check-result.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
 import { checkSelf, collectDownloads } from "./start.ts";
@@ -71,6 +73,8 @@ const BOUND_LOGS_EVERY = 30;
 export class Agent {
   readonly parts: AgentParts;
   readonly outbox: Outbox;
+  /** What happened on this device, for its owner. */
+  readonly history: EventLog;
   readonly #teller: Teller;
   readonly #strays = new Set<string>();
   readonly #components = new Map<string, Component>();
@@ -87,7 +91,8 @@ export class Agent {
   constructor(parts: AgentParts, outbox: Outbox) {
     this.parts = parts;
     this.outbox = outbox;
-    this.#teller = new Teller(parts.world, parts.server, outbox, this.stopped);
+    this.history = new EventLog(parts.world.disk, `${parts.folder}/log`);
+    this.#teller = new Teller(parts.world, parts.server, outbox, this.stopped, this.history);
     this.#recalls = new Recalls({
       ...parts,
       stopped: this.stopped,
@@ -112,6 +117,7 @@ export class Agent {
   /** Opens every component that is on disk and finishes what an earlier run left. What cannot be finished is told and tried again at each check. */
   async start(): Promise<void> {
     await this.openAll();
+    await this.#settleHistory();
     await this.#exclusive(() => this.#recoverAll(false));
     await collectDownloads(this.parts.world, this.parts.folder, this.components);
     await this.board.write();
@@ -154,6 +160,7 @@ export class Agent {
    */
   async retrySkipped(): Promise<CheckResult> {
     await this.#exclusive(async () => {
+      await this.#asked("retry-skipped");
       for (const component of this.components) await component.forgetSkips();
     });
     return this.check("operator");
@@ -227,6 +234,7 @@ export class Agent {
   rollBack(product: string): Promise<ComponentResult> {
     return this.#exclusive(async () => {
       const component = this.#installed(product);
+      await this.#asked("rollback", product);
       await this.#recover(component, true);
       await this.#recalls.learn(component);
       const result = await goBack(this.#update(component, true));
@@ -249,6 +257,7 @@ export class Agent {
       if (known === null || (purge && !known.purge)) {
         if (known === null) {
           refuseNeeded(product, await othersOf(this.components, component));
+          await this.#asked(purge ? "uninstall with its data" : "uninstall", product);
           await this.#recover(component, true);
           if (component.openAttempt !== null)
             await finish(this.#update(component, true), "superseded", ownersWish(product));
@@ -277,6 +286,7 @@ export class Agent {
   async takeBack(product: string): Promise<CheckResult> {
     await this.#exclusive(async () => {
       const component = this.#installed(product);
+      await this.#asked("install", product);
       await this.#recover(component, true);
       await forgetUninstalled(this.parts.world.disk, component.layout);
       component.uninstalled = null;
@@ -284,6 +294,15 @@ export class Agent {
       this.parts.world.log({ level: "info", event: "uninstall-taken-back", product });
     });
     return this.check("operator");
+  }
+
+  #settleHistory(): Promise<void> {
+    return this.history.settle(formatInstant(this.parts.world.clock.now()), lastAttempts(this.components));
+  }
+
+  #asked(what: string, product?: string): Promise<void> {
+    const at = formatInstant(this.parts.world.clock.now());
+    return this.history.add({ at, event: "asked", what, ...(product === undefined ? {} : { product }) });
   }
 
   #installed(product: string): Component {
@@ -332,6 +351,7 @@ export class Agent {
     try {
       await this.board.write();
       await this.#recoverAll(byHand);
+      await this.#settleHistory();
       instructions = await (brought?.() ?? this.#ask());
       const { away } = instructions;
       this.#recalls.interval = instructions.interval ?? this.#recalls.interval;
@@ -422,6 +442,10 @@ export class Agent {
       componentSettings(settings, product),
     );
     this.#components.set(product, component);
+    component.noted = async (event) => {
+      const line = lineOf(component, event);
+      if (line !== null) await this.history.add(line);
+    };
     component.neighbor = (other) => this.#components.get(other);
     if (component.damage !== null)
       await this.#teller.alarm(

@@ -80,6 +80,25 @@ export const agentNoun: NounSpec = {
     },
     {
       name: "log",
+      about: "show what happened on this device: every attempt with its end, alarms, what its owner asked",
+      details:
+        "The log is bounded and a chain: each line has the SHA-256 of the one before, and `agent log verify` shows what was changed or\ncut off (exit code 6). Each attempt has one begin and one end, whatever came between; its id is that of the server's report.",
+      arguments: [{ name: "[verify]", about: "check the chain instead" }],
+      options: [
+        { flags: "--product <name>", about: "only of this component" },
+        { flags: "--lines <n>", about: "the last lines (100)" },
+        { flags: "--follow", about: "go on showing what is written, until Ctrl-C" },
+      ],
+      examples: [
+        "upkeep agent log",
+        "upkeep agent log --product shop --json",
+        "upkeep agent log --follow",
+        "upkeep agent log verify",
+      ],
+      run: async (call) => (await import("./history-commands.ts")).agentLog(call),
+    },
+    {
+      name: "output",
       alias: "logs",
       about: "show what installed components wrote, in this run and in the one before",
       details:
@@ -89,8 +108,12 @@ export const agentNoun: NounSpec = {
         { flags: "--lines <n>", about: "last lines of each run (100)" },
         { flags: "--follow", about: "go on showing what is written" },
       ],
-      examples: ["upkeep agent log", "upkeep agent log shop --lines 20", "upkeep agent log shop --follow"],
-      run: async (call) => (await import("./output.ts")).agentLog(call),
+      examples: [
+        "upkeep agent output",
+        "upkeep agent output shop --lines 20",
+        "upkeep agent output shop --follow",
+      ],
+      run: async (call) => (await import("./output.ts")).agentOutput(call),
     },
     {
       name: "forget-time",

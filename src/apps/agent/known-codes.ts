@@ -13,6 +13,7 @@ import { JSON_ERRORS } from "../../core/json.ts";
 import { SCHEMA_ERRORS } from "../../core/schema.ts";
 import { VERSION_ERRORS } from "../../core/version.ts";
 import { DER_ERRORS } from "../../der/errors.ts";
+import { HISTORY_ERRORS } from "../../history/errors.ts";
 import { IDENTITY_ERRORS } from "../../identity/errors.ts";
 import { SERVER_CLIENT_ERRORS } from "../../io/device/server-failure.ts";
 import { CONTROL_ERRORS } from "../../io/system/control-socket.ts";
@@ -35,6 +36,7 @@ const KNOWN: { readonly [code: string]: Trait } = {
   ...DISK_ERRORS,
   ...DSSE_ERRORS,
   ...GROWTH_ERRORS,
+  ...HISTORY_ERRORS,
   ...IDENTITY_ERRORS,
   ...INSTANT_ERRORS,
   ...JSON_ERRORS,
