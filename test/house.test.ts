@@ -13,7 +13,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["core"],
   ["keys", "der", "mirror"],
   ["release", "slot", "process", "message"],
-  ["artifact", "repository", "report", "identity"],
+  ["artifact", "repository", "report", "identity", "license"],
   ["signing", "fleet", "agent"],
   ["io"],
   ["testing"],

@@ -8,6 +8,8 @@ export const FEATURES = {
   "follow-until": "0.1.0",
   /** `mark` in a check-in and its answer. */
   "check-in-mark": "0.1.0",
+  /** `licenses` in a check-in and its answer. */
+  licenses: "0.1.0",
 } as const satisfies { readonly [word: string]: string };
 
 export type Feature = keyof typeof FEATURES;

@@ -49,6 +49,8 @@ export const checkInRequestSchema = growing({
    * (fleet/clone.ts). A device that leaves it out is served all the same, and gets none.
    */
   mark: z.exactOptional(z.nullable(markSchema)),
+  /** Leases that are due (licenses.ts). It is read by itself: a fault in it touches nothing else. */
+  licenses: z.exactOptional(z.unknown()),
 });
 export type CheckInRequest = z.infer<typeof checkInRequestSchema>;
 
@@ -63,5 +65,7 @@ export const checkInAnswerSchema = growing({
   seq: z.number().check(z.int(), z.minimum(0)),
   /** To be brought back with the next question; given to devices that brought theirs. */
   mark: z.exactOptional(markSchema),
+  /** To those who asked (licenses.ts), read by itself as well. */
+  licenses: z.exactOptional(z.unknown()),
 });
 export type CheckInAnswer = z.infer<typeof checkInAnswerSchema>;

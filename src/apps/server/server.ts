@@ -2,7 +2,7 @@
 
 import { mkdirSync } from "node:fs";
 import type { Clock } from "../../core/clock.ts";
-import type { Disk } from "../../core/disk.ts";
+import { readOrNull, type Disk } from "../../core/disk.ts";
 import type { DsseSigner } from "../../core/dsse.ts";
 import { UpkeepError, type Facts } from "../../core/errors.ts";
 import { formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
@@ -25,6 +25,7 @@ import { devicePlane } from "./device-plane.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import { connectionsWithin, shortOf } from "./capacity.ts";
 import { FleetView } from "./fleet-view.ts";
+import { licenseApi, readWebhookSecret } from "./license-api.ts";
 import { Metrics } from "./metrics.ts";
 import { RepositoryWatch, type Refreshed } from "./repository-watch.ts";
 import { openRecords } from "./store-check.ts";
@@ -45,6 +46,8 @@ export type UpdateServerOptions = {
   /** Host names and addresses that devices reach this server by. */
   readonly names: readonly string[];
   readonly director: DsseSigner;
+  /** The online key that signs leases; null: this server leases nothing. */
+  readonly leases?: DsseSigner | null;
   readonly version: string;
   readonly log: Log;
   readonly clock: Clock;
@@ -128,7 +131,18 @@ async function startLocked(
     log("warn", "server/few-descriptors", { wanted, connections, descriptors: descriptorLimit() ?? 0 });
   const hub = new WakeHub(listeners, heartbeat);
   const files = staticFiles(`${data}/repository`);
+  const licenses = licenseApi({
+    store,
+    metrics,
+    leases: options.leases ?? null,
+    webhookSecret: async () => {
+      const bytes = await readOrNull(disk, `${folder}/webhook.secret`, 1024);
+      return bytes === null ? null : readWebhookSecret(bytes);
+    },
+    ...tools,
+  });
   const api = serverApi({
+    licenses,
     store,
     view,
     trust,
@@ -314,7 +328,7 @@ async function startLocked(
       issuers: trust.known,
       limits,
       log,
-      handle: devicePlane({ api, files, hub, view, clock, version: options.version }),
+      handle: devicePlane({ api, licenses, files, hub, view, clock, version: options.version }),
     });
     if (options.admin !== null) {
       const notReady = (): string | null =>
