@@ -4,6 +4,7 @@ import type { Kysely } from "kysely";
 import type { FleetRecords, FleetStore, StoreRecords } from "../../fleet/store.ts";
 import { deviceRecords } from "./_devices.ts";
 import { licenseRecords } from "./_licenses.ts";
+import { rolloutRecords } from "./_rollouts.ts";
 import { stateRecords } from "./_state.ts";
 import { trailRecords } from "./_trail.ts";
 import type { Tables } from "./schema.ts";
@@ -26,6 +27,7 @@ const NEWS = [
   "dropGroup",
   "putDesired",
   "dropDesired",
+  "putRollout",
   "putWake",
   "addAudit",
 ] as const satisfies readonly (keyof FleetRecords)[];
@@ -49,5 +51,11 @@ export function tellingRecords(records: StoreRecords, tell: () => void): StoreRe
 }
 
 export function fleetRecords(tx: Kysely<Tables>): StoreRecords {
-  return { ...deviceRecords(tx), ...stateRecords(tx), ...trailRecords(tx), ...licenseRecords(tx) };
+  return {
+    ...deviceRecords(tx),
+    ...rolloutRecords(tx),
+    ...stateRecords(tx),
+    ...trailRecords(tx),
+    ...licenseRecords(tx),
+  };
 }

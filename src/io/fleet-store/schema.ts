@@ -2,10 +2,11 @@
 
 import { sql, type Kysely, type RawBuilder } from "kysely";
 import { FleetError } from "../../fleet/errors.ts";
+import { makeRolloutTables, type RolloutTables } from "./_rollout-tables.ts";
 import { licenseStep, LICENSE_TABLES, type LicenseTables } from "./schema-licenses.ts";
 
 /** Instants are milliseconds; texts ending in `_json` hold JSON that this program wrote. */
-export interface Tables extends LicenseTables {
+export interface Tables extends RolloutTables, LicenseTables {
   schema_step: { step: number };
   device: {
     id: string;
@@ -255,6 +256,7 @@ const STEPS: readonly Step[] = [
   async (tx, text) => {
     await tx.schema.alterTable("device").addColumn("agent_json", text).execute();
   },
+  makeRolloutTables,
   licenseStep,
 ];
 
@@ -288,6 +290,8 @@ export const TABLES = [
   "token",
   "report",
   "alarm",
+  "rollout",
+  "rollout_device",
   "audit",
   "wake",
   "setting",

@@ -4,6 +4,8 @@ import { LIVENESS } from "../../../fleet/liveness.ts";
 import { OPERATOR_HOLDS } from "../../../message/hold-reasons.ts";
 import { RESULTS } from "../../../report/outcomes.ts";
 import type { NounSpec } from "../../framework/command.ts";
+import { progressCommands } from "./progress-commands.ts";
+import { rolloutNoun } from "./rollout-commands.ts";
 
 const run = () => import("./fleet.ts");
 const dump = () => import("./export-import.ts");
@@ -82,6 +84,8 @@ export const fleetNoun: NounSpec = {
       examples: ["upkeep fleet wake", "upkeep fleet wake --group tills"],
       run: async (call) => (await run()).fleetWake(call),
     },
+    rolloutNoun,
+    ...progressCommands,
     {
       name: "alarms",
       about: "list alarms that are not acknowledged",
