@@ -13,7 +13,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["core"],
   ["keys", "der", "mirror", "delta"],
   ["history", "release", "slot", "process", "message"],
-  ["artifact", "repository", "report", "identity", "feed"],
+  ["artifact", "repository", "report", "identity", "license", "feed"],
   ["signing", "fleet", "agent"],
   ["io"],
   ["testing"],

@@ -24,6 +24,7 @@ import { EventLog } from "../history/event-log.ts";
 import { checkFailure, type CheckResult } from "./check-result.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
 import { checkSelf, collectDownloads } from "./start.ts";
+import type { LicenseKeeper } from "./license-keeper.ts";
 import { openComponent } from "./open-component.ts";
 import { othersOf } from "./others.ts";
 import { Recalls } from "./recalls.ts";
@@ -55,6 +56,8 @@ export type AgentParts = {
   readonly server: UpdateServer;
   readonly trust: ServerTrust;
   readonly settings: Settings;
+  /** Absent where none are kept. */
+  readonly licenses?: LicenseKeeper;
   readonly pid: number;
   /**
    * Why nothing is updated until somebody mends this device: a setting that cannot be read, an identity that is damaged. What is installed
@@ -343,6 +346,7 @@ export class Agent {
     const at = formatInstant(world.clock.now());
     const byHand = trigger === "operator";
     this.board.doing = "checking";
+    if (this.parts.licenses !== undefined) this.parts.licenses.eager = trigger !== "schedule";
     world.log({ level: "info", event: "check", trigger });
     let components: ComponentResult[] = [];
     let failure: CheckResult["failure"] = null;
@@ -353,6 +357,7 @@ export class Agent {
       await this.#recoverAll(byHand);
       await this.#settleHistory();
       instructions = await (brought?.() ?? this.#ask());
+      await this.#settleLicenses(brought !== undefined, instructions);
       const { away } = instructions;
       this.#recalls.interval = instructions.interval ?? this.#recalls.interval;
       if (brought === undefined && away === null) await this.outbox.clear("check ");
@@ -389,6 +394,14 @@ export class Agent {
       seq: instructions?.seq ?? null,
       retryAfter,
     };
+  }
+
+  /** What was brought by hand may say who issues licenses and which were revoked; else the server is there to be spoken to. */
+  async #settleLicenses(brought: boolean, { releases, away }: Instructions): Promise<void> {
+    const { licenses, server } = this.parts;
+    if (brought) await licenses?.follow(releases);
+    else if (away === null && server.licensing !== undefined)
+      await licenses?.settle(server.licensing, this.stopped);
   }
 
   /** What a repair may rest on: what this check read already, else the repository alone; no server has a say in it. */
@@ -428,7 +441,11 @@ export class Agent {
     }
     const notice = (notices: readonly Notice[]) => this.#teller.notice(notices);
     const kept = keptAssignment(world.disk, `${this.parts.folder}/assignment.json`);
-    return askWhatToRun({ world, identity, repository, server, trust, kept, marks, notice, signal }, running);
+    const licenses = marks === null ? null : (this.parts.licenses ?? null);
+    return askWhatToRun(
+      { world, identity, repository, server, trust, kept, licenses, marks, notice, signal },
+      running,
+    );
   }
 
   async #open(product: string): Promise<Component> {

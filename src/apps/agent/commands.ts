@@ -3,6 +3,75 @@
 import type { NounSpec } from "../framework/command.ts";
 import { LOG_LEVEL } from "../framework/program-log.ts";
 
+const product = { name: "<product>", about: "of which product" };
+
+const licenseNoun: NounSpec = {
+  name: "license",
+  about: "activate licenses on this device, and see how they stand",
+  commands: [
+    {
+      name: "show",
+      about: "show state, reason, end and next step of each license",
+      examples: ["upkeep agent license show", "upkeep agent license show --json"],
+      run: async (call) => (await import("./license-commands.ts")).agentLicenseShow(call),
+    },
+    {
+      name: "activate",
+      about: "take a seat of a license for this device",
+      details:
+        "The code comes from the environment variable UPKEEP_LICENSE, from --code-file or from the terminal, never from the command line.\nWhile the server cannot be reached, the wish waits for the next check.",
+      arguments: [product],
+      options: [
+        { flags: "--code-file <file>", about: "file (mode 0600) whose first line is the code" },
+        {
+          flags: "--license <license>",
+          about: "instead of a code: a license that this device has used before",
+        },
+      ],
+      examples: [
+        "UPKEEP_LICENSE=... upkeep agent license activate shop",
+        "upkeep agent license activate shop --code-file code",
+      ],
+      run: async (call) => (await import("./license-commands.ts")).agentLicenseActivate(call),
+    },
+    {
+      name: "request",
+      about: "write the request for a seat into a file, on a device without network",
+      arguments: [product],
+      options: [
+        { flags: "--out <file>", about: "a new file", required: true },
+        { flags: "--code-file <file>", about: "file (mode 0600) whose first line is the code" },
+        {
+          flags: "--license <license>",
+          about: "instead of a code: a license that this device has used before",
+        },
+      ],
+      examples: ["upkeep agent license request shop --code-file code --out island-1.request"],
+      run: async (call) => (await import("./license-commands.ts")).agentLicenseRequest(call),
+    },
+    {
+      name: "import",
+      about: "take a lease that came by file",
+      arguments: [{ name: "<file>", about: "from license activate" }],
+      examples: ["upkeep agent license import island-1.lease"],
+      run: async (call) => (await import("./license-commands.ts")).agentLicenseImport(call),
+    },
+    {
+      name: "release",
+      about: "give this device's seat back",
+      details:
+        "The application falls back at once. Without a network, --out writes the receipt that frees the seat at the vendor.",
+      arguments: [product],
+      options: [{ flags: "--out <file>", about: "where the receipt goes as well" }],
+      examples: [
+        "upkeep agent license release shop",
+        "upkeep agent license release shop --out island-1.receipt",
+      ],
+      run: async (call) => (await import("./license-commands.ts")).agentLicenseRelease(call),
+    },
+  ],
+};
+
 export const agentNoun: NounSpec = {
   name: "agent",
   about: "keep this device up to date",
@@ -115,6 +184,7 @@ export const agentNoun: NounSpec = {
       ],
       run: async (call) => (await import("./output.ts")).agentOutput(call),
     },
+    licenseNoun,
     {
       name: "forget-time",
       about: "forget the time that this device remembers, after its clock was ahead",

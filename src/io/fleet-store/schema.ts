@@ -3,9 +3,10 @@
 import { sql, type Kysely, type RawBuilder } from "kysely";
 import { FleetError } from "../../fleet/errors.ts";
 import { makeRolloutTables, type RolloutTables } from "./_rollout-tables.ts";
+import { licenseStep, LICENSE_TABLES, type LicenseTables } from "./schema-licenses.ts";
 
 /** Instants are milliseconds; texts ending in `_json` hold JSON that this program wrote. */
-export interface Tables extends RolloutTables {
+export interface Tables extends RolloutTables, LicenseTables {
   schema_step: { step: number };
   device: {
     id: string;
@@ -256,6 +257,7 @@ const STEPS: readonly Step[] = [
     await tx.schema.alterTable("device").addColumn("agent_json", text).execute();
   },
   makeRolloutTables,
+  licenseStep,
 ];
 
 /** The step that this program's tables are at. */
@@ -293,6 +295,7 @@ export const TABLES = [
   "audit",
   "wake",
   "setting",
+  ...LICENSE_TABLES,
 ] as const satisfies readonly (keyof Tables)[];
 
 /**
