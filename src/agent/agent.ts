@@ -1,6 +1,7 @@
 // The agent of one device: joins check, components, reports and status, with one lock over everything that changes something.
 
 import { makeDirectories } from "../core/disk.ts";
+import { toHex } from "../core/bytes.ts";
 import { formatInstant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { nameSchema, z } from "../core/schema.ts";
@@ -21,9 +22,12 @@ import { Prompter } from "./prompter.ts";
 import { marksIn } from "./check-in-mark.ts";
 import type { Component } from "./component.ts";
 import { keptAssignment } from "./kept-assignment.ts";
+import { lastAttempts, lineOf } from "./chronicle.ts";
+import { EventLog } from "../history/event-log.ts";
 import { checkFailure, type CheckResult } from "./check-result.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
 import { checkSelf, collectDownloads } from "./start.ts";
+import type { LicenseKeeper } from "./license-keeper.ts";
 import { openComponent } from "./open-component.ts";
 import { othersOf } from "./others.ts";
 import { Recalls } from "./recalls.ts";
@@ -31,11 +35,15 @@ import { closedOutbox, openOutbox, type Outbox } from "./outbox.ts";
 import { Teller } from "./teller.ts";
 import type { DeviceIdentity, Notice, Repository, ServerTrust, UpdateServer, World } from "./ports.ts";
 import { CRASH_LOOP } from "../process/restart.ts";
+import { forgetUninstalled, saveUninstalled } from "../slot/uninstalled.ts";
+import type { Trouble } from "./attempt-table.ts";
 import type { Source } from "./repair-component.ts";
 import { componentSettings, strayComponents, type Settings } from "./settings.ts";
 import { StatusBoard } from "./status-board.ts";
 import type { Status } from "./status.ts";
+import { carryOutUninstall, refuseNeeded, uninstalledSentence } from "./uninstall.ts";
 import {
+  finish,
   goBack,
   recoverComponent,
   type ComponentResult,
@@ -51,6 +59,8 @@ export type AgentParts = {
   readonly server: UpdateServer;
   readonly trust: ServerTrust;
   readonly settings: Settings;
+  /** Absent where none are kept. */
+  readonly licenses?: LicenseKeeper;
   readonly pid: number;
   /**
    * Why nothing is updated until somebody mends this device: a setting that cannot be read, an identity that is damaged. What is installed
@@ -69,6 +79,8 @@ const BOUND_LOGS_EVERY = 30;
 export class Agent {
   readonly parts: AgentParts;
   readonly outbox: Outbox;
+  /** What happened on this device, for its owner. */
+  readonly history: EventLog;
   readonly #teller: Teller;
   readonly #strays = new Set<string>();
   readonly #components = new Map<string, Component>();
@@ -87,7 +99,8 @@ export class Agent {
   constructor(parts: AgentParts, outbox: Outbox) {
     this.parts = parts;
     this.outbox = outbox;
-    this.#teller = new Teller(parts.world, parts.server, outbox, this.stopped);
+    this.history = new EventLog(parts.world.disk, `${parts.folder}/log`);
+    this.#teller = new Teller(parts.world, parts.server, outbox, this.stopped, this.history);
     this.#recalls = new Recalls({
       ...parts,
       stopped: this.stopped,
@@ -121,6 +134,7 @@ export class Agent {
     await this.openAll();
     for (const component of this.components)
       await this.#guarded(component.product, () => blockAtStart(this.parts.world, this.manners, component));
+    await this.#settleHistory();
     await this.#exclusive(() => this.#recoverAll(false));
     await collectDownloads(this.parts.world, this.parts.folder, this.components);
     await this.board.write();
@@ -167,6 +181,7 @@ export class Agent {
    */
   async retrySkipped(): Promise<CheckResult> {
     await this.#exclusive(async () => {
+      await this.#asked("retry-skipped");
       for (const component of this.components) await component.forgetSkips();
     });
     return this.check("operator");
@@ -245,11 +260,8 @@ export class Agent {
   /** Back to the version before, by hand. Errors: `agent/not-installed`, `agent/nothing-to-go-back-to`, `agent/interrupted`. */
   rollBack(product: string): Promise<ComponentResult> {
     return this.#exclusive(async () => {
-      const component = this.#components.get(product);
-      if (component === undefined)
-        throw new AgentError("agent/not-installed", `${product} is not installed on this device.`, {
-          product,
-        });
+      const component = this.#installed(product);
+      await this.#asked("rollback", product);
       await this.#recover(component, true);
       await this.#recalls.learn(component);
       const result = await goBack(this.#update(component, true));
@@ -258,6 +270,72 @@ export class Agent {
       await this.board.write();
       return result;
     });
+  }
+
+  /**
+   * Uninstalls a component, because its owner says so, and remembers that over restarts and whatever the server wishes. Floor and skip list
+   * stay, its data as well unless `purge`. Errors: `agent/not-installed`, `agent/needed`, `agent/interrupted`, `process/*`, `disk/*`.
+   */
+  uninstall(product: string, purge: boolean): Promise<ComponentResult> {
+    return this.#exclusive(async () => {
+      const component = this.#installed(product);
+      const { world } = this.parts;
+      const known = component.uninstalled;
+      if (known === null || (purge && !known.purge)) {
+        if (known === null) {
+          refuseNeeded(product, await othersOf(this.components, component));
+          await this.#asked(purge ? "uninstall with its data" : "uninstall", product);
+          await this.#recover(component, true);
+          if (component.openAttempt !== null)
+            await finish(this.#update(component, true), "superseded", ownersWish(product));
+        }
+        const version = known?.version ?? component.state.committed?.version ?? null;
+        const id = known?.id ?? toHex(world.random.bytes(16));
+        const at = formatInstant(world.clock.now());
+        const decision = { format: 1 as const, id, at: known?.at ?? at, version, purge, done: false };
+        await saveUninstalled(world.disk, component.layout, decision);
+        component.uninstalled = decision;
+        world.log({ level: "warn", event: "uninstalling", product, version, purge });
+      }
+      if (!component.uninstalled!.done) await carryOutUninstall(component, component.uninstalled!);
+      this.#components.delete(product);
+      const empty = await this.#open(product);
+      const reason = uninstalledSentence(product, empty.uninstalled!);
+      await this.#teller.alarm(`uninstalled ${product}`, "agent/uninstalled", reason, product);
+      await this.#teller.flush();
+      await this.board.write();
+      const { version: from } = empty.uninstalled!;
+      return { product, result: "held", from, to: null, running: null, code: null, reason, until: null };
+    });
+  }
+
+  /** Takes an uninstall back, and checks at once: what the server assigns is installed again. Errors: `agent/not-installed`, `disk/*`. */
+  async takeBack(product: string): Promise<CheckResult> {
+    await this.#exclusive(async () => {
+      const component = this.#installed(product);
+      await this.#asked("install", product);
+      await this.#recover(component, true);
+      await forgetUninstalled(this.parts.world.disk, component.layout);
+      component.uninstalled = null;
+      await this.outbox.clear(`uninstalled ${product}`);
+      this.parts.world.log({ level: "info", event: "uninstall-taken-back", product });
+    });
+    return this.check("operator");
+  }
+
+  #settleHistory(): Promise<void> {
+    return this.history.settle(formatInstant(this.parts.world.clock.now()), lastAttempts(this.components));
+  }
+
+  #asked(what: string, product?: string): Promise<void> {
+    const at = formatInstant(this.parts.world.clock.now());
+    return this.history.add({ at, event: "asked", what, ...(product === undefined ? {} : { product }) });
+  }
+
+  #installed(product: string): Component {
+    const component = this.#components.get(product);
+    if (component !== undefined) return component;
+    throw new AgentError("agent/not-installed", `${product} is not installed on this device.`, { product });
   }
 
   /** Stops everything in good order: what is watched is marked as paused, components end, reports stay in the outbox. */
@@ -296,6 +374,7 @@ export class Agent {
     const at = formatInstant(world.clock.now());
     const byHand = trigger === "operator";
     this.board.doing = "checking";
+    if (this.parts.licenses !== undefined) this.parts.licenses.eager = trigger !== "schedule";
     world.log({ level: "info", event: "check", trigger });
     let components: ComponentResult[] = [];
     let failure: CheckResult["failure"] = null;
@@ -304,7 +383,9 @@ export class Agent {
     try {
       await this.board.write();
       await this.#recoverAll(byHand);
+      await this.#settleHistory();
       instructions = await (brought?.() ?? this.#ask());
+      await this.#settleLicenses(brought !== undefined, instructions);
       const { away } = instructions;
       this.#recalls.interval = instructions.interval ?? this.#recalls.interval;
       if (brought === undefined && away === null) await this.outbox.clear("check ");
@@ -347,6 +428,14 @@ export class Agent {
     };
   }
 
+  /** What was brought by hand may say who issues licenses and which were revoked; else the server is there to be spoken to. */
+  async #settleLicenses(brought: boolean, { releases, away }: Instructions): Promise<void> {
+    const { licenses, server } = this.parts;
+    if (brought) await licenses?.follow(releases);
+    else if (away === null && server.licensing !== undefined)
+      await licenses?.settle(server.licensing, this.stopped);
+  }
+
   /** What a repair may rest on: what this check read already, else the repository alone; no server has a say in it. */
   async #source(instructions: Instructions | null): Promise<Source> {
     if (instructions !== null) return instructions;
@@ -385,7 +474,11 @@ export class Agent {
     }
     const notice = (notices: readonly Notice[]) => this.#teller.notice(notices);
     const kept = keptAssignment(world.disk, `${this.parts.folder}/assignment.json`);
-    return askWhatToRun({ world, identity, repository, server, trust, kept, marks, notice, signal }, running);
+    const licenses = marks === null ? null : (this.parts.licenses ?? null);
+    return askWhatToRun(
+      { world, identity, repository, server, trust, kept, licenses, marks, notice, signal },
+      running,
+    );
   }
 
   async #open(product: string): Promise<Component> {
@@ -399,6 +492,11 @@ export class Agent {
       componentSettings(settings, product),
     );
     this.#components.set(product, component);
+    component.noted = async (event) => {
+      const line = lineOf(component, event);
+      if (line !== null) await this.history.add(line);
+    };
+    component.neighbor = (other) => this.#components.get(other);
     if (component.damage !== null)
       await this.#teller.alarm(
         `damage ${product}`,
@@ -521,6 +619,10 @@ export class Agent {
     this.#turn = run.catch(() => undefined);
     return run;
   }
+}
+
+function ownersWish(product: string): Trouble {
+  return { code: "agent/uninstalled", reason: `The owner of this device uninstalled ${product}.` };
 }
 
 function groundedNotice(grounded: UpkeepError | undefined): readonly Notice[] {

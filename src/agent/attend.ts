@@ -35,6 +35,8 @@ async function attendTo(device: Attended, component: Component): Promise<void> {
   const { manners } = device;
   const { product } = component;
   endBlock(device, component);
+  // Its owner wants none of it: nothing of it waits.
+  if (component.uninstalled !== null) return manners.settled(component, "update");
   const update = manners.memory.pending.find((one) => one.product === product && one.kind !== "repair");
   if (update === undefined && component.openAttempt === null) return;
   if (update !== undefined) {

@@ -3,6 +3,7 @@
 import { toBase64Url } from "../core/bytes.ts";
 import { parseInstant, type Instant } from "../core/instant.ts";
 import { openAssignment, type AssignedComponent } from "../message/assignment.ts";
+import type { AuditHead } from "../message/audit-head.ts";
 import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
 import { openRelease, RELEASE_LIMIT } from "../release/manifest.ts";
 import type { Candidate } from "../release/select.ts";
@@ -19,6 +20,7 @@ import { followTrust } from "./follow-trust.ts";
 import type {
   DeviceIdentity,
   KeptAssignment,
+  Licensing,
   Notice,
   Releases,
   Repository,
@@ -56,6 +58,9 @@ export type Wish = {
 export type Marks = {
   load(): Promise<string | null>;
   keep(mark: string): Promise<void>;
+  /** The newest head of the server's audit log that was given to this device. */
+  head(): Promise<AuditHead | null>;
+  keepHead(head: AuditHead): Promise<void>;
 };
 
 export type Asking = {
@@ -65,6 +70,8 @@ export type Asking = {
   readonly server: UpdateServer;
   readonly trust: ServerTrust;
   readonly kept: KeptAssignment;
+  /** Null for a question beside a check, and where none are kept. */
+  readonly licenses: Licensing | null;
   /** Null for a question beside a check. */
   readonly marks: Marks | null;
   /** Told what the refresh noticed, before anything else can fail. */
@@ -79,7 +86,7 @@ export async function askWhatToRun(
   asking: Asking,
   running: CheckInRequest["components"],
 ): Promise<Instructions> {
-  const { world, identity, repository, server, trust, kept, marks, notice, signal } = asking;
+  const { world, identity, repository, server, trust, kept, licenses, marks, notice, signal } = asking;
   // TUF 5.1: the time of the update is fixed once.
   const now: Instant = world.clock.now();
   // 1. What exists: signed metadata, independent of the server that is asked below.
@@ -89,9 +96,12 @@ export async function askWhatToRun(
   // 2. Who may say what: keys from TUF, never from a file beside the program.
   const trusted = parseTrustedKeys(await releases.document(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
   const known = world.program.features;
+  await licenses?.follow(releases);
+  const leases = await licenses?.ask();
   // 3. What this device should run: an answer to this question, for this device, from the director, in time.
   const nonce = toBase64Url(world.random.bytes(32));
   const { os, arch, libc } = world.platform;
+  const auditHead = (await marks?.head()) ?? null;
   const question = {
     agent: world.program,
     nonce,
@@ -99,6 +109,8 @@ export async function askWhatToRun(
     components: running,
     ...(releases.timestampSha256 === null ? {} : { timestamp: releases.timestampSha256 }),
     ...(marks === null ? {} : { mark: await marks.load() }),
+    ...(auditHead === null ? {} : { auditHead }),
+    ...(leases === undefined ? {} : { licenses: leases }),
   };
   let answer: CheckInAnswer;
   try {
@@ -129,8 +141,10 @@ export async function askWhatToRun(
     known,
   });
   await kept.save(envelope);
+  await licenses?.take(answer.licenses);
   // Kept before anything is done with the answer: what is acted on was acknowledged.
   if (answer.mark !== undefined) await marks?.keep(answer.mark);
+  if (answer.auditHead !== undefined) await marks?.keepHead(answer.auditHead);
   const { components } = assignment;
   const { interval, seq } = answer;
   const group = { policy: assignment.policy ?? null, issued: parseInstant(assignment.issued) };

@@ -7,6 +7,7 @@ import type { Component } from "./component.ts";
 import type { Wait } from "./manners.ts";
 import type { Notice } from "./ports.ts";
 import type { WaitReason } from "./policy.ts";
+import { uninstalledSentence } from "./uninstall.ts";
 import type { ComponentResult } from "./update-component.ts";
 
 export type ComponentStatus = {
@@ -71,7 +72,11 @@ export async function componentStatus(
   const { product, state, supervised } = component;
   const running = await component.running().catch(() => null);
   const recalled = state.committed === null ? undefined : recalledHere(state, state.committed.version);
-  const idle = result?.reason ?? "It was not checked since the agent started.";
+  const gone = component.uninstalled;
+  const idle =
+    gone !== null
+      ? uninstalledSentence(product, gone)
+      : (result?.reason ?? "It was not checked since the agent started.");
   const until =
     attempt?.state === "probation" ? component.probationEnds : (wait?.until ?? result?.until ?? null);
   const open = component.openAttempt;
@@ -91,6 +96,7 @@ export async function componentStatus(
       recalledSentence(recalled),
       component.withheld === null ? "" : `${component.withheld.reason} `,
       attempt !== null ? attemptSentence(attempt) : wait === null ? idle : waitingSentence(wait, idle),
+      component.outside === null ? "" : ` ${component.outside.reason}`,
     ].join(""),
     until: until === null ? null : formatInstant(until),
     wait:
@@ -101,7 +107,7 @@ export async function componentStatus(
             until: wait.until === null ? null : formatInstant(wait.until),
             command: wait.command,
           },
-    code: result?.code ?? null,
+    code: gone !== null ? "agent/uninstalled" : (result?.code ?? component.outside?.code ?? null),
     skipped: state.skip.map(({ version, code }) => ({ version, code })),
   };
 }

@@ -10,6 +10,14 @@ export const FEATURES = {
   "follow-until": "0.1.0",
   /** `mark` in a check-in and its answer. */
   "check-in-mark": "0.1.0",
+  /** `auditHead` in a check-in and its answer. */
+  "audit-head": "0.1.0",
+  /** `component` in a release: what kind of component it is. */
+  "component-kinds": "0.1.0",
+  /** Artifacts of the format `tar` in a release. */
+  "tar-artifacts": "0.1.0",
+  /** `licenses` in a check-in and its answer. */
+  licenses: "0.1.0",
 } as const satisfies { readonly [word: string]: string };
 
 export type Feature = keyof typeof FEATURES;

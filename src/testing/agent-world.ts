@@ -14,6 +14,7 @@ import type { Instant } from "../core/instant.ts";
 import { zipReader } from "../io/archive/unpack-zip.ts";
 import type { Hook, HookAnswer, MachineFacts } from "../manners/ports.ts";
 import { DAY_ZERO, FleetOfOne } from "./fleet-of-one.ts";
+import { MemoryHandlers } from "./memory-handlers.ts";
 import { MemoryDisk } from "./memory-disk.ts";
 import { diskTrees } from "./memory-trees.ts";
 import { MemoryProcesses } from "./memory-processes.ts";
@@ -62,6 +63,7 @@ export const FOLDER = "/agent";
 export class AgentWorld {
   disk: MemoryDisk;
   processes: MemoryProcesses;
+  readonly handlers = new MemoryHandlers();
   readonly clock: Clock;
   readonly fleet: FleetOfOne;
   readonly lines: LogLine[] = [];
@@ -88,6 +90,8 @@ export class AgentWorld {
   readonly asked: Hook[] = [];
   /** Processes that a lock may name. */
   readonly living = new Set<number>();
+  /** Worlds that follow each other on one disk draw other numbers. */
+  seed = 0;
   #starts = 0;
 
   constructor(clock: Clock = new EagerClock(), disk = new MemoryDisk()) {
@@ -105,9 +109,10 @@ export class AgentWorld {
       program: this.program,
       disk,
       clock,
-      random: scriptedRandom(this.#starts),
+      random: scriptedRandom(this.seed + this.#starts),
       processes,
       probes: processes,
+      handlers: this.handlers,
       localPorts: processes,
       surroundings: {
         uptime: async () => ({ boot: await processes.boot(), ms: clock.monotonic() }),

@@ -53,6 +53,16 @@ export const mannersRequests = [
 const mannersRequestSchema = z.discriminatedUnion("do", mannersRequests);
 export type MannersRequest = z.infer<typeof mannersRequestSchema>;
 
+const WORDS: ReadonlySet<string> = new Set(
+  mannersRequests.flatMap((schema) => [...schema.shape.do._zod.values].map(String)),
+);
+
+export function isMannersRequest<T extends { readonly do: string }>(
+  asked: T,
+): asked is Extract<T, { do: MannersRequest["do"] }> {
+  return WORDS.has(asked.do);
+}
+
 /** What is said takes effect at once: an update whose wait ends by it is activated within seconds. */
 export async function obeyManners(agent: Agent, asked: MannersRequest): Promise<Json> {
   const said = await act(agent, asked);

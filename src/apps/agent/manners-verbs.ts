@@ -11,7 +11,7 @@ import { KINDS } from "../../manners/policy-words.ts";
 import type { Call, Result } from "../framework/command.ts";
 import { usage } from "../framework/errors.ts";
 import { columns } from "../framework/style.ts";
-import { ask, quietLogOf } from "./ask.ts";
+import { askOrDo, quietLogOf } from "./run-commands.ts";
 import { mannersRequests, type MannersRequest } from "./manners-requests.ts";
 
 /** The request is checked before anything is asked, so that a slip has one answer whether an agent runs or not. */
@@ -22,7 +22,7 @@ async function say<T>(call: Call, request: MannersRequest): Promise<T> {
     "request to the agent",
   );
   const { context } = call;
-  const answer = await ask(call, request as unknown as Json, async () => {
+  const answer = await askOrDo(call, request as unknown as Json, async () => {
     const { mannersOnce } = await import("./serve.ts");
     const options = { folder: context.data, log: quietLogOf(call), environment: context.terminal.env };
     return mannersOnce(options, request);

@@ -12,7 +12,8 @@ import { systemClock } from "../../io/system/clock.ts";
 import { listenForControl } from "../../io/system/control-socket.ts";
 import { systemDisk } from "../../io/system/disk.ts";
 import type { Hurdle } from "./hurdle.ts";
-import { mannersRequests, obeyManners, type MannersRequest } from "./manners-requests.ts";
+import { isMannersRequest, mannersRequests, obeyManners, type MannersRequest } from "./manners-requests.ts";
+import { licenseRequests, obeyLicense, serveLicenses, type LicenseRequest } from "./licenses.ts";
 import { wireAgent, type Wired, type WiringOptions } from "./wiring.ts";
 
 const requestSchema = z.discriminatedUnion("do", [
@@ -31,6 +32,9 @@ const requestSchema = z.discriminatedUnion("do", [
   z.strictObject({ do: z.literal("verify") }),
   z.strictObject({ do: z.literal("roll-back"), product: nameSchema }),
   ...mannersRequests,
+  z.strictObject({ do: z.literal("uninstall"), product: nameSchema, purge: z.boolean() }),
+  z.strictObject({ do: z.literal("take-back"), product: nameSchema }),
+  ...licenseRequests,
 ]);
 
 /** How often it is looked whether what kept the device from updating was mended. */
@@ -57,8 +61,9 @@ async function serveOnce(options: WiringOptions, signal: AbortSignal): Promise<v
   const wired = await wireAgent(options);
   const { agent, close, hurdle } = wired;
   const control = await listenForControl(folder, (request) => obey(wired, request));
-  log("info", "agent/started", { folder, pid: process.pid });
   const mended = new AbortController();
+  const licenses = await serveLicenses(agent, folder, AbortSignal.any([signal, mended.signal]));
+  log("info", "agent/started", { folder, pid: process.pid });
   if (hurdle !== null) {
     const { code, message } = hurdle.error;
     log("error", "agent/grounded", { code, message, hint: hurdle.error.hint ?? null });
@@ -70,6 +75,7 @@ async function serveOnce(options: WiringOptions, signal: AbortSignal): Promise<v
     await runAgent(agent, signal, mended.signal);
   } finally {
     await control.close();
+    await licenses.close();
     close();
     log("info", mended.signal.aborted ? "agent/mended" : "agent/stopped", {});
   }
@@ -98,8 +104,12 @@ export async function obey({ agent, broughtTo }: Wired, request: Json): Promise<
       return (await agent.verify()) as unknown as Json;
     case "roll-back":
       return (await agent.rollBack(asked.product)) as unknown as Json;
+    case "uninstall":
+      return (await agent.uninstall(asked.product, asked.purge)) as unknown as Json;
+    case "take-back":
+      return (await agent.takeBack(asked.product)) as unknown as Json;
     default:
-      return obeyManners(agent, asked);
+      return isMannersRequest(asked) ? obeyManners(agent, asked) : obeyLicense(agent, asked);
   }
 }
 
@@ -133,6 +143,23 @@ export async function rollBackOnce(
   return withAgent(options, signal, (agent) => agent.rollBack(product));
 }
 
+export async function uninstallOnce(
+  options: WiringOptions,
+  product: string,
+  purge: boolean,
+  signal?: AbortSignal,
+): Promise<Awaited<ReturnType<Agent["uninstall"]>>> {
+  return withAgent(options, signal, (agent) => agent.uninstall(product, purge));
+}
+
+export async function takeBackOnce(
+  options: WiringOptions,
+  product: string,
+  signal?: AbortSignal,
+): Promise<CheckResult> {
+  return withAgent(options, signal, (agent) => agent.takeBack(product));
+}
+
 /** Reads back what is installed without a running agent: nothing is started, stopped or repaired by it. */
 export async function verifyOnce(options: WiringOptions): Promise<Awaited<ReturnType<Agent["verify"]>>> {
   return withWired(options, async ({ agent }) => {
@@ -149,6 +176,17 @@ export async function mannersOnce(options: WiringOptions, request: MannersReques
     await agent.openAll();
     for (const component of agent.components) await component.noticeRunning();
     return obeyManners(agent, request);
+  });
+}
+
+/** What an owner wants of licenses, without a running agent: nothing is started or stopped by it. */
+export async function licenseOnce(options: WiringOptions, asked: LicenseRequest): Promise<Json> {
+  return withWired(options, async ({ agent }) => {
+    try {
+      return await obeyLicense(agent, asked);
+    } finally {
+      await agent.leave();
+    }
   });
 }
 

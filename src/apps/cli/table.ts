@@ -5,10 +5,12 @@ import { catalogCommand } from "./sign/catalog-command.ts";
 import type { CommandSpec, TableEntry } from "../framework/command.ts";
 import { SHELLS, type Shell } from "../framework/completion.ts";
 import { daemonNoun } from "./signer/daemon-commands.ts";
+import { deltaNoun } from "./delta/commands.ts";
 import { demoCommand } from "./demo/command.ts";
 import { caNoun } from "./fleet/ca-commands.ts";
 import { deviceNoun, fleetNoun, groupNoun, reportNoun, tokenNoun } from "./fleet/commands.ts";
 import { keyNoun } from "./key/commands.ts";
+import { licenseNoun } from "./license/commands.ts";
 import { releaseNoun } from "./release/commands.ts";
 import { repoNoun } from "./repo/commands.ts";
 import { serverCommand } from "./fleet/server-command.ts";
@@ -41,6 +43,7 @@ export const TABLE: readonly TableEntry[] = [
   keyNoun,
   repoNoun,
   releaseNoun,
+  deltaNoun,
   serverCommand,
   agentWithBuildNoun,
   fleetNoun,
@@ -48,6 +51,7 @@ export const TABLE: readonly TableEntry[] = [
   deviceNoun,
   tokenNoun,
   caNoun,
+  licenseNoun,
   reportNoun,
   signCommand,
   timestampCommand,

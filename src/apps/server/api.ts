@@ -9,11 +9,15 @@ import { UpkeepError } from "../../core/errors.ts";
 import { DAY, formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
 import type { Certificate } from "../../der/x509.ts";
-import { decide, type ListedRelease } from "../../fleet/decide.ts";
+import type { ListedRelease } from "../../fleet/decide.ts";
+import { isOurs, signHead } from "../../fleet/audit-head.ts";
+import type { AuditHead } from "../../message/audit-head.ts";
 import { adoptNextKey, enrol, renew, revoked } from "../../fleet/enrol.ts";
 import { FleetError } from "../../fleet/errors.ts";
 import { releasesIn, takeReport, type Intake, type IsListed } from "../../fleet/intake.ts";
 import { Quotas, type Quota } from "../../fleet/quota.ts";
+import { noteAttempt } from "../../fleet/rollout/note.ts";
+import { reportDetails } from "../../fleet/report-details.ts";
 import type { Device } from "../../fleet/records.ts";
 import type { FleetStore } from "../../fleet/store.ts";
 import { issueDevice, readDeviceRequest, type Authority } from "../../identity/authority.ts";
@@ -28,7 +32,9 @@ import type { ReportResult } from "../../message/reports.ts";
 import type { AnswerOf, Caller, RequestOf, RouteName } from "../../message/routes.ts";
 import { openReport, resultOf, type OpenedReport } from "../../report/report.ts";
 import type { FleetView } from "./fleet-view.ts";
+import type { LicenseApi } from "./license-api.ts";
 import type { Metrics } from "./metrics.ts";
+import { tooMany } from "./quota-errors.ts";
 import type { Trust } from "./trust.ts";
 
 /** How long an assignment may be acted on. A device asks again before every attempt, so it needs to be no longer. */
@@ -42,6 +48,8 @@ export const DEFAULT_FOLLOW = 7 * DAY;
  * The record decides: a revoked device or a key that was replaced gets nothing.
  */
 const RECOVERY = 365 * DAY;
+
+const HEADS = 1000;
 
 export type ApiQuotas = {
   readonly checkIns: Quota;
@@ -74,6 +82,7 @@ export type ApiOptions = {
   readonly random: Random;
   readonly metrics: Metrics;
   readonly quotas?: Partial<ApiQuotas> | undefined;
+  readonly licenses: LicenseApi;
   /** A release by version, of any product; null when the repository does not list it, undefined when nobody can tell. */
   readonly findRelease: (product: string, version: string) => Promise<ListedRelease | null | undefined>;
 };
@@ -104,6 +113,26 @@ export function serverApi(options: ApiOptions): Api {
   /** This running server among those of its fleet. */
   const server = toBase64Url(random.bytes(6));
   const shared = new Set((options.sharedAddresses ?? []).map(peerKey));
+
+  /** Signed once for each row that the log ends with, and not for each device. */
+  let head: { readonly hash: string; readonly signed: Promise<AuditHead> } | null = null;
+  const headNow = async (): Promise<AuditHead | null> => {
+    const last = view.lastAudit();
+    if (last === null) return null;
+    if (head?.hash !== last.hash) head = { hash: last.hash, signed: signHead(last, director) };
+    return head.signed;
+  };
+
+  /** Heads of which the signature was checked: many devices bring the same few. */
+  const heads = new Set<string>();
+  const known = (given: AuditHead): boolean => {
+    const key = `${given.sequence} ${given.hash} ${given.signature}`;
+    if (heads.has(key)) return true;
+    if (!isOurs(given, director.publicKey)) return false;
+    if (heads.size >= HEADS) heads.clear();
+    heads.add(key);
+    return true;
+  };
 
   const spend = (quotas: Quotas, key: string, what: string): void => {
     const wait = quotas.take(key, clock.monotonic());
@@ -191,12 +220,15 @@ export function serverApi(options: ApiOptions): Api {
         spend(checkIns, id, "check-ins of this device");
         const now = clock.now();
         const mark = request.mark === undefined ? null : toBase64Url(random.bytes(16));
+        const { auditHead } = request;
         view.sight({
           device: id,
           at: now,
           claimed: request.components,
           timestamp: request.timestamp ?? null,
           agent: request.agent ?? null,
+          // A head that no server of this fleet gave out is no witness of anything.
+          ...(auditHead !== undefined && known(auditHead) ? { head: auditHead } : {}),
           ...(mark === null
             ? {}
             : {
@@ -208,6 +240,7 @@ export function serverApi(options: ApiOptions): Api {
         // Read before the decision and not after the signature: a wake-up that is told of as known must have its cause in this answer.
         const seq = view.newestWake(device!);
         const header = call.headers[UNDERSTANDS_HEADER];
+        const head = understands(request.agent, header, "audit-head") ? await headNow() : null;
         const follows = understands(request.agent, header, "follow-until") && follow > 0;
         const followUntil = follows ? now + follow : null;
         const policy = view.policy(group);
@@ -219,8 +252,8 @@ export function serverApi(options: ApiOptions): Api {
                 channel,
                 hold: { reason: "unavailable" as const },
               }))
-            : decide(desired, view.catalogue, now, followUntil);
-        const known = policy !== "unreadable" && understands(request.agent, header, "activation-policy");
+            : view.decide(device!, now, followUntil);
+        const sent = policy !== "unreadable" && understands(request.agent, header, "activation-policy");
         // Nothing of the request but the nonce goes into the answer.
         const assignment = await signAssignment(
           {
@@ -229,17 +262,23 @@ export function serverApi(options: ApiOptions): Api {
             issued: formatInstant(now),
             expires: formatInstant(now + ASSIGNMENT_LIFE),
             components: [...components],
-            ...(known && policy !== null ? { policy } : {}),
+            ...(sent && policy !== null ? { policy } : {}),
           },
           director,
         );
         metrics.count("upkeep_check_ins_total", {});
+        const licenses =
+          request.licenses === undefined
+            ? undefined
+            : await options.licenses.section(call, request.licenses, device!);
         return {
           assignment: toBase64(assignment),
           interval: view.interval(group),
           seq,
           // Devices from before marks refuse what they do not know.
           ...(mark === null ? {} : { mark }),
+          ...(head === null ? {} : { auditHead: head }),
+          ...(licenses === undefined ? {} : { licenses }),
         };
       },
 
@@ -266,6 +305,10 @@ export function serverApi(options: ApiOptions): Api {
         view.forget(digest);
         return { certificates: [certificate, authority.certificate].map(({ der }) => toBase64(der)) };
       },
+
+      licenseChallenge: (_call, _request, device) => options.licenses.challenge(device!),
+      licenseActivate: (call, request, device) => options.licenses.activate(call, request, device!),
+      licenseReports: (_call, request, device) => options.licenses.reports(request, device!),
     },
   };
 }
@@ -378,10 +421,17 @@ async function takeReports(
       // Read again each time: the report before moved the end of the chain.
       const current = await records.device(device.id);
       if (current === null || current.status !== "active") throw revoked(device.id);
-      intakes.push(await takeReport(records, isListed, now, current, opened, envelope));
+      const intake = await takeReport(records, isListed, now, current, opened, envelope);
+      const { report } = opened;
+      if (intake === "accepted" && report.kind === "attempt")
+        await noteAttempt(records, now, current, report, reportDetails({ envelope }).firstError);
+      intakes.push(intake);
     }
     return intakes;
   });
+  // What it runs may be another by now.
+  view.forget(device.spki);
+  view.resultsCame();
   const assigned = new Set(view.allDesired().map(({ product }) => product));
   for (const [place, { at, opened }] of good.entries()) {
     const intake = intakes[place];
@@ -423,14 +473,4 @@ function newDeviceId(random: Random): string {
   bytes[6] = (bytes[6]! & 0x0f) | 0x40;
   bytes[8] = (bytes[8]! & 0x3f) | 0x80;
   return toHex(bytes).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
-}
-
-export function tooMany(what: string, waitMs: number): HttpError {
-  const seconds = Math.max(1, Math.ceil(waitMs / 1000));
-  return new HttpError(
-    "http/too-many",
-    `Too many ${what}; try again in ${seconds} s.`,
-    { seconds },
-    { headers: { "retry-after": String(seconds) } },
-  );
 }

@@ -1,8 +1,7 @@
 // The update server: one process, one data folder; the static plane, the dynamic plane and the admin plane wired together.
 
-import { mkdirSync } from "node:fs";
 import type { Clock } from "../../core/clock.ts";
-import type { Disk } from "../../core/disk.ts";
+import { makePrivateDirectory, readOrNull, type Disk } from "../../core/disk.ts";
 import type { DsseSigner } from "../../core/dsse.ts";
 import { UpkeepError, type Facts } from "../../core/errors.ts";
 import { formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
@@ -14,8 +13,10 @@ import { renewalTime, spkiDigest } from "../../identity/authority.ts";
 import { holdExclusive } from "../../io/database/sqlite.ts";
 import { HTTP_LIMITS, startHttpServer, type HttpLimits, type HttpServer } from "../../io/http/server.ts";
 import { descriptorLimit, descriptors } from "../../io/system/descriptors.ts";
+import { refuseExposed } from "../../io/system/exposure.ts";
 import type { Log } from "../../io/system/log.ts";
 import { staticFiles } from "../../io/http/static-files.ts";
+import { TransferBudget, type TransferLimits } from "../../io/http/transfer-budget.ts";
 import { WakeHub } from "../../io/http/wake-hub.ts";
 import { adminPlane } from "./admin-plane.ts";
 import { serverApi, type ApiQuotas } from "./api.ts";
@@ -25,8 +26,10 @@ import { devicePlane } from "./device-plane.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import { connectionsWithin, shortOf } from "./capacity.ts";
 import { FleetView } from "./fleet-view.ts";
+import { licenseApi, readWebhookSecret } from "./license-api.ts";
 import { Metrics } from "./metrics.ts";
 import { RepositoryWatch, type Refreshed } from "./repository-watch.ts";
+import { countRollouts, RolloutWatch } from "./rollout-watch.ts";
 import { openRecords } from "./store-check.ts";
 import { openTrust, type Trust } from "./trust.ts";
 
@@ -45,6 +48,8 @@ export type UpdateServerOptions = {
   /** Host names and addresses that devices reach this server by. */
   readonly names: readonly string[];
   readonly director: DsseSigner;
+  /** The online key that signs leases; null: this server leases nothing. */
+  readonly leases?: DsseSigner | null;
   readonly version: string;
   readonly log: Log;
   readonly clock: Clock;
@@ -54,6 +59,7 @@ export type UpdateServerOptions = {
   readonly renewOnline?: (now: Instant) => Promise<void>;
   readonly limits?: Partial<HttpLimits> & { readonly listeners?: number; readonly heartbeat?: number };
   readonly quotas?: Partial<ApiQuotas>;
+  readonly transfers?: Partial<TransferLimits>;
   /** Milliseconds that devices may follow their channels while they reach no server. */
   readonly follow?: number;
   /** The records are new although authorities are there, and a person says that it shall be so. */
@@ -80,11 +86,12 @@ const SLOW_TICK = 30 * SECOND;
 /** Longest wait for one step of a stop. */
 const STEP_OF_STOP = 5 * SECOND;
 
-/** Errors: `fleet/store-*`, `key/*`, `disk/*`, and the system's when an address is taken. */
+/** Errors: `fleet/store-*`, `key/*`, `disk/*` (`disk/exposed` where others could write), and the system's when an address is taken. */
 export async function startUpdateServer(options: UpdateServerOptions): Promise<UpdateServer> {
   const { data, clock, disk, random } = options;
   const folder = `${data}/server`;
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  await makePrivateDirectory(disk, folder);
+  await refuseExposed(folder, ["upkeep.sqlite", "tls", "tuf"]);
   const held = holdExclusive(`${folder}/lock`);
   try {
     return await startLocked(options, folder, () => held.release(), { disk, random, clock });
@@ -117,6 +124,7 @@ async function startLocked(
   let own = first;
   const view = new FleetView(store, clock);
   const watch = new RepositoryWatch(`${data}/repository`, `${folder}/tuf`, tools);
+  const rollouts = new RolloutWatch({ store, view, clock, log, metrics });
   const expiry = new ExpiryWatch(`${data}/repository`, { disk, metrics, log });
   const { listeners = LISTENERS, heartbeat, ...asked } = options.limits ?? {};
   const wanted = asked.connections ?? HTTP_LIMITS.connections;
@@ -128,7 +136,19 @@ async function startLocked(
     log("warn", "server/few-descriptors", { wanted, connections, descriptors: descriptorLimit() ?? 0 });
   const hub = new WakeHub(listeners, heartbeat);
   const files = staticFiles(`${data}/repository`);
+  const transfers = new TransferBudget(options.transfers);
+  const licenses = licenseApi({
+    store,
+    metrics,
+    leases: options.leases ?? null,
+    webhookSecret: async () => {
+      const bytes = await readOrNull(disk, `${folder}/webhook.secret`, 1024);
+      return bytes === null ? null : readWebhookSecret(bytes);
+    },
+    ...tools,
+  });
   const api = serverApi({
+    licenses,
     store,
     view,
     trust,
@@ -188,18 +208,21 @@ async function startLocked(
     if (trust.missing.length > 0) log("error", "server/authority-key-missing", { missing: trust.missing });
   };
 
+  /** What the records say now; who was cut off meanwhile loses its connections. */
+  const reload = async (): Promise<void> => {
+    const { cutOff } = await view.load();
+    const lost = new Set(cutOff.flatMap(({ spkis }) => spkis));
+    for (const { id } of cutOff) hub.revoke(id);
+    if (lost.size > 0) device?.closeWhere(({ spki }) => lost.has(spki));
+  };
+
   /** One look at everything that can have changed. `always`: also what changes by time alone. */
   const look = async (always: boolean): Promise<void> => {
     const stale = view.isStale();
-    if (stale) {
-      const { cutOff } = await view.load();
-      const lost = new Set(cutOff.flatMap(({ spkis }) => spkis));
-      for (const { id } of cutOff) hub.revoke(id);
-      if (lost.size > 0) device?.closeWhere(({ spki }) => lost.has(spki));
-    }
+    if (stale) await reload();
     if (stale || always || (await watch.hasChanged())) {
       const fresh = await guarded("repository/refresh-failed", async () => {
-        const found = await watch.refresh(view.allDesired()).catch((error: unknown) => {
+        const found = await watch.refresh(view.wanted()).catch((error: unknown) => {
           trouble = `the repository cannot be verified: ${sentenceOf(error)}`;
           throw error;
         });
@@ -223,6 +246,12 @@ async function startLocked(
       }
       if (woken.length > 0) log("info", "fleet/steered", { groups: woken });
     }
+    // Judged after the repository was read: what was recalled meanwhile ends a rollout before anything else of it counts.
+    await guarded("rollout/look-failed", async () => {
+      if (!(await rollouts.look(always))) return;
+      await reload();
+      await view.steer(clock.now());
+    });
     const told = hub.tell((listener) => view.newestWake(listener));
     if (told > 0) {
       metrics.count("upkeep_wakes_total", {}, told);
@@ -243,6 +272,7 @@ async function startLocked(
     // What is counted in the store stays what it was while nobody can ask; what this process knows of itself is told all the same.
     await guarded("server/count-failed", () => countDevices({ store, view, metrics, now: clock.now() }));
     await guarded("server/count-failed", countAlarms);
+    countRollouts(view.rollouts(), metrics);
     metrics.set("upkeep_listeners", {}, hub.size);
     const { open, unfinished, refused } = device!.connections();
     metrics.set("upkeep_connections", {}, open);
@@ -255,6 +285,8 @@ async function startLocked(
       metrics.set("process_max_fds", {}, held.limit);
     }
     metrics.set("upkeep_transfers", {}, files.active());
+    metrics.set("upkeep_transfers_refused_total", { reason: "too-many" }, transfers.refused);
+    metrics.set("upkeep_transfers_refused_total", { reason: "unread" }, transfers.cut);
     metrics.set("upkeep_certificate_expires_seconds", {}, own.certificate.notAfter / SECOND);
     for (const kind of ["server", "device"] as const)
       metrics.set("upkeep_authority_expires_seconds", { kind }, trust[kind].certificate.notAfter / SECOND);
@@ -314,7 +346,17 @@ async function startLocked(
       issuers: trust.known,
       limits,
       log,
-      handle: devicePlane({ api, files, hub, view, clock, version: options.version }),
+      handle: devicePlane({
+        api,
+        licenses,
+        files,
+        hub,
+        view,
+        clock,
+        version: options.version,
+        transfers,
+        sharedAddresses: asked.sharedAddresses ?? [],
+      }),
     });
     if (options.admin !== null) {
       const notReady = (): string | null =>

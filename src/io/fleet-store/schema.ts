@@ -2,9 +2,11 @@
 
 import { sql, type Kysely, type RawBuilder } from "kysely";
 import { FleetError } from "../../fleet/errors.ts";
+import { makeRolloutTables, type RolloutTables } from "./_rollout-tables.ts";
+import { licenseStep, LICENSE_TABLES, type LicenseTables } from "./schema-licenses.ts";
 
 /** Instants are milliseconds; texts ending in `_json` hold JSON that this program wrote. */
-export interface Tables {
+export interface Tables extends RolloutTables, LicenseTables {
   schema_step: { step: number };
   device: {
     id: string;
@@ -254,6 +256,8 @@ const STEPS: readonly Step[] = [
   async (tx, text) => {
     await tx.schema.alterTable("device").addColumn("agent_json", text).execute();
   },
+  makeRolloutTables,
+  licenseStep,
 ];
 
 /** The step that this program's tables are at. */
@@ -266,6 +270,7 @@ const RAISES: readonly Raise[] = [
   {},
   { alarm: { about: "", acknowledged_by: null, acknowledged_at: null, ended: null } },
   { device: { agent_json: null } },
+  {},
 ];
 
 /** A row that was written at `step`, as a row of the newest step. */
@@ -285,9 +290,12 @@ export const TABLES = [
   "token",
   "report",
   "alarm",
+  "rollout",
+  "rollout_device",
   "audit",
   "wake",
   "setting",
+  ...LICENSE_TABLES,
 ] as const satisfies readonly (keyof Tables)[];
 
 /**

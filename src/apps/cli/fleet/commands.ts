@@ -5,6 +5,8 @@ import { OPERATOR_HOLDS } from "../../../message/hold-reasons.ts";
 import { RESULTS } from "../../../report/outcomes.ts";
 import type { NounSpec } from "../../framework/command.ts";
 import { policyCommand } from "./policy-command.ts";
+import { progressCommands } from "./progress-commands.ts";
+import { rolloutNoun } from "./rollout-commands.ts";
 
 const run = () => import("./fleet.ts");
 const dump = () => import("./export-import.ts");
@@ -84,6 +86,8 @@ export const fleetNoun: NounSpec = {
       examples: ["upkeep fleet wake", "upkeep fleet wake --group tills"],
       run: async (call) => (await run()).fleetWake(call),
     },
+    rolloutNoun,
+    ...progressCommands,
     {
       name: "alarms",
       about: "list alarms that are not acknowledged",
@@ -103,7 +107,9 @@ export const fleetNoun: NounSpec = {
     {
       name: "audit",
       about: "show the audit log and check that it holds together",
-      options: [limit],
+      details:
+        "Devices keep the newest head of the log that they were given; a log that lost its tail raises fleet/audit-cut at their next check-in.\nWith --contains a head that you noted is looked for: its number and hash, as this command prints them.",
+      options: [{ flags: "--contains <head>", about: "as 41:HASH; the log has to hold this row" }, limit],
       examples: ["upkeep fleet audit --limit 20"],
       run: async (call) => (await run()).fleetAudit(call),
     },

@@ -7,6 +7,7 @@ import { exists, type Disk } from "../../../core/disk.ts";
 import { showName } from "../../../core/raw-name.ts";
 import { compareVersions, parseVersion } from "../../../core/version.ts";
 import { packArtifact, sizeOf, type PackedArtifact } from "../../../io/archive/artifact-packer.ts";
+import { needsOfKind, programsOfKind } from "../../../release/component-kind.ts";
 import { SIGNATURE_LIMIT, type ReleaseManifest } from "../../../release/manifest.ts";
 import { cannotRun, contradiction, programKind, programPlatform } from "../../../release/program-header.ts";
 import { formatSelector, parseSelector, type Selector } from "../../../release/platform.ts";
@@ -22,6 +23,7 @@ import { noReserve, readPublicKey } from "../repo/init.ts";
 import { operatorOf, type Operator } from "../repo/operator.ts";
 import { attestationsOf, describeAttestations } from "./attestations.ts";
 import { noteDropped } from "./dropped.ts";
+import { withPatches } from "./patches.ts";
 import { notesOf, optional, parseDependency, settingsOf, type ReleaseSettings } from "./settings.ts";
 import { signedSources, type Sources } from "./signing.ts";
 import { size } from "../../framework/style.ts";
@@ -41,7 +43,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
     paths: call.argumentsFrom(2).map((word) => splitWord(word).path),
   });
   const packed = await packAll(call, operator, product, version, sources).finally(sources.done);
-  const artifacts = packed.map(({ artifact }) => artifact);
+  let artifacts: readonly NewArtifact[] = packed.map(({ artifact }) => artifact);
   try {
     const settings = await settingsOf(call, product, artifacts, earlier);
     checkPrograms(settings, packed);
@@ -51,6 +53,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
       packed.map(({ artifact: { file, sha256 }, before }) => ({ file, sha256, before })),
     );
     await checkPublisher(call, operator, settings.publisher, product, version, packed);
+    artifacts = await withPatches(call, operator, product, version, artifacts);
     const promoteTo = call.flag("promote") ? channel : null;
     const dropped =
       promoteTo === null ? [] : await noteDropped(call, operator, { product, version, channel }, artifacts);
@@ -64,6 +67,8 @@ export async function releaseAdd(call: Call): Promise<Result> {
         ...optional("minimumFrom", call.text("minimum-from")),
         ...optional("floor", call.text("floor")),
         artifacts,
+        ...needsOfKind(settings.component),
+        ...optional("component", settings.component),
         ...optional("entryPoint", settings.entryPoint),
         ...optional("health", settings.health),
         ...optional("publisher", settings.publisher),
@@ -107,7 +112,12 @@ export async function releaseAdd(call: Call): Promise<Result> {
       },
     };
   } finally {
-    for (const { staged } of artifacts) await context.disk.removeFile(staged.path).catch(() => {});
+    const left = artifacts.flatMap(({ staged, patches = [] }) => [
+      staged.path,
+      ...(staged.zstd === undefined ? [] : [staged.zstd]),
+      ...patches.map((patch) => patch.staged.path),
+    ]);
+    for (const path of left) await context.disk.removeFile(path).catch(() => {});
   }
 }
 
@@ -186,6 +196,7 @@ async function packAll(
         onBytes: (bytes) => bar.advance(bytes),
         names: declared?.os ?? "any",
         asFile: call.flag("as-file"),
+        archive: call.text("archive") === "tar.gz" ? "tar.gz" : "tar",
       });
       if (packed.note !== null) call.context.note(`${shown}: ${packed.note}`);
       const { format, length, sha256, sha512, pieceSize, merkleRoot, unpackedLength } = packed;
@@ -249,8 +260,12 @@ type Packed = {
 
 /** A release that no device could start is noticed here, not on the devices. */
 function checkPrograms(settings: ReleaseSettings, packed: readonly Packed[]): void {
-  const { entryPoint, health } = settings;
-  const programs = [entryPoint?.command[0], health?.kind === "command" ? health.command[0] : undefined];
+  const { component, entryPoint, health } = settings;
+  const programs = [
+    entryPoint?.command[0],
+    health?.kind === "command" ? health.command[0] : undefined,
+    ...programsOfKind(component),
+  ];
   for (const program of programs) {
     if (program === undefined) continue;
     for (const { artifact, source, programs: there, hollow } of packed) {
