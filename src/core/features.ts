@@ -8,6 +8,8 @@ export const FEATURES = {
   "follow-until": "0.1.0",
   /** `mark` in a check-in and its answer. */
   "check-in-mark": "0.1.0",
+  /** `messageKey` in a check-in and its answer, and messages that are sealed for it (spec/message.md). */
+  "sealed-messages": "0.1.0",
 } as const satisfies { readonly [word: string]: string };
 
 export type Feature = keyof typeof FEATURES;

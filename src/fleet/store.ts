@@ -11,6 +11,8 @@ import type {
   Device,
   DeviceComponent,
   Group,
+  MessageKeyRecord,
+  MessageOrder,
   StoredReport,
   Token,
   WakeScope,
@@ -122,6 +124,12 @@ export interface FleetRecords {
   /** Newest sequence of each scope that was ever woken. */
   wakes(): Promise<ReadonlyMap<WakeScope, number>>;
   putWake(scope: WakeScope, seq: number): Promise<void>;
+
+  messageKey(device: string): Promise<MessageKeyRecord | null>;
+  putMessageKey(key: MessageKeyRecord): Promise<void>;
+  /** At most one of each kind and scope. */
+  messageOrders(): Promise<readonly MessageOrder[]>;
+  putMessageOrder(order: MessageOrder): Promise<void>;
 
   setting(name: string): Promise<string | null>;
   putSetting(name: string, value: string): Promise<void>;

@@ -3,6 +3,7 @@
 import type { Feature } from "../core/features.ts";
 import { growing, knows, needing, programSchema, type Program } from "../core/growth.ts";
 import { sha256Schema, z } from "../core/schema.ts";
+import { keyIdSchema, messageKeySchema } from "./message-key.ts";
 import { ASSIGNMENT_LIMIT, MAX_COMPONENTS } from "./assignment.ts";
 import { base64Schema, nonceSchema, platformSchema, repeated, runningSchema } from "./common.ts";
 
@@ -49,6 +50,8 @@ export const checkInRequestSchema = growing({
    * (fleet/clone.ts). A device that leaves it out is served all the same, and gets none.
    */
   mark: z.exactOptional(z.nullable(markSchema)),
+  /** The key that messages to this device are to be sealed for; left out while the server has it. */
+  messageKey: z.exactOptional(messageKeySchema),
 });
 export type CheckInRequest = z.infer<typeof checkInRequestSchema>;
 
@@ -63,5 +66,7 @@ export const checkInAnswerSchema = growing({
   seq: z.number().check(z.int(), z.minimum(0)),
   /** To be brought back with the next question; given to devices that brought theirs. */
   mark: z.exactOptional(markSchema),
+  /** Id of the message key that the server holds of this device; told to devices that know sealed messages. */
+  messageKey: z.exactOptional(keyIdSchema),
 });
 export type CheckInAnswer = z.infer<typeof checkInAnswerSchema>;

@@ -2,7 +2,10 @@
 
 import { openAgent, type Agent } from "../../agent/agent.ts";
 import type { LogLine, Repository, World } from "../../agent/ports.ts";
+import { openMailbox } from "../../agent/mailbox.ts";
+import { openMessageKeys } from "../../agent/message-keys.ts";
 import { placeIn, refuseClear, type Settings } from "../../agent/settings.ts";
+import { sha256Hex } from "../../core/digest.ts";
 import type { Facts } from "../../core/errors.ts";
 import { ownProgram } from "../framework/own-program.ts";
 import { agentRepository, type SourceWord } from "../../io/device/agent-repository.ts";
@@ -19,6 +22,7 @@ import { httpSource } from "../../io/source/http.ts";
 import type { Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
 import { boundLog, logHead, logTail, rotateLog } from "../../io/system/output-file.ts";
+import { hasLittleToDo, spaceAt } from "../../io/system/burden.ts";
 import { systemPorts } from "../../io/system/listeners.ts";
 import { systemProbes } from "../../io/system/probes.ts";
 import { systemProcesses } from "../../io/system/process.ts";
@@ -88,6 +92,8 @@ function worldOf({ log, selfCheck, environment, atPoint }: WiringOptions): World
     trees: systemTrees(),
     platform: thisPlatform(),
     verifyPublisher: systemPublisherVerifier,
+    isIdle: async () => hasLittleToDo(),
+    space: spaceAt,
     selfCheck: selfCheck ?? null,
     environment: environment ?? process.env,
     log: ({ level, event, ...facts }: LogLine) => log(level, `agent/${event}`, facts as Facts),
@@ -145,10 +151,22 @@ async function wireConnected(
   const mirrors = [...origins, ...copies.map((copy) => mirrorAt(copy.source))];
   const own = new Set(origins.map((origin) => origin.targets.name));
   const wordFor: SourceWord = (name) => (name === null || own.has(name) ? "origin" : "mirror");
+  const self = { device: record.device, key: identity.reportKey };
+  const keys = await openMessageKeys(world, `${folder}/identity`, self);
+  const mailbox = await openMailbox({
+    world,
+    folder,
+    device: record.device,
+    fleet: sha256Hex(identity.root),
+    keys,
+    provenTime: async () => (await store.loadKnownTime())?.time ?? null,
+  });
   const agent = await openAgent({
     world,
     folder,
-    identity: { device: record.device, key: identity.reportKey },
+    identity: self,
+    mail: { mailbox, keys },
+    timestampVersion: async () => (await store.loadKnownTime())?.versions.timestamp ?? null,
     repository: agentRepository(client(mirrors), store, systemDisk, wordFor),
     server: connection,
     trust,

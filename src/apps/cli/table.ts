@@ -9,6 +9,7 @@ import { demoCommand } from "./demo/command.ts";
 import { caNoun } from "./fleet/ca-commands.ts";
 import { deviceNoun, fleetNoun, groupNoun, reportNoun, tokenNoun } from "./fleet/commands.ts";
 import { keyNoun } from "./key/commands.ts";
+import { messageNoun } from "./message/commands.ts";
 import { releaseNoun } from "./release/commands.ts";
 import { repoNoun } from "./repo/commands.ts";
 import { serverCommand } from "./fleet/server-command.ts";
@@ -47,6 +48,7 @@ export const TABLE: readonly TableEntry[] = [
   groupNoun,
   deviceNoun,
   tokenNoun,
+  messageNoun,
   caNoun,
   reportNoun,
   signCommand,

@@ -80,7 +80,7 @@ async function pair(agentAge: keyof typeof AGES, serverAge: keyof typeof AGES) {
   });
   const none = undefined as never;
   const { version } = AGES[serverAge];
-  const plane = devicePlane({ api, files: none, hub: none, view, clock, version });
+  const plane = devicePlane({ api, files: none, hub: none, view, office: none, clock, version });
 
   /** A newer side adds a member to what it says; the other side reads the bytes as it always does. */
   const ask = async <N extends RouteName>(name: N, request: object): Promise<AnswerOf<N>> => {

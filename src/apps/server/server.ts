@@ -27,6 +27,7 @@ import { connectionsWithin, shortOf } from "./capacity.ts";
 import { FleetView } from "./fleet-view.ts";
 import { Metrics } from "./metrics.ts";
 import { RepositoryWatch, type Refreshed } from "./repository-watch.ts";
+import { PostOffice } from "./post-office.ts";
 import { openRecords } from "./store-check.ts";
 import { openTrust, type Trust } from "./trust.ts";
 
@@ -45,6 +46,8 @@ export type UpdateServerOptions = {
   /** Host names and addresses that devices reach this server by. */
   readonly names: readonly string[];
   readonly director: DsseSigner;
+  /** Signs messages to devices; without it they get bare numbers. */
+  readonly messenger?: DsseSigner | null;
   readonly version: string;
   readonly log: Log;
   readonly clock: Clock;
@@ -127,6 +130,8 @@ async function startLocked(
   if (connections < wanted)
     log("warn", "server/few-descriptors", { wanted, connections, descriptors: descriptorLimit() ?? 0 });
   const hub = new WakeHub(listeners, heartbeat);
+  const messenger = options.messenger ?? null;
+  const office = new PostOffice({ view, messenger, ...tools });
   const files = staticFiles(`${data}/repository`);
   const api = serverApi({
     store,
@@ -206,6 +211,11 @@ async function startLocked(
         trouble = found === null ? "there is no repository in the data folder yet" : null;
         if (found === null) return;
         trustOf(found);
+        const couldSeal = office.isOpen;
+        office.follow(await watch.firstRoot(), found.messengers);
+        metrics.set("upkeep_messenger_trusted", {}, office.isOpen ? 1 : 0);
+        if (office.isOpen !== couldSeal)
+          log("info", office.isOpen ? "server/messages-sealed" : "server/messages-bare", {});
         view.catalogue = found.catalogue;
         view.state = found.state;
         metrics.set("upkeep_repository_expires_seconds", {}, found.expires / SECOND);
@@ -223,7 +233,15 @@ async function startLocked(
       }
       if (woken.length > 0) log("info", "fleet/steered", { groups: woken });
     }
-    const told = hub.tell((listener) => view.newestWake(listener));
+    const told = hub.tell((listener) => view.newestWake(listener), office.isOpen);
+    if (office.isOpen) {
+      await view.orderWakeUps(clock.now());
+      const sent = await office.deliver(hub.addressees());
+      if (sent > 0) {
+        metrics.count("upkeep_messages_sealed_total", {}, sent);
+        log("info", "fleet/messages-sent", { messages: sent });
+      }
+    }
     if (told > 0) {
       metrics.count("upkeep_wakes_total", {}, told);
       log("info", "fleet/woken", { listeners: told });
@@ -314,7 +332,7 @@ async function startLocked(
       issuers: trust.known,
       limits,
       log,
-      handle: devicePlane({ api, files, hub, view, clock, version: options.version }),
+      handle: devicePlane({ api, files, hub, view, office, clock, version: options.version }),
     });
     if (options.admin !== null) {
       const notReady = (): string | null =>

@@ -103,6 +103,17 @@ export const COLUMNS = {
     hash: "text",
   },
   wake: { scope: "text", seq: "whole" },
+  message_key: { device: "text", key_hex: "text", taken: "whole" },
+  message_order: {
+    scope: "text",
+    kind: "text",
+    counter: "whole",
+    when_word: "text?",
+    splay: "whole",
+    made: "whole",
+    expires: "whole",
+    seq: "whole?",
+  },
   setting: { name: "text", value: "text" },
 } as const satisfies {
   readonly [T in TableName]: { readonly [C in keyof Tables[T]]: KindOf<Tables[T][C]> };
@@ -119,6 +130,8 @@ export const KEYS: { readonly [T in TableName]: readonly string[] } = {
   check_in_line: ["device"],
   audit: ["sequence"],
   wake: ["scope"],
+  message_key: ["device"],
+  message_order: ["scope", "kind"],
   setting: ["name"],
 };
 

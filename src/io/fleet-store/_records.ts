@@ -3,6 +3,7 @@
 import type { Kysely } from "kysely";
 import type { FleetRecords, FleetStore } from "../../fleet/store.ts";
 import { deviceRecords } from "./_devices.ts";
+import { messageRecords } from "./_messages.ts";
 import { stateRecords } from "./_state.ts";
 import { trailRecords } from "./_trail.ts";
 import type { Tables } from "./schema.ts";
@@ -26,6 +27,7 @@ const NEWS = [
   "putDesired",
   "dropDesired",
   "putWake",
+  "putMessageOrder",
   "addAudit",
 ] as const satisfies readonly (keyof FleetRecords)[];
 
@@ -48,5 +50,5 @@ export function tellingRecords(records: FleetRecords, tell: () => void): FleetRe
 }
 
 export function fleetRecords(tx: Kysely<Tables>): FleetRecords {
-  return { ...deviceRecords(tx), ...stateRecords(tx), ...trailRecords(tx) };
+  return { ...deviceRecords(tx), ...stateRecords(tx), ...messageRecords(tx), ...trailRecords(tx) };
 }

@@ -1,7 +1,9 @@
 // The tables of the fleet and how they came to be: each step is applied once, in order, all in one transaction.
 
-import { sql, type Kysely, type RawBuilder } from "kysely";
+import { sql, type Kysely } from "kysely";
 import { FleetError } from "../../fleet/errors.ts";
+import { messagesStep } from "./_step-messages.ts";
+import type { TextType } from "./_text-type.ts";
 
 /** Instants are milliseconds; texts ending in `_json` hold JSON that this program wrote. */
 export interface Tables {
@@ -96,11 +98,19 @@ export interface Tables {
     hash: string;
   };
   wake: { scope: string; seq: number };
+  message_key: { device: string; key_hex: string; taken: number };
+  message_order: {
+    scope: string;
+    kind: string;
+    counter: number;
+    when_word: string | null;
+    splay: number;
+    made: number;
+    expires: number;
+    seq: number | null;
+  };
   setting: { name: string; value: string };
 }
-
-/** How a database calls text that is compared byte by byte. */
-export type TextType = "text" | RawBuilder<unknown>;
 
 type Step = (tx: Kysely<Tables>, text: TextType) => Promise<void>;
 
@@ -254,6 +264,7 @@ const STEPS: readonly Step[] = [
   async (tx, text) => {
     await tx.schema.alterTable("device").addColumn("agent_json", text).execute();
   },
+  messagesStep,
 ];
 
 /** The step that this program's tables are at. */
@@ -266,6 +277,7 @@ const RAISES: readonly Raise[] = [
   {},
   { alarm: { about: "", acknowledged_by: null, acknowledged_at: null, ended: null } },
   { device: { agent_json: null } },
+  {},
 ];
 
 /** A row that was written at `step`, as a row of the newest step. */
@@ -287,6 +299,8 @@ export const TABLES = [
   "alarm",
   "audit",
   "wake",
+  "message_key",
+  "message_order",
   "setting",
 ] as const satisfies readonly (keyof Tables)[];
 

@@ -34,6 +34,7 @@ import { findOrMake, noReserve, readPublicKey } from "./init.ts";
 const DOCUMENT_KEYS: { readonly [name: string]: readonly Grant["kind"][] } = {
   releases: ["release", "channel"],
   director: ["assignment"],
+  messenger: ["message"],
 };
 
 export async function repoRotate(call: Call): Promise<Result> {
@@ -102,6 +103,8 @@ async function rotateDocuments(
         after: [...new Set([...grant.keyids, next.key.keyid])],
         name: next.name,
       });
+    if (!trusted.grants.some(({ kind }) => kinds.includes(kind)))
+      throw usage(`The repository names no key for ${what} yet.`, `Begin with upkeep message init.`);
     lines.push(`${kinds.join(", ")}: also signed by ${next.name}; upkeep repo revoke takes the old key away`);
     return {
       keys: new Map([...trusted.keys, [next.key.keyid, next.key]]),
@@ -377,7 +380,8 @@ async function currentTrust(operator: Operator): Promise<TrustedKeys> {
   );
 }
 
-async function changeTrust(
+/** Changes trust/keys.json, and publishes that. Errors: those of `Publisher.change`. */
+export async function changeTrust(
   operator: Operator,
   change: (trusted: TrustedKeys, draft: Draft) => Promise<TrustedKeys>,
 ): Promise<Outcome> {
