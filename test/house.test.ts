@@ -11,7 +11,7 @@ const src = join(root, "src");
 /** Lower floors first. A room imports from lower floors only, and from itself. */
 const FLOORS: readonly (readonly string[])[] = [
   ["core"],
-  ["keys", "der", "mirror"],
+  ["keys", "der", "mirror", "delta"],
   ["release", "slot", "process", "message"],
   ["artifact", "repository", "report", "identity"],
   ["signing", "fleet", "agent"],

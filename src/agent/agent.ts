@@ -1,6 +1,7 @@
 // The agent of one device: joins check, components, reports and status, with one lock over everything that changes something.
 
 import { makeDirectories } from "../core/disk.ts";
+import { toHex } from "../core/bytes.ts";
 import { formatInstant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { nameSchema, z } from "../core/schema.ts";
@@ -32,11 +33,15 @@ import { closedOutbox, openOutbox, type Outbox } from "./outbox.ts";
 import { Teller } from "./teller.ts";
 import type { DeviceIdentity, Notice, Repository, ServerTrust, UpdateServer, World } from "./ports.ts";
 import { CRASH_LOOP } from "../process/restart.ts";
+import { forgetUninstalled, saveUninstalled } from "../slot/uninstalled.ts";
+import type { Trouble } from "./attempt-table.ts";
 import type { Source } from "./repair-component.ts";
 import { componentSettings, strayComponents, type Settings } from "./settings.ts";
 import { StatusBoard } from "./status-board.ts";
 import type { Status } from "./status.ts";
+import { carryOutUninstall, refuseNeeded, uninstalledSentence } from "./uninstall.ts";
 import {
+  finish,
   goBack,
   recoverComponent,
   type ComponentResult,
@@ -253,11 +258,7 @@ export class Agent {
   /** Back to the version before, by hand. Errors: `agent/not-installed`, `agent/nothing-to-go-back-to`, `agent/interrupted`. */
   rollBack(product: string): Promise<ComponentResult> {
     return this.#exclusive(async () => {
-      const component = this.#components.get(product);
-      if (component === undefined)
-        throw new AgentError("agent/not-installed", `${product} is not installed on this device.`, {
-          product,
-        });
+      const component = this.#installed(product);
       await this.#recover(component, true);
       await this.#recalls.learn(component);
       const result = await goBack(this.#update(component, true));
@@ -266,6 +267,61 @@ export class Agent {
       await this.board.write();
       return result;
     });
+  }
+
+  /**
+   * Uninstalls a component, because its owner says so, and remembers that over restarts and whatever the server wishes. Floor and skip list
+   * stay, its data as well unless `purge`. Errors: `agent/not-installed`, `agent/needed`, `agent/interrupted`, `process/*`, `disk/*`.
+   */
+  uninstall(product: string, purge: boolean): Promise<ComponentResult> {
+    return this.#exclusive(async () => {
+      const component = this.#installed(product);
+      const { world } = this.parts;
+      const known = component.uninstalled;
+      if (known === null || (purge && !known.purge)) {
+        if (known === null) {
+          refuseNeeded(product, await othersOf(this.components, component));
+          await this.#recover(component, true);
+          if (component.openAttempt !== null)
+            await finish(this.#update(component, true), "superseded", ownersWish(product));
+        }
+        const version = known?.version ?? component.state.committed?.version ?? null;
+        const id = known?.id ?? toHex(world.random.bytes(16));
+        const at = formatInstant(world.clock.now());
+        const decision = { format: 1 as const, id, at: known?.at ?? at, version, purge, done: false };
+        await saveUninstalled(world.disk, component.layout, decision);
+        component.uninstalled = decision;
+        world.log({ level: "warn", event: "uninstalling", product, version, purge });
+      }
+      if (!component.uninstalled!.done) await carryOutUninstall(component, component.uninstalled!);
+      this.#components.delete(product);
+      const empty = await this.#open(product);
+      const reason = uninstalledSentence(product, empty.uninstalled!);
+      await this.#teller.alarm(`uninstalled ${product}`, "agent/uninstalled", reason, product);
+      await this.#teller.flush();
+      await this.board.write();
+      const { version: from } = empty.uninstalled!;
+      return { product, result: "held", from, to: null, running: null, code: null, reason, until: null };
+    });
+  }
+
+  /** Takes an uninstall back, and checks at once: what the server assigns is installed again. Errors: `agent/not-installed`, `disk/*`. */
+  async takeBack(product: string): Promise<CheckResult> {
+    await this.#exclusive(async () => {
+      const component = this.#installed(product);
+      await this.#recover(component, true);
+      await forgetUninstalled(this.parts.world.disk, component.layout);
+      component.uninstalled = null;
+      await this.outbox.clear(`uninstalled ${product}`);
+      this.parts.world.log({ level: "info", event: "uninstall-taken-back", product });
+    });
+    return this.check("operator");
+  }
+
+  #installed(product: string): Component {
+    const component = this.#components.get(product);
+    if (component !== undefined) return component;
+    throw new AgentError("agent/not-installed", `${product} is not installed on this device.`, { product });
   }
 
   /** Stops everything in good order: what is watched is marked as paused, components end, reports stay in the outbox. */
@@ -411,6 +467,7 @@ export class Agent {
       componentSettings(settings, product),
     );
     this.#components.set(product, component);
+    component.neighbor = (other) => this.#components.get(other);
     if (component.damage !== null)
       await this.#teller.alarm(
         `damage ${product}`,
@@ -510,6 +567,10 @@ export class Agent {
     this.#turn = run.catch(() => undefined);
     return run;
   }
+}
+
+function ownersWish(product: string): Trouble {
+  return { code: "agent/uninstalled", reason: `The owner of this device uninstalled ${product}.` };
 }
 
 function groundedNotice(grounded: UpkeepError | undefined): readonly Notice[] {

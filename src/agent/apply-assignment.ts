@@ -14,6 +14,8 @@ import {
 } from "./check.ts";
 import type { Component } from "./component.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
+import type { Uninstalled } from "../slot/uninstalled.ts";
+import { uninstalledSentence } from "./uninstall.ts";
 import { loadChannel } from "./load-channel.ts";
 import type { LogLine } from "./ports.ts";
 import { heedChannel, recallTrouble } from "./heed-recalls.ts";
@@ -56,6 +58,11 @@ export async function applyAssignment(
   const offers: { assigned: AssignedRelease; candidate: Offer["candidate"] }[] = [];
   for (const assigned of instructions.components) {
     const { product } = assigned;
+    const gone = device.find(product)?.uninstalled ?? null;
+    if (gone !== null) {
+      results.push(uninstalled(product, gone));
+      continue;
+    }
     if (!isRelease(assigned)) {
       const until = assigned.hold.until === undefined ? null : Date.parse(assigned.hold.until);
       await heedWhileHeld(device, instructions, product, assigned.channel);
@@ -197,9 +204,17 @@ async function unassigned(device: Device, { components }: Instructions): Promise
   const results: ComponentResult[] = [];
   for (const component of device.components()) {
     const { product } = component;
+    if (component.uninstalled !== null) continue;
     if (!spoken.has(product)) results.push(await held(device, product, "not-assigned", null));
   }
   return results;
+}
+
+/** The decision of the device's owner is stronger than any assignment. */
+function uninstalled(product: string, decision: Uninstalled): ComponentResult {
+  const reason = uninstalledSentence(product, decision);
+  const code = "agent/uninstalled";
+  return { product, result: "held", from: null, to: null, running: null, code, reason, until: null };
 }
 
 async function held(

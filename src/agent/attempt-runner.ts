@@ -39,6 +39,7 @@ import {
 import { lookAtPrograms, startAndWatchNew, startOld, turnOf } from "./attempt-start.ts";
 import type { Component } from "./component.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
+import { cleanUpByHandler, stepOfHandler } from "./handler.ts";
 import type { RecallWatch } from "./recall-watch.ts";
 import { probe } from "./watch.ts";
 
@@ -196,7 +197,8 @@ class Runner {
         this.#record = await stageArtifact(this.#arrival);
         return;
       case "look-at-program":
-        return lookAtPrograms(component, begin.to);
+        await lookAtPrograms(component, begin.to);
+        return stepOfHandler(component, attempt, "prepare", this.#context.signal);
       case "note-staged": {
         const record = this.#record === null ? {} : { record: this.#record };
         return attempt.staged ? undefined : component.note({ event: "staged", ...id, ...record });
@@ -265,6 +267,7 @@ class Runner {
         return;
       case "report":
         if (attempt.reported) return;
+        await cleanUpByHandler(component, attempt);
         await this.#context.report(attempt, this.#fetched);
         return component.note({ event: "reported", ...id });
       case "collect":

@@ -3,12 +3,16 @@
 import { FAILED, ReportedError } from "../core/errors.ts";
 import { DAY, formatInstant, parseInstant, SECOND } from "../core/instant.ts";
 import { ProcessError } from "../process/errors.ts";
+import { programsOfKind } from "../release/component-kind.ts";
 import type { Attempt } from "../slot/attempt.ts";
 import type { SlotId } from "../slot/layout.ts";
 import type { Component } from "./component.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
+import { installByHandler, stepOfHandler } from "./handler.ts";
+import { alignOutside, alignOutsideLater, lookOutside } from "./outside.ts";
 import { recallTrouble } from "./heed-recalls.ts";
 import type { RecallWatch } from "./recall-watch.ts";
+import { tellReaders, tellReadersAgain } from "./reload.ts";
 import { askedPort, isService, portOf, rulesOf, type RunSpec } from "./run-spec.ts";
 import { isDamage } from "./slot-guard.ts";
 import { watch } from "./watch.ts";
@@ -48,18 +52,19 @@ export async function turnOf(
  */
 export async function startAndWatchNew(
   component: Component,
-  { begin }: Attempt,
+  current: Attempt,
   wellBefore: boolean,
   signal: AbortSignal,
   recalls: () => RecallWatch | null = () => null,
 ): Promise<void> {
-  const { to, attempt, damage } = begin;
+  const { to, attempt, damage } = current.begin;
   // Known from an earlier run that had no time to act on it.
   const known = recallTrouble(component);
   if (known !== null) throw new RolledBack(known.code, known.reason);
   const run = await component.runOf(to);
+  await alignOutside(component, to);
   // A job that did its work is not done twice because its file rotted.
-  if (damage === "repair" && !isService(run)) return;
+  if (damage === "repair" && !isService(run)) return tellReaders(component, to, run, signal);
   const boot = await component.world.processes.boot();
   const note = (): Promise<void> =>
     component.note({ event: "starting", attempt, number: (component.attempt?.starts ?? 0) + 1, boot });
@@ -70,6 +75,8 @@ export async function startAndWatchNew(
     await note();
     await component.start(to, run);
   }
+  await installByHandler(component, current, signal);
+  await tellReaders(component, to, run, signal);
   const rules = rulesOf(run, wellBefore);
   component.probationEnds =
     component.world.clock.now() + (rules.startSeconds + rules.probationSeconds) * SECOND;
@@ -78,6 +85,7 @@ export async function startAndWatchNew(
     recalling?.end(),
   );
   if (verdict.kind === "failed") throw new RolledBack(verdict.code, verdict.reason);
+  await stepOfHandler(component, current, "commit", signal);
 }
 
 /**
@@ -89,7 +97,8 @@ export async function lookAtPrograms(component: Component, id: SlotId): Promise<
   const { slot } = component.place(id);
   const env = await component.environmentOf(id, run);
   const probed = run.health?.kind === "command" ? run.health.command[0] : undefined;
-  for (const program of [run.entryPoint?.command[0], probed]) {
+  await lookOutside(component, run);
+  for (const program of [run.entryPoint?.command[0], probed, ...programsOfKind(run.component)]) {
     if (program === undefined) continue;
     const unfit = await component.world.processes.look({ program: `${slot}/${program}`, cwd: slot, env });
     if (unfit === null) continue;
@@ -116,8 +125,12 @@ async function refuseTakenPort(component: Component, id: SlotId, run: RunSpec): 
 }
 
 /** Starts the version before, if its slot is whole. Errors: `process/*`, `disk/*`, the signal's reason. */
-export async function startOld(component: Component, { begin }: Attempt, signal: AbortSignal): Promise<void> {
-  const { from } = begin;
+export async function startOld(component: Component, attempt: Attempt, signal: AbortSignal): Promise<void> {
+  const { from, to } = attempt.begin;
+  // Must not be given up: until it is done the attempt stays open, and is gone on with at each check.
+  await stepOfHandler(component, attempt, "rollback", signal).catch(onlyDamage);
+  await alignOutsideLater(component);
+  await tellReadersAgain(component, from, to, signal);
   if (from === null) return;
   const run = await startIfWhole(component, from);
   if (run === null) return;

@@ -1,5 +1,6 @@
 // One component on this device: its folder, its journal, its process. The lowest layer that knows what a release is.
 
+import { parentOf } from "../core/disk.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { formatInstant, type Instant } from "../core/instant.ts";
 import {
@@ -20,6 +21,7 @@ import { type Journal } from "../slot/journal.ts";
 import { linkTarget, sameSlot, slotName, slotPath, type Layout, type SlotId } from "../slot/layout.ts";
 import { readRecordAt } from "../slot/record.ts";
 import { recover, rightfulSlot, type LinkPlace, type Recovery } from "../slot/recover.ts";
+import type { Uninstalled } from "../slot/uninstalled.ts";
 import { namedSlots, recordOf, saveState, withoutSkips, type ComponentState } from "../slot/state.ts";
 import type { World } from "./ports.ts";
 import { givePort, readGiven, type GivenPorts, type PortRoom } from "./given-port.ts";
@@ -52,8 +54,16 @@ export class Component {
   begun: { readonly attempt: string; readonly at: number } | null = null;
   /** Set when what the component remembers was lost: it keeps running, but nothing is installed. */
   blocked: UpkeepError | null = null;
+  /** The owner's decision that nothing of it is installed here; null if there is none. */
+  uninstalled: Uninstalled | null = null;
   /** Set when the journal had to be put aside; to be told once. */
   damage: UpkeepError | null = null;
+  /** What is not as it should be outside of the component's folder; null if nothing is known to be. */
+  outside: { readonly code: string; readonly reason: string } | null = null;
+  /** Another component of this device. */
+  neighbor: (product: string) => Component | undefined = () => undefined;
+  /** The slot whose public copy was read back in this process. */
+  copyVerified: string | null = null;
   /** The ports that what runs was given; null until they are looked up. */
   #given: GivenPorts | null = null;
 
@@ -116,6 +126,11 @@ export class Component {
     await this.remember(withoutSkips(this.#state));
   }
 
+  /** Nothing is installed any more. Floor and skip list stay: uninstalling is no way around them. */
+  async forgetInstalled(): Promise<void> {
+    await this.remember({ ...this.#state, committed: null, good: [], records: [], applied: null });
+  }
+
   /** What recovery has to do, from the facts of this moment. */
   async diagnose(): Promise<Recovery> {
     const attempt = this.attempt;
@@ -176,8 +191,9 @@ export class Component {
   }
 
   place(id: SlotId): Place {
-    const { data, log } = this.layout;
-    return { product: this.product, slot: slotPath(this.layout, id), data, log };
+    const { data, folder, log } = this.layout;
+    const components = parentOf(folder);
+    return { product: this.product, slot: slotPath(this.layout, id), data, components, log };
   }
 
   /** Takes over the slot's process if it runs already and was started as it would be now. */

@@ -6,6 +6,7 @@ import { makeComponent } from "../slot/install.ts";
 import { openJournal } from "../slot/journal.ts";
 import { layoutOf } from "../slot/layout.ts";
 import { EMPTY_STATE, loadState } from "../slot/state.ts";
+import { loadUninstalled } from "../slot/uninstalled.ts";
 import { Component } from "./component.ts";
 import { sentenceOf } from "./errors.ts";
 import type { World } from "./ports.ts";
@@ -42,7 +43,8 @@ export async function openComponent(
   const component = new Component(world, product, layout, settings, journal, state);
   component.blocked = blocked;
   component.damage = damage;
-  if (state.committed === null && component.attempt === null) {
+  component.uninstalled = await loadUninstalled(disk, layout);
+  if (state.committed === null && component.attempt === null && component.uninstalled === null) {
     // The memory is gone but not the pointer: what it names was running, and goes on running.
     const id = await component.currentId();
     if (id !== null) await component.adoptCommitted(id);

@@ -9,7 +9,7 @@ import type { Random } from "../core/random.ts";
 import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
 import type { ReportResult } from "../message/reports.ts";
 import type { SealedEvent, Wake } from "../message/wake.ts";
-import type { LocalPorts, ProcessHost, Probes } from "../process/ports.ts";
+import type { HandlerHost, LocalPorts, ProcessHost, Probes } from "../process/ports.ts";
 import type { Artifact, PublisherPin } from "../release/manifest.ts";
 import type { Platform } from "../release/platform.ts";
 import type { VerifiedSource } from "../slot/attempt.ts";
@@ -140,6 +140,7 @@ export type World = {
   readonly random: Random;
   readonly processes: ProcessHost;
   readonly probes: Probes;
+  readonly handlers: HandlerHost;
   readonly localPorts: LocalPorts;
   readonly logs: Logs;
   readonly zip: ZipReader;

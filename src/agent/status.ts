@@ -6,6 +6,7 @@ import { recalledHere } from "../slot/state.ts";
 import type { Component } from "./component.ts";
 import type { Notice } from "./ports.ts";
 import type { WaitReason } from "./policy.ts";
+import { uninstalledSentence } from "./uninstall.ts";
 import type { ComponentResult } from "./update-component.ts";
 
 export type ComponentStatus = {
@@ -74,7 +75,11 @@ export async function componentStatus(
   const { product, state, supervised } = component;
   const running = await component.running().catch(() => null);
   const recalled = state.committed === null ? undefined : recalledHere(state, state.committed.version);
-  const idle = result?.reason ?? "It was not checked since the agent started.";
+  const gone = component.uninstalled;
+  const idle =
+    gone !== null
+      ? uninstalledSentence(product, gone)
+      : (result?.reason ?? "It was not checked since the agent started.");
   const until = attempt?.state === "probation" ? component.probationEnds : (result?.until ?? null);
   return {
     product,
@@ -85,9 +90,13 @@ export async function componentStatus(
     attempt,
     damage: component.guard.damage?.what ?? null,
     recalled: recalled?.reason ?? null,
-    why: [recalledSentence(recalled), attempt === null ? idle : attemptSentence(attempt)].join(""),
+    why: [
+      recalledSentence(recalled),
+      attempt === null ? idle : attemptSentence(attempt),
+      component.outside === null ? "" : ` ${component.outside.reason}`,
+    ].join(""),
     until: until === null ? null : formatInstant(until),
-    code: result?.code ?? null,
+    code: gone !== null ? "agent/uninstalled" : (result?.code ?? component.outside?.code ?? null),
     skipped: state.skip.map(({ version, code }) => ({ version, code })),
   };
 }

@@ -19,13 +19,16 @@ import { switchCurrent } from "../slot/install.ts";
 import { sameBytes, slotName, type SlotId } from "../slot/layout.ts";
 import { readRecord } from "../slot/record.ts";
 import { belowFloor, LEFT_BY_HAND, recalledHere, skipOf, type SkipEntry } from "../slot/state.ts";
+import type { Uninstalled } from "../slot/uninstalled.ts";
 import type { Plan } from "./attempt-arrival.ts";
 import { runAttempt, type RunnerContext, type RunResult } from "./attempt-runner.ts";
 import type { AttemptState, Trouble } from "./attempt-table.ts";
 import type { Component } from "./component.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
+import { alignOutsideLater } from "./outside.ts";
 import { isService } from "./run-spec.ts";
 import { retryOfRefused } from "./policy.ts";
+import { carryOutUninstall } from "./uninstall.ts";
 import type { Releases } from "./ports.ts";
 
 export type ComponentResult = {
@@ -76,6 +79,10 @@ export type Update = Omit<RunnerContext, "plan"> & {
 export async function recoverComponent(update: Update): Promise<ComponentResult | null> {
   const { component } = update;
   const { world, layout } = component;
+  if (component.uninstalled !== null) {
+    if (!component.uninstalled.done) await finishUninstall(component, component.uninstalled);
+    return null;
+  }
   const attempt = component.attempt;
   const found = await component.diagnose();
   switch (found.do) {
@@ -88,6 +95,7 @@ export async function recoverComponent(update: Update): Promise<ComponentResult 
         await switchCurrent(world.disk, layout, component.rightful);
       }
       await component.keepRunning();
+      await alignOutsideLater(component);
       if (attempt !== null && attempt.end !== null && !attempt.reported)
         return finish(update, attempt.end.end, null);
       // Waste that a crash left behind.
@@ -104,9 +112,15 @@ export async function recoverComponent(update: Update): Promise<ComponentResult 
     case "give-up": {
       const result = await finish(update, "failed", { code: found.code, reason: found.reason });
       await component.keepRunning();
+      await alignOutsideLater(component);
       return result;
     }
   }
+}
+
+async function finishUninstall(component: Component, decision: Uninstalled): Promise<void> {
+  await carryOutUninstall(component, decision);
+  component.uninstalled = { ...decision, done: true };
 }
 
 /** Runs the open attempt from `state`. Whatever comes of it, what `current` names runs afterwards if it may. */
@@ -186,6 +200,16 @@ async function committedReason(component: Component, to: SlotId): Promise<string
       ? `${to.version} runs and came through its probation.`
       : `${to.version} is installed, and its job ended well.`;
   }
+  const kind = run?.component;
+  if (kind?.kind === "command") {
+    const names = kind.programs.map(({ name }) => name).join(", ");
+    const where = component.settings.commands?.folder;
+    return where === undefined
+      ? `${to.version} is installed; agent.toml sets no commandFolder, so ${names} can be called nowhere.`
+      : `${to.version} is installed; users of this machine call ${names} in ${where}.`;
+  }
+  if (kind?.kind === "handler")
+    return `${to.version} was installed and found well by the handler ${kind.handler}.`;
   return run?.health === undefined
     ? `${to.version} is installed; it is data, and nothing is started.`
     : `${to.version} is installed, and its probe found it well.`;

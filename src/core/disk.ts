@@ -1,6 +1,6 @@
 // The disk as a port: the few calls a crash-safe program needs, and the two helpers built on them.
 
-import { FAILED, TRANSIENT, UpkeepError, type Traits } from "./errors.ts";
+import { FAILED, REFUSED, TRANSIENT, UpkeepError, type Traits } from "./errors.ts";
 
 /**
  * What a disk answers when it can't. Implementations map the system's codes:
@@ -13,6 +13,7 @@ export type DiskErrorCode =
   | "disk/read-only"
   | "disk/wrong-kind"
   | "disk/not-empty"
+  | "disk/exposed"
   | "disk/io";
 export const DISK_ERRORS = {
   "disk/missing": FAILED,
@@ -24,6 +25,7 @@ export const DISK_ERRORS = {
   },
   "disk/wrong-kind": FAILED,
   "disk/not-empty": FAILED,
+  "disk/exposed": REFUSED,
   "disk/io": TRANSIENT,
 } satisfies Traits<DiskErrorCode>;
 
@@ -141,6 +143,21 @@ export async function makeDirectories(disk: FileStore, path: string, mode = 0o75
     await disk.list(path);
   }
   await disk.syncDirectory(parentOf(path));
+}
+
+/**
+ * Makes a folder for keys and records, mode 0700. One that was there and is empty becomes as private as one that is made; one that holds
+ * something is as its owner wants it. A volume that has no modes keeps what it has. Errors: `disk/*`.
+ */
+export async function makePrivateDirectory(disk: Disk, path: string): Promise<void> {
+  const found = await statOrNull(disk, path);
+  await makeDirectories(disk, path, 0o700);
+  if (found?.kind !== "directory" || (found.mode & 0o077) === 0 || (await disk.list(path)).length > 0) return;
+  try {
+    await disk.chmod(path, found.mode & 0o700);
+  } catch (error) {
+    if (!(error instanceof DiskError && error.code === "disk/read-only")) throw error;
+  }
 }
 
 /**

@@ -10,6 +10,10 @@ export const FEATURES = {
   "check-in-mark": "0.1.0",
   /** `messageKey` in a check-in and its answer, and messages that are sealed for it (spec/message.md). */
   "sealed-messages": "0.1.0",
+  /** `component` in a release: what kind of component it is. */
+  "component-kinds": "0.1.0",
+  /** Artifacts of the format `tar` in a release. */
+  "tar-artifacts": "0.1.0",
 } as const satisfies { readonly [word: string]: string };
 
 export type Feature = keyof typeof FEATURES;

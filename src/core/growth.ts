@@ -1,8 +1,9 @@
 // Room to grow: what a reader does with what it does not know, stated once for every document and message (spec/growth.md).
 
 import { TRANSIENT, UpkeepError, type Traits } from "./errors.ts";
-import { KNOWN_FEATURES, type Feature } from "./features.ts";
+import { FEATURES, KNOWN_FEATURES, type Feature } from "./features.ts";
 import { isJsonObject, type Json, type JsonObject } from "./json.ts";
+import { compareVersions, parseVersion } from "./version.ts";
 import { checkSchema, SchemaError, versionSchema, z, type Schema } from "./schema.ts";
 
 export type GrowthErrorCode = "growth/needs-newer";
@@ -44,6 +45,14 @@ const needsSchema = z.strictObject({
   version: versionSchema,
 });
 export type Needs = z.infer<typeof needsSchema>;
+
+/** What a document with these features needs, beside what it needs already: the words, and the first version that knows all of them. */
+export function needsOf(features: readonly [Feature, ...Feature[]], also?: Needs): Needs {
+  const versions = features.map((word) => parseVersion(FEATURES[word]));
+  if (also !== undefined) versions.push(parseVersion(also.version));
+  const version = versions.reduce((most, next) => (compareVersions(next, most) > 0 ? next : most));
+  return { features: [...new Set([...(also?.features ?? []), ...features])], version: version.text };
+}
 
 /** The members that each growing document and message has beside its own. */
 export const needing = { needs: z.exactOptional(needsSchema) };

@@ -21,6 +21,7 @@ export type FleetErrorCode =
   | "fleet/no-data"
   | "fleet/no-message-key"
   | "fleet/unknown-release"
+  | "fleet/unknown-product"
   | "fleet/device-revoked"
   | "fleet/token-unknown"
   | "fleet/token-used"
@@ -31,6 +32,11 @@ export type FleetErrorCode =
   | "fleet/no-repository"
   | "fleet/bad-interval"
   | "fleet/too-many-products"
+  | "fleet/bad-rollout"
+  | "fleet/unknown-rollout"
+  | "fleet/rollout-overlaps"
+  | "fleet/rollout-state"
+  | "fleet/second-person"
   | "fleet/quota"
   | "fleet/store-in-use"
   | "fleet/store-corrupt"
@@ -55,6 +61,7 @@ export const FLEET_ERRORS = {
   "fleet/no-data": FAILED,
   "fleet/no-message-key": FAILED,
   "fleet/unknown-release": FAILED,
+  "fleet/unknown-product": FAILED,
   "fleet/device-revoked": REFUSED,
   "fleet/token-unknown": REFUSED,
   "fleet/token-used": REFUSED,
@@ -64,6 +71,11 @@ export const FLEET_ERRORS = {
   "fleet/no-repository": FAILED,
   "fleet/bad-interval": USAGE,
   "fleet/too-many-products": FAILED,
+  "fleet/bad-rollout": USAGE,
+  "fleet/unknown-rollout": { ...FAILED, hint: "`upkeep fleet rollout list --all` shows all rollouts." },
+  "fleet/rollout-overlaps": REFUSED,
+  "fleet/rollout-state": REFUSED,
+  "fleet/second-person": REFUSED,
   "fleet/clocks-differ": { nature: "transient", exit: "refused" },
   "fleet/quota": { nature: "transient", exit: "refused" },
   "fleet/store-in-use": PENDING,

@@ -5,6 +5,7 @@ import type { Program } from "../core/growth.ts";
 import type { Running } from "../message/common.ts";
 import type { CheckInLink, Lines } from "./clone.ts";
 import type { AuditRow } from "./records.ts";
+import type { RolloutRecords } from "./rollout-store.ts";
 import type {
   Alarm,
   Desired,
@@ -47,7 +48,7 @@ export type DevicePatch = Partial<
 >;
 
 /** Reads and writes inside one transaction. Nothing here decides anything. */
-export interface FleetRecords {
+export interface FleetRecords extends RolloutRecords {
   device(id: string): Promise<Device | null>;
   /** By the key in use or the next one. */
   deviceBySpki(spki: string): Promise<Device | null>;
@@ -118,6 +119,8 @@ export interface FleetRecords {
 
   lastAudit(): Promise<AuditRow | null>;
   addAudit(row: AuditRow): Promise<void>;
+  /** Of one subject, oldest first, the newest `limit`. */
+  auditOf(subject: string, limit: number): Promise<readonly AuditRow[]>;
   /** Ordered by sequence, from the one after `after`. */
   audit(after: number, limit: number): Promise<readonly AuditRow[]>;
 

@@ -13,7 +13,7 @@ import { readTar } from "./tar.ts";
 /** How an artifact becomes files. */
 export type UnpackFormat =
   | { readonly kind: "file"; readonly name: string; readonly executable: boolean }
-  | { readonly kind: "tar.gz" }
+  | { readonly kind: "tar" | "tar.gz" }
   | { readonly kind: "zip" };
 
 /** Reads zip archives, which need random access; the io room has one. */
@@ -30,9 +30,16 @@ export function entriesOf(
   zip: ZipReader,
   seen: (part: Uint8Array) => void,
 ): AsyncIterable<ArchiveEntry> {
-  if (format.kind === "zip") return zip.entries(disk, path);
-  if (format.kind === "tar.gz") return readTar(gunzip(watched(readFile(disk, path), seen)));
-  return single(disk, path, format, seen);
+  switch (format.kind) {
+    case "zip":
+      return zip.entries(disk, path);
+    case "tar":
+      return readTar(watched(readFile(disk, path), seen));
+    case "tar.gz":
+      return readTar(gunzip(watched(readFile(disk, path), seen)));
+    case "file":
+      return single(disk, path, format, seen);
+  }
 }
 
 /** An artifact that is one file is installed byte for byte, so that it can be served to others as it is. */

@@ -13,6 +13,7 @@ import type { UpkeepError } from "../core/errors.ts";
 import type { Instant } from "../core/instant.ts";
 import { zipReader } from "../io/archive/unpack-zip.ts";
 import { DAY_ZERO, FleetOfOne } from "./fleet-of-one.ts";
+import { MemoryHandlers } from "./memory-handlers.ts";
 import { MemoryDisk } from "./memory-disk.ts";
 import { diskTrees } from "./memory-trees.ts";
 import { MemoryProcesses } from "./memory-processes.ts";
@@ -61,6 +62,7 @@ export const FOLDER = "/agent";
 export class AgentWorld {
   disk: MemoryDisk;
   processes: MemoryProcesses;
+  readonly handlers = new MemoryHandlers();
   readonly clock: Clock;
   readonly fleet: FleetOfOne;
   readonly lines: LogLine[] = [];
@@ -98,6 +100,7 @@ export class AgentWorld {
       random: scriptedRandom(this.#starts),
       processes,
       probes: processes,
+      handlers: this.handlers,
       localPorts: processes,
       logs: {
         rotate: async () => {},

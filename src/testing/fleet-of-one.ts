@@ -144,9 +144,15 @@ export class FleetOfOne implements Repository, UpdateServer {
     };
     // Nothing is started of data, and nothing watched.
     const { entryPoint: _, health: __, ...data } = manifest;
-    const published = behaviour === "data" ? data : manifest;
+    const published = behaviour.startsWith("data") ? data : manifest;
     this.targets.set(releaseTarget(product, version), await signRelease(published, [this.publisher]));
     return published;
+  }
+
+  /** Signs another manifest for a release that was published. */
+  async replace(manifest: ReleaseManifest): Promise<void> {
+    const { product, version } = manifest;
+    this.targets.set(releaseTarget(product, version), await signRelease(manifest, [this.publisher]));
   }
 
   /** Moves the channel, and assigns the release. */

@@ -13,6 +13,7 @@ import type {
   StoredReport,
   Token,
 } from "../fleet/records.ts";
+import { isOver, type Rollout, type RolloutDevice } from "../fleet/rollout-record.ts";
 import type { FleetRecords } from "../fleet/store.ts";
 
 export class MemoryFleet implements FleetRecords {
@@ -30,6 +31,8 @@ export class MemoryFleet implements FleetRecords {
   readonly messageKeyRows = new Map<string, MessageKeyRecord>();
   readonly orderRows = new Map<string, MessageOrder>();
   readonly settings = new Map<string, string>();
+  readonly rolloutRows = new Map<string, Rollout>();
+  readonly rolloutDeviceRows = new Map<string, RolloutDevice>();
 
   device = async (id: string) => this.deviceRows.get(id) ?? null;
   deviceBySpki = async (spki: string) =>
@@ -48,7 +51,7 @@ export class MemoryFleet implements FleetRecords {
     };
   };
   dropDevice = async (id: string) => {
-    for (const rows of [this.componentRows, this.alarmRows])
+    for (const rows of [this.componentRows, this.alarmRows, this.rolloutDeviceRows])
       for (const [key, row] of rows) if (row.device === id) rows.delete(key);
     this.reportRows.splice(0, Infinity, ...this.reportRows.filter((r) => r.device !== id));
     this.lineRows.delete(id);
@@ -146,6 +149,8 @@ export class MemoryFleet implements FleetRecords {
 
   lastAudit = async () => this.auditRows.at(-1) ?? null;
   addAudit = async (row: AuditRow) => void this.auditRows.push(row);
+  auditOf = async (subject: string, limit: number) =>
+    this.auditRows.filter((row) => row.subject === subject).slice(-limit);
   audit = async (after: number, limit: number) =>
     this.auditRows.filter((row) => row.sequence > after).slice(0, limit);
 
@@ -157,6 +162,56 @@ export class MemoryFleet implements FleetRecords {
   messageOrders = async () => [...this.orderRows.values()];
   putMessageOrder = async (order: MessageOrder) =>
     void this.orderRows.set(`${order.scope} ${order.kind}`, order);
+  rollout = async (id: string) => this.rolloutRows.get(id) ?? null;
+  rollouts: FleetRecords["rollouts"] = async ({ product, under }) =>
+    [...this.rolloutRows.values()]
+      .filter(
+        (r) => (product === undefined || r.product === product) && (under === undefined || !isOver(r.state)),
+      )
+      .toSorted((a, b) => a.created - b.created);
+  rolloutsInForce = async () => [...this.rolloutRows.values()].filter((r) => r.state !== "done");
+  putRollout = async (rollout: Rollout) => void this.rolloutRows.set(rollout.id, rollout);
+  rolloutDevice = async (rollout: string, device: string) =>
+    this.rolloutDeviceRows.get(`${rollout} ${device}`) ?? null;
+  putRolloutDevice = async (row: RolloutDevice) =>
+    void this.rolloutDeviceRows.set(`${row.rollout} ${row.device}`, row);
+  addRolloutDevices = async (rows: readonly RolloutDevice[]) => {
+    for (const row of rows)
+      if (!this.rolloutDeviceRows.has(`${row.rollout} ${row.device}`)) await this.putRolloutDevice(row);
+  };
+  rolloutDevices: FleetRecords["rolloutDevices"] = async (rollout, after, limit) =>
+    sorted(
+      [...this.rolloutDeviceRows.values()].filter((r) => r.rollout === rollout && r.device > after),
+      (r) => r.device,
+    ).slice(0, limit);
+  rolloutsOf = async (device: string) =>
+    [...this.rolloutDeviceRows.values()].filter((r) => r.device === device);
+  roster: FleetRecords["roster"] = async (after, limit) =>
+    (await this.devices({ after, limit })).map((d) => ({
+      id: d.id,
+      name: d.name,
+      group: d.group,
+      status: d.status,
+      enrolled: d.enrolled,
+      lastSeen: d.lastSeen,
+      platform: [d.platform.os, d.platform.arch, d.platform.libc].filter((w) => w !== undefined).join("-"),
+    }));
+  arrivals = async (product: string, version: string) => {
+    const first = new Map<string, number>();
+    for (const { device, received, ...report } of this.reportRows)
+      if (report.product === product && report.to === version && report.outcome === "success")
+        first.set(device, Math.min(first.get(device) ?? received, received));
+    return [...first.values()];
+  };
+  runningOf: FleetRecords["runningOf"] = async (product, after, limit) =>
+    sorted(
+      [...this.componentRows.values()].filter(
+        (c) => c.product === product && c.device > after && c.running !== null,
+      ),
+      (c) => c.device,
+    )
+      .map(({ device, running }) => ({ device, running: running! }))
+      .slice(0, limit);
 
   setting = async (name: string) => this.settings.get(name) ?? null;
   putSetting = async (name: string, value: string) => void this.settings.set(name, value);

@@ -12,6 +12,12 @@ export const PASSPHRASE = "correct horse battery staple";
 export type Env = { readonly [name: string]: string };
 export type Ran = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
+/** What a program is started with: nothing of this process but where programs, and what Node.js compiled before, are. */
+export function plainEnvironment(home: string): { readonly [name: string]: string } {
+  const { PATH = "", NODE_COMPILE_CACHE } = process.env;
+  return { PATH, HOME: home, ...(NODE_COMPILE_CACHE === undefined ? {} : { NODE_COMPILE_CACHE }) };
+}
+
 export class Programs {
   readonly folder: string;
   readonly #env: Env;
@@ -19,7 +25,7 @@ export class Programs {
 
   constructor(folder: string, env: Env) {
     this.folder = folder;
-    this.#env = { PATH: process.env["PATH"] ?? "", HOME: folder, ...env };
+    this.#env = { ...plainEnvironment(folder), ...env };
   }
 
   run(args: readonly string[], env: Env = {}): Promise<Ran> {

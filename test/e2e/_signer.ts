@@ -6,7 +6,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePort, PASSPHRASE, type Env, type Ran } from "./_programs.ts";
+import { freePort, PASSPHRASE, plainEnvironment, type Env, type Ran } from "./_programs.ts";
 
 export { PASSPHRASE, type Ran } from "./_programs.ts";
 
@@ -16,6 +16,9 @@ export type Running = {
   readonly stdout: () => string;
   readonly stderr: () => string;
 };
+
+/** Milliseconds until a program has said that it is ready; a loaded machine takes its time. */
+const START_AT_MOST = 90_000;
 
 export class SignerBench {
   readonly folder: string;
@@ -48,7 +51,7 @@ export class SignerBench {
         rest,
         {
           cwd: this.folder,
-          env: { PATH: process.env["PATH"] ?? "", HOME: this.folder, ...env },
+          env: { ...plainEnvironment(this.folder), ...env },
           timeout: 60_000,
           maxBuffer: 16 * 1024 * 1024,
         },
@@ -77,7 +80,7 @@ export class SignerBench {
   start(args: readonly string[], env: Env = {}, until = '"ready":true'): Promise<Running> {
     const child = spawn(process.execPath, [main, "--json", ...args], {
       cwd: this.folder,
-      env: { PATH: process.env["PATH"] ?? "", HOME: this.folder, ...env },
+      env: { ...plainEnvironment(this.folder), ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#running.add(child);
@@ -87,10 +90,18 @@ export class SignerBench {
     return new Promise((resolve, reject) => {
       child.stdout.on("data", (part: Buffer) => {
         out += part.toString();
-        if (out.includes(until)) resolve({ child, stdout: () => out, stderr: () => said });
+        if (!out.includes(until)) return;
+        clearTimeout(late);
+        resolve({ child, stdout: () => out, stderr: () => said });
       });
       child.once("exit", (code) => reject(new Error(`${args.join(" ")} ended with ${code}: ${said}`)));
-      setTimeout(() => reject(new Error(`${args.join(" ")} was not ready in time: ${said}`)), 30_000).unref();
+      const late = setTimeout(() => {
+        // It would hold the folder that the next test starts one in.
+        child.kill("SIGKILL");
+        reject(new Error(`${args.join(" ")} was not ready in time: ${said}`));
+      }, START_AT_MOST);
+      child.once("exit", () => clearTimeout(late));
+      late.unref();
     });
   }
 

@@ -74,7 +74,7 @@ describe("an update that somebody brings", () => {
     const folder = join(site.folder, "forged");
     site.ok(site.upkeep(site.operator, "repo", "export", folder));
     const list = join(folder, "targets/products/shop/1.3.0");
-    const artifact = readdirSync(list).find((name) => name.endsWith(".tar.gz"))!;
+    const artifact = readdirSync(list).find((name) => name.endsWith(".tar"))!;
     const bytes = readFileSync(join(list, artifact));
     bytes[bytes.length >> 1]! ^= 1;
     writeFileSync(join(list, artifact), bytes);

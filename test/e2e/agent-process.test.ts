@@ -237,7 +237,7 @@ describe("the running agent", () => {
     const version = next();
     site.publish(version);
     const targets = join(site.operator, `repository/targets/products/shop/${version}`);
-    const name = readdirSync(targets).find((file) => file.endsWith(".tar.gz"))!;
+    const name = readdirSync(targets).find((file) => file.endsWith(".tar"))!;
     const good = readFileSync(join(targets, name));
     const bad = Buffer.from(good);
     bad[bad.length >> 1]! ^= 1;

@@ -202,7 +202,7 @@ describe("the tutorial", { skip }, () => {
     desk.type(next("upkeep repo doctor"));
     const target = spawnSync(
       "find",
-      [join(desk.folder, ".local/share/upkeep/repository/targets"), "-name", "*.tar.gz"],
+      [join(desk.folder, ".local/share/upkeep/repository/targets"), "-name", "*.tar"],
       { encoding: "utf8" },
     );
     desk.type(next("upkeep verify FILE").replace("FILE", target.stdout.trim().split("\n")[0]!));

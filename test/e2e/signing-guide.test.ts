@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import { tinyPe } from "../../src/testing/tiny-pe.ts";
 import { needs } from "./_signing.ts";
-import { freePort, PASSPHRASE, Programs } from "./_programs.ts";
+import { freePort, PASSPHRASE, plainEnvironment, Programs } from "./_programs.ts";
 
 const page = readFileSync(new URL("../../docs/operate/signing-service.md", import.meta.url), "utf8");
 const section = /^## Setting up\n([^]*?)^## /m.exec(page)![1]!;
@@ -62,7 +62,7 @@ describe("the page on the signing service", needs("openssl"), () => {
       return execFileSync("sh", ["-c", shell], {
         cwd: join(folder, host),
         encoding: "utf8",
-        env: { PATH: process.env["PATH"], HOME: folder, UPKEEP_UNLOCK: PASSPHRASE },
+        env: { ...plainEnvironment(folder), UPKEEP_UNLOCK: PASSPHRASE },
       });
     };
     let typed = 0;

@@ -73,9 +73,9 @@ describe("release add --cert", () => {
       assert.match(await world.ok(["verify", "--root", "root.pem", name]), /✓/);
     }
     await world.ok([...add("1.1.0", "docs"), "--cert", "release", ...service]);
-    world.put("docs.tar.gz", await published("1.1.0", ".tar.gz"));
-    world.put("docs.tar.gz.sig", await published("1.1.0", ".tar.gz.sig"));
-    assert.match(await world.ok(["verify", "--root", "root.pem", "docs.tar.gz"]), /✓/);
+    world.put("docs.tar", await published("1.1.0", ".tar"));
+    world.put("docs.tar.sig", await published("1.1.0", ".tar.sig"));
+    assert.match(await world.ok(["verify", "--root", "root.pem", "docs.tar"]), /✓/);
     const receipts = await readdir(join(world.folder, "op/receipts"));
     assert.equal(receipts.length, 3);
     assert.deepEqual(await readdir(join(world.folder, "op/repository/staging")).catch(() => []), []);

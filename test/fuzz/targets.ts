@@ -12,10 +12,13 @@ import { encoded } from "../../src/der/reader.ts";
 import { SCRIPTS, tinyCat } from "../../src/testing/tiny-windows-files.ts";
 import { canonicalJson } from "../../src/core/canonical-json.ts";
 import { signEnvelope, verifyEnvelope } from "../../src/core/dsse.ts";
-import { fromUtf8, toUtf8 } from "../../src/core/bytes.ts";
+import { concat, fromUtf8, toUtf8 } from "../../src/core/bytes.ts";
+import { sha256Hex } from "../../src/core/digest.ts";
 import { parseInstant } from "../../src/core/instant.ts";
 import { parseJson } from "../../src/core/json.ts";
 import { parseRange, parseVersion } from "../../src/core/version.ts";
+import { describeHd1 } from "../../src/delta/describe.ts";
+import { applyHd1, makeHd1 } from "../../src/delta/hd1.ts";
 import { parseTrustBundle, serialiseTrustBundle } from "../../src/identity/trust-bundle.ts";
 import { parseTufKey } from "../../src/keys/public-key.ts";
 import { localSigner } from "../../src/keys/signer.ts";
@@ -49,6 +52,22 @@ function catalogIn(catalog: Uint8Array): Uint8Array {
 function trustBundle(): Uint8Array {
   const page = readFileSync(new URL("../../spec/trust-bundle.md", import.meta.url), "utf8");
   return toUtf8(/```json\n([\s\S]*?)```/.exec(page)![1]!);
+}
+
+/** A patch that was accepted made the file that it was to make, and nothing else. */
+function patchTargets(): readonly FuzzTarget[] {
+  const old = toUtf8(Array.from({ length: 300 }, (_, i) => `line ${i * 7919} of the old file\n`).join(""));
+  const target = toUtf8(fromUtf8(old).replaceAll("17", "71").slice(500).concat("and an end"));
+  const expected = { length: target.length, sha256: sha256Hex(target) };
+  const patch = makeHd1(old, target);
+  return [
+    {
+      name: "patch",
+      seeds: [patch],
+      run: (bytes) => assert.deepEqual(concat([...applyHd1(old, bytes, expected)]), target),
+    },
+    { name: "patch that is looked at", seeds: [patch], run: (bytes) => void describeHd1(bytes) },
+  ];
 }
 
 export type FuzzTarget = {
@@ -214,6 +233,7 @@ export async function fuzzTargets(): Promise<readonly FuzzTarget[]> {
         assert.deepEqual(parseTrustBundle(serialiseTrustBundle(bundle)), bundle);
       },
     },
+    ...patchTargets(),
     { name: "catalog", seeds: [catalogIn(tinyCat())], run: (bytes) => void readCatalog(bytes) },
     { name: "signature beside a file", seeds: [tinyCat()], run: (bytes) => void readDetached(bytes) },
   ];

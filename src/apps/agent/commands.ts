@@ -132,5 +132,24 @@ export const agentNoun: NounSpec = {
       examples: ["upkeep agent rollback shop"],
       run: async (call) => (await import("./run-commands.ts")).agentRollback(call),
     },
+    {
+      name: "uninstall",
+      about: "stop a component and remove it from this device, until you take that back",
+      details:
+        "Its data stays, unless --purge. The decision lasts over restarts, whatever the server assigns: the device reports it, and\n`status` shows it. Refused while other installed products need it. Floor and skip list stay.",
+      arguments: [{ name: "<product>", about: "the component" }],
+      options: [{ flags: "--purge", about: "remove its data and output as well; that cannot be taken back" }],
+      examples: ["upkeep agent uninstall shop", "upkeep agent uninstall shop --purge"],
+      run: async (call) => (await import("./owner-commands.ts")).agentUninstall(call),
+    },
+    {
+      name: "install",
+      about: "take an uninstall back: what is assigned to this device is installed again, now",
+      details:
+        "What is installed is decided by signed data as always; this lifts the owner's decision and checks.",
+      arguments: [{ name: "<product>", about: "the component" }],
+      examples: ["upkeep agent install shop"],
+      run: async (call) => (await import("./owner-commands.ts")).agentInstall(call),
+    },
   ],
 };

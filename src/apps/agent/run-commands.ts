@@ -62,7 +62,10 @@ export async function agentRun(call: Call): Promise<Result> {
 }
 
 export async function agentUpdate(call: Call): Promise<Result> {
-  const result = await (call.text("from") === undefined ? checkNow(call) : installNow(call));
+  return resultOfCheck(await (call.text("from") === undefined ? checkNow(call) : installNow(call)));
+}
+
+export function resultOfCheck(result: CheckResult): Result {
   return {
     text: checkText(result),
     json: { ...result, code: codeOfCheck(result) },
@@ -75,7 +78,7 @@ async function checkNow(call: Call): Promise<CheckResult> {
   if (call.list("product").length > 0 || call.text("channel") !== undefined)
     throw usage("--product and --channel go with --from; online, the server's assignment says what to run.");
   const retry = call.flag("retry-skipped");
-  return (await ask(call, { do: "check", ...(retry ? { retrySkipped: true } : {}) }, async () => {
+  return (await askOrDo(call, { do: "check", ...(retry ? { retrySkipped: true } : {}) }, async () => {
     const { checkOnce } = await import("./serve.ts");
     const options = { folder: context.data, log: quietLogOf(call), environment: context.terminal.env };
     return checkOnce(options, context.signal, retry);
@@ -96,7 +99,7 @@ async function installNow(call: Call): Promise<CheckResult> {
   for (const name of [...products, wish.channel])
     if (!z.safeParse(nameSchema, name).success)
       throw usage(`"${name}" is not a name of a product or channel.`);
-  const result = (await ask(call, { do: "install", from, ...wish }, async () => {
+  const result = (await askOrDo(call, { do: "install", from, ...wish }, async () => {
     const { installOnce } = await import("./serve.ts");
     const options = { folder: context.data, log: quietLogOf(call), environment: context.terminal.env };
     return installOnce(options, from, wish, context.signal);
@@ -108,7 +111,7 @@ async function installNow(call: Call): Promise<CheckResult> {
 
 export async function agentCheck(call: Call): Promise<Result> {
   const { context } = call;
-  const findings = (await ask(call, { do: "verify" }, async () => {
+  const findings = (await askOrDo(call, { do: "verify" }, async () => {
     const { verifyOnce } = await import("./serve.ts");
     return verifyOnce({ folder: context.data, log: quietLogOf(call), environment: context.terminal.env });
   })) as unknown as readonly SlotFinding[];
@@ -136,7 +139,7 @@ export async function agentCheck(call: Call): Promise<Result> {
 export async function agentRollback(call: Call): Promise<Result> {
   const { context } = call;
   const product = call.argument(0);
-  const result = (await ask(call, { do: "roll-back", product }, async () => {
+  const result = (await askOrDo(call, { do: "roll-back", product }, async () => {
     const { rollBackOnce } = await import("./serve.ts");
     const options = { folder: context.data, log: quietLogOf(call), environment: context.terminal.env };
     return rollBackOnce(options, product, context.signal);
@@ -238,11 +241,11 @@ function leftStatus(bytes: Uint8Array, path: string): Status {
 }
 
 /** The running agent does it; without one, the same is done here. What takes long is told step by step. */
-function ask(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
-  return tellProgress(call.context, askOrDo(call, request, otherwise));
+export function askOrDo(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
+  return tellProgress(call.context, askAgentOrDo(call, request, otherwise));
 }
 
-async function askOrDo(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
+async function askAgentOrDo(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
   try {
     return await askAgent(call.context.data, request, call.context.signal);
   } catch (error) {
@@ -286,7 +289,7 @@ function logOf(call: Call): Log {
 }
 
 /** Without an agent the result tells it all; the lines are for who asks for them. */
-function quietLogOf(call: Call): Log {
+export function quietLogOf(call: Call): Log {
   return call.context.verbose ? logOf(call) : noLog;
 }
 

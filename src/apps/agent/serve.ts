@@ -29,6 +29,8 @@ const requestSchema = z.discriminatedUnion("do", [
   z.strictObject({ do: z.literal("deliver"), message: base64Schema(SEALED_LENGTH) }),
   z.strictObject({ do: z.literal("verify") }),
   z.strictObject({ do: z.literal("roll-back"), product: nameSchema }),
+  z.strictObject({ do: z.literal("uninstall"), product: nameSchema, purge: z.boolean() }),
+  z.strictObject({ do: z.literal("take-back"), product: nameSchema }),
 ]);
 
 /** How often it is looked whether what kept the device from updating was mended. */
@@ -98,6 +100,10 @@ export async function obey({ agent, broughtTo }: Wired, request: Json): Promise<
       return (await agent.verify()) as unknown as Json;
     case "roll-back":
       return (await agent.rollBack(asked.product)) as unknown as Json;
+    case "uninstall":
+      return (await agent.uninstall(asked.product, asked.purge)) as unknown as Json;
+    case "take-back":
+      return (await agent.takeBack(asked.product)) as unknown as Json;
   }
 }
 
@@ -128,6 +134,23 @@ export async function rollBackOnce(
   signal?: AbortSignal,
 ): Promise<Awaited<ReturnType<Agent["rollBack"]>>> {
   return withAgent(options, signal, (agent) => agent.rollBack(product));
+}
+
+export async function uninstallOnce(
+  options: WiringOptions,
+  product: string,
+  purge: boolean,
+  signal?: AbortSignal,
+): Promise<Awaited<ReturnType<Agent["uninstall"]>>> {
+  return withAgent(options, signal, (agent) => agent.uninstall(product, purge));
+}
+
+export async function takeBackOnce(
+  options: WiringOptions,
+  product: string,
+  signal?: AbortSignal,
+): Promise<CheckResult> {
+  return withAgent(options, signal, (agent) => agent.takeBack(product));
 }
 
 /** Reads back what is installed without a running agent: nothing is started, stopped or repaired by it. */

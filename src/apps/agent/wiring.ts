@@ -19,6 +19,7 @@ import { diskSource } from "../../io/source/disk.ts";
 import { systemTrees } from "../../io/system/data-trees.ts";
 import { systemDisk } from "../../io/system/disk.ts";
 import { httpSource } from "../../io/source/http.ts";
+import { systemHandlers } from "../../io/system/handlers.ts";
 import type { Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
 import { boundLog, logHead, logTail, rotateLog } from "../../io/system/output-file.ts";
@@ -86,6 +87,7 @@ function worldOf({ log, selfCheck, environment, atPoint }: WiringOptions): World
     random: systemRandom,
     processes: systemProcesses,
     probes: systemProbes,
+    handlers: systemHandlers,
     localPorts: systemPorts,
     logs: { rotate: rotateLog, bound: boundLog, head: logHead, tail: logTail },
     zip: zipReader,

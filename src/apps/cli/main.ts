@@ -16,26 +16,30 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   process.exit(error.code === "EPIPE" ? 0 : 1);
 });
 
-const terminal = {
-  stdout: process.stdout,
-  stderr: process.stderr,
-  stdin: process.stdin,
-  env: takeEnvironment(),
-  home: homeFolder(),
-};
-const disk =
-  process.platform === "win32"
-    ? (await import("../../io/windows/disk.ts")).withAccessLists(systemDisk)
-    : systemDisk;
-const program: Program = {
-  table: TABLE,
-  version: ownVersion(),
-  disk,
-  load: () => loadSettings(TABLE, terminal, systemDisk),
-  translate: async (words, env) => {
-    if (!words.some((word) => SIGNTOOL_VERBS.has(word.toLowerCase()))) return words;
-    const service = (env["UPKEEP_SERVICE"] ?? "") !== "" && (env["UPKEEP_CERT"] ?? "") === "";
-    return (await import("./sign/signtool.ts")).fromSigntool(words, service);
-  },
-};
-process.exitCode = await runProgram(program, process.argv.slice(2), terminal);
+async function main(): Promise<void> {
+  const terminal = {
+    stdout: process.stdout,
+    stderr: process.stderr,
+    stdin: process.stdin,
+    env: takeEnvironment(),
+    home: homeFolder(),
+  };
+  const disk =
+    process.platform === "win32"
+      ? (await import("../../io/windows/disk.ts")).withAccessLists(systemDisk)
+      : systemDisk;
+  const program: Program = {
+    table: TABLE,
+    version: ownVersion(),
+    disk,
+    load: () => loadSettings(TABLE, terminal, systemDisk),
+    translate: async (words, env) => {
+      if (!words.some((word) => SIGNTOOL_VERBS.has(word.toLowerCase()))) return words;
+      const service = (env["UPKEEP_SERVICE"] ?? "") !== "" && (env["UPKEEP_CERT"] ?? "") === "";
+      return (await import("./sign/signtool.ts")).fromSigntool(words, service);
+    },
+  };
+  process.exitCode = await runProgram(program, process.argv.slice(2), terminal);
+}
+
+void main();

@@ -5,6 +5,7 @@ import { catalogCommand } from "./sign/catalog-command.ts";
 import type { CommandSpec, TableEntry } from "../framework/command.ts";
 import { SHELLS, type Shell } from "../framework/completion.ts";
 import { daemonNoun } from "./signer/daemon-commands.ts";
+import { deltaNoun } from "./delta/commands.ts";
 import { demoCommand } from "./demo/command.ts";
 import { caNoun } from "./fleet/ca-commands.ts";
 import { deviceNoun, fleetNoun, groupNoun, reportNoun, tokenNoun } from "./fleet/commands.ts";
@@ -42,6 +43,7 @@ export const TABLE: readonly TableEntry[] = [
   keyNoun,
   repoNoun,
   releaseNoun,
+  deltaNoun,
   serverCommand,
   agentWithBuildNoun,
   fleetNoun,

@@ -8,6 +8,7 @@ import { reportCrashes } from "../../io/system/crash.ts";
 import { descriptors } from "../../io/system/descriptors.ts";
 import { endWithin } from "../../io/system/end-within.ts";
 import { jsonLog } from "../../io/system/log.ts";
+import { refuseExposed } from "../../io/system/exposure.ts";
 import { LogFile } from "../../io/system/log-file.ts";
 import { identityFromPem } from "../../io/signing/pinned-tls.ts";
 import { systemRandom } from "../../io/system/random.ts";
@@ -34,6 +35,7 @@ export async function runGateway(given: {
 }): Promise<void> {
   leaveNothingInCoreFiles();
   const path = `${given.folder}/gateway.toml`;
+  await refuseExposed(given.folder, ["gateway.toml", "identity.pem"]);
   const read = async () => parseGatewayConfig(fromUtf8(await systemDisk.read(path, 1024 * 1024)), path);
   const pem = fromUtf8(await systemDisk.read(`${given.folder}/identity.pem`, 64 * 1024));
   const identity = await identityFromPem(pem, systemClock, systemRandom);

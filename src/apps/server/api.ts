@@ -9,11 +9,13 @@ import { UpkeepError } from "../../core/errors.ts";
 import { DAY, formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
 import type { Certificate } from "../../der/x509.ts";
-import { decide, type ListedRelease } from "../../fleet/decide.ts";
+import type { ListedRelease } from "../../fleet/decide.ts";
 import { adoptNextKey, enrol, renew, revoked } from "../../fleet/enrol.ts";
 import { FleetError } from "../../fleet/errors.ts";
 import { releasesIn, takeReport, type Intake, type IsListed } from "../../fleet/intake.ts";
 import { Quotas, type Quota } from "../../fleet/quota.ts";
+import { noteAttempt } from "../../fleet/rollout/note.ts";
+import { reportDetails } from "../../fleet/report-details.ts";
 import type { Device } from "../../fleet/records.ts";
 import type { FleetStore } from "../../fleet/store.ts";
 import { issueDevice, readDeviceRequest, type Authority } from "../../identity/authority.ts";
@@ -219,7 +221,7 @@ export function serverApi(options: ApiOptions): Api {
             nonce: request.nonce,
             issued: formatInstant(now),
             expires: formatInstant(now + ASSIGNMENT_LIFE),
-            components: [...decide(view.desired(group), view.catalogue, now, followUntil)],
+            components: [...view.decide(device!, now, followUntil)],
           },
           director,
         );
@@ -389,10 +391,17 @@ async function takeReports(
       // Read again each time: the report before moved the end of the chain.
       const current = await records.device(device.id);
       if (current === null || current.status !== "active") throw revoked(device.id);
-      intakes.push(await takeReport(records, isListed, now, current, opened, envelope));
+      const intake = await takeReport(records, isListed, now, current, opened, envelope);
+      const { report } = opened;
+      if (intake === "accepted" && report.kind === "attempt")
+        await noteAttempt(records, now, current, report, reportDetails({ envelope }).firstError);
+      intakes.push(intake);
     }
     return intakes;
   });
+  // What it runs may be another by now.
+  view.forget(device.spki);
+  view.resultsCame();
   const assigned = new Set(view.allDesired().map(({ product }) => product));
   for (const [place, { at, opened }] of good.entries()) {
     const intake = intakes[place];

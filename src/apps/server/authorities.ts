@@ -4,7 +4,7 @@ import { generateKeyPairSync } from "node:crypto";
 import type { Clock } from "../../core/clock.ts";
 import { fromUtf8, toUtf8 } from "../../core/bytes.ts";
 import { formatInstant } from "../../core/instant.ts";
-import { makeDirectories, readOrNull, writeAtomic, type Disk } from "../../core/disk.ts";
+import { makePrivateDirectory, readOrNull, writeAtomic, type Disk } from "../../core/disk.ts";
 import type { Random } from "../../core/random.ts";
 import { certificatePem, parseCertificatesPem, type Certificate } from "../../der/x509.ts";
 import { createAuthority, issueServer, spkiDigest, type Authority } from "../../identity/authority.ts";
@@ -25,7 +25,7 @@ export type AuthorityTools = { readonly disk: Disk; readonly random: Random; rea
 
 /** Loads both authorities from `<folder>`, making them where there is no trace of any. Errors: `identity/authority-lost`, `key/*`, `disk/*`, `identity/bad-certificate`. */
 export async function openAuthorities(folder: string, tools: AuthorityTools): Promise<Authorities> {
-  await makeDirectories(tools.disk, folder, 0o700);
+  await makePrivateDirectory(tools.disk, folder);
   await refuseHalf(tools.disk, folder);
   const server = await openAuthority(folder, "server-ca", titleOf("server", undefined), tools);
   const device = await openAuthority(folder, "device-ca", titleOf("device", undefined), tools);

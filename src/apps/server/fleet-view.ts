@@ -4,14 +4,18 @@ import type { Clock } from "../../core/clock.ts";
 import type { Instant } from "../../core/instant.ts";
 import { EMPTY_CATALOGUE } from "../../fleet/catalogue.ts";
 import { endUpdateAlarms } from "../../fleet/alarms.ts";
-import { decide, type Catalogue } from "../../fleet/decide.ts";
+import type { Catalogue } from "../../fleet/decide.ts";
 import { DEFAULT_INTERVAL } from "../../fleet/enrol.ts";
 import { orderWakeUps, wakesWithoutOrder } from "../../fleet/messages.ts";
 import type { Desired, Device, Group, MessageOrder, WakeScope } from "../../fleet/records.ts";
+import { decideDevice, windowMarks, type DeviceFacts } from "../../fleet/rollout/decide-device.ts";
+import { offeredRow, type Offer } from "../../fleet/rollout/note.ts";
+import { isOver, type Rollout } from "../../fleet/rollout-record.ts";
 import { leads, type RepositoryState } from "../../fleet/lead.ts";
 import { loadHistory, noteTimestamp, watchFreshness, type TimestampHistory } from "../../fleet/freshness.ts";
 import { steer, UNSTEERED } from "../../fleet/steer.ts";
-import type { FleetRecords, FleetStore, Sighting } from "../../fleet/store.ts";
+import type { AssignedComponent } from "../../message/assignment.ts";
+import type { FleetReads, FleetRecords, FleetStore, Sighting } from "../../fleet/store.ts";
 import { watchClones, type Suspected } from "../../fleet/watch-clones.ts";
 import { newestWake } from "../../fleet/wake.ts";
 
@@ -22,6 +26,16 @@ const DEVICES_CACHED = 20_000;
 const KEY_TTL = 5 * 60_000;
 /** Check-ins of one device that wait to be written; a quota bounds them before. */
 const LINKS = 200;
+/** Stopped rollouts that are remembered, so that their releases reach nobody by another way. */
+const STOPPED = 500;
+/** Offers that are known to be written down. */
+const OFFERED = 200_000;
+
+type Known = {
+  readonly device: Device | null;
+  readonly running: ReadonlyMap<string, string>;
+  readonly at: number;
+};
 
 export type Changes = {
   /** Devices whose keys open nothing any more, or that are somebody else's business now. */
@@ -39,16 +53,20 @@ export class FleetView {
   state: RepositoryState | null = null;
   readonly #store: FleetStore;
   readonly #clock: Clock;
-  readonly #devices = new Map<string, { readonly device: Device | null; readonly at: number }>();
+  readonly #devices = new Map<string, Known>();
   #sightings = new Map<string, Sighting>();
   #groups: readonly Group[] = [];
   #intervals = new Map<string, number>();
   #desired: ReadonlyMap<string, readonly Desired[]> = new Map();
+  #rollouts: readonly Rollout[] = [];
+  #offers = new Map<string, Offer>();
+  readonly #offered = new Set<string>();
   #wakes: ReadonlyMap<WakeScope, number> = new Map();
   #orders: readonly MessageOrder[] = [];
   readonly #keys = new Map<string, { readonly key: string | null; readonly at: number }>();
   #timestamps: TimestampHistory = [];
   #steering = UNSTEERED;
+  #results = false;
   #audited: number | null = null;
   #version = -1;
 
@@ -96,6 +114,7 @@ export class FleetView {
       this.#intervals = new Map(groups.map((group) => [group.name, group.interval]));
       this.#desired = desired;
       this.#wakes = wakes;
+      this.#rollouts = await records.rolloutsInForce(STOPPED);
       return { cutOff, audited };
     });
     this.#audited = audited;
@@ -113,11 +132,64 @@ export class FleetView {
     const now = this.#clock.monotonic();
     const known = this.#devices.get(spki);
     if (known !== undefined && now - known.at < DEVICE_TTL) return known.device;
-    const device = await this.#store.read((records) => records.deviceBySpki(spki));
+    const { device, running } = await this.#store.read(async (records) => {
+      const device = await records.deviceBySpki(spki);
+      return { device, running: await this.#runningOf(records, device?.id ?? null) };
+    });
     this.#devices.delete(spki);
-    this.#devices.set(spki, { device, at: now });
+    this.#devices.set(spki, { device, running, at: now });
     if (this.#devices.size > DEVICES_CACHED) this.#devices.delete(this.#devices.keys().next().value!);
     return device;
+  }
+
+  /** By its signed reports; asked only while a rollout may depend on it. */
+  async #runningOf(
+    records: Pick<FleetReads, "components">,
+    device: string | null,
+  ): Promise<ReadonlyMap<string, string>> {
+    if (device === null || this.#rollouts.length === 0) return new Map();
+    const components = await records.components(device);
+    return new Map(
+      components.flatMap(({ product, running }) => (running === null ? [] : [[product, running]])),
+    );
+  }
+
+  /** What the device gets now. Offers of rollouts are noted, and written down with the sightings. */
+  decide(device: Device, now: Instant, followUntil: Instant | null): readonly AssignedComponent[] {
+    const running = this.#devices.get(device.spki)?.running ?? new Map<string, string>();
+    const facts = factsOf(device, running);
+    const { components, offers } = decideDevice(
+      this.desired(device.group),
+      this.#rollouts,
+      facts,
+      this.catalogue,
+      now,
+      followUntil,
+    );
+    for (const { id, phase } of offers) {
+      const key = `${id} ${device.id}`;
+      if (this.#offered.has(key)) continue;
+      this.#offered.add(key);
+      if (this.#offered.size > OFFERED) this.#offered.delete(this.#offered.values().next().value!);
+      this.#offers.set(key, { rollout: id, device: device.id, phase, offered: now });
+    }
+    return components;
+  }
+
+  /** Rollouts that are not over, and the newest of those that were stopped. */
+  rollouts(): readonly Rollout[] {
+    return this.#rollouts;
+  }
+
+  /** Reports came in since `takeResultsCame` was asked last: a rollout may have to be judged. */
+  resultsCame(): void {
+    this.#results = true;
+  }
+
+  takeResultsCame(): boolean {
+    const came = this.#results;
+    this.#results = false;
+    return came;
   }
 
   forget(spki: string): void {
@@ -134,6 +206,20 @@ export class FleetView {
 
   allDesired(): readonly Desired[] {
     return [...this.#desired.values()].flat();
+  }
+
+  /** What has to be known of the repository: also the releases of rollouts, and the channels that say what was recalled. */
+  wanted(): readonly Pick<Desired, "product" | "channel" | "version">[] {
+    const desired = this.allDesired();
+    return [
+      ...desired,
+      ...this.#rollouts.flatMap(({ product, version, state }) => [
+        ...(isOver(state) ? [] : [{ product, channel: "", version }]),
+        ...desired
+          .filter((one) => one.product === product && one.version !== null)
+          .map(({ channel }) => ({ product, channel, version: null })),
+      ]),
+    ];
   }
 
   newestWake(device: Pick<Device, "id" | "group">): number {
@@ -187,11 +273,14 @@ export class FleetView {
   async flush(): Promise<readonly Suspected[]> {
     if (this.#sightings.size === 0) return [];
     const batch = this.#sightings;
+    const offers = this.#offers;
     this.#sightings = new Map();
+    this.#offers = new Map();
     try {
       const sightings = [...batch.values()];
       return await this.#store.transaction(async (records) => {
         await records.sight(sightings);
+        await records.addRolloutDevices([...offers.values()].map(offeredRow));
         await watchFreshness(records, this.#timestamps, sightings);
         await this.#endUpdateAlarms(records, sightings);
         return watchClones(records, sightings);
@@ -200,6 +289,7 @@ export class FleetView {
       // Kept for the next time, unless newer ones came meanwhile.
       const newer = this.#sightings;
       this.#sightings = batch;
+      for (const [key, offer] of offers) if (!this.#offers.has(key)) this.#offers.set(key, offer);
       for (const sighting of newer.values()) this.sight(sighting);
       throw error;
     }
@@ -210,9 +300,12 @@ export class FleetView {
     const alarmed = await records.alarmed();
     for (const { device, at, claimed } of sightings) {
       if (!alarmed.has(device)) continue;
-      const group = (await records.device(device))?.group;
-      if (group === undefined) continue;
-      for (const component of decide(this.desired(group), this.catalogue, at)) {
+      const known = await records.device(device);
+      if (known === null) continue;
+      const facts = factsOf(known, await this.#runningOf(records, device));
+      const desired = this.desired(known.group);
+      for (const component of decideDevice(desired, this.#rollouts, facts, this.catalogue, at, null)
+        .components) {
         const own = claimed.find(({ product }) => product === component.product);
         if (own === undefined || own.trying !== undefined || !("release" in component)) continue;
         if (own.version === component.release.version)
@@ -226,7 +319,8 @@ export class FleetView {
    * which therefore announces nothing, or devices would be told new and old by turns.
    */
   async steer(now: Instant): Promise<{ readonly woken: readonly string[]; readonly behind: boolean }> {
-    const state = { groups: this.#groups, desired: this.#desired };
+    const marks = (group: string): readonly string[] => windowMarks(this.#rollouts, group, now);
+    const state = { groups: this.#groups, desired: this.#desired, marks };
     const timestamp = this.catalogue.timestamp();
     const { woken, after, wakes, timestamps, behind } = await this.#store.transaction(async (records) => {
       if (this.state !== null && !(await leads(records, this.state))) {
@@ -243,4 +337,8 @@ export class FleetView {
     this.#timestamps = timestamps;
     return { woken, behind };
   }
+}
+
+function factsOf(device: Device, running: ReadonlyMap<string, string>): DeviceFacts {
+  return { id: device.id, group: device.group, reported: (product) => running.get(product) ?? null };
 }

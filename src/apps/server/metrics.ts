@@ -17,6 +17,8 @@ const FAMILIES = {
     "Attempts at an update that were reported, by outcome and assigned product.",
   ],
   upkeep_alarms: ["gauge", "Active alarms, by code and by whether they are acknowledged."],
+  upkeep_rollouts: ["gauge", "Rollouts by state; those that are done are not counted."],
+  upkeep_rollout_devices: ["gauge", "Devices of rollouts under way, by rollout and where they stand."],
   upkeep_enrolments_total: ["counter", "Enrollments, by result."],
   upkeep_wakes_total: ["counter", "Wake-ups sent to listeners."],
   upkeep_messages_sealed_total: ["counter", "Messages that were sealed and sent to listeners."],

@@ -1,8 +1,7 @@
 // The update server: one process, one data folder; the static plane, the dynamic plane and the admin plane wired together.
 
-import { mkdirSync } from "node:fs";
 import type { Clock } from "../../core/clock.ts";
-import type { Disk } from "../../core/disk.ts";
+import { makePrivateDirectory, type Disk } from "../../core/disk.ts";
 import type { DsseSigner } from "../../core/dsse.ts";
 import { UpkeepError, type Facts } from "../../core/errors.ts";
 import { formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
@@ -14,6 +13,7 @@ import { renewalTime, spkiDigest } from "../../identity/authority.ts";
 import { holdExclusive } from "../../io/database/sqlite.ts";
 import { HTTP_LIMITS, startHttpServer, type HttpLimits, type HttpServer } from "../../io/http/server.ts";
 import { descriptorLimit, descriptors } from "../../io/system/descriptors.ts";
+import { refuseExposed } from "../../io/system/exposure.ts";
 import type { Log } from "../../io/system/log.ts";
 import { staticFiles } from "../../io/http/static-files.ts";
 import { WakeHub } from "../../io/http/wake-hub.ts";
@@ -28,6 +28,7 @@ import { FleetView } from "./fleet-view.ts";
 import { Metrics } from "./metrics.ts";
 import { RepositoryWatch, type Refreshed } from "./repository-watch.ts";
 import { PostOffice } from "./post-office.ts";
+import { countRollouts, RolloutWatch } from "./rollout-watch.ts";
 import { openRecords } from "./store-check.ts";
 import { openTrust, type Trust } from "./trust.ts";
 
@@ -83,11 +84,12 @@ const SLOW_TICK = 30 * SECOND;
 /** Longest wait for one step of a stop. */
 const STEP_OF_STOP = 5 * SECOND;
 
-/** Errors: `fleet/store-*`, `key/*`, `disk/*`, and the system's when an address is taken. */
+/** Errors: `fleet/store-*`, `key/*`, `disk/*` (`disk/exposed` where others could write), and the system's when an address is taken. */
 export async function startUpdateServer(options: UpdateServerOptions): Promise<UpdateServer> {
   const { data, clock, disk, random } = options;
   const folder = `${data}/server`;
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  await makePrivateDirectory(disk, folder);
+  await refuseExposed(folder, ["upkeep.sqlite", "tls", "tuf"]);
   const held = holdExclusive(`${folder}/lock`);
   try {
     return await startLocked(options, folder, () => held.release(), { disk, random, clock });
@@ -120,6 +122,7 @@ async function startLocked(
   let own = first;
   const view = new FleetView(store, clock);
   const watch = new RepositoryWatch(`${data}/repository`, `${folder}/tuf`, tools);
+  const rollouts = new RolloutWatch({ store, view, clock, log, metrics });
   const expiry = new ExpiryWatch(`${data}/repository`, { disk, metrics, log });
   const { listeners = LISTENERS, heartbeat, ...asked } = options.limits ?? {};
   const wanted = asked.connections ?? HTTP_LIMITS.connections;
@@ -193,18 +196,21 @@ async function startLocked(
     if (trust.missing.length > 0) log("error", "server/authority-key-missing", { missing: trust.missing });
   };
 
+  /** What the records say now; who was cut off meanwhile loses its connections. */
+  const reload = async (): Promise<void> => {
+    const { cutOff } = await view.load();
+    const lost = new Set(cutOff.flatMap(({ spkis }) => spkis));
+    for (const { id } of cutOff) hub.revoke(id);
+    if (lost.size > 0) device?.closeWhere(({ spki }) => lost.has(spki));
+  };
+
   /** One look at everything that can have changed. `always`: also what changes by time alone. */
   const look = async (always: boolean): Promise<void> => {
     const stale = view.isStale();
-    if (stale) {
-      const { cutOff } = await view.load();
-      const lost = new Set(cutOff.flatMap(({ spkis }) => spkis));
-      for (const { id } of cutOff) hub.revoke(id);
-      if (lost.size > 0) device?.closeWhere(({ spki }) => lost.has(spki));
-    }
+    if (stale) await reload();
     if (stale || always || (await watch.hasChanged())) {
       const fresh = await guarded("repository/refresh-failed", async () => {
-        const found = await watch.refresh(view.allDesired()).catch((error: unknown) => {
+        const found = await watch.refresh(view.wanted()).catch((error: unknown) => {
           trouble = `the repository cannot be verified: ${sentenceOf(error)}`;
           throw error;
         });
@@ -233,6 +239,12 @@ async function startLocked(
       }
       if (woken.length > 0) log("info", "fleet/steered", { groups: woken });
     }
+    // Judged after the repository was read: what was recalled meanwhile ends a rollout before anything else of it counts.
+    await guarded("rollout/look-failed", async () => {
+      if (!(await rollouts.look(always))) return;
+      await reload();
+      await view.steer(clock.now());
+    });
     const told = hub.tell((listener) => view.newestWake(listener), office.isOpen);
     if (office.isOpen) {
       await view.orderWakeUps(clock.now());
@@ -261,6 +273,7 @@ async function startLocked(
     // What is counted in the store stays what it was while nobody can ask; what this process knows of itself is told all the same.
     await guarded("server/count-failed", () => countDevices({ store, view, metrics, now: clock.now() }));
     await guarded("server/count-failed", countAlarms);
+    countRollouts(view.rollouts(), metrics);
     metrics.set("upkeep_listeners", {}, hub.size);
     const { open, unfinished, refused } = device!.connections();
     metrics.set("upkeep_connections", {}, open);

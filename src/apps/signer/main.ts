@@ -4,13 +4,13 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { moduleBeside } from "../../core/module-beside.ts";
 import { toBase64 } from "../../core/bytes.ts";
 import { systemDisk } from "../../io/system/disk.ts";
 import { proxyVariables } from "../../io/connection/proxies.ts";
 import { bareEnvironment, leaveNothingInCoreFiles } from "../../io/system/hardening.ts";
 import { socketPath } from "../../io/keys/key-process.ts";
+import { partArguments } from "../../io/system/own-part.ts";
 import { systemRandom } from "../../io/system/random.ts";
 import { findNoNewPrivileges, findSandbox, type Sandbox } from "../../io/system/sandbox.ts";
 import { holdFolder } from "../../io/system/exclusive-lock.ts";
@@ -19,6 +19,7 @@ import { LogFile } from "../../io/system/log-file.ts";
 import { reportCrashes } from "../../io/system/crash.ts";
 import { jsonLog, type Log } from "../../io/system/log.ts";
 import { systemClock } from "../../io/system/clock.ts";
+import { refuseExposed } from "../../io/system/exposure.ts";
 import { needsNetwork, type KeyConfig, type SignerConfig } from "../../signing/policy/config.ts";
 import {
   parseUnlock,
@@ -74,13 +75,14 @@ export type SignerRun = {
 
 /**
  * Runs until `signal` aborts. Errors before it is ready: `signing/busy`, `signing/bad-config`, `signing/locked`, `signing/not-found`,
- * `signing/no-sandbox`, `signing/log-file`, `signing/not-accepted`, `signing/store-unavailable`, `signing/store-refused`, `signing/refused`.
+ * `disk/exposed`, `signing/no-sandbox`, `signing/log-file`, `signing/not-accepted`, `signing/store-unavailable`, `signing/store-refused`, `signing/refused`.
  * The unlock secret stays in this process, which talks to nobody but its own children.
  */
 export async function runSigner(given: SignerRun): Promise<void> {
   const folder = signerFolder(given.data);
   // Where there is no signer, nothing is written.
   await loadSettings(systemDisk, folder);
+  await refuseExposed(folder.root, ["signer.toml", "unlock.json", "keys", "certificates", "audit"]);
   // Without patience: a predecessor that is ending holds this until its last child is gone, and one that was killed holds it no more.
   const letGo = await holdFolder(folder.running, systemClock, 0);
   try {
@@ -298,12 +300,12 @@ function start(
   inside: Sandbox | null,
   network: boolean,
 ): ChildProcess {
-  const path = fileURLToPath(moduleBeside(`./${name}`, import.meta.url));
-  const plain = [process.execPath, ["--no-warnings", path]] as const;
+  const part = partArguments(`signer-${name}`, moduleBeside(`./${name}`, import.meta.url));
+  const plain = [process.execPath, part] as const;
   const [program, args] = inside === null ? plain : inside.wrap(...plain);
   const child = spawn(program, args, {
     stdio,
-    env: { ...bareEnvironment(), ...(network ? proxyVariables() : {}) },
+    env: { ...bareEnvironment(), NODE_NO_WARNINGS: "1", ...(network ? proxyVariables() : {}) },
   });
   child.stdin?.on("error", () => {});
   // Standard input stays open: its end tells the child that the keeper is gone.

@@ -5,7 +5,7 @@ import { showName } from "../../core/raw-name.ts";
 import type { Disk } from "../../core/disk.ts";
 import { ReleaseError } from "../../release/errors.ts";
 
-/** `tar.gz` and `zip` are published as they are; of `tar` and `tar.zst` the entries are published as a tar.gz. */
+/** `tar.gz` and `zip` are published as they are; of `tar` and `tar.zst` the entries are published as a tar.gz, unless the tar is our canonical one. */
 export type SourceKind = "folder" | "tar.gz" | "zip" | "tar" | "tar.zst" | "file";
 
 export type Recognized = {

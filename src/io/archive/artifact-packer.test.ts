@@ -7,6 +7,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   utimesSync,
@@ -59,20 +60,38 @@ describe("packing", () => {
     chmodSync(join(two, "big"), 0o600);
     const [a, b] = [await pack("one"), await pack("two")];
     assert.equal(a.sha256, b.sha256);
-    assert.deepEqual([a.format, a.suffix, a.packed], ["tar.gz", ".tar.gz", true]);
+    assert.deepEqual([a.format, a.suffix, a.packed], ["tar", ".tar", true]);
     assert.equal(a.unpackedLength, 700_000 + 1000 + 10);
     assert.deepEqual([...a.programs.keys()].sort(), ["bin/alias", "bin/shop"]);
+  });
+
+  it("takes a tar that it made itself as it is, so that a signature beside it holds; any other is packed again", async () => {
+    folder("ours");
+    const { path, sha256 } = await pack("ours");
+    renameSync(path, join(root, "ours.tar"));
+    const again = await pack("ours.tar");
+    assert.deepEqual([again.format, again.packed, again.sha256], ["tar", false, sha256]);
+    run("tar", "-cf", "theirs.tar", "-C", "ours", ".");
+    const theirs = await pack("theirs.tar");
+    assert.deepEqual([theirs.format, theirs.packed], ["tar.gz", true]);
+    assert.equal((await pack("ours.tar", { archive: "tar.gz" })).format, "tar.gz");
+  });
+
+  it("packs a folder into a tar.gz for agents that do not know tar", async () => {
+    folder("old");
+    const { format, suffix } = await pack("old", { archive: "tar.gz" });
+    assert.deepEqual([format, suffix], ["tar.gz", ".tar.gz"]);
   });
 
   it("writes what tar reads", async () => {
     folder("three");
     const { path } = await pack("three");
-    const { stdout, status } = spawnSync("tar", ["-tvzf", path], { encoding: "utf8" });
+    const { stdout, status } = spawnSync("tar", ["-tvf", path], { encoding: "utf8" });
     assert.equal(status, 0);
     assert.match(stdout, /-rwxr-xr-x 0\/0 .* bin\/shop\n/);
     assert.match(stdout, /bin\/alias -> shop\n/);
     assert.match(stdout, /drwxr-xr-x 0\/0 .* empty\/\n/);
-    const { stdout: listed } = spawnSync("tar", ["-tzf", path, "--quoting-style=literal"], {
+    const { stdout: listed } = spawnSync("tar", ["-tf", path, "--quoting-style=literal"], {
       encoding: "utf8",
     });
     assert.match(listed, /(long-){30}ünï\.txt\n/);
@@ -231,7 +250,7 @@ describe("an archive", () => {
         for (const source of [name, `${name}.tar.gz`]) {
           const packed = pack(source, { names });
           if (!refusedFor.includes(names))
-            assert.equal((await packed).format, "tar.gz", `${source} ${names}`);
+            assert.equal((await packed).format, source === name ? "tar" : "tar.gz", `${source} ${names}`);
           else
             await assert.rejects(
               packed,

@@ -14,7 +14,8 @@ import { wrongName, type NameRules } from "../../slot/entry-name.ts";
 import { EntryGate, type EntryHead } from "../../slot/entry-path.ts";
 import { SlotError } from "../../slot/errors.ts";
 import { entriesOf } from "../../slot/unpack.ts";
-import { isRepacked, recognize } from "./archive-kind.ts";
+import { isRepacked, recognize, type SourceKind } from "./archive-kind.ts";
+import { isCanonicalTar } from "./canonical-tar.ts";
 import { zipReader } from "./unpack-zip.ts";
 import { PROGRAM_HEAD } from "../../release/program-header.ts";
 import { tarEnd, tarHeader, tarPadding } from "../../release/tar-writer.ts";
@@ -46,6 +47,8 @@ export type PackOptions = {
   readonly onBytes?: (bytes: number) => void;
   /** Whose devices must be able to write the names inside; absent: all. */
   readonly names?: NameRules;
+  /** What a folder becomes; absent: `tar`, which devices make again from what they installed. */
+  readonly archive?: "tar" | "tar.gz";
   /** An archive is wanted as the one file that it is. */
   readonly asFile?: boolean;
 };
@@ -57,7 +60,8 @@ const CHUNK = 1 << 20;
 const MAX_ENTRIES = 200_000;
 
 /**
- * A folder, a tar and a tar.zst become a tar.gz with the same bytes on every machine; a tar.gz or zip is taken as it is, whatever its name;
+ * A folder becomes our canonical tar, or with `archive` a tar.gz, with the same bytes on every machine; a tar and a tar.zst become a tar.gz; a tar.gz
+ * or zip is taken as it is, whatever its name;
  * anything else is a single file. Errors: `release/bad-name`, `release/bad-archive`, `release/empty` and `slot/*` for what no device would
  * unpack, `disk/*`.
  */
@@ -65,15 +69,21 @@ export async function packArtifact(source: string, options: PackOptions): Promis
   const { disk, random, staging, pieceSize } = options;
   await makeDirectories(disk, staging);
   const path = `${staging}/${toHex(random.bytes(8))}.part`;
-  const { kind, note } = await recognize(disk, source, options.asFile);
+  const recognized = await recognize(disk, source, options.asFile);
+  const { kind } = recognized;
   const stat = await disk.stat(source);
-  const format = kind === "file" || kind === "zip" ? kind : "tar.gz";
+  const { archive = "tar" } = options;
+  // A tar that we packed ourselves, to have it signed, is published as it is.
+  const ours = kind === "tar" && archive === "tar" && (await isCanonicalTar(disk, source));
+  const repacked = isRepacked(kind) && !ours;
+  const note = ours ? null : recognized.note;
+  const format = formatOf(kind, ours, archive);
   const names = options.names ?? "any";
   const file = await disk.open(path, "create");
   try {
     const sink = sinkTo(file, pieceSize, options.onBytes);
-    if (kind === "folder") await packFolder(disk, source, sink, names);
-    else if (isRepacked(kind)) await repackTar(disk, source, stat.size, kind === "tar.zst", sink);
+    if (kind === "folder") await packFolder(disk, source, sink, names, format === "tar.gz");
+    else if (repacked) await repackTar(disk, source, stat.size, kind === "tar.zst", sink);
     else await copyFile(disk, source, stat.size, sink);
     await file.sync();
     const seen =
@@ -96,7 +106,7 @@ export async function packArtifact(source: string, options: PackOptions): Promis
     return {
       path,
       format,
-      packed: isRepacked(kind),
+      packed: repacked,
       note,
       suffix: format === "file" ? "" : `.${format}`,
       pieceSize,
@@ -120,6 +130,12 @@ export async function sizeOf(disk: Disk, source: string): Promise<number> {
   let total = 0;
   for (const name of await disk.list(source)) total += await sizeOf(disk, `${source}/${name}`);
   return total;
+}
+
+function formatOf(kind: SourceKind, ours: boolean, archive: "tar" | "tar.gz"): Artifact["format"] {
+  if (kind === "file" || kind === "zip") return kind;
+  if (kind === "folder") return archive;
+  return ours ? "tar" : "tar.gz";
 }
 
 type Sink = {
@@ -172,7 +188,7 @@ async function copyFile(disk: Disk, source: string, size: number, sink: Sink): P
 async function rehearseUnpacking(
   disk: Disk,
   path: string,
-  kind: "tar.gz" | "zip",
+  kind: "tar" | "tar.gz" | "zip",
   names: NameRules,
 ): Promise<
   Pick<PackedArtifact, "unpackedLength" | "programs" | "hollow"> & {
@@ -250,7 +266,13 @@ function admitted(gate: EntryGate, head: EntryHead, names: NameRules): string | 
   }
 }
 
-async function packFolder(disk: Disk, folder: string, sink: Sink, names: NameRules): Promise<void> {
+async function packFolder(
+  disk: Disk,
+  folder: string,
+  sink: Sink,
+  names: NameRules,
+  zipped: boolean,
+): Promise<void> {
   // The very rules of an archive, before anything is packed.
   const gate = new EntryGate({ bytes: Number.MAX_SAFE_INTEGER, entries: MAX_ENTRIES, names });
   const admit = (head: EntryHead): void => {
@@ -301,5 +323,6 @@ async function packFolder(disk: Disk, folder: string, sink: Sink, names: NameRul
     yield* entries("");
     yield tarEnd();
   }
-  await gzipInto(tar(), sink);
+  if (zipped) return gzipInto(tar(), sink);
+  for await (const part of tar()) await sink.put(part);
 }

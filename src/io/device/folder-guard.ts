@@ -1,9 +1,9 @@
 // Whose the agent's data folder is: what others could write would be run by this agent, and keys that others could read are no keys.
 
-import { chmod, lstat, readdir } from "node:fs/promises";
-import type { Stats } from "node:fs";
+import { chmod, readdir } from "node:fs/promises";
 import { AgentError } from "../../agent/errors.ts";
 import { showName } from "../../core/raw-name.ts";
+import { exposure, isMissing, lstatOrNull } from "../system/exposure.ts";
 
 /** Secret files in `identity/`. */
 const KEYS: readonly string[] = ["device.key", "device.pem", "device.renewed.pem", "report.key"];
@@ -20,14 +20,14 @@ export async function guardFolder(folder: string): Promise<void> {
   for (const name of ["components", "download", "tuf", "outbox"]) places.push(`${folder}/${name}`);
   for (const name of await names(`${folder}/identity`)) places.push(`${folder}/identity/${name}`);
   for (const place of places) {
-    const stat = await statOrNull(place);
+    const stat = await lstatOrNull(place);
     if (stat === null) continue;
     const why = exposure(stat);
     if (why !== null) throw exposed(place, why, `chmod go-w '${place}'`);
   }
   for (const name of KEYS) {
     const place = `${folder}/identity/${name}`;
-    const stat = await statOrNull(place);
+    const stat = await lstatOrNull(place);
     if (stat === null || (stat.mode & 0o077) === 0) continue;
     throw exposed(
       place,
@@ -41,19 +41,10 @@ export async function guardFolder(folder: string): Promise<void> {
 /** A folder that was there before enrolment is narrowed like one that is made, unless it holds other things than ours. */
 export async function narrowFolder(folder: string, mode: number): Promise<void> {
   if (process.platform === "win32") return;
-  const stat = await statOrNull(folder);
+  const stat = await lstatOrNull(folder);
   const wide = stat !== null && (stat.mode & 0o7777 & ~mode) !== 0;
   if (!wide || !stat.isDirectory() || stat.uid !== process.geteuid?.()) return;
   if ((await names(folder)).every((name) => BEFORE.includes(name))) await chmod(folder, stat.mode & mode);
-}
-
-function exposure(stat: Stats): string | null {
-  // Its own mode says nothing of a link; where it leads is another's affair, and so is who laid it.
-  const others = stat.isSymbolicLink() ? 0 : stat.mode & 0o022;
-  if (others !== 0)
-    return `${(others & 0o002) === 0 ? "its group" : "everybody"} may write it (mode ${(stat.mode & 0o7777).toString(8)})`;
-  const { uid } = stat;
-  return uid === 0 || uid === process.geteuid?.() ? null : `it belongs to user ${uid}`;
 }
 
 function exposed(
@@ -77,17 +68,4 @@ async function names(folder: string): Promise<readonly string[]> {
     if (isMissing(error)) return [];
     throw error;
   }
-}
-
-async function statOrNull(path: string): Promise<Stats | null> {
-  try {
-    return await lstat(path);
-  } catch (error) {
-    if (isMissing(error)) return null;
-    throw error;
-  }
-}
-
-function isMissing(error: unknown): boolean {
-  return ["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "");
 }

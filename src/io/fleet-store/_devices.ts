@@ -82,7 +82,14 @@ export function deviceRecords(tx: Kysely<Tables>): DeviceRecords {
       return { named: named.map(deviceOf), prefixed: prefixed.map(deviceOf) };
     },
     dropDevice: async (id) => {
-      for (const table of ["device_component", "check_in_line", "report", "alarm", "message_key"] as const)
+      for (const table of [
+        "device_component",
+        "check_in_line",
+        "report",
+        "alarm",
+        "rollout_device",
+        "message_key",
+      ] as const)
         await tx.deleteFrom(table).where("device", "=", id).execute();
       for (const table of ["wake", "message_order"] as const)
         await tx.deleteFrom(table).where("scope", "=", `device:${id}`).execute();

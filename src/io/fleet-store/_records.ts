@@ -4,6 +4,7 @@ import type { Kysely } from "kysely";
 import type { FleetRecords, FleetStore } from "../../fleet/store.ts";
 import { deviceRecords } from "./_devices.ts";
 import { messageRecords } from "./_messages.ts";
+import { rolloutRecords } from "./_rollouts.ts";
 import { stateRecords } from "./_state.ts";
 import { trailRecords } from "./_trail.ts";
 import type { Tables } from "./schema.ts";
@@ -26,6 +27,7 @@ const NEWS = [
   "dropGroup",
   "putDesired",
   "dropDesired",
+  "putRollout",
   "putWake",
   "putMessageOrder",
   "addAudit",
@@ -50,5 +52,11 @@ export function tellingRecords(records: FleetRecords, tell: () => void): FleetRe
 }
 
 export function fleetRecords(tx: Kysely<Tables>): FleetRecords {
-  return { ...deviceRecords(tx), ...stateRecords(tx), ...messageRecords(tx), ...trailRecords(tx) };
+  return {
+    ...deviceRecords(tx),
+    ...rolloutRecords(tx),
+    ...stateRecords(tx),
+    ...messageRecords(tx),
+    ...trailRecords(tx),
+  };
 }

@@ -4,9 +4,10 @@ import { sql, type Kysely } from "kysely";
 import { FleetError } from "../../fleet/errors.ts";
 import { messagesStep } from "./_step-messages.ts";
 import type { TextType } from "./_text-type.ts";
+import { makeRolloutTables, type RolloutTables } from "./_rollout-tables.ts";
 
 /** Instants are milliseconds; texts ending in `_json` hold JSON that this program wrote. */
-export interface Tables {
+export interface Tables extends RolloutTables {
   schema_step: { step: number };
   device: {
     id: string;
@@ -264,6 +265,7 @@ const STEPS: readonly Step[] = [
   async (tx, text) => {
     await tx.schema.alterTable("device").addColumn("agent_json", text).execute();
   },
+  makeRolloutTables,
   messagesStep,
 ];
 
@@ -277,6 +279,7 @@ const RAISES: readonly Raise[] = [
   {},
   { alarm: { about: "", acknowledged_by: null, acknowledged_at: null, ended: null } },
   { device: { agent_json: null } },
+  {},
   {},
 ];
 
@@ -297,6 +300,8 @@ export const TABLES = [
   "token",
   "report",
   "alarm",
+  "rollout",
+  "rollout_device",
   "audit",
   "wake",
   "message_key",

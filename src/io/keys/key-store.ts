@@ -2,7 +2,7 @@
 
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { toHex } from "../../core/bytes.ts";
-import { makeDirectories, parentOf, statOrNull, type Disk } from "../../core/disk.ts";
+import { makePrivateDirectory, parentOf, statOrNull, type Disk } from "../../core/disk.ts";
 import { UpkeepError } from "../../core/errors.ts";
 import type { Instant } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
@@ -123,7 +123,7 @@ export function openKeyStore(
           { name: name.slice(0, 80) },
         );
       }
-      await makeDirectories(disk, folder, 0o700);
+      await makePrivateDirectory(disk, folder);
       const path = `${folder}/${name}${SUFFIX}`;
       if ((await statOrNull(disk, path)) !== null) {
         throw new KeyError(

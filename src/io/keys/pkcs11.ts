@@ -2,6 +2,7 @@
 
 import { fork, type ChildProcess } from "node:child_process";
 import { moduleBeside } from "../../core/module-beside.ts";
+import { partArguments } from "../system/own-part.ts";
 import { parseCertificate, type Certificate } from "../../der/x509.ts";
 import { ArtifactError } from "../../artifact/errors.ts";
 import { KeyError } from "../../keys/errors.ts";
@@ -47,7 +48,8 @@ const TIMEOUT_MS = 60_000;
 export async function openToken(wish: TokenWish): Promise<OpenToken> {
   // The library may read its own settings from the environment; our secrets are none of its business.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("UPKEEP_")));
-  const child = fork(moduleBeside("pkcs11-worker", import.meta.url), [], {
+  const [first, ...more] = partArguments("pkcs11", moduleBeside("pkcs11-worker", import.meta.url));
+  const child = fork(first!, more, {
     serialization: "advanced",
     env,
     stdio: ["ignore", "ignore", "inherit", "ipc"],

@@ -422,6 +422,7 @@ const SENTENCES: { readonly [C in DiskErrorCode]: string } = {
   "disk/read-only": "is only read by this command",
   "disk/wrong-kind": "is of another kind than expected",
   "disk/not-empty": "is not empty",
+  "disk/exposed": "could be changed by others",
   "disk/io": "could not be used",
 };
 

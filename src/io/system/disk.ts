@@ -48,6 +48,7 @@ const SENTENCES: { readonly [C in DiskErrorCode]: string } = {
   "disk/read-only": "may not be changed or read by this user",
   "disk/wrong-kind": "is of another kind than expected",
   "disk/not-empty": "is not empty",
+  "disk/exposed": "could be changed by others",
   "disk/io": "could not be used",
 };
 

@@ -2,6 +2,7 @@
 
 import { formatInstant } from "../../core/instant.ts";
 import { sha256Hex } from "../../core/digest.ts";
+import { needsOf } from "../../core/growth.ts";
 import { compareVersions, parseVersion } from "../../core/version.ts";
 import type { AttestationKind } from "../../release/attestation.ts";
 import {
@@ -132,7 +133,9 @@ function manifestOf(release: NewRelease, published: string): ReleaseManifest {
     };
   });
   const { attestations: _, ...said } = release;
-  return { ...said, published, artifacts };
+  // An agent that does not know the format says which version it needs, and keeps what runs.
+  const tar = artifacts.some(({ format }) => format === "tar");
+  return { ...said, ...(tar ? { needs: needsOf(["tar-artifacts"], said.needs) } : {}), published, artifacts };
 }
 
 /** Errors: `publisher/bad-input` with the names of what differs. */

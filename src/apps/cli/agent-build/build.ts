@@ -1,59 +1,57 @@
-// What `agent build` does: bundle, make the blob, strip a copy of Node, put the blob in. Signing comes after, as the last step.
+// What `agent build` does: the agent as one executable. Signing comes after, as the last step.
 
-import { execFile } from "node:child_process";
-import { chmod, copyFile, mkdtemp, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
-import { moduleBeside } from "../../../core/module-beside.ts";
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
 import { fromUtf8, toUtf8 } from "../../../core/bytes.ts";
-import { formatInstant } from "../../../core/instant.ts";
+import { formatInstant, SECOND, type Instant } from "../../../core/instant.ts";
+import { moduleBeside } from "../../../core/module-beside.ts";
 import { certificatePem, parseCertificatesPem, spkiPin } from "../../../der/x509.ts";
 import { imagePublisher, PUBLISHER_ASSET } from "../../agent/self-check.ts";
 import type { Call, Result } from "../../framework/command.ts";
-import { CliError, usage } from "../../framework/errors.ts";
+import { usage } from "../../framework/errors.ts";
+import { ownVersion } from "../../framework/own-program.ts";
 import { size } from "../../framework/style.ts";
-
-/** Where Node looks for the blob; a constant of its single-executable format. */
-const FUSE = "NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2";
+import { makeExecutable, STEPS } from "./executable.ts";
+import { ownTarget, parseTarget, TARGETS, type Target } from "./node-program.ts";
 
 export async function agentBuild(call: Call): Promise<Result> {
   const { context } = call;
   const out = resolve(call.needed("out"));
+  const target = targetOf(call);
   const publisher = await publisherOf(call);
-  const version = await programVersion();
-  const work = await mkdtemp(join(tmpdir(), "upkeep-agent-build-"));
-  try {
-    const bar = context.progress("building", 4);
-    await bundle(join(work, "agent.cjs"), version);
-    bar.advance(1);
-    await makeBlob(work, publisher);
-    bar.advance(1);
-    const program = join(work, "upkeep-agent");
-    await copyFile(process.execPath, program);
-    await chmod(program, 0o755);
-    // Before the blob goes in: stripping afterwards would break the program.
-    if (process.platform === "linux")
-      await run("strip", [program], "strip (Debian: binutils) is needed to build the agent.");
-    bar.advance(1);
-    await inject(program, join(work, "agent.blob"));
-    bar.done();
-    const beside = join(dirname(out), `.upkeep-agent-${process.pid}`);
-    await copyFile(program, beside);
-    await rename(beside, out);
-    const bytes = (await stat(out)).size;
-    return {
-      text: [
-        `${out}: upkeep-agent ${version} for ${process.platform}-${process.arch}, ${size(bytes)}`,
-        publisher === null
-          ? "built for no publisher: it cannot check itself at start; give --publisher-cert for devices that matter"
-          : "it runs only with its publisher's signature: sign it now with upkeep sign",
-      ].join("\n"),
-      json: { file: out, version, bytes, checksItself: publisher !== null },
-    };
-  } finally {
-    await rm(work, { recursive: true, force: true });
-  }
+  const version = ownVersion();
+  const bar = context.progress("building", STEPS);
+  const bytes = await makeExecutable({
+    entry: moduleBeside("../../agent/main", import.meta.url).pathname,
+    version,
+    target,
+    out,
+    // What only the operator's programs need of what the table's commands name.
+    external: ["koffi", "esbuild"],
+    assets: publisher === null ? {} : { [PUBLISHER_ASSET]: publisher },
+    step: () => bar.advance(1),
+  });
+  bar.done();
+  return {
+    text: [
+      `${out}: upkeep-agent ${version} for ${target}, ${size(bytes)}`,
+      publisher === null
+        ? "built for no publisher: it cannot check itself at start; give --publisher-cert for devices that matter"
+        : "it runs only with its publisher's signature: sign it now with upkeep sign",
+    ].join("\n"),
+    json: { file: out, version, platform: target, bytes, checksItself: publisher !== null },
+  };
+}
+
+function targetOf(call: Call): Target {
+  const text = call.text("platform");
+  const target = text === undefined ? ownTarget() : parseTarget(text);
+  if (target !== null) return target;
+  throw usage(
+    text === undefined
+      ? `Executables are not made for ${process.platform} on ${process.arch}.`
+      : `--platform takes ${TARGETS.join(", ")}; ${text} is none of them.`,
+  );
 }
 
 async function publisherOf(call: Call): Promise<string | null> {
@@ -68,75 +66,13 @@ async function publisherOf(call: Call): Promise<string | null> {
   };
   const [leaf] = await certificates(chain);
   const roots = toUtf8((await certificates(root)).map(certificatePem).join(""));
-  return imagePublisher(roots, [spkiPin(leaf!)], formatInstant(call.context.clock.now()));
+  return imagePublisher(roots, [spkiPin(leaf!)], formatInstant(builtAt(call)));
 }
 
-async function bundle(file: string, version: string): Promise<void> {
-  const { build } = await import("esbuild").catch((cause: unknown) => {
-    throw new CliError(
-      "cli/not-found",
-      "esbuild is not installed; the agent is built from a checkout of Upkeep.",
-      {},
-      { cause },
-    );
-  });
-  await build({
-    entryPoints: [moduleBeside("../../agent/main", import.meta.url).pathname],
-    outfile: file,
-    bundle: true,
-    minify: true,
-    platform: "node",
-    target: "node24",
-    format: "cjs",
-    logLevel: "error",
-    // What only the operator's programs need of what the table's commands name.
-    external: ["koffi", "esbuild"],
-    define: { UPKEEP_VERSION: JSON.stringify(version), "import.meta.url": '"file:///upkeep-agent"' },
-  });
-}
-
-async function makeBlob(work: string, publisher: string | null): Promise<void> {
-  if (publisher !== null) await writeFile(join(work, PUBLISHER_ASSET), publisher);
-  const config = {
-    main: "agent.cjs",
-    output: "agent.blob",
-    disableExperimentalSEAWarning: true,
-    useCodeCache: true,
-    execArgv: ["--disable-sigusr1"],
-    // A signed agent takes no code from NODE_OPTIONS and opens no debugger.
-    execArgvExtension: "none",
-    ...(publisher === null ? {} : { assets: { [PUBLISHER_ASSET]: PUBLISHER_ASSET } }),
-  };
-  await writeFile(join(work, "sea.json"), JSON.stringify(config));
-  await run(
-    process.execPath,
-    ["--experimental-sea-config", "sea.json"],
-    "Node.js could not make the agent's blob.",
-    work,
-  );
-}
-
-async function inject(program: string, blob: string): Promise<void> {
-  const cli = createRequire(import.meta.url).resolve("postject/dist/cli.js");
-  const words = [cli, program, "NODE_SEA_BLOB", blob, "--sentinel-fuse", FUSE];
-  await run(process.execPath, words, "The agent's code could not be put into the executable (postject).");
-}
-
-function run(program: string, words: readonly string[], failure: string, cwd?: string): Promise<void> {
-  return new Promise((done, fail) => {
-    execFile(
-      program,
-      [...words],
-      { timeout: 300_000, maxBuffer: 64 << 20, ...(cwd === undefined ? {} : { cwd }) },
-      (cause, _out, said) => {
-        if (cause === null) done();
-        else fail(new CliError("cli/failed", failure, { said: said.slice(-2000) }, { cause }));
-      },
-    );
-  });
-}
-
-async function programVersion(): Promise<string> {
-  const text = await readFile(new URL("../../../../package.json", import.meta.url), "utf8");
-  return (JSON.parse(text) as { version: string }).version;
+/** The time that is written into the program: now, or what SOURCE_DATE_EPOCH says for a build that others can repeat. */
+function builtAt({ context }: Call): Instant {
+  const text = process.env["SOURCE_DATE_EPOCH"];
+  if (text === undefined || text === "") return context.clock.now();
+  if (!/^\d{1,10}$/.test(text)) throw usage("SOURCE_DATE_EPOCH is a number of seconds since 1970.");
+  return Number(text) * SECOND;
 }

@@ -5,11 +5,15 @@ import type { CommandSpec, NounSpec } from "../../framework/command.ts";
 
 const build: CommandSpec = {
   name: "build",
-  about: "build the agent as one executable for this platform, which needs nothing installed",
+  about: "build the agent as one executable, which needs nothing installed",
   details:
-    "Bundles the agent into the Node.js that runs this, stripped. With --publisher-cert the executable checks its own\nsignature at every start; sign it afterwards with a certificate of that chain, then release it.",
+    "Bundles the agent into the Node.js that runs this, stripped. With --publisher-cert the executable checks its own\nsignature at every start; sign it afterwards with a certificate of that chain, then release it.\nThe same checkout gives the same bytes; with --publisher-cert also set SOURCE_DATE_EPOCH, because the time of the build is inside.",
   options: [
     { flags: "--out <file>", about: "where it goes", required: true },
+    {
+      flags: "--platform <platform>",
+      about: "linux-x64, linux-arm64 or windows-x64; otherwise the one this runs on",
+    },
     {
       flags: "--publisher-cert <file>",
       about: "certificate chain of the publisher that will sign it, PEM",

@@ -6,6 +6,7 @@ import { createServer } from "node:net";
 import { dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { moduleBeside } from "../../../core/module-beside.ts";
+import { partArguments } from "../../../io/system/own-part.ts";
 import { parseJsonText, isJsonObject, type JsonObject } from "../../../core/json.ts";
 import { FAILED, UpkeepError, type Traits } from "../../../core/errors.ts";
 
@@ -28,7 +29,7 @@ export class DemoError extends UpkeepError<DemoErrorCode> {
   }
 }
 
-const MAIN = moduleBeside("../main", import.meta.url).pathname;
+const MAIN = partArguments("cli", moduleBeside("../main", import.meta.url));
 const STOP_GRACE = 8_000;
 
 export type Program = {
@@ -55,7 +56,7 @@ export class Stage {
     words: readonly string[],
     env: Record<string, string> = {},
   ): Promise<JsonObject> {
-    const child = spawn(process.execPath, [MAIN, "--data", data, "--json", ...words], {
+    const child = spawn(process.execPath, [...MAIN, "--data", data, "--json", ...words], {
       env: this.#environment(env),
       stdio: ["ignore", "pipe", "pipe"],
       signal: this.#signal,
@@ -85,7 +86,7 @@ export class Stage {
     const log = `${this.folder}/${name}.log`;
     const out = openSync(log, "a", 0o600);
     // A group of its own, so that a Ctrl-C meant for the demo reaches it in order, and --keep can leave it behind.
-    const child = spawn(process.execPath, [MAIN, "--data", data, ...words], {
+    const child = spawn(process.execPath, [...MAIN, "--data", data, ...words], {
       env: this.#environment({}),
       stdio: ["ignore", out, out],
       detached: true,

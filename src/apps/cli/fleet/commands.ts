@@ -5,6 +5,8 @@ import { OPERATOR_HOLDS } from "../../../message/hold-reasons.ts";
 import { MESSAGE_TIMES } from "../../../message/sealed/body.ts";
 import { RESULTS } from "../../../report/outcomes.ts";
 import type { NounSpec } from "../../framework/command.ts";
+import { progressCommands } from "./progress-commands.ts";
+import { rolloutNoun } from "./rollout-commands.ts";
 
 const run = () => import("./fleet.ts");
 const dump = () => import("./export-import.ts");
@@ -129,6 +131,8 @@ export const fleetNoun: NounSpec = {
       examples: ["upkeep fleet ask-certificate till-7"],
       run: async (call) => (await asks()).fleetAsk(call, "rotate-certificate"),
     },
+    rolloutNoun,
+    ...progressCommands,
     {
       name: "alarms",
       about: "list alarms that are not acknowledged",

@@ -8,20 +8,17 @@ import { versionSchema, z } from "../../../core/schema.ts";
 import { assign, configureGroup, unassign } from "../../../fleet/assign.ts";
 import { checkChain } from "../../../fleet/audit.ts";
 import type { AuditRow } from "../../../fleet/records.ts";
-import { findRelease, readCatalogue } from "../../../fleet/catalogue.ts";
 import { FleetError } from "../../../fleet/errors.ts";
 import { needGroup } from "../../../fleet/groups.ts";
 import type { Desired } from "../../../fleet/records.ts";
 import type { FleetReads } from "../../../fleet/store.ts";
-import { diskSource } from "../../../io/source/disk.ts";
-import { mirrorAt, openRepository, type Repository } from "../../../repository/client/client.ts";
-import { memoryStore } from "../../../repository/client/store.ts";
 import type { HoldReason } from "../../../message/assignment.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { actor, readFleet, withFleet } from "../records/open-store.ts";
 import { columns, count } from "../../framework/style.ts";
 import { limitOf, nameAt } from "./naming.ts";
+import { ownCatalogue } from "./own-catalogue.ts";
 
 export async function fleetAssign(call: Call): Promise<Result> {
   const [group, product, channel] = [nameAt(call, 0), nameAt(call, 1), nameAt(call, 2)];
@@ -111,23 +108,11 @@ async function offered(
   call: Call,
   wanted: { product: string; channel: string; version: string | null },
 ): Promise<string | null> {
-  const { context } = call;
-  const folder = `${context.data}/repository`;
-  const trustedRoot = await context.disk.read(`${folder}/metadata/1.root.json`, 512 * 1024).catch(() => null);
-  if (trustedRoot === null) return null;
-  const repository: Repository = openRepository({
-    mirrors: [mirrorAt(diskSource(context.disk, folder))],
-    store: memoryStore(),
-    clock: context.clock,
-    random: context.random,
-    trustedRoot,
-  });
-  await repository.refresh();
-  if (wanted.version !== null) {
-    return (await findRelease(repository, wanted.product, wanted.version))?.version ?? null;
-  }
-  const { catalogue } = await readCatalogue(repository, "", [wanted]);
-  return catalogue.current(wanted.product, wanted.channel)?.version ?? null;
+  const { product, channel, version } = wanted;
+  const catalogue = await ownCatalogue(call, [wanted]);
+  const found =
+    version === null ? catalogue?.current(product, channel) : catalogue?.byVersion(product, version);
+  return found?.version ?? null;
 }
 
 export async function fleetUnassign(call: Call): Promise<Result> {

@@ -1,7 +1,7 @@
 // Where the fleet's records are for a command: the database that --store names, or the file of the data folder.
 
 import { userInfo } from "node:os";
-import { makeDirectories, statOrNull } from "../../../core/disk.ts";
+import { makePrivateDirectory, statOrNull } from "../../../core/disk.ts";
 import { FleetError } from "../../../fleet/errors.ts";
 import type { FleetReads, FleetRecords, FleetStore } from "../../../fleet/store.ts";
 import { openFleetStore } from "../../../io/fleet-store/store.ts";
@@ -43,7 +43,7 @@ export async function fleetPlace(call: Call, make = false): Promise<string> {
     );
   }
   const folder = `${context.data}/server`;
-  await makeDirectories(context.disk, folder, 0o700);
+  await makePrivateDirectory(context.disk, folder);
   return `${folder}/upkeep.sqlite`;
 }
 
@@ -86,8 +86,13 @@ export function readFleet<T>(call: Call, work: (records: FleetReads, now: number
   return withStore(call, (store) => store.read((records) => work(records, call.context.clock.now())));
 }
 
-/** Who types: the user of the system, as far as it tells. */
+/**
+ * Who types: the user of the system, and of one who became root by sudo the user before. The system's word, no proof: who is root may call
+ * himself anything, and could write the records by hand as well.
+ */
 export function actor(): string {
+  const before = process.env["SUDO_USER"] ?? "";
+  if (process.getuid?.() === 0 && /^[A-Za-z0-9._-]{1,64}$/.test(before)) return `operator:${before}`;
   try {
     return `operator:${userInfo().username}`;
   } catch {

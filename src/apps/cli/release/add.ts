@@ -7,6 +7,7 @@ import { exists, type Disk } from "../../../core/disk.ts";
 import { showName } from "../../../core/raw-name.ts";
 import { compareVersions, parseVersion } from "../../../core/version.ts";
 import { packArtifact, sizeOf, type PackedArtifact } from "../../../io/archive/artifact-packer.ts";
+import { needsOfKind, programsOfKind } from "../../../release/component-kind.ts";
 import { SIGNATURE_LIMIT, type ReleaseManifest } from "../../../release/manifest.ts";
 import { cannotRun, contradiction, programKind, programPlatform } from "../../../release/program-header.ts";
 import { formatSelector, parseSelector, type Selector } from "../../../release/platform.ts";
@@ -64,6 +65,8 @@ export async function releaseAdd(call: Call): Promise<Result> {
         ...optional("minimumFrom", call.text("minimum-from")),
         ...optional("floor", call.text("floor")),
         artifacts,
+        ...needsOfKind(settings.component),
+        ...optional("component", settings.component),
         ...optional("entryPoint", settings.entryPoint),
         ...optional("health", settings.health),
         ...optional("publisher", settings.publisher),
@@ -186,6 +189,7 @@ async function packAll(
         onBytes: (bytes) => bar.advance(bytes),
         names: declared?.os ?? "any",
         asFile: call.flag("as-file"),
+        archive: call.text("archive") === "tar.gz" ? "tar.gz" : "tar",
       });
       if (packed.note !== null) call.context.note(`${shown}: ${packed.note}`);
       const { format, length, sha256, sha512, pieceSize, merkleRoot, unpackedLength } = packed;
@@ -249,8 +253,12 @@ type Packed = {
 
 /** A release that no device could start is noticed here, not on the devices. */
 function checkPrograms(settings: ReleaseSettings, packed: readonly Packed[]): void {
-  const { entryPoint, health } = settings;
-  const programs = [entryPoint?.command[0], health?.kind === "command" ? health.command[0] : undefined];
+  const { component, entryPoint, health } = settings;
+  const programs = [
+    entryPoint?.command[0],
+    health?.kind === "command" ? health.command[0] : undefined,
+    ...programsOfKind(component),
+  ];
   for (const program of programs) {
     if (program === undefined) continue;
     for (const { artifact, source, programs: there, hollow } of packed) {

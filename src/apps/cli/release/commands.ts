@@ -2,6 +2,7 @@
 
 import type { NounSpec, OptionSpec } from "../../framework/command.ts";
 import { SIGNING_KEYS } from "../key/key-options.ts";
+import { KIND_OPTIONS } from "./kind-options.ts";
 
 const ATTESTATION_OPTIONS: readonly OptionSpec[] = [
   { flags: "--sbom <file>", about: "bill of materials, CycloneDX or SPDX as JSON, published beside it" },
@@ -22,7 +23,7 @@ export const releaseNoun: NounSpec = {
       name: "add",
       about: "sign a release and publish it; no channel points to it yet",
       details:
-        "An ARTIFACT is [PLATFORM=]PATH, where PLATFORM is for example linux-x64, linux-x64-musl, windows-arm64 or any (the\ndefault). A folder, a .tar and a .tar.zst are packed into a tar.gz with the same bytes on every machine; a .tar.gz and a\n.zip are taken as the archives that they are, whatever their names; anything else is a single file, installed as\nPRODUCT. Names inside have to be such that devices of the platform can write them. What is not given (entry point,\nhealth probe, publisher) is as in the highest earlier release.",
+        "An ARTIFACT is [PLATFORM=]PATH, where PLATFORM is for example linux-x64, linux-x64-musl, windows-arm64 or any (the\ndefault). A folder is packed into a tar, with the same bytes on every machine, that devices make again from what they\ninstalled; a .tar and a .tar.zst become a tar.gz; a .tar.gz and a .zip are taken as the archives that they are, whatever\ntheir names; anything else is a single file, installed as PRODUCT. Names inside have to be such that devices of the platform can write them. What is not given (entry point,\nhealth probe, publisher) is as in the highest earlier release.",
       arguments: [
         { name: "<product>", about: "lower-case name" },
         { name: "<version>", about: "SemVer; higher than what devices run" },
@@ -37,6 +38,13 @@ export const releaseNoun: NounSpec = {
         },
         { flags: "--env <NAME=VALUE>", about: "environment of the entry point", repeat: true },
         { flags: "--data-only", about: "nothing is started: the artifact is data" },
+        ...KIND_OPTIONS,
+        {
+          flags: "--archive <format>",
+          about: "what folders are packed into: tar.gz is for agents that do not know tar",
+          choices: ["tar", "tar.gz"],
+          default: "tar",
+        },
         { flags: "--as-file", about: "install an archive as the one file that it is" },
         {
           flags: "--health <probe>",
@@ -50,7 +58,10 @@ export const releaseNoun: NounSpec = {
         { flags: "--floor <version>", about: "once committed, nothing lower is ever installed again" },
         { flags: "--needs <product@range>", about: "dependency, for example db@>=1.2.0", repeat: true },
         { flags: "--notes-file <file>", about: "release notes" },
-        { flags: "--config <file>", about: "TOML with entryPoint, health, publisher, dependencies" },
+        {
+          flags: "--config <file>",
+          about: "TOML with component, entryPoint, health, publisher, dependencies",
+        },
         {
           flags: "--cert <name>",
           about:
@@ -77,6 +88,9 @@ export const releaseNoun: NounSpec = {
       examples: [
         'upkeep release add shop 1.0.0 ./dist --run "bin/shop --serve" --health http:/health --promote',
         "upkeep release add tool 2.1.0 linux-x64=build/tool windows-x64=build/tool.exe --health exit-code",
+        "upkeep release add shopctl 1.4.0 ./dist --kind command --command bin/shopctl --promote",
+        "upkeep release add tables 7.0.0 ./tables --kind data --reload signal:shop --promote",
+        "upkeep release add base 3.2.0 base_3.2.0_amd64.deb --kind handler --handler debian-package --promote",
         "upkeep release add tool 2.1.0 build/tool build/tool.exe --service service.json --identity build-1.pem --cert release",
       ],
       run: async (call) => (await import("./add.ts")).releaseAdd(call),

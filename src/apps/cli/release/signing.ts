@@ -84,6 +84,7 @@ async function copyOf(
       staging: folder,
       pieceSize: 1 << 20,
       names: "linux",
+      archive: call.text("archive") === "tar.gz" ? "tar.gz" : "tar",
     });
     path = `${path}${packed.suffix}`;
     await rename(packed.path, path);

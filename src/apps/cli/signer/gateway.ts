@@ -2,7 +2,7 @@
 
 import { createPublicKey, generateKeyPairSync } from "node:crypto";
 import { collect, fromUtf8, toUtf8 } from "../../../core/bytes.ts";
-import { exists, makeDirectories, writeAtomic } from "../../../core/disk.ts";
+import { exists, makePrivateDirectory, writeAtomic } from "../../../core/disk.ts";
 import { SigningError } from "../../../signing/errors.ts";
 import { appendTable } from "../../../signing/policy/config-text.ts";
 import { parseGatewayConfig } from "../../../signing/wire/gateway-config.ts";
@@ -38,7 +38,7 @@ signers = "${call.needed("signers")}"
 ${signers.map(({ name, spki }) => `\n[signers.${name}]\nspki = "${spki}"\n`).join("")}${signers.length === 0 ? "\n[signers]\n" : ""}`;
   const { listen } = parseGatewayConfig(text, "gateway.toml");
   // Nothing is written before all of it is known to be right.
-  await makeDirectories(disk, folder, 0o700);
+  await makePrivateDirectory(disk, folder);
   await writeAtomic(
     disk,
     `${folder}/identity.pem`,
