@@ -25,8 +25,12 @@ import { checkFailure, type CheckResult } from "./check-result.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
 import { checkSelf, collectDownloads } from "./start.ts";
 import type { LicenseKeeper } from "./license-keeper.ts";
+import { inventoryFacts } from "./inventory.ts";
+import type { Mailbox } from "./mailbox.ts";
+import type { MessageKeys } from "./message-keys.ts";
 import { openComponent } from "./open-component.ts";
 import { othersOf } from "./others.ts";
+import { Post } from "./post.ts";
 import { Recalls } from "./recalls.ts";
 import { closedOutbox, openOutbox, type Outbox } from "./outbox.ts";
 import { Teller } from "./teller.ts";
@@ -64,6 +68,10 @@ export type AgentParts = {
    * was proved when it came, and runs all the same.
    */
   readonly grounded?: UpkeepError;
+  /** Where messages are judged; without it none is opened. */
+  readonly mail?: { readonly mailbox: Mailbox; readonly keys: MessageKeys };
+  /** The version of the TUF timestamp that is trusted; null when none is. */
+  readonly timestampVersion?: () => Promise<number | null>;
   /** True while the key that signs reports cannot be had: those that wait stay as they are, and none is made. */
   readonly unsigned?: boolean;
 };
@@ -87,6 +95,8 @@ export class Agent {
   #turn: Promise<unknown> = Promise.resolve();
   #check: { readonly byHand: boolean; readonly result: Promise<CheckResult> } | null = null;
   readonly board: StatusBoard;
+  readonly post: Post | null;
+  #inventories = 0;
   readonly #stopping = new AbortController();
   #tended = 0;
   readonly #recalls: Recalls;
@@ -102,8 +112,16 @@ export class Agent {
       // Beside a check, which keeps its mark for itself: two at once would look like two devices.
       ask: (signal) => this.#ask(signal, null),
     });
+    const owner = {
+      world: parts.world,
+      sendInventory: () => this.sendInventory(),
+      nudge: () => this.nudge(),
+      renewSoon: () => parts.server.renewSoon?.(),
+    };
+    this.post = parts.mail === undefined ? null : new Post(owner, parts.mail);
     this.board = new StatusBoard(parts, {
       components: () => this.components,
+      messages: () => this.post?.status ?? null,
       notices: () => [...groundedNotice(parts.grounded), ...this.#teller.notices],
       reportsWaiting: () => outbox.waiting,
     });
@@ -190,6 +208,20 @@ export class Agent {
     await tellDamage(this.#care(false));
     await this.board.write();
     return findings;
+  }
+
+  /** Signs what runs here now, and sends it; it waits in the outbox while no server can be reached. */
+  async sendInventory(): Promise<void> {
+    const { world, folder } = this.parts;
+    const facts = await inventoryFacts(world, folder, this.components);
+    const key = `inventory ${world.clock.now()} ${world.clock.monotonic()} ${++this.#inventories}`;
+    try {
+      await this.outbox.add(key, (fields) => ({ ...fields, kind: "inventory", ...facts }));
+    } catch (error) {
+      if (!(error instanceof UpkeepError)) throw error;
+      world.log({ level: "error", event: "report-lost", code: error.code, message: sentenceOf(error) });
+    }
+    await this.#teller.flush();
   }
 
   /** What of the daily check is due, in the background and slowly. */
@@ -361,6 +393,7 @@ export class Agent {
       const { away } = instructions;
       this.#recalls.interval = instructions.interval ?? this.#recalls.interval;
       if (brought === undefined && away === null) await this.outbox.clear("check ");
+      if (brought === undefined) await this.#lookAtMessages();
       if (instructions.complete) this.#tellStrays(instructions);
       components.push(...(await applyAssignment(this.#device(byHand), instructions)));
       // What could be done without a server is done; that there was none is told all the same.
@@ -404,6 +437,14 @@ export class Agent {
       await licenses?.settle(server.licensing, this.stopped);
   }
 
+  /** What messages asked for is done by this check; one may have spoken of news that cannot be read here. */
+  async #lookAtMessages(): Promise<void> {
+    if (this.post === null) return;
+    const behind = await this.post.checked((await this.parts.timestampVersion?.()) ?? null);
+    await this.outbox.clear("message ", behind.length === 0 ? [] : ["message behind"]);
+    for (const { code, message } of behind) await this.#teller.alarm("message behind", code, message, null);
+  }
+
   /** What a repair may rest on: what this check read already, else the repository alone; no server has a say in it. */
   async #source(instructions: Instructions | null): Promise<Source> {
     if (instructions !== null) return instructions;
@@ -442,8 +483,9 @@ export class Agent {
     const notice = (notices: readonly Notice[]) => this.#teller.notice(notices);
     const kept = keptAssignment(world.disk, `${this.parts.folder}/assignment.json`);
     const licenses = marks === null ? null : (this.parts.licenses ?? null);
+    const messages = this.post?.correspondence ?? null;
     return askWhatToRun(
-      { world, identity, repository, server, trust, kept, licenses, marks, notice, signal },
+      { world, identity, repository, server, trust, kept, licenses, marks, messages, notice, signal },
       running,
     );
   }

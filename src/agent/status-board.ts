@@ -6,6 +6,7 @@ import { formatInstant, type Instant } from "../core/instant.ts";
 import type { Component } from "./component.ts";
 import { sentenceOf } from "./errors.ts";
 import type { DeviceIdentity, Notice, World } from "./ports.ts";
+import type { MessagesStatus } from "./post.ts";
 import { componentStatus, type CheckStatus, type ComponentStatus, type Status } from "./status.ts";
 import type { ComponentResult } from "./update-component.ts";
 
@@ -20,6 +21,8 @@ export type Shown = {
   readonly components: () => readonly Component[];
   readonly notices: () => readonly Notice[];
   readonly reportsWaiting: () => number;
+  /** Null for an agent that opens no messages. */
+  readonly messages?: () => MessagesStatus | null;
 };
 
 export class StatusBoard {
@@ -80,6 +83,7 @@ export class StatusBoard {
       notices: this.#shown.notices(),
       wakeUps: this.wakeUps,
       reportsWaiting: this.#shown.reportsWaiting(),
+      ...messagesOf(this.#shown.messages?.() ?? null),
       components,
     };
   }
@@ -96,4 +100,11 @@ export class StatusBoard {
     });
     return this.#writing;
   }
+}
+
+/** Of an agent that opens messages. */
+function messagesOf(messages: MessagesStatus | null): Pick<Status, "messages"> {
+  if (messages === null) return {};
+  const waiting = messages.waiting.map((one) => ({ ...one, since: formatInstant(one.since) }));
+  return { messages: { ...messages, waiting } };
 }

@@ -56,6 +56,13 @@ export type Status = {
   readonly notices: readonly Notice[];
   readonly wakeUps: "connected" | "disconnected";
   readonly reportsWaiting: number;
+  /** Counts of the messages that came, by what became of them; never what one said. */
+  readonly messages?: {
+    readonly accepted: number;
+    readonly coalesced: number;
+    readonly waiting: readonly { readonly kind: string; readonly when: string; readonly since: string }[];
+    readonly dropped: { readonly [reason: string]: number };
+  };
   readonly components: readonly ComponentStatus[];
 };
 
@@ -123,7 +130,7 @@ export function waitSentence(reason: WaitReason, until: Instant, lastCheck: Chec
     case "schedule":
       return `Nothing is due: the next check is at ${at}, or at a wake-up.`;
     case "missed-wake-up":
-      return `A wake-up was missed: the next check is at ${at}, spread so that not all devices check at once.`;
+      return `A wake-up asks for a check: it is at ${at}, spread so that not all devices check at once.`;
     case "start":
       return `The first check after the start is at ${at}.`;
     case "retry-after":

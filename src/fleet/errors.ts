@@ -19,6 +19,7 @@ export type FleetErrorCode =
   | "fleet/group-in-use"
   | "fleet/no-alarm"
   | "fleet/no-data"
+  | "fleet/no-message-key"
   | "fleet/unknown-release"
   | "fleet/unknown-product"
   | "fleet/device-revoked"
@@ -58,6 +59,7 @@ export const FLEET_ERRORS = {
   "fleet/group-in-use": REFUSED,
   "fleet/no-alarm": FAILED,
   "fleet/no-data": FAILED,
+  "fleet/no-message-key": FAILED,
   "fleet/unknown-release": FAILED,
   "fleet/unknown-product": FAILED,
   "fleet/device-revoked": REFUSED,

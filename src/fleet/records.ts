@@ -5,6 +5,7 @@ import type { Instant } from "../core/instant.ts";
 import type { HoldReason } from "../message/assignment.ts";
 import type { Program } from "../core/growth.ts";
 import type { PlatformFacts, Running } from "../message/common.ts";
+import type { MessageKind, MessageTime } from "../message/sealed/body.ts";
 
 export type DeviceStatus = "active" | "revoked";
 
@@ -116,6 +117,30 @@ export type Alarm = {
   readonly acknowledgedAt: Instant | null;
   /** Since when it is over; null while it lasts. */
   readonly ended: Instant | null;
+};
+
+/** The key that messages to a device are sealed for; its report key said so. */
+export type MessageKeyRecord = {
+  readonly device: string;
+  /** X25519, hex. */
+  readonly key: string;
+  /** When the server took it. */
+  readonly taken: Instant;
+};
+
+/** The newest of what an operator asked of a scope, of its kind: a message is sealed from it for each device that comes in time. */
+export type MessageOrder = {
+  readonly scope: WakeScope;
+  readonly kind: MessageKind;
+  /** Grows over all orders: by it a message counts once on a device. */
+  readonly counter: number;
+  readonly when: MessageTime | null;
+  /** Seconds. */
+  readonly splay: number;
+  readonly made: Instant;
+  readonly expires: Instant;
+  /** Of an update check: the number of the wake-up that it stands for. */
+  readonly seq: number | null;
 };
 
 /** Who a wake-up concerns: everybody, a group, or one device. */

@@ -14,6 +14,8 @@ import type {
   Device,
   DeviceComponent,
   Group,
+  MessageKeyRecord,
+  MessageOrder,
   StoredReport,
   Token,
   WakeScope,
@@ -129,6 +131,12 @@ export interface FleetRecords extends RolloutRecords {
   /** Newest sequence of each scope that was ever woken. */
   wakes(): Promise<ReadonlyMap<WakeScope, number>>;
   putWake(scope: WakeScope, seq: number): Promise<void>;
+
+  messageKey(device: string): Promise<MessageKeyRecord | null>;
+  putMessageKey(key: MessageKeyRecord): Promise<void>;
+  /** At most one of each kind and scope. */
+  messageOrders(): Promise<readonly MessageOrder[]>;
+  putMessageOrder(order: MessageOrder): Promise<void>;
 
   setting(name: string): Promise<string | null>;
   putSetting(name: string, value: string): Promise<void>;

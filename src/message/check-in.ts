@@ -4,6 +4,7 @@ import type { Feature } from "../core/features.ts";
 import { growing, knows, needing, programSchema, type Program } from "../core/growth.ts";
 import { sha256Schema, z } from "../core/schema.ts";
 import { auditHeadSchema } from "./audit-head.ts";
+import { keyIdSchema, messageKeySchema } from "./message-key.ts";
 import { ASSIGNMENT_LIMIT, MAX_COMPONENTS } from "./assignment.ts";
 import { base64Schema, nonceSchema, platformSchema, repeated, runningSchema } from "./common.ts";
 
@@ -54,6 +55,8 @@ export const checkInRequestSchema = growing({
   auditHead: z.exactOptional(auditHeadSchema),
   /** Leases that are due (licenses.ts). It is read by itself: a fault in it touches nothing else. */
   licenses: z.exactOptional(z.unknown()),
+  /** The key that messages to this device are to be sealed for; left out while the server has it. */
+  messageKey: z.exactOptional(messageKeySchema),
 });
 export type CheckInRequest = z.infer<typeof checkInRequestSchema>;
 
@@ -72,5 +75,7 @@ export const checkInAnswerSchema = growing({
   auditHead: z.exactOptional(auditHeadSchema),
   /** To those who asked (licenses.ts), read by itself as well. */
   licenses: z.exactOptional(z.unknown()),
+  /** Id of the message key that the server holds of this device; told to devices that know sealed messages. */
+  messageKey: z.exactOptional(keyIdSchema),
 });
 export type CheckInAnswer = z.infer<typeof checkInAnswerSchema>;

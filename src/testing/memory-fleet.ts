@@ -8,6 +8,8 @@ import type {
   Device,
   DeviceComponent,
   Group,
+  MessageKeyRecord,
+  MessageOrder,
   StoredReport,
   Token,
 } from "../fleet/records.ts";
@@ -26,6 +28,8 @@ export class MemoryFleet implements FleetRecords {
   readonly lineRows = new Map<string, Lines>();
   readonly auditRows: AuditRow[] = [];
   readonly wakeRows = new Map<Parameters<FleetRecords["putWake"]>[0], number>();
+  readonly messageKeyRows = new Map<string, MessageKeyRecord>();
+  readonly orderRows = new Map<string, MessageOrder>();
   readonly settings = new Map<string, string>();
   readonly rolloutRows = new Map<string, Rollout>();
   readonly rolloutDeviceRows = new Map<string, RolloutDevice>();
@@ -52,6 +56,7 @@ export class MemoryFleet implements FleetRecords {
     this.reportRows.splice(0, Infinity, ...this.reportRows.filter((r) => r.device !== id));
     this.lineRows.delete(id);
     this.wakeRows.delete(`device:${id}`);
+    this.messageKeyRows.delete(id);
     this.deviceRows.delete(id);
   };
   groupSizes = async () => {
@@ -152,6 +157,11 @@ export class MemoryFleet implements FleetRecords {
   wakes = async () => this.wakeRows;
   putWake: FleetRecords["putWake"] = async (scope, seq) => void this.wakeRows.set(scope, seq);
 
+  messageKey = async (device: string) => this.messageKeyRows.get(device) ?? null;
+  putMessageKey = async (key: MessageKeyRecord) => void this.messageKeyRows.set(key.device, key);
+  messageOrders = async () => [...this.orderRows.values()];
+  putMessageOrder = async (order: MessageOrder) =>
+    void this.orderRows.set(`${order.scope} ${order.kind}`, order);
   rollout = async (id: string) => this.rolloutRows.get(id) ?? null;
   rollouts: FleetRecords["rollouts"] = async ({ product, under }) =>
     [...this.rolloutRows.values()]

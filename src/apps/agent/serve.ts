@@ -4,6 +4,7 @@ import type { Agent } from "../../agent/agent.ts";
 import type { CheckResult } from "../../agent/check-result.ts";
 import type { Wish } from "../../agent/check.ts";
 import { runAgent } from "../../agent/loop.ts";
+import { fromBase64 } from "../../core/bytes.ts";
 import type { Json } from "../../core/json.ts";
 import { makeDirectories } from "../../core/disk.ts";
 import { checkSchema, nameSchema, z } from "../../core/schema.ts";
@@ -11,6 +12,8 @@ import { lockAgent } from "../../io/device/agent-lock.ts";
 import { systemClock } from "../../io/system/clock.ts";
 import { listenForControl } from "../../io/system/control-socket.ts";
 import { systemDisk } from "../../io/system/disk.ts";
+import { base64Schema } from "../../message/common.ts";
+import { SEALED_LENGTH } from "../../message/sealed-length.ts";
 import type { Hurdle } from "./hurdle.ts";
 import { licenseRequests, obeyLicense, serveLicenses, type LicenseRequest } from "./licenses.ts";
 import { wireAgent, type Wired, type WiringOptions } from "./wiring.ts";
@@ -24,6 +27,7 @@ const requestSchema = z.discriminatedUnion("do", [
     channel: nameSchema,
   }),
   z.strictObject({ do: z.literal("status") }),
+  z.strictObject({ do: z.literal("deliver"), message: base64Schema(SEALED_LENGTH) }),
   z.strictObject({ do: z.literal("verify") }),
   z.strictObject({ do: z.literal("roll-back"), product: nameSchema }),
   z.strictObject({ do: z.literal("uninstall"), product: nameSchema, purge: z.boolean() }),
@@ -94,6 +98,8 @@ export async function obey({ agent, broughtTo }: Wired, request: Json): Promise<
       return (await agent.install(await broughtTo(asked.from), asked)) as unknown as Json;
     case "status":
       return (await agent.status()) as unknown as Json;
+    case "deliver":
+      return ((await agent.post?.deliver(fromBase64(asked.message), false)) ?? null) as unknown as Json;
     case "verify":
       return (await agent.verify()) as unknown as Json;
     case "roll-back":

@@ -2,7 +2,10 @@
 
 import { openAgent, type Agent } from "../../agent/agent.ts";
 import type { LogLine, Repository, World } from "../../agent/ports.ts";
+import { openMailbox } from "../../agent/mailbox.ts";
+import { openMessageKeys } from "../../agent/message-keys.ts";
 import { placeIn, refuseClear, type Settings } from "../../agent/settings.ts";
+import { sha256Hex } from "../../core/digest.ts";
 import type { Facts } from "../../core/errors.ts";
 import { ownProgram } from "../framework/own-program.ts";
 import { agentRepository, type SourceWord } from "../../io/device/agent-repository.ts";
@@ -20,6 +23,7 @@ import { systemHandlers } from "../../io/system/handlers.ts";
 import type { Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
 import { boundLog, logHead, logTail, rotateLog } from "../../io/system/output-file.ts";
+import { hasLittleToDo, spaceAt } from "../../io/system/burden.ts";
 import { systemPorts } from "../../io/system/listeners.ts";
 import { systemProbes } from "../../io/system/probes.ts";
 import { systemProcesses } from "../../io/system/process.ts";
@@ -91,6 +95,8 @@ function worldOf({ folder, log, selfCheck, environment, atPoint }: WiringOptions
     trees: systemTrees(),
     platform: thisPlatform(),
     verifyPublisher: systemPublisherVerifier,
+    isIdle: async () => hasLittleToDo(),
+    space: spaceAt,
     selfCheck: selfCheck ?? null,
     // Where components find what they may use; the same for all of them.
     environment: { ...(environment ?? process.env), UPKEEP_LICENSES: `${folder}/licenses` },
@@ -149,14 +155,25 @@ async function wireConnected(
   const mirrors = [...origins, ...copies.map((copy) => mirrorAt(copy.source))];
   const own = new Set(origins.map((origin) => origin.targets.name));
   const wordFor: SourceWord = (name) => (name === null || own.has(name) ? "origin" : "mirror");
-  const device = { device: record.device, key: identity.reportKey };
-  const licenses = licenseKeeper(folder, world, device, identity.root, store);
+  const self = { device: record.device, key: identity.reportKey };
+  const keys = await openMessageKeys(world, `${folder}/identity`, self);
+  const mailbox = await openMailbox({
+    world,
+    folder,
+    device: record.device,
+    fleet: sha256Hex(identity.root),
+    keys,
+    provenTime: async () => (await store.loadKnownTime())?.time ?? null,
+  });
+  const licenses = licenseKeeper(folder, world, self, identity.root, store);
   await licenses.open();
   const agent = await openAgent({
     world,
     folder,
     licenses,
-    identity: device,
+    identity: self,
+    mail: { mailbox, keys },
+    timestampVersion: async () => (await store.loadKnownTime())?.versions.timestamp ?? null,
     repository: agentRepository(client(mirrors), store, systemDisk, wordFor),
     server: connection,
     trust,

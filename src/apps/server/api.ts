@@ -4,7 +4,7 @@ import type { Clock } from "../../core/clock.ts";
 import { fromBase64, fromHex, fromUtf8, toBase64, toBase64Url, toHex } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
 import type { DsseSigner } from "../../core/dsse.ts";
-import { GrowthError } from "../../core/growth.ts";
+import { GrowthError, knows } from "../../core/growth.ts";
 import { UpkeepError } from "../../core/errors.ts";
 import { DAY, formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
@@ -27,6 +27,7 @@ import type { Call } from "../../io/http/server.ts";
 import { parseTufKey, type PublicKey } from "../../keys/public-key.ts";
 import { signAssignment } from "../../message/assignment.ts";
 import { enrolmentProof } from "../../message/enroll.ts";
+import { messageKeyId, openMessageKey } from "../../message/message-key.ts";
 import { UNDERSTANDS_HEADER, understands } from "../../message/check-in.ts";
 import type { ReportResult } from "../../message/reports.ts";
 import type { AnswerOf, Caller, RequestOf, RouteName } from "../../message/routes.ts";
@@ -237,6 +238,7 @@ export function serverApi(options: ApiOptions): Api {
                 ],
               }),
         });
+        const messageKey = await takeMessageKey(options, device!, request);
         // Read before the decision and not after the signature: a wake-up that is told of as known must have its cause in this answer.
         const seq = view.newestWake(device!);
         const header = call.headers[UNDERSTANDS_HEADER];
@@ -267,6 +269,7 @@ export function serverApi(options: ApiOptions): Api {
           ...(mark === null ? {} : { mark }),
           ...(head === null ? {} : { auditHead: head }),
           ...(licenses === undefined ? {} : { licenses }),
+          ...(messageKey === null ? {} : { messageKey }),
         };
       },
 
@@ -334,6 +337,26 @@ async function enrolDevice(
     device: done.device.id,
     certificates: [certificate, authority.certificate].map(({ der }) => toBase64(der)),
   };
+}
+
+/**
+ * Takes the key for messages that a device brings, and says which one is held of it; null to devices that open none. A key that the
+ * device's report key did not sign is passed over: it keeps nobody from an update.
+ */
+async function takeMessageKey(
+  { view, clock, metrics }: ApiOptions,
+  device: Device,
+  request: RequestOf<"checkIn">,
+): Promise<string | null> {
+  if (!knows(request.agent, "sealed-messages")) return null;
+  const { messageKey } = request;
+  if (messageKey !== undefined) {
+    const key = openMessageKey(messageKey, device.id, reportKeyOf(device.reportKey));
+    if (key === null) metrics.count("upkeep_message_keys_refused_total", {});
+    else await view.takeMessageKey(device.id, toHex(key), clock.now());
+  }
+  const held = await view.messageKeyOf(device.id);
+  return held === null ? null : messageKeyId(fromHex(held));
 }
 
 /** A clock that says a time before the authority came to be is wrong, whatever others say. Error: `fleet/clocks-differ`. */

@@ -7,7 +7,8 @@ import { AUDIT_CUT, endUpdateAlarms, raiseAlarm } from "../../fleet/alarms.ts";
 import { faultOf, type HeadFault } from "../../fleet/audit-head.ts";
 import type { Catalogue } from "../../fleet/decide.ts";
 import { DEFAULT_INTERVAL } from "../../fleet/enrol.ts";
-import type { AuditRow, Desired, Device, Group, WakeScope } from "../../fleet/records.ts";
+import { orderWakeUps, wakesWithoutOrder } from "../../fleet/messages.ts";
+import type { AuditRow, Desired, Device, Group, MessageOrder, WakeScope } from "../../fleet/records.ts";
 import { decideDevice, windowMarks, type DeviceFacts } from "../../fleet/rollout/decide-device.ts";
 import { offeredRow, type Offer } from "../../fleet/rollout/note.ts";
 import { isOver, type Rollout } from "../../fleet/rollout-record.ts";
@@ -22,6 +23,8 @@ import { newestWake } from "../../fleet/wake.ts";
 /** How long a device's record may be used without asking the store; other processes' changes are seen sooner. */
 const DEVICE_TTL = 5000;
 const DEVICES_CACHED = 20_000;
+/** How long a message key may be used without asking the store: a device opens messages for the one before for a day longer. */
+const KEY_TTL = 5 * 60_000;
 /** Check-ins of one device that wait to be written; a quota bounds them before. */
 const LINKS = 200;
 /** Stopped rollouts that are remembered, so that their releases reach nobody by another way. */
@@ -60,6 +63,8 @@ export class FleetView {
   #offers = new Map<string, Offer>();
   readonly #offered = new Set<string>();
   #wakes: ReadonlyMap<WakeScope, number> = new Map();
+  #orders: readonly MessageOrder[] = [];
+  readonly #keys = new Map<string, { readonly key: string | null; readonly at: number }>();
   #timestamps: TimestampHistory = [];
   #steering = UNSTEERED;
   #results = false;
@@ -87,6 +92,7 @@ export class FleetView {
         else list.push(row);
       }
       const wakes = await records.wakes();
+      this.#orders = await records.messageOrders();
       const cutOff: { id: string; spkis: string[] }[] = [];
       // The audit log tells what happened since; at the start there is nobody to cut off yet.
       let audited = before ?? (await records.lastAudit())?.sequence ?? 0;
@@ -221,6 +227,44 @@ export class FleetView {
 
   newestWake(device: Pick<Device, "id" | "group">): number {
     return newestWake(this.#wakes, device);
+  }
+
+  /** What was asked of devices; those that are over included. */
+  get orders(): readonly MessageOrder[] {
+    return this.#orders;
+  }
+
+  /** Makes orders of wake-ups that were made without one, so that they can be sealed. Errors: `fleet/store-*`. */
+  async orderWakeUps(now: Instant): Promise<void> {
+    const wakes = async (): Promise<ReadonlyMap<WakeScope, number>> => this.#wakes;
+    if ((await wakesWithoutOrder({ wakes, messageOrders: async () => this.#orders })).length === 0) return;
+    this.#orders = await this.#store.transaction(async (records) => {
+      await orderWakeUps(records, now);
+      return records.messageOrders();
+    });
+  }
+
+  /** The key (hex) that messages to a device are sealed for; null while it gave none. Errors: `fleet/store-*`. */
+  async messageKeyOf(device: string): Promise<string | null> {
+    const now = this.#clock.monotonic();
+    const known = this.#keys.get(device);
+    if (known !== undefined && now - known.at < KEY_TTL) return known.key;
+    const key = (await this.#store.read((records) => records.messageKey(device)))?.key ?? null;
+    this.#noteKey(device, key);
+    return key;
+  }
+
+  /** Errors: `fleet/store-*`. */
+  async takeMessageKey(device: string, key: string, now: Instant): Promise<void> {
+    if ((await this.messageKeyOf(device)) === key) return;
+    await this.#store.transaction((records) => records.putMessageKey({ device, key, taken: now }));
+    this.#noteKey(device, key);
+  }
+
+  #noteKey(device: string, key: string | null): void {
+    this.#keys.delete(device);
+    this.#keys.set(device, { key, at: this.#clock.monotonic() });
+    if (this.#keys.size > DEVICES_CACHED) this.#keys.delete(this.#keys.keys().next().value!);
   }
 
   /** Noted in memory and written in batches: one row written per check-in would cost ten times more. */

@@ -88,6 +88,7 @@ async function pair(agentAge: keyof typeof AGES, serverAge: keyof typeof AGES) {
     files: none,
     hub: none,
     view,
+    office: none,
     clock,
     version,
     transfers: new TransferBudget(),

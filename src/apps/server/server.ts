@@ -29,6 +29,7 @@ import { FleetView } from "./fleet-view.ts";
 import { licenseApi, readWebhookSecret } from "./license-api.ts";
 import { Metrics } from "./metrics.ts";
 import { RepositoryWatch, type Refreshed } from "./repository-watch.ts";
+import { PostOffice } from "./post-office.ts";
 import { countRollouts, RolloutWatch } from "./rollout-watch.ts";
 import { openRecords } from "./store-check.ts";
 import { openTrust, type Trust } from "./trust.ts";
@@ -50,6 +51,8 @@ export type UpdateServerOptions = {
   readonly director: DsseSigner;
   /** The online key that signs leases; null: this server leases nothing. */
   readonly leases?: DsseSigner | null;
+  /** Signs messages to devices; without it they get bare numbers. */
+  readonly messenger?: DsseSigner | null;
   readonly version: string;
   readonly log: Log;
   readonly clock: Clock;
@@ -135,6 +138,8 @@ async function startLocked(
   if (connections < wanted)
     log("warn", "server/few-descriptors", { wanted, connections, descriptors: descriptorLimit() ?? 0 });
   const hub = new WakeHub(listeners, heartbeat);
+  const messenger = options.messenger ?? null;
+  const office = new PostOffice({ view, messenger, ...tools });
   const files = staticFiles(`${data}/repository`);
   const transfers = new TransferBudget(options.transfers);
   const licenses = licenseApi({
@@ -229,6 +234,11 @@ async function startLocked(
         trouble = found === null ? "there is no repository in the data folder yet" : null;
         if (found === null) return;
         trustOf(found);
+        const couldSeal = office.isOpen;
+        office.follow(await watch.firstRoot(), found.messengers);
+        metrics.set("upkeep_messenger_trusted", {}, office.isOpen ? 1 : 0);
+        if (office.isOpen !== couldSeal)
+          log("info", office.isOpen ? "server/messages-sealed" : "server/messages-bare", {});
         view.catalogue = found.catalogue;
         view.state = found.state;
         metrics.set("upkeep_repository_expires_seconds", {}, found.expires / SECOND);
@@ -252,7 +262,15 @@ async function startLocked(
       await reload();
       await view.steer(clock.now());
     });
-    const told = hub.tell((listener) => view.newestWake(listener));
+    const told = hub.tell((listener) => view.newestWake(listener), office.isOpen);
+    if (office.isOpen) {
+      await view.orderWakeUps(clock.now());
+      const sent = await office.deliver(hub.addressees());
+      if (sent > 0) {
+        metrics.count("upkeep_messages_sealed_total", {}, sent);
+        log("info", "fleet/messages-sent", { messages: sent });
+      }
+    }
     if (told > 0) {
       metrics.count("upkeep_wakes_total", {}, told);
       log("info", "fleet/woken", { listeners: told });
@@ -352,6 +370,7 @@ async function startLocked(
         files,
         hub,
         view,
+        office,
         clock,
         version: options.version,
         transfers,

@@ -124,6 +124,17 @@ export const COLUMNS = {
     hash: "text",
   },
   wake: { scope: "text", seq: "whole" },
+  message_key: { device: "text", key_hex: "text", taken: "whole" },
+  message_order: {
+    scope: "text",
+    kind: "text",
+    counter: "whole",
+    when_word: "text?",
+    splay: "whole",
+    made: "whole",
+    expires: "whole",
+    seq: "whole?",
+  },
   setting: { name: "text", value: "text" },
   ...LICENSE_COLUMNS,
 } as const satisfies {
@@ -143,6 +154,8 @@ export const KEYS: { readonly [T in TableName]: readonly string[] } = {
   rollout_device: ["rollout", "device"],
   audit: ["sequence"],
   wake: ["scope"],
+  message_key: ["device"],
+  message_order: ["scope", "kind"],
   setting: ["name"],
   ...LICENSE_KEYS,
 };

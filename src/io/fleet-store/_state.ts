@@ -45,7 +45,8 @@ export function stateRecords(tx: Kysely<Tables>): StateRecords {
     },
     dropGroup: async (name) => {
       await tx.deleteFrom("desired").where("group_name", "=", name).execute();
-      await tx.deleteFrom("wake").where("scope", "=", `group:${name}`).execute();
+      for (const table of ["wake", "message_order"] as const)
+        await tx.deleteFrom(table).where("scope", "=", `group:${name}`).execute();
       await tx.deleteFrom("setting").where("name", "=", `announced:${name}`).execute();
       await tx.deleteFrom("fleet_group").where("name", "=", name).execute();
     },

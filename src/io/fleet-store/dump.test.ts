@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { appendAudit } from "../../fleet/audit.ts";
 import { addToken } from "../../fleet/enrol.ts";
-import { wakeNow } from "../../fleet/assign.ts";
+import { wakeNow } from "../../fleet/messages.ts";
 import { needsPostgres, startPostgres, type PostgresCluster } from "../../testing/postgres-cluster.ts";
 import { COLUMNS } from "./_columns.ts";
 import { planRollout } from "../../fleet/rollout/change.ts";

@@ -1,7 +1,9 @@
 // The tables of the fleet and how they came to be: each step is applied once, in order, all in one transaction.
 
-import { sql, type Kysely, type RawBuilder } from "kysely";
+import { sql, type Kysely } from "kysely";
 import { FleetError } from "../../fleet/errors.ts";
+import { messagesStep } from "./_step-messages.ts";
+import type { TextType } from "./_text-type.ts";
 import { makeRolloutTables, type RolloutTables } from "./_rollout-tables.ts";
 import { licenseStep, LICENSE_TABLES, type LicenseTables } from "./schema-licenses.ts";
 
@@ -98,11 +100,19 @@ export interface Tables extends RolloutTables, LicenseTables {
     hash: string;
   };
   wake: { scope: string; seq: number };
+  message_key: { device: string; key_hex: string; taken: number };
+  message_order: {
+    scope: string;
+    kind: string;
+    counter: number;
+    when_word: string | null;
+    splay: number;
+    made: number;
+    expires: number;
+    seq: number | null;
+  };
   setting: { name: string; value: string };
 }
-
-/** How a database calls text that is compared byte by byte. */
-export type TextType = "text" | RawBuilder<unknown>;
 
 type Step = (tx: Kysely<Tables>, text: TextType) => Promise<void>;
 
@@ -258,6 +268,7 @@ const STEPS: readonly Step[] = [
   },
   makeRolloutTables,
   licenseStep,
+  messagesStep,
 ];
 
 /** The step that this program's tables are at. */
@@ -270,6 +281,7 @@ const RAISES: readonly Raise[] = [
   {},
   { alarm: { about: "", acknowledged_by: null, acknowledged_at: null, ended: null } },
   { device: { agent_json: null } },
+  {},
   {},
 ];
 
@@ -294,6 +306,8 @@ export const TABLES = [
   "rollout_device",
   "audit",
   "wake",
+  "message_key",
+  "message_order",
   "setting",
   ...LICENSE_TABLES,
 ] as const satisfies readonly (keyof Tables)[];

@@ -2,6 +2,7 @@
 
 import { LIVENESS } from "../../../fleet/liveness.ts";
 import { OPERATOR_HOLDS } from "../../../message/hold-reasons.ts";
+import { MESSAGE_TIMES } from "../../../message/sealed/body.ts";
 import { RESULTS } from "../../../report/outcomes.ts";
 import type { NounSpec } from "../../framework/command.ts";
 import { progressCommands } from "./progress-commands.ts";
@@ -9,11 +10,17 @@ import { rolloutNoun } from "./rollout-commands.ts";
 
 const run = () => import("./fleet.ts");
 const dump = () => import("./export-import.ts");
+const asks = () => import("./ask.ts");
 const groups = () => import("./groups.ts");
 const devices = () => import("./devices.ts");
 const tokens = () => import("./tokens.ts");
 const reports = () => import("./reports-and-alarms.ts");
 const create = { flags: "--create", about: "make the group if there is none" };
+const whom = [
+  { flags: "--group <group>", about: "this group only" },
+  { flags: "--device <device>", about: "this device only" },
+];
+const reason = { flags: "--reason <text>", about: "why, for the audit log" };
 const yes = { flags: "--yes", about: "do it without asking" };
 const device = { name: "<device>", about: "its name, its id, or the start of its id" };
 const limit = { flags: "--limit <n>", about: "how many to show", default: "50" };
@@ -77,12 +84,52 @@ export const fleetNoun: NounSpec = {
     {
       name: "wake",
       about: "ask devices to check now",
+      details:
+        "The message is sealed for each device and says nothing but this: it can hold no address, no version and no command. A device\nfollows a few in an hour; what is more waits for its next turn. Devices that open no sealed messages get a bare number with --when now.",
+      arguments: [{ name: "[who]", about: "a group or a device; else all" }],
       options: [
-        { flags: "--group <group>", about: "this group only" },
-        { flags: "--device <device>", about: "this device only" },
+        ...whom,
+        {
+          flags: "--when <time>",
+          about: "at once, in a quiet moment, at the agent's next start, or when its user is asked",
+          choices: MESSAGE_TIMES,
+          default: "now",
+        },
+        { flags: "--splay <seconds>", about: "spread the devices over so many seconds, up to 3600" },
+        reason,
       ],
-      examples: ["upkeep fleet wake", "upkeep fleet wake --group tills"],
-      run: async (call) => (await run()).fleetWake(call),
+      examples: [
+        "upkeep fleet wake",
+        'upkeep fleet wake tills --splay 120 --reason "till fix 1.4.1"',
+        "upkeep fleet wake --group tills --when idle",
+      ],
+      run: async (call) => (await asks()).fleetWake(call),
+    },
+    {
+      name: "ask-report",
+      about: "ask devices to report what really runs on them",
+      details:
+        "Each sends a signed inventory: running versions, slots, digests, boot, disk, platform. `upkeep report list` shows them.",
+      arguments: [{ name: "[who]", about: "a group or a device; else all" }],
+      options: [...whom, reason],
+      examples: ["upkeep fleet ask-report", 'upkeep fleet ask-report till-7 --reason "audit"'],
+      run: async (call) => (await asks()).fleetAsk(call, "report"),
+    },
+    {
+      name: "ask-trust",
+      about: "ask devices to read signed metadata again, and with it whom they trust",
+      arguments: [{ name: "[who]", about: "a group or a device; else all" }],
+      options: [...whom, reason],
+      examples: ["upkeep fleet ask-trust", "upkeep fleet ask-trust tills"],
+      run: async (call) => (await asks()).fleetAsk(call, "refresh-trust"),
+    },
+    {
+      name: "ask-certificate",
+      about: "ask devices to renew their certificates and their keys for messages",
+      arguments: [{ name: "[who]", about: "a group or a device; else all" }],
+      options: [...whom, reason],
+      examples: ["upkeep fleet ask-certificate till-7"],
+      run: async (call) => (await asks()).fleetAsk(call, "rotate-certificate"),
     },
     rolloutNoun,
     ...progressCommands,
