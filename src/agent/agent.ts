@@ -1,7 +1,6 @@
 // The agent of one device: joins check, components, reports and status, with one lock over everything that changes something.
 
 import { makeDirectories } from "../core/disk.ts";
-import { toHex } from "../core/bytes.ts";
 import { formatInstant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { nameSchema, z } from "../core/schema.ts";
@@ -36,13 +35,12 @@ import { closedOutbox, openOutbox, type Outbox } from "./outbox.ts";
 import { Teller } from "./teller.ts";
 import type { DeviceIdentity, Notice, Repository, ServerTrust, UpdateServer, World } from "./ports.ts";
 import { CRASH_LOOP } from "../process/restart.ts";
-import { forgetUninstalled, saveUninstalled } from "../slot/uninstalled.ts";
-import type { Trouble } from "./attempt-table.ts";
+import { forgetUninstalled } from "../slot/uninstalled.ts";
 import type { Source } from "./repair-component.ts";
 import { componentSettings, strayComponents, type Settings } from "./settings.ts";
 import { StatusBoard } from "./status-board.ts";
 import type { Status } from "./status.ts";
-import { carryOutUninstall, refuseNeeded, uninstalledSentence } from "./uninstall.ts";
+import { uninstallComponent, uninstalledSentence } from "./uninstall.ts";
 import {
   finish,
   goBack,
@@ -287,25 +285,15 @@ export class Agent {
   uninstall(product: string, purge: boolean): Promise<ComponentResult> {
     return this.#exclusive(async () => {
       const component = this.#installed(product);
-      const { world } = this.parts;
-      const known = component.uninstalled;
-      if (known === null || (purge && !known.purge)) {
-        if (known === null) {
-          refuseNeeded(product, await othersOf(this.components, component));
-          await this.#asked(purge ? "uninstall with its data" : "uninstall", product);
+      await uninstallComponent(component, purge, {
+        others: () => othersOf(this.components, component),
+        asked: (what) => this.#asked(what, product),
+        settle: async (trouble) => {
           await this.#recover(component, true);
           if (component.openAttempt !== null)
-            await finish(this.#update(component, true), "superseded", ownersWish(product));
-        }
-        const version = known?.version ?? component.state.committed?.version ?? null;
-        const id = known?.id ?? toHex(world.random.bytes(16));
-        const at = formatInstant(world.clock.now());
-        const decision = { format: 1 as const, id, at: known?.at ?? at, version, purge, done: false };
-        await saveUninstalled(world.disk, component.layout, decision);
-        component.uninstalled = decision;
-        world.log({ level: "warn", event: "uninstalling", product, version, purge });
-      }
-      if (!component.uninstalled!.done) await carryOutUninstall(component, component.uninstalled!);
+            await finish(this.#update(component, true), "superseded", trouble);
+        },
+      });
       this.#components.delete(product);
       const empty = await this.#open(product);
       const reason = uninstalledSentence(product, empty.uninstalled!);
@@ -605,10 +593,6 @@ export class Agent {
     this.#turn = run.catch(() => undefined);
     return run;
   }
-}
-
-function ownersWish(product: string): Trouble {
-  return { code: "agent/uninstalled", reason: `The owner of this device uninstalled ${product}.` };
 }
 
 function groundedNotice(grounded: UpkeepError | undefined): readonly Notice[] {
