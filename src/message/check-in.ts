@@ -67,5 +67,7 @@ export const checkInAnswerSchema = growing({
   mark: z.exactOptional(markSchema),
   /** To those who asked (licenses.ts), read by itself as well. */
   licenses: z.exactOptional(z.unknown()),
+  /** Newer versions that do not come with this device's license; for people. */
+  notEntitled: z.exactOptional(z.unknown()),
 });
 export type CheckInAnswer = z.infer<typeof checkInAnswerSchema>;

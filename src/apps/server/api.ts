@@ -29,6 +29,7 @@ import { UNDERSTANDS_HEADER, understands } from "../../message/check-in.ts";
 import type { ReportResult } from "../../message/reports.ts";
 import type { AnswerOf, Caller, RequestOf, RouteName } from "../../message/routes.ts";
 import { openReport, resultOf, type OpenedReport } from "../../report/report.ts";
+import type { Entitlements } from "./entitlements.ts";
 import type { FleetView } from "./fleet-view.ts";
 import type { LicenseApi } from "./license-api.ts";
 import type { Metrics } from "./metrics.ts";
@@ -79,6 +80,7 @@ export type ApiOptions = {
   readonly metrics: Metrics;
   readonly quotas?: Partial<ApiQuotas> | undefined;
   readonly licenses: LicenseApi;
+  readonly entitlements: Pick<Entitlements, "fit">;
   /** A release by version, of any product; null when the repository does not list it, undefined when nobody can tell. */
   readonly findRelease: (product: string, version: string) => Promise<ListedRelease | null | undefined>;
 };
@@ -215,6 +217,7 @@ export function serverApi(options: ApiOptions): Api {
         const header = call.headers[UNDERSTANDS_HEADER];
         const follows = understands(request.agent, header, "follow-until") && follow > 0;
         const followUntil = follows ? now + follow : null;
+        const fitted = await options.entitlements.fit(device!, view.decide(device!, now, followUntil));
         // Nothing of the request but the nonce goes into the answer.
         const assignment = await signAssignment(
           {
@@ -222,7 +225,7 @@ export function serverApi(options: ApiOptions): Api {
             nonce: request.nonce,
             issued: formatInstant(now),
             expires: formatInstant(now + ASSIGNMENT_LIFE),
-            components: [...view.decide(device!, now, followUntil)],
+            components: [...fitted.components],
           },
           director,
         );
@@ -238,6 +241,9 @@ export function serverApi(options: ApiOptions): Api {
           // Devices from before marks refuse what they do not know.
           ...(mark === null ? {} : { mark }),
           ...(licenses === undefined ? {} : { licenses }),
+          ...(fitted.refused.length === 0 || !understands(request.agent, header, "licenses")
+            ? {}
+            : { notEntitled: fitted.refused }),
         };
       },
 

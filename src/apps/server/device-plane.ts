@@ -16,6 +16,7 @@ import { openApi } from "../../message/openapi.ts";
 import { ROUTES, WAKE_PATH, type Route, type RouteName } from "../../message/routes.ts";
 import { wakeQuerySchema } from "../../message/wake.ts";
 import type { Api } from "./api.ts";
+import type { Entitlements } from "./entitlements.ts";
 import type { FleetView } from "./fleet-view.ts";
 import { WEBHOOK_PATH, type LicenseApi } from "./license-api.ts";
 import { tooMany } from "./quota-errors.ts";
@@ -28,13 +29,14 @@ const REPOSITORY = "/repository/";
 export function devicePlane(parts: {
   readonly api: Api;
   readonly licenses: LicenseApi;
+  readonly entitlements: Pick<Entitlements, "admit">;
   readonly files: StaticFiles;
   readonly hub: WakeHub;
   readonly view: FleetView;
   readonly clock: Clock;
   readonly version: string;
 }): Handler {
-  const { api, licenses, files, hub, view, clock } = parts;
+  const { api, licenses, entitlements, files, hub, view, clock } = parts;
   const table = new Map(
     Object.entries(ROUTES).map(([name, row]) => [
       row.path as string,
@@ -49,6 +51,7 @@ export function devicePlane(parts: {
     if (call.path.startsWith(REPOSITORY)) {
       const path = call.path.slice(REPOSITORY.length);
       if (!/^(?:metadata|targets)\//.test(path)) throw notFound();
+      await entitlements.admit(path, () => api.identify(call));
       return files.answer(call, path);
     }
     if (call.path === WAKE_PATH) {

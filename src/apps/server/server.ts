@@ -22,6 +22,7 @@ import { serverApi, type ApiQuotas } from "./api.ts";
 import { makeServerCertificate, type AuthorityTools, type ServerCertificate } from "./authorities.ts";
 import { countDevices } from "./count-devices.ts";
 import { devicePlane } from "./device-plane.ts";
+import { Entitlements } from "./entitlements.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import { connectionsWithin, shortOf } from "./capacity.ts";
 import { FleetView } from "./fleet-view.ts";
@@ -144,8 +145,16 @@ async function startLocked(
     },
     ...tools,
   });
+  const entitlements = new Entitlements(
+    `${data}/repository`,
+    store,
+    clock,
+    (product, version) => watch.readRelease(product, version),
+    log,
+  );
   const api = serverApi({
     licenses,
+    entitlements,
     store,
     view,
     trust,
@@ -227,6 +236,7 @@ async function startLocked(
         if (found === null) return;
         trustOf(found);
         view.catalogue = found.catalogue;
+        entitlements.forget();
         view.state = found.state;
         metrics.set("upkeep_repository_expires_seconds", {}, found.expires / SECOND);
         for (const { what, error } of found.problems)
@@ -341,7 +351,7 @@ async function startLocked(
       issuers: trust.known,
       limits,
       log,
-      handle: devicePlane({ api, licenses, files, hub, view, clock, version: options.version }),
+      handle: devicePlane({ api, licenses, entitlements, files, hub, view, clock, version: options.version }),
     });
     if (options.admin !== null) {
       const notReady = (): string | null =>
