@@ -521,6 +521,11 @@ export class Agent {
       find: (product) => this.#components.get(product),
       open: (product) => this.#open(product),
       update: (component) => this.#update(component, byHand),
+      entitled: async (manifest) => {
+        const installed = this.#components.get(manifest.product)?.state.committed?.version;
+        // What is installed stays, whatever became of the license.
+        if (installed !== manifest.version) await this.parts.licenses?.admit(manifest);
+      },
       alarm: (key, code, reason, product) => this.#teller.alarm(key, code, reason, product),
       clear: (prefix) => this.outbox.clear(prefix),
       log: this.parts.world.log,

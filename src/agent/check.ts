@@ -160,6 +160,7 @@ export async function askWhatToRun(
   });
   await kept.save(envelope);
   await licenses?.take(answer.licenses);
+  await licenses?.noteUpdates(answer.notEntitled);
   // Kept before anything is done with the answer: what is acted on was acknowledged.
   if (answer.mark !== undefined) await marks?.keep(answer.mark);
   if (answer.auditHead !== undefined) await marks?.keepHead(answer.auditHead);

@@ -93,6 +93,8 @@ export interface Licensing {
   ask(): Promise<unknown>;
   /** What the server answered to that. */
   take(answer: unknown): Promise<void>;
+  /** What the server has and does not offer, because no license here covers it. */
+  noteUpdates(refused: unknown): Promise<void>;
   /** What there is to say outside of the check-in: activations that wait, receipts, usage. */
   settle(server: LicensingServer, signal: AbortSignal): Promise<void>;
 }

@@ -77,5 +77,7 @@ export const checkInAnswerSchema = growing({
   licenses: z.exactOptional(z.unknown()),
   /** Id of the message key that the server holds of this device; told to devices that know sealed messages. */
   messageKey: z.exactOptional(keyIdSchema),
+  /** Newer versions that do not come with this device's license; for people. */
+  notEntitled: z.exactOptional(z.unknown()),
 });
 export type CheckInAnswer = z.infer<typeof checkInAnswerSchema>;

@@ -20,6 +20,7 @@ import {
   type StoredIdentity,
 } from "../../io/device/device-identity.ts";
 import { openServerClient, type ServerClient } from "../../io/device/server-client.ts";
+import type { ClientIdentity } from "../../io/device/tls.ts";
 import type { DeviceTrust } from "./trust.ts";
 import { refuseUnusable } from "./usable-certificate.ts";
 
@@ -27,6 +28,8 @@ import { refuseUnusable } from "./usable-certificate.ts";
 const PAUSE = HOUR;
 
 export type Connection = UpdateServer & {
+  /** The certificate in use. */
+  readonly client: ClientIdentity;
   /** Ends what is open: the next call connects by the trust of then. */
   reconnect(): void;
   close(): void;
@@ -48,7 +51,7 @@ function withoutNews(asked: CheckInRequest): CheckInRequest {
 
 /**
  * `folder` is the identity folder. A renewed certificate is kept beside the one in use until the server has answered a call that was made
- * with it: whatever is wrong with it, the device is never without one that opened something before.
+ * with it (`changed` hears of that): whatever is wrong with it, the device is never without one that opened something before.
  */
 export function openConnection(
   folder: string,
@@ -56,6 +59,7 @@ export function openConnection(
   trust: () => Pick<DeviceTrust, "server" | "bundleSha256" | "isOutgoing">,
   world: Pick<World, "disk" | "clock" | "log" | "program">,
   dial: typeof openServerClient = openServerClient,
+  changed: () => void = () => {},
 ): Connection {
   let { client: own, renewed } = identity;
   let open: ServerClient | null = null;
@@ -112,6 +116,7 @@ export function openConnection(
     await adoptRenewed(world.disk, folder);
     own = renewed!;
     renewed = null;
+    changed();
     open?.close();
     open = trial;
     trial = null;
@@ -149,6 +154,9 @@ export function openConnection(
   };
 
   return {
+    get client() {
+      return own;
+    },
     checkIn: async (request, signal) => {
       if (isDue()) {
         // The old one is good for a while yet: a failed renewal is told and tried again later.

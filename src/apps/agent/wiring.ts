@@ -125,7 +125,16 @@ async function wireConnected(
     (to, client) => openServerClient(to, client, proxies),
     (to) => log("info", "agent/server-changed", { server: placeName(to) }),
   );
-  const connection = openConnection(`${folder}/identity`, identity, () => trust, world, dial);
+  const connection = openConnection(
+    `${folder}/identity`,
+    identity,
+    () => trust,
+    world,
+    dial,
+    () => {
+      for (const source of sources) source.renew();
+    },
+  );
   const sources = places.map((place) =>
     climbingSource(
       addressOf(place),
@@ -138,6 +147,7 @@ async function wireConnected(
             })
           : log("info", "agent/server-known", {}),
       proxies,
+      () => connection.client,
     ),
   );
   const store = diskStore(systemDisk, `${folder}/tuf`, storeLock(`${folder}/tuf/lock`, systemClock));

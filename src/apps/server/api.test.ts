@@ -50,6 +50,10 @@ describe("a check-in", () => {
     };
     const api = serverApi({
       licenses: undefined as never,
+      entitlements: {
+        fit: async (_device: unknown, components: unknown) => ({ components, refused: [] }),
+        admit: async () => {},
+      } as never,
       store,
       view,
       director,
@@ -96,6 +100,10 @@ async function oneDevice() {
   await view.load();
   const api = serverApi({
     licenses: undefined as never,
+    entitlements: {
+      fit: async (_device: unknown, components: unknown) => ({ components, refused: [] }),
+      admit: async () => {},
+    } as never,
     store,
     view,
     director: localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519"),

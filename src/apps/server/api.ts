@@ -32,6 +32,7 @@ import { UNDERSTANDS_HEADER, understands } from "../../message/check-in.ts";
 import type { ReportResult } from "../../message/reports.ts";
 import type { AnswerOf, Caller, RequestOf, RouteName } from "../../message/routes.ts";
 import { openReport, resultOf, type OpenedReport } from "../../report/report.ts";
+import type { Entitlements } from "./entitlements.ts";
 import type { FleetView } from "./fleet-view.ts";
 import type { LicenseApi } from "./license-api.ts";
 import type { Metrics } from "./metrics.ts";
@@ -84,6 +85,7 @@ export type ApiOptions = {
   readonly metrics: Metrics;
   readonly quotas?: Partial<ApiQuotas> | undefined;
   readonly licenses: LicenseApi;
+  readonly entitlements: Pick<Entitlements, "fit">;
   /** A release by version, of any product; null when the repository does not list it, undefined when nobody can tell. */
   readonly findRelease: (product: string, version: string) => Promise<ListedRelease | null | undefined>;
 };
@@ -245,6 +247,7 @@ export function serverApi(options: ApiOptions): Api {
         const head = understands(request.agent, header, "audit-head") ? await headNow() : null;
         const follows = understands(request.agent, header, "follow-until") && follow > 0;
         const followUntil = follows ? now + follow : null;
+        const fitted = await options.entitlements.fit(device!, view.decide(device!, now, followUntil));
         // Nothing of the request but the nonce goes into the answer.
         const assignment = await signAssignment(
           {
@@ -252,7 +255,7 @@ export function serverApi(options: ApiOptions): Api {
             nonce: request.nonce,
             issued: formatInstant(now),
             expires: formatInstant(now + ASSIGNMENT_LIFE),
-            components: [...view.decide(device!, now, followUntil)],
+            components: [...fitted.components],
           },
           director,
         );
@@ -270,6 +273,9 @@ export function serverApi(options: ApiOptions): Api {
           ...(head === null ? {} : { auditHead: head }),
           ...(licenses === undefined ? {} : { licenses }),
           ...(messageKey === null ? {} : { messageKey }),
+          ...(fitted.refused.length === 0 || !understands(request.agent, header, "licenses")
+            ? {}
+            : { notEntitled: fitted.refused }),
         };
       },
 

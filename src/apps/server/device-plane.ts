@@ -18,6 +18,7 @@ import { openApi } from "../../message/openapi.ts";
 import { ROUTES, WAKE_PATH, type Route, type RouteName } from "../../message/routes.ts";
 import { SEALED_HEADER, wakeQuerySchema, type WakeQuery } from "../../message/wake.ts";
 import type { Api } from "./api.ts";
+import type { Entitlements } from "./entitlements.ts";
 import type { FleetView } from "./fleet-view.ts";
 import { WEBHOOK_PATH, type LicenseApi } from "./license-api.ts";
 import type { PostOffice } from "./post-office.ts";
@@ -31,6 +32,7 @@ const REPOSITORY = "/repository/";
 export function devicePlane(parts: {
   readonly api: Api;
   readonly licenses: LicenseApi;
+  readonly entitlements: Pick<Entitlements, "admit">;
   readonly files: StaticFiles;
   readonly hub: WakeHub;
   readonly view: FleetView;
@@ -40,7 +42,7 @@ export function devicePlane(parts: {
   readonly transfers: TransferBudget;
   readonly sharedAddresses?: readonly string[];
 }): Handler {
-  const { api, licenses, files, hub, view, office, clock, transfers } = parts;
+  const { api, licenses, entitlements, files, hub, view, office, clock, transfers } = parts;
   const table = new Map(
     Object.entries(ROUTES).map(([name, row]) => [
       row.path as string,
@@ -67,6 +69,7 @@ export function devicePlane(parts: {
     if (call.path.startsWith(REPOSITORY)) {
       const path = call.path.slice(REPOSITORY.length);
       if (!/^(?:metadata|targets)\//.test(path)) throw notFound();
+      await entitlements.admit(path, () => api.identify(call));
       return sendFile(call, path);
     }
     if (call.path === WAKE_PATH) {

@@ -23,6 +23,7 @@ import { serverApi, type ApiQuotas } from "./api.ts";
 import { makeServerCertificate, type AuthorityTools, type ServerCertificate } from "./authorities.ts";
 import { countDevices } from "./count-devices.ts";
 import { devicePlane } from "./device-plane.ts";
+import { Entitlements } from "./entitlements.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import { connectionsWithin, shortOf } from "./capacity.ts";
 import { FleetView } from "./fleet-view.ts";
@@ -152,8 +153,16 @@ async function startLocked(
     },
     ...tools,
   });
+  const entitlements = new Entitlements(
+    `${data}/repository`,
+    store,
+    clock,
+    (product, version) => watch.readRelease(product, version),
+    log,
+  );
   const api = serverApi({
     licenses,
+    entitlements,
     store,
     view,
     trust,
@@ -240,6 +249,7 @@ async function startLocked(
         if (office.isOpen !== couldSeal)
           log("info", office.isOpen ? "server/messages-sealed" : "server/messages-bare", {});
         view.catalogue = found.catalogue;
+        entitlements.forget();
         view.state = found.state;
         metrics.set("upkeep_repository_expires_seconds", {}, found.expires / SECOND);
         for (const { what, error } of found.problems)
@@ -367,6 +377,7 @@ async function startLocked(
       handle: devicePlane({
         api,
         licenses,
+        entitlements,
         files,
         hub,
         view,
