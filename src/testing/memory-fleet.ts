@@ -11,6 +11,8 @@ import type {
   StoredReport,
   Token,
 } from "../fleet/records.ts";
+import { NO_LABELS, type Labels } from "../fleet/label-record.ts";
+import { platformWord } from "../fleet/platform-word.ts";
 import { isOver, type Rollout, type RolloutDevice } from "../fleet/rollout-record.ts";
 import type { FleetRecords } from "../fleet/store.ts";
 
@@ -27,6 +29,7 @@ export class MemoryFleet implements FleetRecords {
   readonly auditRows: AuditRow[] = [];
   readonly wakeRows = new Map<Parameters<FleetRecords["putWake"]>[0], number>();
   readonly settings = new Map<string, string>();
+  readonly labelRows = new Map<string, Labels>();
   readonly rolloutRows = new Map<string, Rollout>();
   readonly rolloutDeviceRows = new Map<string, RolloutDevice>();
 
@@ -51,6 +54,7 @@ export class MemoryFleet implements FleetRecords {
       for (const [key, row] of rows) if (row.device === id) rows.delete(key);
     this.reportRows.splice(0, Infinity, ...this.reportRows.filter((r) => r.device !== id));
     this.lineRows.delete(id);
+    this.labelRows.delete(id);
     this.wakeRows.delete(`device:${id}`);
     this.deviceRows.delete(id);
   };
@@ -176,6 +180,8 @@ export class MemoryFleet implements FleetRecords {
     ).slice(0, limit);
   rolloutsOf = async (device: string) =>
     [...this.rolloutDeviceRows.values()].filter((r) => r.device === device);
+  labels = async (device: string) => this.labelRows.get(device) ?? NO_LABELS;
+  putLabels = async (device: string, labels: Labels) => void this.labelRows.set(device, labels);
   roster: FleetRecords["roster"] = async (after, limit) =>
     (await this.devices({ after, limit })).map((d) => ({
       id: d.id,
@@ -184,7 +190,8 @@ export class MemoryFleet implements FleetRecords {
       status: d.status,
       enrolled: d.enrolled,
       lastSeen: d.lastSeen,
-      platform: [d.platform.os, d.platform.arch, d.platform.libc].filter((w) => w !== undefined).join("-"),
+      platform: platformWord(d.platform),
+      labels: this.labelRows.get(d.id) ?? NO_LABELS,
     }));
   arrivals = async (product: string, version: string) => {
     const first = new Map<string, number>();

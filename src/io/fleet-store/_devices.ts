@@ -82,7 +82,14 @@ export function deviceRecords(tx: Kysely<Tables>): DeviceRecords {
       return { named: named.map(deviceOf), prefixed: prefixed.map(deviceOf) };
     },
     dropDevice: async (id) => {
-      for (const table of ["device_component", "check_in_line", "report", "alarm", "rollout_device"] as const)
+      for (const table of [
+        "device_component",
+        "check_in_line",
+        "report",
+        "alarm",
+        "rollout_device",
+        "device_label",
+      ] as const)
         await tx.deleteFrom(table).where("device", "=", id).execute();
       await tx.deleteFrom("wake").where("scope", "=", `device:${id}`).execute();
       await tx.deleteFrom("device").where("id", "=", id).execute();

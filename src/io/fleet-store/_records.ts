@@ -26,6 +26,7 @@ const NEWS = [
   "dropGroup",
   "putDesired",
   "dropDesired",
+  "putLabels",
   "putRollout",
   "putWake",
   "addAudit",

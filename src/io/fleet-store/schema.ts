@@ -2,10 +2,11 @@
 
 import { sql, type Kysely, type RawBuilder } from "kysely";
 import { FleetError } from "../../fleet/errors.ts";
+import { makeLabelTables, type LabelTables } from "./_label-tables.ts";
 import { makeRolloutTables, type RolloutTables } from "./_rollout-tables.ts";
 
 /** Instants are milliseconds; texts ending in `_json` hold JSON that this program wrote. */
-export interface Tables extends RolloutTables {
+export interface Tables extends LabelTables, RolloutTables {
   schema_step: { step: number };
   device: {
     id: string;
@@ -256,6 +257,7 @@ const STEPS: readonly Step[] = [
     await tx.schema.alterTable("device").addColumn("agent_json", text).execute();
   },
   makeRolloutTables,
+  makeLabelTables,
 ];
 
 /** The step that this program's tables are at. */
@@ -268,6 +270,7 @@ const RAISES: readonly Raise[] = [
   {},
   { alarm: { about: "", acknowledged_by: null, acknowledged_at: null, ended: null } },
   { device: { agent_json: null } },
+  {},
   {},
 ];
 
@@ -283,6 +286,7 @@ export const TABLES = [
   "device",
   "device_component",
   "check_in_line",
+  "device_label",
   "fleet_group",
   "desired",
   "token",
