@@ -12,8 +12,8 @@ const src = join(root, "src");
 const FLOORS: readonly (readonly string[])[] = [
   ["core"],
   ["keys", "der", "mirror", "delta"],
-  ["release", "slot", "process", "message"],
-  ["artifact", "repository", "report", "identity"],
+  ["history", "release", "slot", "process", "message"],
+  ["artifact", "repository", "report", "identity", "license", "feed"],
   ["signing", "fleet", "agent"],
   ["io"],
   ["testing"],

@@ -19,9 +19,12 @@ import { reportOf } from "./attempt-report.ts";
 import { marksIn } from "./check-in-mark.ts";
 import type { Component } from "./component.ts";
 import { keptAssignment } from "./kept-assignment.ts";
+import { lastAttempts, lineOf } from "./chronicle.ts";
+import { EventLog } from "../history/event-log.ts";
 import { checkFailure, type CheckResult } from "./check-result.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
 import { checkSelf, collectDownloads } from "./start.ts";
+import type { LicenseKeeper } from "./license-keeper.ts";
 import { openComponent } from "./open-component.ts";
 import { othersOf } from "./others.ts";
 import { Recalls } from "./recalls.ts";
@@ -53,6 +56,8 @@ export type AgentParts = {
   readonly server: UpdateServer;
   readonly trust: ServerTrust;
   readonly settings: Settings;
+  /** Absent where none are kept. */
+  readonly licenses?: LicenseKeeper;
   readonly pid: number;
   /**
    * Why nothing is updated until somebody mends this device: a setting that cannot be read, an identity that is damaged. What is installed
@@ -71,6 +76,8 @@ const BOUND_LOGS_EVERY = 30;
 export class Agent {
   readonly parts: AgentParts;
   readonly outbox: Outbox;
+  /** What happened on this device, for its owner. */
+  readonly history: EventLog;
   readonly #teller: Teller;
   readonly #strays = new Set<string>();
   readonly #components = new Map<string, Component>();
@@ -87,7 +94,8 @@ export class Agent {
   constructor(parts: AgentParts, outbox: Outbox) {
     this.parts = parts;
     this.outbox = outbox;
-    this.#teller = new Teller(parts.world, parts.server, outbox, this.stopped);
+    this.history = new EventLog(parts.world.disk, `${parts.folder}/log`);
+    this.#teller = new Teller(parts.world, parts.server, outbox, this.stopped, this.history);
     this.#recalls = new Recalls({
       ...parts,
       stopped: this.stopped,
@@ -112,6 +120,7 @@ export class Agent {
   /** Opens every component that is on disk and finishes what an earlier run left. What cannot be finished is told and tried again at each check. */
   async start(): Promise<void> {
     await this.openAll();
+    await this.#settleHistory();
     await this.#exclusive(() => this.#recoverAll(false));
     await collectDownloads(this.parts.world, this.parts.folder, this.components);
     await this.board.write();
@@ -154,6 +163,7 @@ export class Agent {
    */
   async retrySkipped(): Promise<CheckResult> {
     await this.#exclusive(async () => {
+      await this.#asked("retry-skipped");
       for (const component of this.components) await component.forgetSkips();
     });
     return this.check("operator");
@@ -227,6 +237,7 @@ export class Agent {
   rollBack(product: string): Promise<ComponentResult> {
     return this.#exclusive(async () => {
       const component = this.#installed(product);
+      await this.#asked("rollback", product);
       await this.#recover(component, true);
       await this.#recalls.learn(component);
       const result = await goBack(this.#update(component, true));
@@ -249,6 +260,7 @@ export class Agent {
       if (known === null || (purge && !known.purge)) {
         if (known === null) {
           refuseNeeded(product, await othersOf(this.components, component));
+          await this.#asked(purge ? "uninstall with its data" : "uninstall", product);
           await this.#recover(component, true);
           if (component.openAttempt !== null)
             await finish(this.#update(component, true), "superseded", ownersWish(product));
@@ -277,6 +289,7 @@ export class Agent {
   async takeBack(product: string): Promise<CheckResult> {
     await this.#exclusive(async () => {
       const component = this.#installed(product);
+      await this.#asked("install", product);
       await this.#recover(component, true);
       await forgetUninstalled(this.parts.world.disk, component.layout);
       component.uninstalled = null;
@@ -284,6 +297,15 @@ export class Agent {
       this.parts.world.log({ level: "info", event: "uninstall-taken-back", product });
     });
     return this.check("operator");
+  }
+
+  #settleHistory(): Promise<void> {
+    return this.history.settle(formatInstant(this.parts.world.clock.now()), lastAttempts(this.components));
+  }
+
+  #asked(what: string, product?: string): Promise<void> {
+    const at = formatInstant(this.parts.world.clock.now());
+    return this.history.add({ at, event: "asked", what, ...(product === undefined ? {} : { product }) });
   }
 
   #installed(product: string): Component {
@@ -324,6 +346,7 @@ export class Agent {
     const at = formatInstant(world.clock.now());
     const byHand = trigger === "operator";
     this.board.doing = "checking";
+    if (this.parts.licenses !== undefined) this.parts.licenses.eager = trigger !== "schedule";
     world.log({ level: "info", event: "check", trigger });
     let components: ComponentResult[] = [];
     let failure: CheckResult["failure"] = null;
@@ -332,7 +355,9 @@ export class Agent {
     try {
       await this.board.write();
       await this.#recoverAll(byHand);
+      await this.#settleHistory();
       instructions = await (brought?.() ?? this.#ask());
+      await this.#settleLicenses(brought !== undefined, instructions);
       const { away } = instructions;
       this.#recalls.interval = instructions.interval ?? this.#recalls.interval;
       if (brought === undefined && away === null) await this.outbox.clear("check ");
@@ -369,6 +394,14 @@ export class Agent {
       seq: instructions?.seq ?? null,
       retryAfter,
     };
+  }
+
+  /** What was brought by hand may say who issues licenses and which were revoked; else the server is there to be spoken to. */
+  async #settleLicenses(brought: boolean, { releases, away }: Instructions): Promise<void> {
+    const { licenses, server } = this.parts;
+    if (brought) await licenses?.follow(releases);
+    else if (away === null && server.licensing !== undefined)
+      await licenses?.settle(server.licensing, this.stopped);
   }
 
   /** What a repair may rest on: what this check read already, else the repository alone; no server has a say in it. */
@@ -408,7 +441,11 @@ export class Agent {
     }
     const notice = (notices: readonly Notice[]) => this.#teller.notice(notices);
     const kept = keptAssignment(world.disk, `${this.parts.folder}/assignment.json`);
-    return askWhatToRun({ world, identity, repository, server, trust, kept, marks, notice, signal }, running);
+    const licenses = marks === null ? null : (this.parts.licenses ?? null);
+    return askWhatToRun(
+      { world, identity, repository, server, trust, kept, licenses, marks, notice, signal },
+      running,
+    );
   }
 
   async #open(product: string): Promise<Component> {
@@ -422,6 +459,10 @@ export class Agent {
       componentSettings(settings, product),
     );
     this.#components.set(product, component);
+    component.noted = async (event) => {
+      const line = lineOf(component, event);
+      if (line !== null) await this.history.add(line);
+    };
     component.neighbor = (other) => this.#components.get(other);
     if (component.damage !== null)
       await this.#teller.alarm(

@@ -19,6 +19,7 @@ import { followTrust } from "./follow-trust.ts";
 import type {
   DeviceIdentity,
   KeptAssignment,
+  Licensing,
   Notice,
   Releases,
   Repository,
@@ -66,6 +67,8 @@ export type Asking = {
   readonly server: UpdateServer;
   readonly trust: ServerTrust;
   readonly kept: KeptAssignment;
+  /** Null for a question beside a check, and where none are kept. */
+  readonly licenses: Licensing | null;
   /** Null for a question beside a check. */
   readonly marks: Marks | null;
   /** Told what the refresh noticed, before anything else can fail. */
@@ -80,7 +83,7 @@ export async function askWhatToRun(
   asking: Asking,
   running: CheckInRequest["components"],
 ): Promise<Instructions> {
-  const { world, identity, repository, server, trust, kept, marks, notice, signal } = asking;
+  const { world, identity, repository, server, trust, kept, licenses, marks, notice, signal } = asking;
   // TUF 5.1: the time of the update is fixed once.
   const now: Instant = world.clock.now();
   // 1. What exists: signed metadata, independent of the server that is asked below.
@@ -90,6 +93,8 @@ export async function askWhatToRun(
   // 2. Who may say what: keys from TUF, never from a file beside the program.
   const trusted = parseTrustedKeys(await releases.document(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
   const known = world.program.features;
+  await licenses?.follow(releases);
+  const leases = await licenses?.ask();
   // 3. What this device should run: an answer to this question, for this device, from the director, in time.
   const nonce = toBase64Url(world.random.bytes(32));
   const { os, arch, libc } = world.platform;
@@ -102,6 +107,7 @@ export async function askWhatToRun(
     ...(releases.timestampSha256 === null ? {} : { timestamp: releases.timestampSha256 }),
     ...(marks === null ? {} : { mark: await marks.load() }),
     ...(auditHead === null ? {} : { auditHead }),
+    ...(leases === undefined ? {} : { licenses: leases }),
   };
   let answer: CheckInAnswer;
   try {
@@ -131,6 +137,7 @@ export async function askWhatToRun(
     known,
   });
   await kept.save(envelope);
+  await licenses?.take(answer.licenses);
   // Kept before anything is done with the answer: what is acted on was acknowledged.
   if (answer.mark !== undefined) await marks?.keep(answer.mark);
   if (answer.auditHead !== undefined) await marks?.keepHead(answer.auditHead);

@@ -60,6 +60,8 @@ export class Component {
   damage: UpkeepError | null = null;
   /** What is not as it should be outside of the component's folder; null if nothing is known to be. */
   outside: { readonly code: string; readonly reason: string } | null = null;
+  /** Learns of each event after it was written down. */
+  noted: (event: JournalEvent) => Promise<void> = async () => {};
   /** Another component of this device. */
   neighbor: (product: string) => Component | undefined = () => undefined;
   /** The slot whose public copy was read back in this process. */
@@ -103,8 +105,9 @@ export class Component {
     return { disk, random, host: processes, path: this.layout.process };
   }
 
-  note(event: JournalEvent): Promise<void> {
-    return this.journal.append(event);
+  async note(event: JournalEvent): Promise<void> {
+    await this.journal.append(event);
+    await this.noted(event);
   }
 
   /** Takes what runs for what was committed last; written only if the state itself was merely missing. */

@@ -8,6 +8,7 @@ import type { Instant } from "../core/instant.ts";
 import type { Random } from "../core/random.ts";
 import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
 import type { ReportResult } from "../message/reports.ts";
+import type { LicenseVerdict } from "../message/licenses.ts";
 import type { Wake } from "../message/wake.ts";
 import type { HandlerHost, LocalPorts, ProcessHost, Probes } from "../process/ports.ts";
 import type { Artifact, PublisherPin } from "../release/manifest.ts";
@@ -62,6 +63,33 @@ export interface UpdateServer {
   sendReports(envelopes: readonly Uint8Array[], signal: AbortSignal): Promise<readonly ReportResult[]>;
   /** Wake-ups after the number; ends when the connection does. */
   wakeUps(after: number, signal: AbortSignal): AsyncIterable<Wake>;
+  /** Absent where no server can be asked. */
+  readonly licensing?: LicensingServer;
+}
+
+/** What is said about licenses outside of a check-in. Errors: as those of `checkIn`. */
+export interface LicensingServer {
+  challenge(signal: AbortSignal): Promise<string>;
+  activate(
+    request: Uint8Array,
+    signal: AbortSignal,
+  ): Promise<{ readonly license: Uint8Array; readonly lease: Uint8Array }>;
+  report(
+    documents: { readonly receipts: readonly Uint8Array[]; readonly usage: readonly Uint8Array[] },
+    signal: AbortSignal,
+  ): Promise<{ readonly receipts: readonly LicenseVerdict[]; readonly usage: readonly LicenseVerdict[] }>;
+}
+
+/** The part of a check that is about licenses. Nothing of it ever throws: updates, reports and roll back go on whatever is wrong here. */
+export interface Licensing {
+  /** Takes over who may issue and lease, and what was revoked, from a refreshed state of the repository. */
+  follow(releases: Pick<Releases, "document">): Promise<void>;
+  /** What to ask for in this check-in; undefined for nothing. */
+  ask(): Promise<unknown>;
+  /** What the server answered to that. */
+  take(answer: unknown): Promise<void>;
+  /** What there is to say outside of the check-in: activations that wait, receipts, usage. */
+  settle(server: LicensingServer, signal: AbortSignal): Promise<void>;
 }
 
 /** The last assignment that was believed, as it was signed. */

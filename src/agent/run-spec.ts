@@ -63,7 +63,16 @@ export function askedPort(run: RunSpec, settings: ComponentSettings): string | n
 }
 
 /** What every component finds in its environment besides what its release and the operator set. Nothing else of the agent's own gets through. */
-const PASSED_ON = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "SSL_CERT_FILE"] as const;
+const PASSED_ON = [
+  "PATH",
+  "HOME",
+  "LANG",
+  "TZ",
+  "TMPDIR",
+  "USER",
+  "SSL_CERT_FILE",
+  "UPKEEP_LICENSES",
+] as const;
 
 export type HostEnvironment = Readonly<Record<string, string | undefined>>;
 

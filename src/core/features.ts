@@ -14,6 +14,8 @@ export const FEATURES = {
   "component-kinds": "0.1.0",
   /** Artifacts of the format `tar` in a release. */
   "tar-artifacts": "0.1.0",
+  /** `licenses` in a check-in and its answer. */
+  licenses: "0.1.0",
 } as const satisfies { readonly [word: string]: string };
 
 export type Feature = keyof typeof FEATURES;

@@ -5,6 +5,7 @@ import type { Program } from "../core/growth.ts";
 import type { AuditHead } from "../message/audit-head.ts";
 import type { Running } from "../message/common.ts";
 import type { CheckInLink, Lines } from "./clone.ts";
+import type { LicenseRecords } from "./license-records.ts";
 import type { AuditRow } from "./records.ts";
 import type { RolloutRecords } from "./rollout-store.ts";
 import type {
@@ -133,10 +134,13 @@ export interface FleetRecords extends RolloutRecords {
   putSetting(name: string, value: string): Promise<void>;
 }
 
+/** All that a store holds: the fleet, and the licenses of its devices. */
+export type StoreRecords = FleetRecords & LicenseRecords;
+
 /** What reads, of the records. */
 export type FleetReads = {
   readonly [
-    N in keyof FleetRecords as N extends
+    N in keyof StoreRecords as N extends
       | `add${string}`
       | `put${string}`
       | `change${string}`
@@ -145,7 +149,7 @@ export type FleetReads = {
       | "pruneReports"
       ? never
       : N
-  ]: FleetRecords[N];
+  ]: StoreRecords[N];
 };
 
 /**
@@ -158,7 +162,7 @@ export interface FleetStore {
   /** One consistent state, read only; hinders no writer, however long it takes. */
   read<T>(work: (records: FleetReads) => Promise<T>): Promise<T>;
   /** Transactions of all processes run one after the other. */
-  transaction<T>(work: (records: FleetRecords) => Promise<T>): Promise<T>;
+  transaction<T>(work: (records: StoreRecords) => Promise<T>): Promise<T>;
   /**
    * A number that changes when another process has written what servers keep in memory or act upon (devices, groups, what they should run,
    * wake-ups, the audit log), or may have; cheap enough to ask every second.

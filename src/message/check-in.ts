@@ -52,6 +52,8 @@ export const checkInRequestSchema = growing({
   mark: z.exactOptional(z.nullable(markSchema)),
   /** The newest head of the audit log that the device was given: the log has to hold it still. */
   auditHead: z.exactOptional(auditHeadSchema),
+  /** Leases that are due (licenses.ts). It is read by itself: a fault in it touches nothing else. */
+  licenses: z.exactOptional(z.unknown()),
 });
 export type CheckInRequest = z.infer<typeof checkInRequestSchema>;
 
@@ -68,5 +70,7 @@ export const checkInAnswerSchema = growing({
   mark: z.exactOptional(markSchema),
   /** Given to devices that know the word `audit-head`; they keep the highest. */
   auditHead: z.exactOptional(auditHeadSchema),
+  /** To those who asked (licenses.ts), read by itself as well. */
+  licenses: z.exactOptional(z.unknown()),
 });
 export type CheckInAnswer = z.infer<typeof checkInAnswerSchema>;

@@ -80,6 +80,8 @@ export class AgentWorld {
   grounded: UpkeepError | null = null;
   /** Its identity cannot be read: nothing can be signed. */
   unsigned = false;
+  /** Worlds that follow each other on one disk draw other numbers. */
+  seed = 0;
   #starts = 0;
 
   constructor(clock: Clock = new EagerClock(), disk = new MemoryDisk()) {
@@ -97,7 +99,7 @@ export class AgentWorld {
       program: this.program,
       disk,
       clock,
-      random: scriptedRandom(this.#starts),
+      random: scriptedRandom(this.seed + this.#starts),
       processes,
       probes: processes,
       handlers: this.handlers,

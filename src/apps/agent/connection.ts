@@ -34,7 +34,7 @@ export type Connection = UpdateServer & {
 
 /** A check-in as servers took it from the first version on. */
 function withoutNews(asked: CheckInRequest): CheckInRequest {
-  const { mark: _mark, agent: _agent, auditHead: _head, components, ...request } = asked;
+  const { mark: _mark, agent: _agent, auditHead: _head, licenses: _licenses, components, ...request } = asked;
   return { ...request, components: components.map(({ product, version }) => ({ product, version })) };
 }
 
@@ -167,6 +167,22 @@ export function openConnection(
       return (await client().call("reports", { reports }, signal)).results;
     },
     wakeUps: (after, signal) => client().wakes(after, signal),
+    licensing: {
+      challenge: async (signal) => (await client().call("licenseChallenge", {}, signal)).challenge,
+      activate: async (request, signal) => {
+        const answer = await client().call("licenseActivate", { request: toBase64(request) }, signal);
+        return { license: fromBase64(answer.license), lease: fromBase64(answer.lease) };
+      },
+      report: async ({ receipts, usage }, signal) =>
+        client().call(
+          "licenseReports",
+          {
+            receipts: receipts.map((bytes) => toBase64(bytes)),
+            usage: usage.map((bytes) => toBase64(bytes)),
+          },
+          signal,
+        ),
+    },
     reconnect,
     close: reconnect,
   };

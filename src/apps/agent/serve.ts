@@ -12,6 +12,7 @@ import { systemClock } from "../../io/system/clock.ts";
 import { listenForControl } from "../../io/system/control-socket.ts";
 import { systemDisk } from "../../io/system/disk.ts";
 import type { Hurdle } from "./hurdle.ts";
+import { licenseRequests, obeyLicense, serveLicenses, type LicenseRequest } from "./licenses.ts";
 import { wireAgent, type Wired, type WiringOptions } from "./wiring.ts";
 
 const requestSchema = z.discriminatedUnion("do", [
@@ -27,6 +28,7 @@ const requestSchema = z.discriminatedUnion("do", [
   z.strictObject({ do: z.literal("roll-back"), product: nameSchema }),
   z.strictObject({ do: z.literal("uninstall"), product: nameSchema, purge: z.boolean() }),
   z.strictObject({ do: z.literal("take-back"), product: nameSchema }),
+  ...licenseRequests,
 ]);
 
 /** How often it is looked whether what kept the device from updating was mended. */
@@ -53,8 +55,9 @@ async function serveOnce(options: WiringOptions, signal: AbortSignal): Promise<v
   const wired = await wireAgent(options);
   const { agent, close, hurdle } = wired;
   const control = await listenForControl(folder, (request) => obey(wired, request));
-  log("info", "agent/started", { folder, pid: process.pid });
   const mended = new AbortController();
+  const licenses = await serveLicenses(agent, folder, AbortSignal.any([signal, mended.signal]));
+  log("info", "agent/started", { folder, pid: process.pid });
   if (hurdle !== null) {
     const { code, message } = hurdle.error;
     log("error", "agent/grounded", { code, message, hint: hurdle.error.hint ?? null });
@@ -66,6 +69,7 @@ async function serveOnce(options: WiringOptions, signal: AbortSignal): Promise<v
     await runAgent(agent, signal, mended.signal);
   } finally {
     await control.close();
+    await licenses.close();
     close();
     log("info", mended.signal.aborted ? "agent/mended" : "agent/stopped", {});
   }
@@ -98,6 +102,8 @@ export async function obey({ agent, broughtTo }: Wired, request: Json): Promise<
       return (await agent.uninstall(asked.product, asked.purge)) as unknown as Json;
     case "take-back":
       return (await agent.takeBack(asked.product)) as unknown as Json;
+    default:
+      return obeyLicense(agent, asked);
   }
 }
 
@@ -154,6 +160,17 @@ export async function verifyOnce(options: WiringOptions): Promise<Awaited<Return
     const findings = await agent.verify();
     await agent.leave();
     return findings;
+  });
+}
+
+/** What an owner wants of licenses, without a running agent: nothing is started or stopped by it. */
+export async function licenseOnce(options: WiringOptions, asked: LicenseRequest): Promise<Json> {
+  return withWired(options, async ({ agent }) => {
+    try {
+      return await obeyLicense(agent, asked);
+    } finally {
+      await agent.leave();
+    }
   });
 }
 

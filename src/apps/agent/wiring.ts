@@ -41,6 +41,7 @@ import { addressOf } from "./enroll.ts";
 import { dialInTurn } from "./servers-in-turn.ts";
 import { openServerClient } from "../../io/device/server-client.ts";
 import { proxiesOf } from "./proxies.ts";
+import { licenseKeeper } from "./licenses.ts";
 import { openDeviceTrust } from "./trust.ts";
 
 export type WiringOptions = {
@@ -75,7 +76,7 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     : wireConnected(options, settings, identity, world, hurdle);
 }
 
-function worldOf({ log, selfCheck, environment, atPoint }: WiringOptions): World {
+function worldOf({ folder, log, selfCheck, environment, atPoint }: WiringOptions): World {
   return {
     program: ownProgram(),
     disk: systemDisk,
@@ -91,7 +92,8 @@ function worldOf({ log, selfCheck, environment, atPoint }: WiringOptions): World
     platform: thisPlatform(),
     verifyPublisher: systemPublisherVerifier,
     selfCheck: selfCheck ?? null,
-    environment: environment ?? process.env,
+    // Where components find what they may use; the same for all of them.
+    environment: { ...(environment ?? process.env), UPKEEP_LICENSES: `${folder}/licenses` },
     log: ({ level, event, ...facts }: LogLine) => log(level, `agent/${event}`, facts as Facts),
     atPoint: atPoint ?? (async () => {}),
   };
@@ -147,10 +149,14 @@ async function wireConnected(
   const mirrors = [...origins, ...copies.map((copy) => mirrorAt(copy.source))];
   const own = new Set(origins.map((origin) => origin.targets.name));
   const wordFor: SourceWord = (name) => (name === null || own.has(name) ? "origin" : "mirror");
+  const device = { device: record.device, key: identity.reportKey };
+  const licenses = licenseKeeper(folder, world, device, identity.root, store);
+  await licenses.open();
   const agent = await openAgent({
     world,
     folder,
-    identity: { device: record.device, key: identity.reportKey },
+    licenses,
+    identity: device,
     repository: agentRepository(client(mirrors), store, systemDisk, wordFor),
     server: connection,
     trust,

@@ -10,6 +10,7 @@ import { demoCommand } from "./demo/command.ts";
 import { caNoun } from "./fleet/ca-commands.ts";
 import { deviceNoun, fleetNoun, groupNoun, reportNoun, tokenNoun } from "./fleet/commands.ts";
 import { keyNoun } from "./key/commands.ts";
+import { licenseNoun } from "./license/commands.ts";
 import { releaseNoun } from "./release/commands.ts";
 import { repoNoun } from "./repo/commands.ts";
 import { serverCommand } from "./fleet/server-command.ts";
@@ -50,6 +51,7 @@ export const TABLE: readonly TableEntry[] = [
   deviceNoun,
   tokenNoun,
   caNoun,
+  licenseNoun,
   reportNoun,
   signCommand,
   timestampCommand,

@@ -49,6 +49,7 @@ describe("a check-in", () => {
       },
     };
     const api = serverApi({
+      licenses: undefined as never,
       store,
       view,
       director,
@@ -94,6 +95,7 @@ async function oneDevice() {
   const view = new FleetView(store, systemClock);
   await view.load();
   const api = serverApi({
+    licenses: undefined as never,
     store,
     view,
     director: localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519"),

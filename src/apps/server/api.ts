@@ -32,7 +32,9 @@ import type { ReportResult } from "../../message/reports.ts";
 import type { AnswerOf, Caller, RequestOf, RouteName } from "../../message/routes.ts";
 import { openReport, resultOf, type OpenedReport } from "../../report/report.ts";
 import type { FleetView } from "./fleet-view.ts";
+import type { LicenseApi } from "./license-api.ts";
 import type { Metrics } from "./metrics.ts";
+import { tooMany } from "./quota-errors.ts";
 import type { Trust } from "./trust.ts";
 
 /** How long an assignment may be acted on. A device asks again before every attempt, so it needs to be no longer. */
@@ -80,6 +82,7 @@ export type ApiOptions = {
   readonly random: Random;
   readonly metrics: Metrics;
   readonly quotas?: Partial<ApiQuotas> | undefined;
+  readonly licenses: LicenseApi;
   /** A release by version, of any product; null when the repository does not list it, undefined when nobody can tell. */
   readonly findRelease: (product: string, version: string) => Promise<ListedRelease | null | undefined>;
 };
@@ -252,6 +255,10 @@ export function serverApi(options: ApiOptions): Api {
           director,
         );
         metrics.count("upkeep_check_ins_total", {});
+        const licenses =
+          request.licenses === undefined
+            ? undefined
+            : await options.licenses.section(call, request.licenses, device!);
         return {
           assignment: toBase64(assignment),
           interval: view.interval(group),
@@ -259,6 +266,7 @@ export function serverApi(options: ApiOptions): Api {
           // Devices from before marks refuse what they do not know.
           ...(mark === null ? {} : { mark }),
           ...(head === null ? {} : { auditHead: head }),
+          ...(licenses === undefined ? {} : { licenses }),
         };
       },
 
@@ -285,6 +293,10 @@ export function serverApi(options: ApiOptions): Api {
         view.forget(digest);
         return { certificates: [certificate, authority.certificate].map(({ der }) => toBase64(der)) };
       },
+
+      licenseChallenge: (_call, _request, device) => options.licenses.challenge(device!),
+      licenseActivate: (call, request, device) => options.licenses.activate(call, request, device!),
+      licenseReports: (_call, request, device) => options.licenses.reports(request, device!),
     },
   };
 }
@@ -449,14 +461,4 @@ function newDeviceId(random: Random): string {
   bytes[6] = (bytes[6]! & 0x0f) | 0x40;
   bytes[8] = (bytes[8]! & 0x3f) | 0x80;
   return toHex(bytes).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
-}
-
-export function tooMany(what: string, waitMs: number): HttpError {
-  const seconds = Math.max(1, Math.ceil(waitMs / 1000));
-  return new HttpError(
-    "http/too-many",
-    `Too many ${what}; try again in ${seconds} s.`,
-    { seconds },
-    { headers: { "retry-after": String(seconds) } },
-  );
 }

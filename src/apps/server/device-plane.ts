@@ -17,8 +17,10 @@ import { readGrowingMessage } from "../../message/common.ts";
 import { openApi } from "../../message/openapi.ts";
 import { ROUTES, WAKE_PATH, type Route, type RouteName } from "../../message/routes.ts";
 import { wakeQuerySchema } from "../../message/wake.ts";
-import { tooMany, type Api } from "./api.ts";
+import type { Api } from "./api.ts";
 import type { FleetView } from "./fleet-view.ts";
+import { WEBHOOK_PATH, type LicenseApi } from "./license-api.ts";
+import { tooMany } from "./quota-errors.ts";
 
 type AnyRoute = Route<unknown, unknown>;
 type AnyHandler = (call: Call, request: unknown, device: Device | null) => Promise<object>;
@@ -27,6 +29,7 @@ const REPOSITORY = "/repository/";
 
 export function devicePlane(parts: {
   readonly api: Api;
+  readonly licenses: LicenseApi;
   readonly files: StaticFiles;
   readonly hub: WakeHub;
   readonly view: FleetView;
@@ -35,7 +38,7 @@ export function devicePlane(parts: {
   readonly transfers: TransferBudget;
   readonly sharedAddresses?: readonly string[];
 }): Handler {
-  const { api, files, hub, view, clock, transfers } = parts;
+  const { api, licenses, files, hub, view, clock, transfers } = parts;
   const table = new Map(
     Object.entries(ROUTES).map(([name, row]) => [
       row.path as string,
@@ -74,6 +77,11 @@ export function devicePlane(parts: {
     if (call.path === "/v1/openapi.json") {
       only(call, "GET", "HEAD");
       return { status: 200, headers: { "content-type": "application/json" }, body: description };
+    }
+    if (call.path === WEBHOOK_PATH) {
+      only(call, "POST");
+      needJson(call);
+      return licenses.webhook(call);
     }
     const entry = table.get(call.path);
     if (entry === undefined) throw notFound();

@@ -70,6 +70,7 @@ async function pair(agentAge: keyof typeof AGES, serverAge: keyof typeof AGES) {
   };
   view.catalogue = { timestamp: () => "t", current: listed, byVersion: listed };
   const api = serverApi({
+    licenses: undefined as never,
     store,
     view,
     director: fleet.director,
@@ -82,6 +83,7 @@ async function pair(agentAge: keyof typeof AGES, serverAge: keyof typeof AGES) {
   const none = undefined as never;
   const { version } = AGES[serverAge];
   const plane = devicePlane({
+    licenses: undefined as never,
     api,
     files: none,
     hub: none,

@@ -11,6 +11,7 @@ type Family = {
 const FAMILIES = {
   upkeep_requests_total: ["counter", "Requests answered, by plane and class of status."],
   upkeep_check_ins_total: ["counter", "Check-ins answered with an assignment."],
+  upkeep_leases_total: ["counter", "Leases asked for, by what came of it."],
   upkeep_reports_total: ["counter", "Reports received, by verdict."],
   upkeep_attempts_total: [
     "counter",

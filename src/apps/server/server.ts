@@ -1,7 +1,7 @@
 // The update server: one process, one data folder; the static plane, the dynamic plane and the admin plane wired together.
 
 import type { Clock } from "../../core/clock.ts";
-import { makePrivateDirectory, type Disk } from "../../core/disk.ts";
+import { makePrivateDirectory, readOrNull, type Disk } from "../../core/disk.ts";
 import type { DsseSigner } from "../../core/dsse.ts";
 import { UpkeepError, type Facts } from "../../core/errors.ts";
 import { formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
@@ -26,6 +26,7 @@ import { devicePlane } from "./device-plane.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import { connectionsWithin, shortOf } from "./capacity.ts";
 import { FleetView } from "./fleet-view.ts";
+import { licenseApi, readWebhookSecret } from "./license-api.ts";
 import { Metrics } from "./metrics.ts";
 import { RepositoryWatch, type Refreshed } from "./repository-watch.ts";
 import { countRollouts, RolloutWatch } from "./rollout-watch.ts";
@@ -47,6 +48,8 @@ export type UpdateServerOptions = {
   /** Host names and addresses that devices reach this server by. */
   readonly names: readonly string[];
   readonly director: DsseSigner;
+  /** The online key that signs leases; null: this server leases nothing. */
+  readonly leases?: DsseSigner | null;
   readonly version: string;
   readonly log: Log;
   readonly clock: Clock;
@@ -134,7 +137,18 @@ async function startLocked(
   const hub = new WakeHub(listeners, heartbeat);
   const files = staticFiles(`${data}/repository`);
   const transfers = new TransferBudget(options.transfers);
+  const licenses = licenseApi({
+    store,
+    metrics,
+    leases: options.leases ?? null,
+    webhookSecret: async () => {
+      const bytes = await readOrNull(disk, `${folder}/webhook.secret`, 1024);
+      return bytes === null ? null : readWebhookSecret(bytes);
+    },
+    ...tools,
+  });
   const api = serverApi({
+    licenses,
     store,
     view,
     trust,
@@ -334,6 +348,7 @@ async function startLocked(
       log,
       handle: devicePlane({
         api,
+        licenses,
         files,
         hub,
         view,

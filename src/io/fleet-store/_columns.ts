@@ -1,5 +1,6 @@
 // What each table of the fleet holds, column by column, for what reads rows that did not come from the database.
 
+import { LICENSE_COLUMNS, LICENSE_KEYS } from "./schema-licenses.ts";
 import type { TABLES, Tables } from "./schema.ts";
 
 export type TableName = (typeof TABLES)[number];
@@ -125,6 +126,7 @@ export const COLUMNS = {
   },
   wake: { scope: "text", seq: "whole" },
   setting: { name: "text", value: "text" },
+  ...LICENSE_COLUMNS,
 } as const satisfies {
   readonly [T in TableName]: { readonly [C in keyof Tables[T]]: KindOf<Tables[T][C]> };
 };
@@ -144,6 +146,7 @@ export const KEYS: { readonly [T in TableName]: readonly string[] } = {
   audit: ["sequence"],
   wake: ["scope"],
   setting: ["name"],
+  ...LICENSE_KEYS,
 };
 
 /** What is wrong with a row of this table, in words that follow "has"; null when nothing is. */

@@ -4,9 +4,10 @@ import { sql, type Kysely, type RawBuilder } from "kysely";
 import { FleetError } from "../../fleet/errors.ts";
 import { makeLabelTables, type LabelTables } from "./_label-tables.ts";
 import { makeRolloutTables, type RolloutTables } from "./_rollout-tables.ts";
+import { licenseStep, LICENSE_TABLES, type LicenseTables } from "./schema-licenses.ts";
 
 /** Instants are milliseconds; texts ending in `_json` hold JSON that this program wrote. */
-export interface Tables extends LabelTables, RolloutTables {
+export interface Tables extends LabelTables, RolloutTables, LicenseTables {
   schema_step: { step: number };
   device: {
     id: string;
@@ -257,6 +258,7 @@ const STEPS: readonly Step[] = [
     await tx.schema.alterTable("device").addColumn("agent_json", text).execute();
   },
   makeRolloutTables,
+  licenseStep,
   makeLabelTables,
 ];
 
@@ -297,6 +299,7 @@ export const TABLES = [
   "audit",
   "wake",
   "setting",
+  ...LICENSE_TABLES,
 ] as const satisfies readonly (keyof Tables)[];
 
 /**

@@ -85,7 +85,7 @@ export async function fleetAssign(call: Call): Promise<Result> {
 
 /** Devices that report to run something newer, which this assignment does not take back. */
 async function devicesAbove(
-  records: FleetReads,
+  records: Pick<FleetReads, "devices" | "components" | "allComponents">,
   group: string,
   product: string,
   version: string,

@@ -23,6 +23,7 @@ import { noReserve, readPublicKey } from "../repo/init.ts";
 import { operatorOf, type Operator } from "../repo/operator.ts";
 import { attestationsOf, describeAttestations } from "./attestations.ts";
 import { noteDropped } from "./dropped.ts";
+import { withPatches } from "./patches.ts";
 import { notesOf, optional, parseDependency, settingsOf, type ReleaseSettings } from "./settings.ts";
 import { signedSources, type Sources } from "./signing.ts";
 import { size } from "../../framework/style.ts";
@@ -42,7 +43,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
     paths: call.argumentsFrom(2).map((word) => splitWord(word).path),
   });
   const packed = await packAll(call, operator, product, version, sources).finally(sources.done);
-  const artifacts = packed.map(({ artifact }) => artifact);
+  let artifacts: readonly NewArtifact[] = packed.map(({ artifact }) => artifact);
   try {
     const settings = await settingsOf(call, product, artifacts, earlier);
     checkPrograms(settings, packed);
@@ -52,6 +53,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
       packed.map(({ artifact: { file, sha256 }, before }) => ({ file, sha256, before })),
     );
     await checkPublisher(call, operator, settings.publisher, product, version, packed);
+    artifacts = await withPatches(call, operator, product, version, artifacts);
     const promoteTo = call.flag("promote") ? channel : null;
     const dropped =
       promoteTo === null ? [] : await noteDropped(call, operator, { product, version, channel }, artifacts);
@@ -110,7 +112,12 @@ export async function releaseAdd(call: Call): Promise<Result> {
       },
     };
   } finally {
-    for (const { staged } of artifacts) await context.disk.removeFile(staged.path).catch(() => {});
+    const left = artifacts.flatMap(({ staged, patches = [] }) => [
+      staged.path,
+      ...(staged.zstd === undefined ? [] : [staged.zstd]),
+      ...patches.map((patch) => patch.staged.path),
+    ]);
+    for (const path of left) await context.disk.removeFile(path).catch(() => {});
   }
 }
 
