@@ -32,6 +32,9 @@ export type FleetErrorCode =
   | "fleet/no-repository"
   | "fleet/bad-interval"
   | "fleet/too-many-products"
+  | "fleet/bad-filter"
+  | "fleet/bad-label"
+  | "fleet/too-many-labels"
   | "fleet/bad-rollout"
   | "fleet/unknown-rollout"
   | "fleet/rollout-overlaps"
@@ -71,6 +74,9 @@ export const FLEET_ERRORS = {
   "fleet/no-repository": FAILED,
   "fleet/bad-interval": USAGE,
   "fleet/too-many-products": FAILED,
+  "fleet/bad-filter": USAGE,
+  "fleet/bad-label": USAGE,
+  "fleet/too-many-labels": REFUSED,
   "fleet/bad-rollout": USAGE,
   "fleet/unknown-rollout": { ...FAILED, hint: "`upkeep fleet rollout list --all` shows all rollouts." },
   "fleet/rollout-overlaps": REFUSED,

@@ -5,7 +5,7 @@ import type { Instant } from "../../core/instant.ts";
 import { EMPTY_CATALOGUE } from "../../fleet/catalogue.ts";
 import { AUDIT_CUT, endUpdateAlarms, raiseAlarm } from "../../fleet/alarms.ts";
 import { faultOf, type HeadFault } from "../../fleet/audit-head.ts";
-import type { Catalogue } from "../../fleet/decide.ts";
+import { decide, type Catalogue } from "../../fleet/decide.ts";
 import { DEFAULT_INTERVAL } from "../../fleet/enrol.ts";
 import { orderWakeUps, wakesWithoutOrder } from "../../fleet/messages.ts";
 import type { AuditRow, Desired, Device, Group, MessageOrder, WakeScope } from "../../fleet/records.ts";
@@ -13,6 +13,8 @@ import { decideDevice, windowMarks, type DeviceFacts } from "../../fleet/rollout
 import { offeredRow, type Offer } from "../../fleet/rollout/note.ts";
 import { isOver, type Rollout } from "../../fleet/rollout-record.ts";
 import { leads, type RepositoryState } from "../../fleet/lead.ts";
+import { NO_LABELS, type Labels } from "../../fleet/label-record.ts";
+import { platformWord } from "../../fleet/platform-word.ts";
 import { loadHistory, noteTimestamp, watchFreshness, type TimestampHistory } from "../../fleet/freshness.ts";
 import { steer, UNSTEERED } from "../../fleet/steer.ts";
 import type { AssignedComponent } from "../../message/assignment.ts";
@@ -35,6 +37,7 @@ const OFFERED = 200_000;
 type Known = {
   readonly device: Device | null;
   readonly running: ReadonlyMap<string, string>;
+  readonly labels: Labels;
   readonly at: number;
 };
 
@@ -135,12 +138,16 @@ export class FleetView {
     const now = this.#clock.monotonic();
     const known = this.#devices.get(spki);
     if (known !== undefined && now - known.at < DEVICE_TTL) return known.device;
-    const { device, running } = await this.#store.read(async (records) => {
+    const { device, running, labels } = await this.#store.read(async (records) => {
       const device = await records.deviceBySpki(spki);
-      return { device, running: await this.#runningOf(records, device?.id ?? null) };
+      return {
+        device,
+        running: await this.#runningOf(records, device?.id ?? null),
+        labels: await this.#labelsOf(records, device?.id ?? null),
+      };
     });
     this.#devices.delete(spki);
-    this.#devices.set(spki, { device, running, at: now });
+    this.#devices.set(spki, { device, running, labels, at: now });
     if (this.#devices.size > DEVICES_CACHED) this.#devices.delete(this.#devices.keys().next().value!);
     return device;
   }
@@ -157,12 +164,21 @@ export class FleetView {
     );
   }
 
+  /** Asked only while a phase of a rollout asks for them. */
+  async #labelsOf(records: Pick<FleetReads, "labels">, device: string | null): Promise<Labels> {
+    const asked = this.#rollouts.some(({ phases }) => phases.some(({ where }) => where !== null));
+    return device === null || !asked ? NO_LABELS : records.labels(device);
+  }
+
   /** What the device gets now. Offers of rollouts are noted, and written down with the sightings. */
   decide(device: Device, now: Instant, followUntil: Instant | null): readonly AssignedComponent[] {
-    const running = this.#devices.get(device.spki)?.running ?? new Map<string, string>();
-    const facts = factsOf(device, running);
+    const desired = this.desired(device.group);
+    // Most of the time no rollout is under way, and a check-in costs nothing for it.
+    if (this.#rollouts.length === 0) return decide(desired, this.catalogue, now, followUntil);
+    const known = this.#devices.get(device.spki);
+    const facts = factsOf(device, known?.running ?? new Map(), known?.labels ?? NO_LABELS);
     const { components, offers } = decideDevice(
-      this.desired(device.group),
+      desired,
       this.#rollouts,
       facts,
       this.catalogue,
@@ -329,7 +345,11 @@ export class FleetView {
       if (!alarmed.has(device)) continue;
       const known = await records.device(device);
       if (known === null) continue;
-      const facts = factsOf(known, await this.#runningOf(records, device));
+      const [running, labels] = [
+        await this.#runningOf(records, device),
+        await this.#labelsOf(records, device),
+      ];
+      const facts = factsOf(known, running, labels);
       const desired = this.desired(known.group);
       for (const component of decideDevice(desired, this.#rollouts, facts, this.catalogue, at, null)
         .components) {
@@ -368,6 +388,8 @@ export class FleetView {
   }
 }
 
-function factsOf(device: Device, running: ReadonlyMap<string, string>): DeviceFacts {
-  return { id: device.id, group: device.group, reported: (product) => running.get(product) ?? null };
+function factsOf(device: Device, running: ReadonlyMap<string, string>, labels: Labels): DeviceFacts {
+  const { id, name, group } = device;
+  const reported = (product: string): string | null => running.get(product) ?? null;
+  return { id, name, group, platform: platformWord(device.platform), labels, reported };
 }

@@ -93,6 +93,7 @@ export const COLUMNS = {
     ended: "whole?",
   },
   check_in_line: { device: "text", lines_json: "json" },
+  device_label: { device: "text", labels_json: "json" },
   rollout: {
     id: "text",
     product: "text",
@@ -150,6 +151,7 @@ export const KEYS: { readonly [T in TableName]: readonly string[] } = {
   report: ["device", "id"],
   alarm: ["device", "code", "about"],
   check_in_line: ["device"],
+  device_label: ["device"],
   rollout: ["id"],
   rollout_device: ["rollout", "device"],
   audit: ["sequence"],

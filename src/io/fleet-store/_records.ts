@@ -28,6 +28,7 @@ const NEWS = [
   "dropGroup",
   "putDesired",
   "dropDesired",
+  "putLabels",
   "putRollout",
   "putWake",
   "putMessageOrder",

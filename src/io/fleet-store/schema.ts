@@ -4,11 +4,12 @@ import { sql, type Kysely } from "kysely";
 import { FleetError } from "../../fleet/errors.ts";
 import { messagesStep } from "./_step-messages.ts";
 import type { TextType } from "./_text-type.ts";
+import { makeLabelTables, type LabelTables } from "./_label-tables.ts";
 import { makeRolloutTables, type RolloutTables } from "./_rollout-tables.ts";
 import { licenseStep, LICENSE_TABLES, type LicenseTables } from "./schema-licenses.ts";
 
 /** Instants are milliseconds; texts ending in `_json` hold JSON that this program wrote. */
-export interface Tables extends RolloutTables, LicenseTables {
+export interface Tables extends LabelTables, RolloutTables, LicenseTables {
   schema_step: { step: number };
   device: {
     id: string;
@@ -269,6 +270,7 @@ const STEPS: readonly Step[] = [
   makeRolloutTables,
   licenseStep,
   messagesStep,
+  makeLabelTables,
 ];
 
 /** The step that this program's tables are at. */
@@ -297,6 +299,7 @@ export const TABLES = [
   "device",
   "device_component",
   "check_in_line",
+  "device_label",
   "fleet_group",
   "desired",
   "token",

@@ -14,6 +14,7 @@ const asks = () => import("./ask.ts");
 const groups = () => import("./groups.ts");
 const devices = () => import("./devices.ts");
 const tokens = () => import("./tokens.ts");
+const labels = () => import("./labels.ts");
 const reports = () => import("./reports-and-alarms.ts");
 const create = { flags: "--create", about: "make the group if there is none" };
 const whom = [
@@ -23,6 +24,11 @@ const whom = [
 const reason = { flags: "--reason <text>", about: "why, for the audit log" };
 const yes = { flags: "--yes", about: "do it without asking" };
 const device = { name: "<device>", about: "its name, its id, or the start of its id" };
+const where = {
+  flags: "--where <expression>",
+  about:
+    'for which this holds: tag = till and not arch = arm64, attr.site in (berlin, "new york"), name = till-*',
+};
 const limit = { flags: "--limit <n>", about: "how many to show", default: "50" };
 
 export const fleetNoun: NounSpec = {
@@ -198,6 +204,18 @@ export const groupNoun: NounSpec = {
       run: async (call) => (await groups()).groupList(call),
     },
     {
+      name: "fill",
+      about: "move every device for which an expression holds into a group",
+      arguments: [{ name: "<group>", about: "which group" }],
+      options: [
+        { ...where, required: true },
+        { flags: "--dry-run", about: "show which devices would move, and move none" },
+        create,
+      ],
+      examples: ['upkeep group fill tills --where "tag = till"'],
+      run: async (call) => (await labels()).groupFill(call),
+    },
+    {
       name: "remove",
       about: "remove a group that has no devices",
       details: "Refused while devices are in it, or enrollment tokens that may still be used lead into it.",
@@ -219,9 +237,14 @@ export const deviceNoun: NounSpec = {
       options: [
         { flags: "--group <group>", about: "of this group only" },
         { flags: "--state <state>", about: "in this state only", choices: LIVENESS },
+        where,
         limit,
       ],
-      examples: ["upkeep device list", "upkeep device list --state dead --json"],
+      examples: [
+        "upkeep device list",
+        "upkeep device list --state dead --json",
+        'upkeep device list --where "tag = till and arch = arm64"',
+      ],
       run: async (call) => (await devices()).deviceList(call),
     },
     {
@@ -230,6 +253,21 @@ export const deviceNoun: NounSpec = {
       arguments: [device],
       examples: ["upkeep device show till-7", "upkeep device show 0a0b0c0d"],
       run: async (call) => (await devices()).deviceShow(call),
+    },
+    {
+      name: "label",
+      about: "set and remove tags and attributes of a device",
+      details:
+        "For filters (--where, phases of rollouts) and for people. At most 32 of each; what changed stands in the audit log.",
+      arguments: [device],
+      options: [
+        { flags: "--tag <tag>", about: "add this tag", repeat: true },
+        { flags: "--untag <tag>", about: "remove this tag", repeat: true },
+        { flags: "--set <name=value>", about: "set this attribute", repeat: true },
+        { flags: "--unset <name>", about: "remove this attribute", repeat: true },
+      ],
+      examples: ["upkeep device label till-7 --tag canary --set site=berlin"],
+      run: async (call) => (await labels()).deviceLabel(call),
     },
     {
       name: "move",

@@ -13,6 +13,7 @@ import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { columns } from "../../framework/style.ts";
 import { actor, readFleet, withFleet } from "../records/open-store.ts";
+import { devicesWhere, labelsText } from "./labels.ts";
 import { limitOf, nameAt, needConsent } from "./naming.ts";
 
 export async function deviceList(call: Call): Promise<Result> {
@@ -20,6 +21,9 @@ export async function deviceList(call: Call): Promise<Result> {
   const wanted = call.text("state");
   const limit = limitOf(call);
   const devices = await readFleet(call, async (records, now) => {
+    const where = call.text("where");
+    const meant =
+      where === undefined ? null : new Set((await devicesWhere(records, where)).map(({ id }) => id));
     const intervals = new Map((await records.groups()).map((g) => [g.name, g.interval]));
     const found: { device: Device; interval: number; state: Liveness; runs: readonly DeviceComponent[] }[] =
       [];
@@ -33,6 +37,7 @@ export async function deviceList(call: Call): Promise<Result> {
         const interval = intervals.get(device.group) ?? DEFAULT_INTERVAL;
         const state = liveness(device, interval, now);
         if (wanted !== undefined && state !== wanted) continue;
+        if (meant !== null && !meant.has(device.id)) continue;
         found.push({ device, interval, state, runs: await records.components(device.id) });
         if (found.length === limit) return { found, now };
       }
@@ -65,10 +70,11 @@ export async function deviceList(call: Call): Promise<Result> {
 }
 
 export async function deviceShow(call: Call): Promise<Result> {
-  const { device, components, interval, now } = await readFleet(call, async (records, now) => {
+  const { device, components, interval, now, labels } = await readFleet(call, async (records, now) => {
     const device = await findDevice(records, call.argument(0));
     const interval = (await records.group(device.group))?.interval ?? DEFAULT_INTERVAL;
-    return { device, components: await records.components(device.id), interval, now };
+    const labels = await records.labels(device.id);
+    return { device, components: await records.components(device.id), interval, now, labels };
   });
   const claimed = device.claimed.map((c) => `${c.product} ${c.version ?? "-"}`).join(", ");
   const rows = [
@@ -79,6 +85,7 @@ export async function deviceShow(call: Call): Promise<Result> {
     ["enrolled", formatInstant(device.enrolled)],
     ["last seen", seenText(device, now)],
     ["platform", [device.platform.os, device.platform.arch, device.platform.libc ?? ""].join(" ").trim()],
+    ["labels", labelsText(labels)],
     ["agent", agentText(device)],
     ["certificate ends", formatInstant(device.certificateEnds)],
     ["reports", String(device.lastSequence)],
@@ -92,6 +99,7 @@ export async function deviceShow(call: Call): Promise<Result> {
   const text = columns(rows, call.context.width);
   const json = {
     ...deviceJson(device, interval, now),
+    ...labels,
     components: components.map((c) => ({ ...c, at: formatInstant(c.at) })),
     trying: triesJson(device, components),
   };
