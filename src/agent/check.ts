@@ -82,6 +82,8 @@ export type Asking = {
   readonly kept: KeptAssignment;
   /** Null for a question beside a check. */
   readonly marks: Marks | null;
+  /** What the device says of itself beside what runs. */
+  readonly state?: () => Pick<CheckInRequest, "updates" | "alarms">;
   /** What concerns messages; null for a device that opens none. */
   readonly messages?: Correspondence | null;
   /** Told what the refresh noticed, before anything else can fail. */
@@ -118,6 +120,7 @@ export async function askWhatToRun(
     ...(releases.timestampSha256 === null ? {} : { timestamp: releases.timestampSha256 }),
     ...(marks === null ? {} : { mark: await marks.load() }),
     ...(await messageKeyOf(asking)),
+    ...(marks === null ? {} : asking.state?.()),
   };
   let answer: CheckInAnswer;
   try {

@@ -2,6 +2,7 @@
 
 import type { Instant } from "../core/instant.ts";
 import type { Program } from "../core/growth.ts";
+import type { UpdateStanding } from "../message/check-in.ts";
 import type { Running } from "../message/common.ts";
 import type { CheckInLink, Lines } from "./clone.ts";
 import type { AuditRow } from "./records.ts";
@@ -37,6 +38,10 @@ export type Sighting = {
   readonly claimed: readonly Running[];
   readonly timestamp: string | null;
   readonly agent?: Program | null;
+  /** What the device said of updates; null for one that says nothing. */
+  readonly standing?: UpdateStanding | null;
+  /** The alarms that last on the device, by its words; absent when it does not say. */
+  readonly lasting?: readonly { readonly code: string; readonly about: string }[];
   /** Check-ins since the last batch that a clone could show by, oldest first. */
   readonly links?: readonly CheckInLink[];
 };

@@ -37,6 +37,8 @@ function withoutNews({
   mark: _mark,
   agent: _agent,
   messageKey: _key,
+  updates: _updates,
+  alarms: _alarms,
   components,
   ...request
 }: CheckInRequest): CheckInRequest {

@@ -200,6 +200,8 @@ export function serverApi(options: ApiOptions): Api {
           claimed: request.components,
           timestamp: request.timestamp ?? null,
           agent: request.agent ?? null,
+          standing: request.updates ?? null,
+          ...(request.alarms === undefined ? {} : { lasting: request.alarms }),
           ...(mark === null
             ? {}
             : {

@@ -3,7 +3,7 @@
 import type { Clock } from "../../core/clock.ts";
 import type { Instant } from "../../core/instant.ts";
 import { EMPTY_CATALOGUE } from "../../fleet/catalogue.ts";
-import { endUpdateAlarms } from "../../fleet/alarms.ts";
+import { endReportedAlarms, endUpdateAlarms } from "../../fleet/alarms.ts";
 import type { Catalogue } from "../../fleet/decide.ts";
 import { DEFAULT_INTERVAL } from "../../fleet/enrol.ts";
 import { orderWakeUps, wakesWithoutOrder } from "../../fleet/messages.ts";
@@ -298,8 +298,9 @@ export class FleetView {
   /** A device that runs what it should run has no trouble with updates any more, however that came about. */
   async #endUpdateAlarms(records: FleetRecords, sightings: readonly Sighting[]): Promise<void> {
     const alarmed = await records.alarmed();
-    for (const { device, at, claimed } of sightings) {
+    for (const { device, at, claimed, lasting } of sightings) {
       if (!alarmed.has(device)) continue;
+      if (lasting !== undefined) await endReportedAlarms(records, at, device, lasting);
       const known = await records.device(device);
       if (known === null) continue;
       const facts = factsOf(known, await this.#runningOf(records, device));
