@@ -3,6 +3,7 @@
 import { makeDirectories } from "../core/disk.ts";
 import { formatInstant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
+import type { CheckInRequest, UpdateStanding } from "../message/check-in.ts";
 import { nameSchema, z } from "../core/schema.ts";
 import { applyAssignment, type Device } from "./apply-assignment.ts";
 import { patrol, repairAll, tellDamage, verifyAll, type Care, type SlotFinding } from "./care.ts";
@@ -68,6 +69,8 @@ export type AgentParts = {
   readonly grounded?: UpkeepError;
   /** Where messages are judged; without it none is opened. */
   readonly mail?: { readonly mailbox: Mailbox; readonly keys: MessageKeys };
+  /** What this device's owner says of updates; they come where nobody says otherwise. */
+  readonly standing?: () => UpdateStanding;
   /** The version of the TUF timestamp that is trusted; null when none is. */
   readonly timestampVersion?: () => Promise<number | null>;
   /** True while the key that signs reports cannot be had: those that wait stay as they are, and none is made. */
@@ -472,8 +475,15 @@ export class Agent {
     const kept = keptAssignment(world.disk, `${this.parts.folder}/assignment.json`);
     const licenses = marks === null ? null : (this.parts.licenses ?? null);
     const messages = this.post?.correspondence ?? null;
+    const state = (): Pick<CheckInRequest, "updates" | "alarms"> => {
+      const { lasting } = this.outbox;
+      return {
+        updates: this.parts.standing?.() ?? "on",
+        ...(lasting === null ? {} : { alarms: lasting.map((one) => ({ ...one })) }),
+      };
+    };
     return askWhatToRun(
-      { world, identity, repository, server, trust, kept, licenses, marks, messages, notice, signal },
+      { world, identity, repository, server, trust, kept, licenses, marks, messages, state, notice, signal },
       running,
     );
   }

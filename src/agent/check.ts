@@ -89,6 +89,8 @@ export type Asking = {
   readonly licenses: Licensing | null;
   /** Null for a question beside a check. */
   readonly marks: Marks | null;
+  /** What the device says of itself beside what runs. */
+  readonly state?: () => Pick<CheckInRequest, "updates" | "alarms">;
   /** What concerns messages; null for a device that opens none. */
   readonly messages?: Correspondence | null;
   /** Told what the refresh noticed, before anything else can fail. */
@@ -130,6 +132,7 @@ export async function askWhatToRun(
     ...(auditHead === null ? {} : { auditHead }),
     ...(leases === undefined ? {} : { licenses: leases }),
     ...(await messageKeyOf(asking)),
+    ...(marks === null ? {} : asking.state?.()),
   };
   let answer: CheckInAnswer;
   try {

@@ -4,6 +4,7 @@ import type { Facts } from "../core/errors.ts";
 import type { Instant } from "../core/instant.ts";
 import type { HoldReason } from "../message/assignment.ts";
 import type { Program } from "../core/growth.ts";
+import type { UpdateStanding } from "../message/check-in.ts";
 import type { PlatformFacts, Running } from "../message/common.ts";
 import type { MessageKind, MessageTime } from "../message/sealed/body.ts";
 
@@ -28,6 +29,8 @@ export type Device = {
   readonly lastSeen: Instant | null;
   /** What the device said at its last check-in; for the operator's eyes only. */
   readonly claimed: readonly Running[];
+  /** What its owner said then of updates; null for one that says nothing. */
+  readonly standing?: UpdateStanding | null;
   /** What the device said then of its agent; null for one that says nothing. */
   readonly agent: Program | null;
   /** SHA-256 of the TUF timestamp the device trusted then. */

@@ -3,6 +3,7 @@
 import type { Instant } from "../core/instant.ts";
 import type { Program } from "../core/growth.ts";
 import type { AuditHead } from "../message/audit-head.ts";
+import type { UpdateStanding } from "../message/check-in.ts";
 import type { Running } from "../message/common.ts";
 import type { CheckInLink, Lines } from "./clone.ts";
 import type { LicenseRecords } from "./license-records.ts";
@@ -41,6 +42,10 @@ export type Sighting = {
   readonly agent?: Program | null;
   /** A head of the audit log that the device brought, signed by this fleet's director. */
   readonly head?: AuditHead;
+  /** What the device said of updates; null for one that says nothing. */
+  readonly standing?: UpdateStanding | null;
+  /** The alarms that last on the device, by its words; absent when it does not say. */
+  readonly lasting?: readonly { readonly code: string; readonly about: string }[];
   /** Check-ins since the last batch that a clone could show by, oldest first. */
   readonly links?: readonly CheckInLink[];
 };

@@ -43,6 +43,8 @@ function withoutNews(asked: CheckInRequest): CheckInRequest {
     auditHead: _head,
     licenses: _licenses,
     messageKey: _key,
+    updates: _updates,
+    alarms: _alarms,
     components,
     ...request
   } = asked;

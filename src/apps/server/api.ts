@@ -232,6 +232,8 @@ export function serverApi(options: ApiOptions): Api {
           agent: request.agent ?? null,
           // A head that no server of this fleet gave out is no witness of anything.
           ...(auditHead !== undefined && known(auditHead) ? { head: auditHead } : {}),
+          standing: request.updates ?? null,
+          ...(request.alarms === undefined ? {} : { lasting: request.alarms }),
           ...(mark === null
             ? {}
             : {

@@ -3,7 +3,7 @@
 import type { Clock } from "../../core/clock.ts";
 import type { Instant } from "../../core/instant.ts";
 import { EMPTY_CATALOGUE } from "../../fleet/catalogue.ts";
-import { AUDIT_CUT, endUpdateAlarms, raiseAlarm } from "../../fleet/alarms.ts";
+import { AUDIT_CUT, endReportedAlarms, endUpdateAlarms, raiseAlarm } from "../../fleet/alarms.ts";
 import { faultOf, type HeadFault } from "../../fleet/audit-head.ts";
 import { decide, type Catalogue } from "../../fleet/decide.ts";
 import { DEFAULT_INTERVAL } from "../../fleet/enrol.ts";
@@ -341,8 +341,9 @@ export class FleetView {
   /** A device that runs what it should run has no trouble with updates any more, however that came about. */
   async #endUpdateAlarms(records: FleetRecords, sightings: readonly Sighting[]): Promise<void> {
     const alarmed = await records.alarmed();
-    for (const { device, at, claimed } of sightings) {
+    for (const { device, at, claimed, lasting } of sightings) {
       if (!alarmed.has(device)) continue;
+      if (lasting !== undefined) await endReportedAlarms(records, at, device, lasting);
       const known = await records.device(device);
       if (known === null) continue;
       const [running, labels] = [

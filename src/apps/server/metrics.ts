@@ -22,6 +22,7 @@ const FAMILIES = {
   upkeep_rollout_devices: ["gauge", "Devices of rollouts under way, by rollout and where they stand."],
   upkeep_enrolments_total: ["counter", "Enrollments, by result."],
   upkeep_wakes_total: ["counter", "Wake-ups sent to listeners."],
+  upkeep_alerts_total: ["counter", "Alarms that went to a webhook or out by mail, by way and result."],
   upkeep_messages_sealed_total: ["counter", "Messages that were sealed and sent to listeners."],
   upkeep_message_keys_refused_total: [
     "counter",

@@ -18,10 +18,12 @@ import type { Log } from "../../io/system/log.ts";
 import { staticFiles } from "../../io/http/static-files.ts";
 import { TransferBudget, type TransferLimits } from "../../io/http/transfer-budget.ts";
 import { WakeHub } from "../../io/http/wake-hub.ts";
+import { AlertDesk } from "./alert-desk.ts";
+import { alarmFeed } from "./alarm-feed.ts";
 import { adminPlane } from "./admin-plane.ts";
 import { serverApi, type ApiQuotas } from "./api.ts";
 import { makeServerCertificate, type AuthorityTools, type ServerCertificate } from "./authorities.ts";
-import { countDevices } from "./count-devices.ts";
+import { countDevices, watchDead } from "./count-devices.ts";
 import { devicePlane } from "./device-plane.ts";
 import { Entitlements } from "./entitlements.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
@@ -68,6 +70,8 @@ export type UpdateServerOptions = {
   readonly follow?: number;
   /** The records are new although authorities are there, and a person says that it shall be so. */
   readonly beginEmpty?: boolean;
+  /** Milliseconds between two looks for devices that are silent and for alarms that people want to hear of. */
+  readonly watch?: number;
   /** Milliseconds between two looks at the folder and the store. */
   readonly tick?: number;
 };
@@ -340,6 +344,8 @@ async function startLocked(
       log("warn", "fleet/clone-suspected", { device, addresses });
   };
 
+  const dead = new Set<string>();
+  const alerts = new AlertDesk({ store, data, clock, disk, log, metrics });
   const stopping = new AbortController();
   const every = (ms: number, what: string, action: () => Promise<void>): Promise<void> =>
     (async () => {
@@ -398,7 +404,7 @@ async function startLocked(
         listen: options.admin,
         limits: { connections: 100, connectionsPerAddress: 100 },
         log: options.log,
-        handle: adminPlane({ metrics, gauge, notReady }),
+        handle: adminPlane({ metrics, gauge, notReady, feed: () => alarmFeed(store) }),
       });
     }
   } catch (error) {
@@ -412,6 +418,10 @@ async function startLocked(
     every(options.tick ?? TICK, "server/look-failed", () => lookInTurn(false)),
     every(SLOW_TICK, "server/look-failed", () => lookInTurn(true)),
     every(FLUSH_EVERY, "server/flush-failed", flush),
+    every(options.watch ?? MINUTE, "server/watch-failed", async () => {
+      await watchDead({ store, view, now: clock.now(), known: dead });
+      await alerts.look(stopping.signal);
+    }),
     every(MINUTE, "server/renewal-failed", async () => {
       await options.renewOnline?.(clock.now());
       // Also when it is not good yet: it was made while this machine's clock was ahead.

@@ -29,6 +29,7 @@ export const COLUMNS = {
     last_seen: "whole?",
     claimed_json: "json",
     agent_json: "json?",
+    standing: "text?",
     timestamp_sha256: "text?",
     last_sequence: "whole",
     last_report: "text?",

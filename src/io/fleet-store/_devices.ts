@@ -138,6 +138,7 @@ export function deviceRecords(tx: Kysely<Tables>): DeviceRecords {
           last_seen: d.lastSeen,
           claimed_json: JSON.stringify(d.claimed),
           agent_json: agentText(d.agent),
+          standing: d.standing ?? null,
           timestamp_sha256: d.timestamp,
           last_sequence: d.lastSequence,
           last_report: d.lastReport,
@@ -166,6 +167,7 @@ export function deviceRecords(tx: Kysely<Tables>): DeviceRecords {
             last_seen: s.at,
             claimed_json: JSON.stringify(s.claimed),
             agent_json: agentText(s.agent),
+            standing: s.standing ?? null,
             timestamp_sha256: s.timestamp,
           })
           .where("id", "=", s.device)

@@ -1,9 +1,10 @@
-// The step that brings keys for messages, and what was asked of whom.
+// The step that brings keys for messages, what was asked of whom, and what owners say of updates.
 
 import type { Kysely } from "kysely";
 import type { TextType } from "./_text-type.ts";
 
 export async function messagesStep<T>(tx: Kysely<T>, text: TextType): Promise<void> {
+  await tx.schema.alterTable("device").addColumn("standing", text).execute();
   await tx.schema
     .createTable("message_key")
     .addColumn("device", text, (c) => c.primaryKey().references("device.id"))

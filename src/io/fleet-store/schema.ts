@@ -26,6 +26,7 @@ export interface Tables extends LabelTables, RolloutTables, LicenseTables {
     last_seen: number | null;
     claimed_json: string;
     agent_json: string | null;
+    standing: string | null;
     timestamp_sha256: string | null;
     last_sequence: number;
     last_report: string | null;
@@ -284,7 +285,7 @@ const RAISES: readonly Raise[] = [
   { alarm: { about: "", acknowledged_by: null, acknowledged_at: null, ended: null } },
   { device: { agent_json: null } },
   {},
-  {},
+  { device: { standing: null } },
 ];
 
 /** A row that was written at `step`, as a row of the newest step. */

@@ -140,6 +140,24 @@ export const fleetNoun: NounSpec = {
     rolloutNoun,
     ...progressCommands,
     {
+      name: "devices",
+      about: "list every device with its state, also as a file for other programs",
+      details:
+        "new: never checked in. online, late, dead: by the last check-in and the interval of its group. held: nothing is changed for now, by\nits owner or its group. opted-out, disabled: by its owner. revoked: by an operator.",
+      options: [
+        { flags: "--state <state>", about: "in this state only", choices: LIVENESS },
+        { flags: "--group <group>", about: "of this group only" },
+        { flags: "--format <form>", about: "how", choices: ["table", "csv", "json"], default: "table" },
+        { flags: "--out <file>", about: "into a new file that only its owner can read" },
+      ],
+      examples: [
+        "upkeep fleet devices --state dead",
+        "upkeep fleet devices --format csv --out devices.csv",
+        "upkeep fleet devices --json",
+      ],
+      run: async (call) => (await import("./export-devices.ts")).fleetDevices(call),
+    },
+    {
       name: "alarms",
       about: "list alarms that are not acknowledged",
       details:

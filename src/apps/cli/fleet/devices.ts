@@ -6,7 +6,7 @@ import { z } from "../../../core/schema.ts";
 import { moveDevice } from "../../../fleet/assign.ts";
 import { findDevice, removeDevice, renameDevice } from "../../../fleet/devices.ts";
 import { DEFAULT_INTERVAL, revoke } from "../../../fleet/enrol.ts";
-import { isAhead, liveness, type Liveness } from "../../../fleet/liveness.ts";
+import { deviceState, isAhead, isHeld, liveness, type Liveness } from "../../../fleet/liveness.ts";
 import type { Device, DeviceComponent } from "../../../fleet/records.ts";
 import { lineSchema } from "../../../message/common.ts";
 import type { Call, Result } from "../../framework/command.ts";
@@ -25,6 +25,7 @@ export async function deviceList(call: Call): Promise<Result> {
     const meant =
       where === undefined ? null : new Set((await devicesWhere(records, where)).map(({ id }) => id));
     const intervals = new Map((await records.groups()).map((g) => [g.name, g.interval]));
+    const desired = Map.groupBy(await records.allDesired(), (one) => one.group);
     const found: { device: Device; interval: number; state: Liveness; runs: readonly DeviceComponent[] }[] =
       [];
     for (let after: string | undefined; ;) {
@@ -35,7 +36,8 @@ export async function deviceList(call: Call): Promise<Result> {
       });
       for (const device of page) {
         const interval = intervals.get(device.group) ?? DEFAULT_INTERVAL;
-        const state = liveness(device, interval, now);
+        const held = isHeld(desired.get(device.group) ?? [], now);
+        const state = deviceState(device, { interval, now, held });
         if (wanted !== undefined && state !== wanted) continue;
         if (meant !== null && !meant.has(device.id)) continue;
         found.push({ device, interval, state, runs: await records.components(device.id) });
@@ -60,8 +62,9 @@ export async function deviceList(call: Call): Promise<Result> {
         ? "There are no such devices."
         : columns([["DEVICE", "NAME", "GROUP", "STATE", "LAST SEEN", "RUNS"], ...rows], call.context.width),
     json: {
-      devices: found.map(({ device, interval, runs }) => ({
+      devices: found.map(({ device, interval, state, runs }) => ({
         ...deviceJson(device, interval, now),
+        state,
         running: Object.fromEntries(runs.map((c) => [c.product, c.running])),
         trying: triesJson(device, runs),
       })),
