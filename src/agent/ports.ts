@@ -10,6 +10,7 @@ import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
 import type { ReportResult } from "../message/reports.ts";
 import type { LicenseVerdict } from "../message/licenses.ts";
 import type { SealedEvent, Wake } from "../message/wake.ts";
+import type { Surroundings } from "../manners/ports.ts";
 import type { HandlerHost, LocalPorts, ProcessHost, Probes } from "../process/ports.ts";
 import type { Artifact, PublisherPin } from "../release/manifest.ts";
 import type { Platform } from "../release/platform.ts";
@@ -172,6 +173,7 @@ export type World = {
   readonly probes: Probes;
   readonly handlers: HandlerHost;
   readonly localPorts: LocalPorts;
+  readonly surroundings: Surroundings;
   readonly logs: Logs;
   readonly zip: ZipReader;
   readonly trees: DataTrees;

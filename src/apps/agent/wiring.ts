@@ -29,6 +29,7 @@ import { systemProbes } from "../../io/system/probes.ts";
 import { systemProcesses } from "../../io/system/process.ts";
 import { systemPublisherVerifier } from "../../io/device/publisher-verifier.ts";
 import { systemRandom } from "../../io/system/random.ts";
+import { systemSurroundings } from "../../io/system/surroundings.ts";
 import { storeLock } from "../../io/system/store-lock.ts";
 import { zipReader } from "../../io/archive/unpack-zip.ts";
 import { below, type Source } from "../../mirror/source.ts";
@@ -90,6 +91,7 @@ function worldOf({ folder, log, selfCheck, environment, atPoint }: WiringOptions
     probes: systemProbes,
     handlers: systemHandlers,
     localPorts: systemPorts,
+    surroundings: systemSurroundings,
     logs: { rotate: rotateLog, bound: boundLog, head: logHead, tail: logTail },
     zip: zipReader,
     trees: systemTrees(),

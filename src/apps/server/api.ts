@@ -249,7 +249,18 @@ export function serverApi(options: ApiOptions): Api {
         const head = understands(request.agent, header, "audit-head") ? await headNow() : null;
         const follows = understands(request.agent, header, "follow-until") && follow > 0;
         const followUntil = follows ? now + follow : null;
-        const fitted = await options.entitlements.fit(device!, view.decide(device!, now, followUntil));
+        const policy = view.policy(group);
+        const desired = view.desired(group);
+        const components =
+          policy === "unreadable"
+            ? desired.map(({ product, channel }) => ({
+                product,
+                channel,
+                hold: { reason: "unavailable" as const },
+              }))
+            : view.decide(device!, now, followUntil);
+        const sent = policy !== "unreadable" && understands(request.agent, header, "activation-policy");
+        const fitted = await options.entitlements.fit(device!, components);
         // Nothing of the request but the nonce goes into the answer.
         const assignment = await signAssignment(
           {
@@ -258,6 +269,7 @@ export function serverApi(options: ApiOptions): Api {
             issued: formatInstant(now),
             expires: formatInstant(now + ASSIGNMENT_LIFE),
             components: [...fitted.components],
+            ...(sent && policy !== null ? { policy } : {}),
           },
           director,
         );

@@ -5,6 +5,7 @@ import { OPERATOR_HOLDS } from "../../../message/hold-reasons.ts";
 import { MESSAGE_TIMES } from "../../../message/sealed/body.ts";
 import { RESULTS } from "../../../report/outcomes.ts";
 import type { NounSpec } from "../../framework/command.ts";
+import { policyCommand } from "./policy-command.ts";
 import { progressCommands } from "./progress-commands.ts";
 import { rolloutNoun } from "./rollout-commands.ts";
 
@@ -76,6 +77,7 @@ export const fleetNoun: NounSpec = {
       examples: ["upkeep fleet list"],
       run: async (call) => (await run()).fleetList(call),
     },
+    policyCommand,
     {
       name: "interval",
       about: "set the seconds between check-ins of a group",
