@@ -115,7 +115,6 @@ export class Agent {
   /** Opens every component that is on disk and finishes what an earlier run left. What cannot be finished is told and tried again at each check. */
   async start(): Promise<void> {
     await this.openAll();
-    await this.#settleHistory();
     await this.#exclusive(() => this.#recoverAll(false));
     await collectDownloads(this.parts.world, this.parts.folder, this.components);
     await this.board.write();
@@ -133,6 +132,7 @@ export class Agent {
         await this.#open(name);
       });
     }
+    await this.#settleHistory();
   }
 
   status(): Promise<Status> {
