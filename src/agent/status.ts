@@ -3,6 +3,7 @@
 import { formatInstant, type Instant } from "../core/instant.ts";
 import type { AttemptState } from "./attempt-table.ts";
 import { recalledHere } from "../slot/state.ts";
+import type { BytesBy } from "../slot/journal-event.ts";
 import type { Component } from "./component.ts";
 import type { Notice } from "./ports.ts";
 import type { WaitReason } from "./policy.ts";
@@ -21,6 +22,8 @@ export type ComponentStatus = {
     readonly bytes: number;
     readonly length: number;
   } | null;
+  /** Where the bytes of the last installed release came from; null if that is not known. */
+  readonly fetched: (BytesBy & { readonly detour?: string }) | null;
   /** What is wrong with the installed files, in a sentence; null if nothing is known to be. */
   readonly damage: string | null;
   /** Why the publisher took back what is installed; null if it did not, as far as is known. */
@@ -76,12 +79,24 @@ export async function componentStatus(
     floor: state.floor,
     pid: running === null ? null : (supervised?.process.identity.pid ?? null),
     attempt,
+    fetched: fetchedBy(component),
     damage: component.guard.damage?.what ?? null,
     recalled: recalled?.reason ?? null,
     why: [recalledSentence(recalled), attempt === null ? idle : attemptSentence(attempt)].join(""),
     until: until === null ? null : formatInstant(until),
     code: result?.code ?? null,
     skipped: state.skip.map(({ version, code }) => ({ version, code })),
+  };
+}
+
+/** By the journal; fetched from one source alone, that source has all of it. */
+function fetchedBy({ attempt }: Component): ComponentStatus["fetched"] {
+  const verified = attempt?.verified ?? null;
+  if (verified === null) return null;
+  const { by, source, bytes, detour } = verified;
+  return {
+    ...(by ?? (source === "none" ? {} : { [source]: bytes })),
+    ...(detour === undefined ? {} : { detour }),
   };
 }
 
