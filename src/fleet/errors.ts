@@ -21,6 +21,7 @@ export type FleetErrorCode =
   | "fleet/no-data"
   | "fleet/unknown-release"
   | "fleet/unknown-product"
+  | "fleet/device-pending"
   | "fleet/device-revoked"
   | "fleet/token-unknown"
   | "fleet/token-used"
@@ -63,6 +64,7 @@ export const FLEET_ERRORS = {
   "fleet/no-data": FAILED,
   "fleet/unknown-release": FAILED,
   "fleet/unknown-product": FAILED,
+  "fleet/device-pending": PENDING,
   "fleet/device-revoked": REFUSED,
   "fleet/token-unknown": REFUSED,
   "fleet/token-used": REFUSED,

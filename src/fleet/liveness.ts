@@ -3,8 +3,8 @@
 import { HOUR, MINUTE, SECOND, type Instant } from "../core/instant.ts";
 import type { DeviceStatus } from "./records.ts";
 
-/** `new`: enrolled, never checked in. `late`: missed a check-in. `dead`: missed many. */
-export const LIVENESS = ["new", "online", "late", "dead", "revoked"] as const;
+/** `new`: enrolled, never checked in. `late`: missed a check-in. `dead`: missed many. `pending`: waits for approval. */
+export const LIVENESS = ["new", "online", "late", "dead", "pending", "revoked"] as const;
 export type Liveness = (typeof LIVENESS)[number];
 
 /** A device adds up to a fifth to its interval and may be in the middle of a retry. */
@@ -26,7 +26,7 @@ export function liveness(
   interval: number,
   now: Instant,
 ): Liveness {
-  if (device.status === "revoked") return "revoked";
+  if (device.status !== "active") return device.status;
   // A sighting from ahead of now was made by a clock that was wrong: it says that the device was there, and not when.
   const seen = [device.lastSeen, device.enrolled].find((at) => at !== null && !isAhead(at, now)) ?? 0;
   const silent = now - seen;

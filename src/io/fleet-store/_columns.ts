@@ -62,6 +62,9 @@ export const COLUMNS = {
     failures: "whole",
     used: "whole?",
     used_by: "text?",
+    uses: "whole",
+    used_count: "whole",
+    approval: "whole",
   },
   report: {
     device: "text",

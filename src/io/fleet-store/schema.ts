@@ -4,6 +4,7 @@ import { sql, type Kysely, type RawBuilder } from "kysely";
 import { FleetError } from "../../fleet/errors.ts";
 import { makeLabelTables, type LabelTables } from "./_label-tables.ts";
 import { makeRolloutTables, type RolloutTables } from "./_rollout-tables.ts";
+import { addTokenColumns, type TokenColumns } from "./_token-columns.ts";
 import { licenseStep, LICENSE_TABLES, type LicenseTables } from "./schema-licenses.ts";
 
 /** Instants are milliseconds; texts ending in `_json` hold JSON that this program wrote. */
@@ -48,7 +49,7 @@ export interface Tables extends LabelTables, RolloutTables, LicenseTables {
     hold_until: number | null;
     changed: number;
   };
-  token: {
+  token: TokenColumns & {
     id: string;
     secret_sha256: string;
     group_name: string;
@@ -260,6 +261,11 @@ const STEPS: readonly Step[] = [
   makeRolloutTables,
   licenseStep,
   makeLabelTables,
+  async (tx) => {
+    await addTokenColumns(tx);
+    // Those that were used are used up.
+    await tx.updateTable("token").set({ used_count: 1 }).where("used_by", "is not", null).execute();
+  },
 ];
 
 /** The step that this program's tables are at. */
@@ -274,6 +280,9 @@ const RAISES: readonly Raise[] = [
   { device: { agent_json: null } },
   {},
   {},
+  {},
+  // One that was used is known by its device, whatever the count says.
+  { token: { uses: 1, used_count: 0, approval: 0 } },
 ];
 
 /** A row that was written at `step`, as a row of the newest step. */
