@@ -185,6 +185,8 @@ export type World = {
   /** What the agent says of itself, and the features that it acts upon. */
   readonly program: Program;
   readonly disk: Disk;
+  /** The same disk for work that may take its time: verifying and unpacking. */
+  readonly background: Disk;
   readonly clock: Clock;
   readonly random: Random;
   readonly processes: ProcessHost;

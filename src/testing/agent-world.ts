@@ -108,6 +108,7 @@ export class AgentWorld {
     const world: World = {
       program: this.program,
       disk,
+      background: disk,
       clock,
       random: scriptedRandom(this.seed + this.#starts),
       processes,
