@@ -1,9 +1,9 @@
 // The agent of one device: joins check, components, reports and status, with one lock over everything that changes something.
 
 import { makeDirectories } from "../core/disk.ts";
-import { toHex } from "../core/bytes.ts";
 import { formatInstant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
+import type { CheckInRequest } from "../message/check-in.ts";
 import { nameSchema, z } from "../core/schema.ts";
 import { applyAssignment, type Device } from "./apply-assignment.ts";
 import { attend, blockAtStart, serveAfterCheck, type Attended } from "./attend.ts";
@@ -17,6 +17,7 @@ import {
   type Marks,
 } from "./check.ts";
 import { reportOf } from "./attempt-report.ts";
+import { ownerStanding } from "./manners-memory.ts";
 import { Manners } from "./manners.ts";
 import { Prompter } from "./prompter.ts";
 import { marksIn } from "./check-in-mark.ts";
@@ -28,20 +29,23 @@ import { checkFailure, type CheckResult } from "./check-result.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
 import { checkSelf, collectDownloads } from "./start.ts";
 import type { LicenseKeeper } from "./license-keeper.ts";
+import { inventoryFacts } from "./inventory.ts";
+import type { Mailbox } from "./mailbox.ts";
+import type { MessageKeys } from "./message-keys.ts";
 import { openComponent } from "./open-component.ts";
 import { othersOf } from "./others.ts";
+import { Post } from "./post.ts";
 import { Recalls } from "./recalls.ts";
 import { closedOutbox, openOutbox, type Outbox } from "./outbox.ts";
 import { Teller } from "./teller.ts";
 import type { DeviceIdentity, Notice, Repository, ServerTrust, UpdateServer, World } from "./ports.ts";
 import { CRASH_LOOP } from "../process/restart.ts";
-import { forgetUninstalled, saveUninstalled } from "../slot/uninstalled.ts";
-import type { Trouble } from "./attempt-table.ts";
+import { forgetUninstalled } from "../slot/uninstalled.ts";
 import type { Source } from "./repair-component.ts";
 import { componentSettings, strayComponents, type Settings } from "./settings.ts";
 import { StatusBoard } from "./status-board.ts";
 import type { Status } from "./status.ts";
-import { carryOutUninstall, refuseNeeded, uninstalledSentence } from "./uninstall.ts";
+import { uninstallComponent, uninstalledSentence } from "./uninstall.ts";
 import {
   finish,
   goBack,
@@ -67,6 +71,10 @@ export type AgentParts = {
    * was proved when it came, and runs all the same.
    */
   readonly grounded?: UpkeepError;
+  /** Where messages are judged; without it none is opened. */
+  readonly mail?: { readonly mailbox: Mailbox; readonly keys: MessageKeys };
+  /** The version of the TUF timestamp that is trusted; null when none is. */
+  readonly timestampVersion?: () => Promise<number | null>;
   /** True while the key that signs reports cannot be had: those that wait stay as they are, and none is made. */
   readonly unsigned?: boolean;
 };
@@ -90,6 +98,8 @@ export class Agent {
   #turn: Promise<unknown> = Promise.resolve();
   #check: { readonly wish: number; readonly result: Promise<CheckResult> } | null = null;
   readonly board: StatusBoard;
+  readonly post: Post | null;
+  #inventories = 0;
   readonly #stopping = new AbortController();
   #tended = 0;
   readonly #recalls: Recalls;
@@ -107,10 +117,18 @@ export class Agent {
       // Beside a check, which keeps its mark for itself: two at once would look like two devices.
       ask: (signal) => this.#ask(signal, null),
     });
+    const owner = {
+      world: parts.world,
+      sendInventory: () => this.sendInventory(),
+      nudge: () => this.nudge(),
+      renewSoon: () => parts.server.renewSoon?.(),
+    };
+    this.post = parts.mail === undefined ? null : new Post(owner, parts.mail);
     this.manners = new Manners(parts.world, parts.folder, parts.settings);
     this.prompter = new Prompter(parts.world, this.manners, parts.settings);
     this.board = new StatusBoard(parts, {
       components: () => this.components,
+      messages: () => this.post?.status ?? null,
       notices: () => [
         ...groundedNotice(parts.grounded),
         ...forgottenNotice(this.manners.lost),
@@ -135,7 +153,6 @@ export class Agent {
     for (const component of this.components)
       await this.#guarded(component.product, () => blockAtStart(this.parts.world, this.manners, component));
     await this.#settleHistory();
-    await this.#exclusive(() => this.#recoverAll(false));
     await collectDownloads(this.parts.world, this.parts.folder, this.components);
     await this.board.write();
   }
@@ -153,6 +170,7 @@ export class Agent {
         await this.#open(name);
       });
     }
+    await this.#settleHistory();
   }
 
   status(): Promise<Status> {
@@ -209,6 +227,20 @@ export class Agent {
     await tellDamage(this.#care(false));
     await this.board.write();
     return findings;
+  }
+
+  /** Signs what runs here now, and sends it; it waits in the outbox while no server can be reached. */
+  async sendInventory(): Promise<void> {
+    const { world, folder } = this.parts;
+    const facts = await inventoryFacts(world, folder, this.components);
+    const key = `inventory ${world.clock.now()} ${world.clock.monotonic()} ${++this.#inventories}`;
+    try {
+      await this.outbox.add(key, (fields) => ({ ...fields, kind: "inventory", ...facts }));
+    } catch (error) {
+      if (!(error instanceof UpkeepError)) throw error;
+      world.log({ level: "error", event: "report-lost", code: error.code, message: sentenceOf(error) });
+    }
+    await this.#teller.flush();
   }
 
   /** What of the daily check is due, in the background and slowly. */
@@ -279,25 +311,15 @@ export class Agent {
   uninstall(product: string, purge: boolean): Promise<ComponentResult> {
     return this.#exclusive(async () => {
       const component = this.#installed(product);
-      const { world } = this.parts;
-      const known = component.uninstalled;
-      if (known === null || (purge && !known.purge)) {
-        if (known === null) {
-          refuseNeeded(product, await othersOf(this.components, component));
-          await this.#asked(purge ? "uninstall with its data" : "uninstall", product);
+      await uninstallComponent(component, purge, {
+        others: () => othersOf(this.components, component),
+        asked: (what) => this.#asked(what, product),
+        settle: async (trouble) => {
           await this.#recover(component, true);
           if (component.openAttempt !== null)
-            await finish(this.#update(component, true), "superseded", ownersWish(product));
-        }
-        const version = known?.version ?? component.state.committed?.version ?? null;
-        const id = known?.id ?? toHex(world.random.bytes(16));
-        const at = formatInstant(world.clock.now());
-        const decision = { format: 1 as const, id, at: known?.at ?? at, version, purge, done: false };
-        await saveUninstalled(world.disk, component.layout, decision);
-        component.uninstalled = decision;
-        world.log({ level: "warn", event: "uninstalling", product, version, purge });
-      }
-      if (!component.uninstalled!.done) await carryOutUninstall(component, component.uninstalled!);
+            await finish(this.#update(component, true), "superseded", trouble);
+        },
+      });
       this.#components.delete(product);
       const empty = await this.#open(product);
       const reason = uninstalledSentence(product, empty.uninstalled!);
@@ -389,6 +411,7 @@ export class Agent {
       const { away } = instructions;
       this.#recalls.interval = instructions.interval ?? this.#recalls.interval;
       if (brought === undefined && away === null) await this.outbox.clear("check ");
+      if (brought === undefined) await this.#lookAtMessages();
       if (instructions.complete) this.#tellStrays(instructions);
       await this.manners.hear(instructions, this.components);
       components.push(...(await applyAssignment(this.#device(byHand, asked), instructions)));
@@ -436,6 +459,14 @@ export class Agent {
       await licenses?.settle(server.licensing, this.stopped);
   }
 
+  /** What messages asked for is done by this check; one may have spoken of news that cannot be read here. */
+  async #lookAtMessages(): Promise<void> {
+    if (this.post === null) return;
+    const behind = await this.post.checked((await this.parts.timestampVersion?.()) ?? null);
+    await this.outbox.clear("message ", behind.length === 0 ? [] : ["message behind"]);
+    for (const { code, message } of behind) await this.#teller.alarm("message behind", code, message, null);
+  }
+
   /** What a repair may rest on: what this check read already, else the repository alone; no server has a say in it. */
   async #source(instructions: Instructions | null): Promise<Source> {
     if (instructions !== null) return instructions;
@@ -475,8 +506,16 @@ export class Agent {
     const notice = (notices: readonly Notice[]) => this.#teller.notice(notices);
     const kept = keptAssignment(world.disk, `${this.parts.folder}/assignment.json`);
     const licenses = marks === null ? null : (this.parts.licenses ?? null);
+    const messages = this.post?.correspondence ?? null;
+    const state = (): Pick<CheckInRequest, "updates" | "alarms"> => {
+      const { lasting } = this.outbox;
+      return {
+        updates: ownerStanding(this.manners.memory, [...this.#components.keys()], world.clock.now()),
+        ...(lasting === null ? {} : { alarms: lasting.map((one) => ({ ...one })) }),
+      };
+    };
     return askWhatToRun(
-      { world, identity, repository, server, trust, kept, licenses, marks, notice, signal },
+      { world, identity, repository, server, trust, kept, licenses, marks, messages, state, notice, signal },
       running,
     );
   }
@@ -545,6 +584,11 @@ export class Agent {
       find: (product) => this.#components.get(product),
       open: (product) => this.#open(product),
       update: (component) => this.#update(component, byHand, asked),
+      entitled: async (manifest) => {
+        const installed = this.#components.get(manifest.product)?.state.committed?.version;
+        // What is installed stays, whatever became of the license.
+        if (installed !== manifest.version) await this.parts.licenses?.admit(manifest);
+      },
       alarm: (key, code, reason, product) => this.#teller.alarm(key, code, reason, product),
       clear: (prefix) => this.outbox.clear(prefix),
       log: this.parts.world.log,
@@ -620,10 +664,6 @@ export class Agent {
     this.#turn = run.catch(() => undefined);
     return run;
   }
-}
-
-function ownersWish(product: string): Trouble {
-  return { code: "agent/uninstalled", reason: `The owner of this device uninstalled ${product}.` };
 }
 
 function groundedNotice(grounded: UpkeepError | undefined): readonly Notice[] {

@@ -81,7 +81,14 @@ async function arrived(options: Options = {}) {
     verifyPublisher: options.verifyPublisher ?? null,
   };
   const settings = { diskFloor };
-  const component = { product: "shop", world, layout, settings, isWhole: async () => staged };
+  const component = {
+    product: "shop",
+    world,
+    layout,
+    settings,
+    isWhole: async () => staged,
+    state: { committed: null },
+  };
   const id = { version: "1.1.0", sha256: artifact.sha256 };
   const arrival: Arrival = {
     component: component as unknown as Component,
@@ -99,6 +106,7 @@ async function arrived(options: Options = {}) {
           return found;
         },
         trustBundle: async () => null,
+        listed: async () => null,
         download: async (_artifact, part, { progress }) => {
           asked.push(`download ${part}`);
           progress(7);

@@ -12,6 +12,7 @@ import { recordDigest } from "../slot/record.ts";
 import type { AttemptState } from "./attempt-table.ts";
 import type { Component } from "./component.ts";
 import { AgentError } from "./errors.ts";
+import { fetchByPatch } from "./fetch-by-patch.ts";
 import type { Downloaded, Releases } from "./ports.ts";
 import { runOf } from "./run-spec.ts";
 
@@ -88,10 +89,9 @@ export async function fetchArtifact(arrival: Arrival): Promise<Downloaded> {
   if (await staged(arrival)) return { bytes: 0, source: "none" };
   const { artifact, releases } = planOf(arrival);
   const part = partOf(arrival.downloads, arrival.attempt);
-  return releases.download(artifact, part, {
-    signal: arrival.signal,
-    progress: (bytes) => arrival.tell("downloading", bytes),
-  });
+  const { component, signal } = arrival;
+  const options = { signal, progress: (bytes: number) => arrival.tell("downloading", bytes) };
+  return fetchByPatch({ component, releases, artifact, part, options });
 }
 
 /** TUF said what the target's bytes are, the manifest says it again, and both must hold for what lies on this disk. Errors: `agent/wrong-bytes`. */

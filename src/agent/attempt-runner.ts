@@ -42,6 +42,8 @@ import type { Stage, Verdict } from "../manners/decide.ts";
 import { waitError, type Wait } from "./manners.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
 import { cleanUpByHandler, stepOfHandler } from "./handler.ts";
+import { removeBeside } from "./fetch-by-patch.ts";
+import type { Downloaded } from "./ports.ts";
 import type { RecallWatch } from "./recall-watch.ts";
 import { probe } from "./watch.ts";
 
@@ -193,7 +195,7 @@ class Runner {
       case "fetch": {
         const got = await fetchArtifact(this.#arrival);
         this.#fetched += got.bytes;
-        this.#source = got.source;
+        this.#got = got;
         return;
       }
       case "check-bytes":
@@ -202,7 +204,7 @@ class Runner {
         return checkPublisher(this.#arrival);
       case "note-verified":
         if (attempt.verified !== null) return;
-        return component.note({ event: "verified", ...id, bytes: this.#fetched, source: this.#source });
+        return component.note({ event: "verified", ...id, bytes: this.#fetched, ...this.#sources });
       case "stage":
         this.#record = await stageArtifact(this.#arrival);
         return;
@@ -285,7 +287,12 @@ class Runner {
     }
   }
 
-  #source: "origin" | "mirror" | "peer" | "bundle" | "none" = "none";
+  #got: Downloaded = { bytes: 0, source: "none" };
+
+  get #sources(): Omit<Downloaded, "bytes"> {
+    const { bytes: _, ...sources } = this.#got;
+    return sources;
+  }
 
   get #snapshots(): AttemptSnapshot {
     return new AttemptSnapshot(this.#component, this.#attempt);
@@ -396,7 +403,10 @@ class Runner {
     // What failed for now is kept, so that the next attempt goes on with it.
     const part = partOf(this.#context.downloads, this.#attempt);
     const wanted = state === "failed" && !hasReplaced(this.#attempt);
-    if (!wanted && (await exists(disk, part))) await disk.removeFile(part);
+    if (!wanted) {
+      if (await exists(disk, part)) await disk.removeFile(part);
+      await removeBeside(disk, part);
+    }
     await this.#component.collect();
   }
 }

@@ -5,15 +5,23 @@ import { parseInstant, type Instant } from "../core/instant.ts";
 import { openAssignment, type AssignedComponent } from "../message/assignment.ts";
 import type { AuditHead } from "../message/audit-head.ts";
 import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
+import type { PublicKey } from "../keys/public-key.ts";
+import type { MessageKeyStatement } from "../message/message-key.ts";
 import { openRelease, RELEASE_LIMIT } from "../release/manifest.ts";
 import type { Candidate } from "../release/select.ts";
 import { releaseTarget, TRUSTED_KEYS_TARGET } from "../release/target-names.ts";
-import { keysFor, parseTrustedKeys, TRUSTED_KEYS_LIMIT, type TrustedKeys } from "../release/trusted-keys.ts";
+import {
+  keysFor,
+  messengersIn,
+  parseTrustedKeys,
+  TRUSTED_KEYS_LIMIT,
+  type TrustedKeys,
+} from "../release/trusted-keys.ts";
 import { fromBase64 } from "../core/bytes.ts";
 import type { Policy } from "../manners/policy.ts";
 import { sha256Hex } from "../core/digest.ts";
 import { UpkeepError } from "../core/errors.ts";
-import { AgentError } from "./errors.ts";
+import { AgentError, sentenceOf } from "./errors.ts";
 import { loadChannel, type Signed } from "./load-channel.ts";
 import { followAlone, isAway } from "./follow-alone.ts";
 import { followTrust } from "./follow-trust.ts";
@@ -63,6 +71,16 @@ export type Marks = {
   keepHead(head: AuditHead): Promise<void>;
 };
 
+/** What a check has to do with messages: it tells the server the key for them, and learns who may send them. */
+export type Correspondence = {
+  /** Null while the server has it. */
+  statement(): Promise<MessageKeyStatement | null>;
+  /** The id of the key that the server says it holds. */
+  answered(id: string | null): void;
+  /** The keys that trust/keys.json names for messages now. */
+  trust(messengers: readonly PublicKey[]): Promise<void>;
+};
+
 export type Asking = {
   readonly world: World;
   readonly identity: DeviceIdentity;
@@ -74,6 +92,10 @@ export type Asking = {
   readonly licenses: Licensing | null;
   /** Null for a question beside a check. */
   readonly marks: Marks | null;
+  /** What the device says of itself beside what runs. */
+  readonly state?: () => Pick<CheckInRequest, "updates" | "alarms">;
+  /** What concerns messages; null for a device that opens none. */
+  readonly messages?: Correspondence | null;
   /** Told what the refresh noticed, before anything else can fail. */
   readonly notice: (notices: readonly Notice[]) => Promise<void>;
   readonly signal: AbortSignal;
@@ -98,6 +120,7 @@ export async function askWhatToRun(
   const known = world.program.features;
   await licenses?.follow(releases);
   const leases = await licenses?.ask();
+  await asking.messages?.trust(messengersIn(trusted));
   // 3. What this device should run: an answer to this question, for this device, from the director, in time.
   const nonce = toBase64Url(world.random.bytes(32));
   const { os, arch, libc } = world.platform;
@@ -111,6 +134,8 @@ export async function askWhatToRun(
     ...(marks === null ? {} : { mark: await marks.load() }),
     ...(auditHead === null ? {} : { auditHead }),
     ...(leases === undefined ? {} : { licenses: leases }),
+    ...(await messageKeyOf(asking)),
+    ...(marks === null ? {} : asking.state?.()),
   };
   let answer: CheckInAnswer;
   try {
@@ -142,13 +167,32 @@ export async function askWhatToRun(
   });
   await kept.save(envelope);
   await licenses?.take(answer.licenses);
+  await licenses?.noteUpdates(answer.notEntitled);
   // Kept before anything is done with the answer: what is acted on was acknowledged.
   if (answer.mark !== undefined) await marks?.keep(answer.mark);
   if (answer.auditHead !== undefined) await marks?.keepHead(answer.auditHead);
+  if (marks !== null) asking.messages?.answered(answer.messageKey ?? null);
   const { components } = assignment;
   const { interval, seq } = answer;
   const group = { policy: assignment.policy ?? null, issued: parseInstant(assignment.issued) };
   return { releases, trusted, known, components, complete: true, interval, seq, group, away: null };
+}
+
+/** A disk that cannot take a new key keeps nobody from an update. */
+async function messageKeyOf({
+  world,
+  marks,
+  messages,
+}: Asking): Promise<{ readonly messageKey?: MessageKeyStatement }> {
+  if (marks === null || messages === undefined || messages === null) return {};
+  try {
+    const messageKey = await messages.statement();
+    return messageKey === null ? {} : { messageKey };
+  } catch (error) {
+    if (!(error instanceof UpkeepError)) throw error;
+    world.log({ level: "warn", event: "message-key-not-kept", code: error.code, message: sentenceOf(error) });
+    return {};
+  }
 }
 
 /**

@@ -10,7 +10,15 @@ import { unverifiedLease, type Lease } from "../license/lease.ts";
 import { proofMessage } from "../license/proof.ts";
 import { REVOCATIONS_LIMIT, REVOCATIONS_TARGET } from "../license/revocations.ts";
 import { standingOf, type Standing } from "../license/state-table.ts";
-import { MAX_LICENSES, readAnswered, type LicenseAsked, type LicenseVerdict } from "../message/licenses.ts";
+import {
+  MAX_LICENSES,
+  readAnswered,
+  readNotEntitled,
+  type LicenseAsked,
+  type LicenseVerdict,
+} from "../message/licenses.ts";
+import { missingRight, notEntitled } from "../license/update-gate.ts";
+import type { ReleaseManifest } from "../release/manifest.ts";
 import { TRUSTED_KEYS_TARGET } from "../release/target-names.ts";
 import { TRUSTED_KEYS_LIMIT } from "../release/trusted-keys.ts";
 import { LicenseBooks, type LicenseParts } from "./license-books.ts";
@@ -44,6 +52,8 @@ export class LicenseKeeper implements Licensing {
   readonly #refusals = new Map<string, LicenseVerdict>();
   #turn: Promise<unknown> = Promise.resolve();
   #changed = false;
+  /** Products of which the server has a newer version that does not come with the license. */
+  readonly #gates = new Map<string, string>();
 
   constructor(parts: LicenseParts) {
     this.#books = new LicenseBooks(parts);
@@ -235,6 +245,27 @@ export class LicenseKeeper implements Licensing {
       const next = { ...held, [which]: { ...before, [feature]: (before[feature] ?? 0) + 1 } };
       this.#books.state = { ...this.#books.state, held: { ...this.#books.state.held, [product]: next } };
       this.#changed = true;
+    });
+  }
+
+  /** Whether a release comes with what is held here. Error: `license/not-entitled`. */
+  async admit(manifest: ReleaseManifest): Promise<void> {
+    if (manifest.license === undefined || manifest.security) return;
+    const { product, standing } = await this.status(manifest.product);
+    const updates = this.#books.granted.has(product) ? standing.updates : null;
+    const missing = missingRight(manifest, updates);
+    if (missing !== null) throw notEntitled(manifest, missing, null);
+  }
+
+  /** What the server does not offer for want of a license: shown, and no failure. */
+  async noteUpdates(refused: unknown): Promise<void> {
+    await this.#guarded("updates", async () => {
+      for (const product of this.#gates.keys()) this.#refusals.delete(product);
+      this.#gates.clear();
+      for (const { product, message } of readNotEntitled(refused)) {
+        this.#gates.set(product, message);
+        this.#refused(product, "license/not-entitled", message);
+      }
     });
   }
 

@@ -1,5 +1,6 @@
 // What the agent remembers of manners: what was learned when, the owner's holds and answers, the group's policy, and what time it is.
 
+import type { UpdateStanding } from "../message/check-in.ts";
 import { fromUtf8, toUtf8 } from "../core/bytes.ts";
 import { readOrNull, writeAtomic, type Disk } from "../core/disk.ts";
 import { UpkeepError } from "../core/errors.ts";
@@ -141,4 +142,17 @@ export function holdOn(
 
 export function isOptedOut({ optedOut }: Pick<MannersMemory, "optedOut">, product: string): boolean {
   return optedOut.includes(product) || optedOut.includes("*");
+}
+
+/** What the owner says of updates of the whole device: that of each component, where all of them agree. */
+export function ownerStanding(
+  memory: Pick<MannersMemory, "holds" | "optedOut">,
+  products: readonly string[],
+  now: Instant,
+): UpdateStanding {
+  const all = products.length === 0 ? ["*"] : products;
+  if (all.every((product) => isOptedOut(memory, product))) return "opted-out";
+  if (all.every((product) => isOptedOut(memory, product) || holdOn(memory, product, now) !== null))
+    return "held";
+  return "on";
 }

@@ -3,6 +3,7 @@
 import { formatInstant, type Instant } from "../core/instant.ts";
 import type { AttemptState } from "./attempt-table.ts";
 import { recalledHere } from "../slot/state.ts";
+import type { BytesBy } from "../slot/journal-event.ts";
 import type { Component } from "./component.ts";
 import type { Wait } from "./manners.ts";
 import type { Notice } from "./ports.ts";
@@ -23,6 +24,8 @@ export type ComponentStatus = {
     readonly bytes: number;
     readonly length: number;
   } | null;
+  /** Where the bytes of the last installed release came from; null if that is not known. */
+  readonly fetched: (BytesBy & { readonly detour?: string }) | null;
   /** What is wrong with the installed files, in a sentence; null if nothing is known to be. */
   readonly damage: string | null;
   /** Why the publisher took back what is installed; null if it did not, as far as is known. */
@@ -59,6 +62,13 @@ export type Status = {
   readonly notices: readonly Notice[];
   readonly wakeUps: "connected" | "disconnected";
   readonly reportsWaiting: number;
+  /** Counts of the messages that came, by what became of them; never what one said. */
+  readonly messages?: {
+    readonly accepted: number;
+    readonly coalesced: number;
+    readonly waiting: readonly { readonly kind: string; readonly when: string; readonly since: string }[];
+    readonly dropped: { readonly [reason: string]: number };
+  };
   readonly components: readonly ComponentStatus[];
 };
 
@@ -90,6 +100,7 @@ export async function componentStatus(
     attempt: ready
       ? { to: open.begin.to.version, state: "ready", bytes: open.begin.length, length: open.begin.length }
       : attempt,
+    fetched: fetchedBy(component),
     damage: component.guard.damage?.what ?? null,
     recalled: recalled?.reason ?? null,
     why: [
@@ -115,6 +126,17 @@ export async function componentStatus(
 /** A repair says what is damaged, too. */
 function waitingSentence(wait: Wait, idle: string): string {
   return wait.rule === "repair-grace" ? idle : `${wait.reason} \`${wait.command}\` changes it.`;
+}
+
+/** By the journal; fetched from one source alone, that source has all of it. */
+function fetchedBy({ attempt }: Component): ComponentStatus["fetched"] {
+  const verified = attempt?.verified ?? null;
+  if (verified === null) return null;
+  const { by, source, bytes, detour } = verified;
+  return {
+    ...(by ?? (source === "none" ? {} : { [source]: bytes })),
+    ...(detour === undefined ? {} : { detour }),
+  };
 }
 
 function recalledSentence(recalled: ReturnType<typeof recalledHere>): string {
@@ -147,7 +169,7 @@ export function waitSentence(reason: WaitReason, until: Instant, lastCheck: Chec
     case "schedule":
       return `Nothing is due: the next check is at ${at}, or at a wake-up.`;
     case "missed-wake-up":
-      return `A wake-up was missed: the next check is at ${at}, spread so that not all devices check at once.`;
+      return `A wake-up asks for a check: it is at ${at}, spread so that not all devices check at once.`;
     case "start":
       return `The first check after the start is at ${at}.`;
     case "retry-after":

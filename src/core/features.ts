@@ -12,6 +12,8 @@ export const FEATURES = {
   "check-in-mark": "0.1.0",
   /** `auditHead` in a check-in and its answer. */
   "audit-head": "0.1.0",
+  /** `messageKey` in a check-in and its answer, and messages that are sealed for it (spec/message.md). */
+  "sealed-messages": "0.1.0",
   /** `component` in a release: what kind of component it is. */
   "component-kinds": "0.1.0",
   /** Artifacts of the format `tar` in a release. */

@@ -2,12 +2,11 @@
 
 import { parseInstant } from "../core/instant.ts";
 import type { ReleaseManifest } from "../release/manifest.ts";
+import { LicenseError } from "./errors.ts";
 import type { Updates } from "./terms.ts";
 
-/** What is asked of a release; `license` is absent where the product is free to everyone. */
-export type Gated = Pick<ReleaseManifest, "published" | "security"> & {
-  readonly license?: { readonly editions?: readonly string[]; readonly backdatedTo?: string };
-};
+/** What is asked of a release; `license` is absent where it is free to everyone. */
+export type Gated = Pick<ReleaseManifest, "published" | "security" | "license">;
 
 /** Null when the release comes with these rights, else which of them is missing. `updates`: null for a device without a license. */
 export function missingRight(release: Gated, updates: Updates | null): "license" | "edition" | "date" | null {
@@ -21,4 +20,22 @@ export function missingRight(release: Gated, updates: Updates | null): "license"
   const counted =
     license.backdatedTo === undefined ? published : Math.min(published, parseInstant(license.backdatedTo));
   return counted <= parseInstant(updates.until) ? null : "date";
+}
+
+/** The refusal, in the words that device and server share. `eligible`: the newest version that comes with the license; null for none. */
+export function notEntitled(
+  { product, version }: Pick<ReleaseManifest, "product" | "version">,
+  missing: "license" | "edition" | "date",
+  eligible: string | null,
+): LicenseError {
+  const why = {
+    license: "it comes with a license, and this device has none",
+    edition: "the license is for another edition",
+    date: "the license covers earlier releases only",
+  }[missing];
+  return new LicenseError(
+    "license/not-entitled",
+    `${product} ${version} is not for this device: ${why}.${eligible === null ? "" : ` The newest version that is: ${eligible}.`}`,
+    { product, version, missing, eligible },
+  );
 }

@@ -4,8 +4,9 @@ import type { Feature } from "../core/features.ts";
 import { growing, knows, needing, programSchema, type Program } from "../core/growth.ts";
 import { sha256Schema, z } from "../core/schema.ts";
 import { auditHeadSchema } from "./audit-head.ts";
+import { keyIdSchema, messageKeySchema } from "./message-key.ts";
 import { ASSIGNMENT_LIMIT, MAX_COMPONENTS } from "./assignment.ts";
-import { base64Schema, nonceSchema, platformSchema, repeated, runningSchema } from "./common.ts";
+import { base64Schema, codeSchema, nonceSchema, platformSchema, repeated, runningSchema } from "./common.ts";
 
 export const CHECK_IN_LIMIT = 32 * 1024;
 /** Seconds. Bounds of the interval a server may ask for; a device clamps to them as well. */
@@ -29,6 +30,15 @@ export function understands(
   if (knows(agent, word)) return true;
   return typeof header === "string" && header.split(",").some((one) => one.trim() === word);
 }
+
+export const UPDATE_STANDINGS = ["on", "held", "opted-out", "disabled"] as const;
+export type UpdateStanding = (typeof UPDATE_STANDINGS)[number];
+
+const lastingSchema = growing({
+  code: codeSchema,
+  /** The product it is about; empty when it is about none. */
+  about: z.string().check(z.maxLength(64)),
+});
 
 /**
  * What the device says about itself here is for the operator's eyes: no decision of the server depends on it,
@@ -54,6 +64,12 @@ export const checkInRequestSchema = growing({
   auditHead: z.exactOptional(auditHeadSchema),
   /** Leases that are due (licenses.ts). It is read by itself: a fault in it touches nothing else. */
   licenses: z.exactOptional(z.unknown()),
+  /** The key that messages to this device are to be sealed for; left out while the server has it. */
+  messageKey: z.exactOptional(messageKeySchema),
+  /** What the device's owner says of updates: they come, wait for now, are declined, or are switched off. */
+  updates: z.exactOptional(z.enum(UPDATE_STANDINGS)),
+  /** Alarms that last on the device: of what is not listed the server knows that it is over. */
+  alarms: z.exactOptional(z.array(lastingSchema).check(z.maxLength(100))),
 });
 export type CheckInRequest = z.infer<typeof checkInRequestSchema>;
 
@@ -72,5 +88,9 @@ export const checkInAnswerSchema = growing({
   auditHead: z.exactOptional(auditHeadSchema),
   /** To those who asked (licenses.ts), read by itself as well. */
   licenses: z.exactOptional(z.unknown()),
+  /** Id of the message key that the server holds of this device; told to devices that know sealed messages. */
+  messageKey: z.exactOptional(keyIdSchema),
+  /** Newer versions that do not come with this device's license; for people. */
+  notEntitled: z.exactOptional(z.unknown()),
 });
 export type CheckInAnswer = z.infer<typeof checkInAnswerSchema>;

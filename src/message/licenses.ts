@@ -2,7 +2,7 @@
 
 import { growing, needing } from "../core/growth.ts";
 import type { Json } from "../core/json.ts";
-import { checkSchema, z } from "../core/schema.ts";
+import { checkSchema, nameSchema, versionSchema, z } from "../core/schema.ts";
 import { base64Schema, codeSchema, nonceSchema, textSchema } from "./common.ts";
 
 /** Bytes of one signed document. */
@@ -43,6 +43,13 @@ export const readAsked = (value: unknown): readonly LicenseAsked[] =>
   checkSchema(licensesAskedSchema, value as Json, "part about licenses of the check-in");
 export const readAnswered = (value: unknown): readonly LicenseAnswered[] =>
   checkSchema(licensesAnswerSchema, value as Json, "part about licenses of the answer");
+
+const notEntitledSchema = z
+  .array(growing({ product: nameSchema, version: versionSchema, message: textSchema(500) }))
+  .check(z.maxLength(64));
+/** Errors: `schema/invalid`. */
+export const readNotEntitled = (value: unknown) =>
+  checkSchema(notEntitledSchema, (value ?? []) as Json, "list of what is not offered");
 
 export const challengeRequestSchema = growing({ ...needing });
 export const challengeAnswerSchema = growing({ ...needing, challenge: nonceSchema });

@@ -155,6 +155,27 @@ export const agentNoun: NounSpec = {
       run: async (call) => (await import("./run-commands.ts")).agentStatus(call),
     },
     {
+      name: "message",
+      about: "messages that were carried here by hand",
+      commands: [
+        {
+          name: "deliver",
+          about: "hand a sealed message to this device's agent",
+          details:
+            "The file comes from `upkeep message seal`. It proves itself, so it does not matter who brought it: the agent opens it with its own\nkey and does what it says once, within its budgets: a check, a report, or a renewal, and nothing else. Without a running agent it lies\nin the folder `messages` until one starts.",
+          arguments: [{ name: "<file>", about: "the message" }],
+          examples: ["upkeep agent message deliver /mnt/stick/till-7.sealed"],
+          run: async (call) => (await import("./message-commands.ts")).messageDeliver(call),
+        },
+        {
+          name: "status",
+          about: "show how many messages came, and what became of them",
+          examples: ["upkeep agent message status", "upkeep agent message status --json"],
+          run: async (call) => (await import("./message-commands.ts")).messageStatus(call),
+        },
+      ],
+    },
+    {
       name: "log",
       about: "show what happened on this device: every attempt with its end, alarms, what its owner asked",
       details:

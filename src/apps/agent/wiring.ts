@@ -6,7 +6,10 @@ import { bandwidthAt, CpuPace, pacedDisk, type Budget } from "../../manners/budg
 import { RateLimit } from "../../mirror/rate.ts";
 import { openAgent, type Agent } from "../../agent/agent.ts";
 import type { LogLine, Repository, World } from "../../agent/ports.ts";
+import { openMailbox } from "../../agent/mailbox.ts";
+import { openMessageKeys } from "../../agent/message-keys.ts";
 import { placeIn, refuseClear, type Settings } from "../../agent/settings.ts";
+import { sha256Hex } from "../../core/digest.ts";
 import type { Facts } from "../../core/errors.ts";
 import { ownProgram } from "../framework/own-program.ts";
 import { agentRepository, type SourceWord } from "../../io/device/agent-repository.ts";
@@ -24,6 +27,7 @@ import { systemHandlers } from "../../io/system/handlers.ts";
 import type { Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
 import { boundLog, logHead, logTail, rotateLog } from "../../io/system/output-file.ts";
+import { hasLittleToDo, spaceAt } from "../../io/system/burden.ts";
 import { systemPorts } from "../../io/system/listeners.ts";
 import { systemProbes } from "../../io/system/probes.ts";
 import { systemProcesses } from "../../io/system/process.ts";
@@ -101,6 +105,8 @@ function worldOf(
     trees: systemTrees(),
     platform: thisPlatform(),
     verifyPublisher: systemPublisherVerifier,
+    isIdle: async () => hasLittleToDo(),
+    space: spaceAt,
     selfCheck: selfCheck ?? null,
     // Where components find what they may use; the same for all of them.
     environment: { ...(environment ?? process.env), UPKEEP_LICENSES: `${folder}/licenses` },
@@ -134,7 +140,16 @@ async function wireConnected(
     (to, client) => openServerClient(to, client, proxies),
     (to) => log("info", "agent/server-changed", { server: placeName(to) }),
   );
-  const connection = openConnection(`${folder}/identity`, identity, () => trust, world, dial);
+  const connection = openConnection(
+    `${folder}/identity`,
+    identity,
+    () => trust,
+    world,
+    dial,
+    () => {
+      for (const source of sources) source.renew();
+    },
+  );
   const sources = places.map((place) =>
     climbingSource(
       addressOf(place),
@@ -147,6 +162,7 @@ async function wireConnected(
             })
           : log("info", "agent/server-known", {}),
       proxies,
+      () => connection.client,
     ),
   );
   const store = diskStore(systemDisk, `${folder}/tuf`, storeLock(`${folder}/tuf/lock`, systemClock));
@@ -169,14 +185,25 @@ async function wireConnected(
   const mirrors = [...origins, ...copies.map((copy) => mirrorAt(copy.source))];
   const own = new Set(origins.map((origin) => origin.targets.name));
   const wordFor: SourceWord = (name) => (name === null || own.has(name) ? "origin" : "mirror");
-  const device = { device: record.device, key: identity.reportKey };
-  const licenses = licenseKeeper(folder, world, device, identity.root, store);
+  const self = { device: record.device, key: identity.reportKey };
+  const keys = await openMessageKeys(world, `${folder}/identity`, self);
+  const mailbox = await openMailbox({
+    world,
+    folder,
+    device: record.device,
+    fleet: sha256Hex(identity.root),
+    keys,
+    provenTime: async () => (await store.loadKnownTime())?.time ?? null,
+  });
+  const licenses = licenseKeeper(folder, world, self, identity.root, store);
   await licenses.open();
   const agent = await openAgent({
     world,
     folder,
     licenses,
-    identity: device,
+    identity: self,
+    mail: { mailbox, keys },
+    timestampVersion: async () => (await store.loadKnownTime())?.versions.timestamp ?? null,
     repository: agentRepository(client(mirrors), store, world.background, wordFor),
     server: connection,
     trust,

@@ -4,7 +4,7 @@ import type { Clock } from "../../core/clock.ts";
 import { fromBase64, fromHex, fromUtf8, toBase64, toBase64Url, toHex } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
 import type { DsseSigner } from "../../core/dsse.ts";
-import { GrowthError } from "../../core/growth.ts";
+import { GrowthError, knows } from "../../core/growth.ts";
 import { UpkeepError } from "../../core/errors.ts";
 import { DAY, formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
@@ -12,7 +12,7 @@ import type { Certificate } from "../../der/x509.ts";
 import type { ListedRelease } from "../../fleet/decide.ts";
 import { isOurs, signHead } from "../../fleet/audit-head.ts";
 import type { AuditHead } from "../../message/audit-head.ts";
-import { adoptNextKey, enrol, renew, revoked } from "../../fleet/enrol.ts";
+import { adoptNextKey, enrol, pending, renew, revoked } from "../../fleet/enrol.ts";
 import { FleetError } from "../../fleet/errors.ts";
 import { releasesIn, takeReport, type Intake, type IsListed } from "../../fleet/intake.ts";
 import { Quotas, type Quota } from "../../fleet/quota.ts";
@@ -27,10 +27,12 @@ import type { Call } from "../../io/http/server.ts";
 import { parseTufKey, type PublicKey } from "../../keys/public-key.ts";
 import { signAssignment } from "../../message/assignment.ts";
 import { enrolmentProof } from "../../message/enroll.ts";
+import { messageKeyId, openMessageKey } from "../../message/message-key.ts";
 import { UNDERSTANDS_HEADER, understands } from "../../message/check-in.ts";
 import type { ReportResult } from "../../message/reports.ts";
 import type { AnswerOf, Caller, RequestOf, RouteName } from "../../message/routes.ts";
 import { openReport, resultOf, type OpenedReport } from "../../report/report.ts";
+import type { Entitlements } from "./entitlements.ts";
 import type { FleetView } from "./fleet-view.ts";
 import type { LicenseApi } from "./license-api.ts";
 import type { Metrics } from "./metrics.ts";
@@ -83,6 +85,7 @@ export type ApiOptions = {
   readonly metrics: Metrics;
   readonly quotas?: Partial<ApiQuotas> | undefined;
   readonly licenses: LicenseApi;
+  readonly entitlements: Pick<Entitlements, "fit">;
   /** A release by version, of any product; null when the repository does not list it, undefined when nobody can tell. */
   readonly findRelease: (product: string, version: string) => Promise<ListedRelease | null | undefined>;
 };
@@ -90,7 +93,7 @@ export type ApiOptions = {
 export type Api = {
   /**
    * The active device that shows this certificate.
-   * Errors: `http/no-certificate`, `http/authority-revoked`, `http/certificate-expired`, `http/unknown-device`, `fleet/device-revoked`.
+   * Errors: `http/no-certificate`, `http/authority-revoked`, `http/certificate-expired`, `http/unknown-device`, `fleet/device-pending`, `fleet/device-revoked`.
    */
   identify(call: Call, as?: Exclude<Caller, "anyone">): Promise<Device>;
   readonly handlers: {
@@ -188,6 +191,7 @@ export function serverApi(options: ApiOptions): Api {
       );
     }
     call.notes["device"] = device.id;
+    if (device.status === "pending") throw pending(device.id);
     if (device.status !== "active") throw revoked(device.id);
     if (device.nextSpki === certificate.spki && !certificate.expired && !certificate.early) {
       const used = { device: device.id, spki: certificate.spki, certificateEnds: certificate.notAfter };
@@ -229,6 +233,8 @@ export function serverApi(options: ApiOptions): Api {
           agent: request.agent ?? null,
           // A head that no server of this fleet gave out is no witness of anything.
           ...(auditHead !== undefined && known(auditHead) ? { head: auditHead } : {}),
+          standing: request.updates ?? null,
+          ...(request.alarms === undefined ? {} : { lasting: request.alarms }),
           ...(mark === null
             ? {}
             : {
@@ -237,6 +243,7 @@ export function serverApi(options: ApiOptions): Api {
                 ],
               }),
         });
+        const messageKey = await takeMessageKey(options, device!, request);
         // Read before the decision and not after the signature: a wake-up that is told of as known must have its cause in this answer.
         const seq = view.newestWake(device!);
         const header = call.headers[UNDERSTANDS_HEADER];
@@ -254,6 +261,7 @@ export function serverApi(options: ApiOptions): Api {
               }))
             : view.decide(device!, now, followUntil);
         const sent = policy !== "unreadable" && understands(request.agent, header, "activation-policy");
+        const fitted = await options.entitlements.fit(device!, components);
         // Nothing of the request but the nonce goes into the answer.
         const assignment = await signAssignment(
           {
@@ -261,7 +269,7 @@ export function serverApi(options: ApiOptions): Api {
             nonce: request.nonce,
             issued: formatInstant(now),
             expires: formatInstant(now + ASSIGNMENT_LIFE),
-            components: [...components],
+            components: [...fitted.components],
             ...(sent && policy !== null ? { policy } : {}),
           },
           director,
@@ -279,6 +287,10 @@ export function serverApi(options: ApiOptions): Api {
           ...(mark === null ? {} : { mark }),
           ...(head === null ? {} : { auditHead: head }),
           ...(licenses === undefined ? {} : { licenses }),
+          ...(messageKey === null ? {} : { messageKey }),
+          ...(fitted.refused.length === 0 || !understands(request.agent, header, "licenses")
+            ? {}
+            : { notEntitled: fitted.refused }),
         };
       },
 
@@ -346,6 +358,26 @@ async function enrolDevice(
     device: done.device.id,
     certificates: [certificate, authority.certificate].map(({ der }) => toBase64(der)),
   };
+}
+
+/**
+ * Takes the key for messages that a device brings, and says which one is held of it; null to devices that open none. A key that the
+ * device's report key did not sign is passed over: it keeps nobody from an update.
+ */
+async function takeMessageKey(
+  { view, clock, metrics }: ApiOptions,
+  device: Device,
+  request: RequestOf<"checkIn">,
+): Promise<string | null> {
+  if (!knows(request.agent, "sealed-messages")) return null;
+  const { messageKey } = request;
+  if (messageKey !== undefined) {
+    const key = openMessageKey(messageKey, device.id, reportKeyOf(device.reportKey));
+    if (key === null) metrics.count("upkeep_message_keys_refused_total", {});
+    else await view.takeMessageKey(device.id, toHex(key), clock.now());
+  }
+  const held = await view.messageKeyOf(device.id);
+  return held === null ? null : messageKeyId(fromHex(held));
 }
 
 /** A clock that says a time before the authority came to be is wrong, whatever others say. Error: `fleet/clocks-differ`. */

@@ -71,6 +71,10 @@ async function pair(agentAge: keyof typeof AGES, serverAge: keyof typeof AGES) {
   view.catalogue = { timestamp: () => "t", current: listed, byVersion: listed };
   const api = serverApi({
     licenses: undefined as never,
+    entitlements: {
+      fit: async (_device: unknown, components: unknown) => ({ components, refused: [] }),
+      admit: async () => {},
+    } as never,
     store,
     view,
     director: fleet.director,
@@ -84,10 +88,15 @@ async function pair(agentAge: keyof typeof AGES, serverAge: keyof typeof AGES) {
   const { version } = AGES[serverAge];
   const plane = devicePlane({
     licenses: undefined as never,
+    entitlements: {
+      fit: async (_device: unknown, components: unknown) => ({ components, refused: [] }),
+      admit: async () => {},
+    } as never,
     api,
     files: none,
     hub: none,
     view,
+    office: none,
     clock,
     version,
     transfers: new TransferBudget(),

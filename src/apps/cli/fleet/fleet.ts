@@ -5,14 +5,13 @@ import { UpkeepError } from "../../../core/errors.ts";
 import type { Json } from "../../../core/json.ts";
 import { compareVersions, parseVersion } from "../../../core/version.ts";
 import { versionSchema, z } from "../../../core/schema.ts";
-import { assign, configureGroup, unassign, wakeNow } from "../../../fleet/assign.ts";
+import { assign, configureGroup, unassign } from "../../../fleet/assign.ts";
 import { faultOf } from "../../../fleet/audit-head.ts";
 import { checkChain } from "../../../fleet/audit.ts";
 import type { AuditRow } from "../../../fleet/records.ts";
-import { findDevice } from "../../../fleet/devices.ts";
 import { FleetError } from "../../../fleet/errors.ts";
 import { needGroup } from "../../../fleet/groups.ts";
-import type { Desired, WakeScope } from "../../../fleet/records.ts";
+import type { Desired } from "../../../fleet/records.ts";
 import type { FleetReads } from "../../../fleet/store.ts";
 import type { HoldReason } from "../../../message/assignment.ts";
 import type { Call, Result } from "../../framework/command.ts";
@@ -162,18 +161,6 @@ export async function fleetInterval(call: Call): Promise<Result> {
     configureGroup(records, now, { group, interval, create: call.flag("create") }, actor()),
   );
   return { text: `${group} checks in every ${interval} s.`, json: { group, interval } };
-}
-
-export async function fleetWake(call: Call): Promise<Result> {
-  const [group, device] = [call.text("group"), call.text("device")];
-  if (group !== undefined && device !== undefined) throw usage("Give --group or --device, not both.");
-  const { seq, scope } = await withFleet(call, async (records, now) => {
-    let scope: WakeScope = "all";
-    if (device !== undefined) scope = `device:${(await findDevice(records, device)).id}`;
-    else if (group !== undefined) scope = `group:${(await needGroup(records, group)).name}`;
-    return { seq: await wakeNow(records, now, scope, actor()), scope };
-  });
-  return { text: `wake-up ${seq} for ${scope}`, json: { scope, seq } };
 }
 
 /** Errors: `cli/usage`, `fleet/audit-broken` when the log does not hold the row. */

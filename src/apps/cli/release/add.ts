@@ -4,6 +4,7 @@ import { basename, resolve } from "node:path";
 import { DETACHED_SUFFIX, readDetached } from "../../../artifact/detached/detached.ts";
 import { toHex, toUtf8 } from "../../../core/bytes.ts";
 import { exists, type Disk } from "../../../core/disk.ts";
+import { formatInstant, parseInstant } from "../../../core/instant.ts";
 import { showName } from "../../../core/raw-name.ts";
 import { compareVersions, parseVersion } from "../../../core/version.ts";
 import { packArtifact, sizeOf, type PackedArtifact } from "../../../io/archive/artifact-packer.ts";
@@ -64,6 +65,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
         version,
         channel,
         security: call.flag("security"),
+        ...optional("license", licenseOf(call)),
         ...optional("minimumFrom", call.text("minimum-from")),
         ...optional("floor", call.text("floor")),
         artifacts,
@@ -358,4 +360,15 @@ async function storedSetup(operator: Operator): Promise<RoleSetup | null> {
       newest = { number, key: { name, key: publicKey } };
   }
   return newest === null ? null : { keys: [newest.key], threshold: 1 };
+}
+
+/** Which license it comes with; undefined for a release that is free to everyone. */
+function licenseOf(call: Call): ReleaseManifest["license"] {
+  const editions = call.list("edition");
+  const backdated = call.text("backdated-to");
+  if (!call.flag("licensed") && editions.length === 0 && backdated === undefined) return undefined;
+  return {
+    ...(editions.length === 0 ? {} : { editions: [...editions] }),
+    ...(backdated === undefined ? {} : { backdatedTo: formatInstant(parseInstant(backdated)) }),
+  };
 }

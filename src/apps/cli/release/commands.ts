@@ -61,6 +61,13 @@ export const releaseNoun: NounSpec = {
         { flags: "--probation <seconds>", about: "how long it must stay healthy before it is committed" },
         { flags: "--start-grace <seconds>", about: "how long it may take to start" },
         { flags: "--security", about: "it closes a security hole" },
+        { flags: "--licensed", about: "it comes with a license only (a security release comes to all)" },
+        { flags: "--edition <name>", about: "and only with one of this edition", repeat: true },
+        {
+          flags: "--backdated-to <time>",
+          about:
+            "count it as published at this earlier time, such as 2026-11-21T04:00:00Z, for licenses that ended since",
+        },
         { flags: "--minimum-from <version>", about: "lowest version that may go to it directly" },
         { flags: "--floor <version>", about: "once committed, nothing lower is ever installed again" },
         { flags: "--needs <product@range>", about: "dependency, for example db@>=1.2.0", repeat: true },

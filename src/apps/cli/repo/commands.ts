@@ -137,7 +137,7 @@ export const repoNoun: NounSpec = {
       name: "rotate",
       about: "put a new key in the place of an old one",
       details:
-        "WHAT is a role (root, targets, snapshot, timestamp, product.NAME), online (snapshot and timestamp), products (every\nproduct), releases or director. The new key is made here, unless --new names another person's public key.",
+        "WHAT is a role (root, targets, snapshot, timestamp, product.NAME), online (snapshot and timestamp), products (every\nproduct), releases, director or messenger. The new key is made here, unless --new names another person's public key.",
       arguments: [{ name: "<what>", about: "role or kind of key" }],
       options: [
         { flags: "--old <key>", about: "which key goes, when there are several" },
