@@ -38,6 +38,7 @@ import {
 } from "./attempt-arrival.ts";
 import { lookAtPrograms, startAndWatchNew, startOld, turnOf } from "./attempt-start.ts";
 import type { Component } from "./component.ts";
+import { handsOver, stopForTheWayBack } from "./hand-over.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
 import { cleanUpByHandler, stepOfHandler } from "./handler.ts";
 import type { RecallWatch } from "./recall-watch.ts";
@@ -208,14 +209,19 @@ class Runner {
       case "prepare-snapshot":
         // Room for what the journal will say of this try: a switch that began is always written to its end.
         await component.journal.reserve(recentRecords);
+        // Data that two versions write at once has no state that could be copied.
+        if (await handsOver(component, attempt)) return;
         return this.#snapshots.prepare();
       case "look-at-old":
         return this.#lookAtOld();
       case "note-activating":
         return attempt.activating ? undefined : component.note({ event: "activating", ...id });
       case "stop":
+        if (state === "rolling-back") return stopForTheWayBack(component, attempt);
+        if (await handsOver(component, attempt)) return;
         return component.stop();
       case "snapshot":
+        if (await handsOver(component, attempt)) return;
         return this.#snapshots.take();
       case "switch-forward":
         return this.#switchForward();
@@ -319,8 +325,9 @@ class Runner {
     // Only of what ran: else the output is that of the version before.
     if (!RAN.has(code)) return reason;
     const { logs } = this.#component.world;
-    const { log } = this.#component.layout;
-    const words = lastWords(await logs.head(log, FIRST_PART), await logs.tail(log, LAST_PART));
+    const { layout, logFrom } = this.#component;
+    const head = await logs.head(layout.log, FIRST_PART, logFrom);
+    const words = lastWords(head, await logs.tail(layout.log, LAST_PART, logFrom));
     return sentenceOf(`${reason.slice(0, 300)}${words}`);
   }
 

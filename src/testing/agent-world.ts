@@ -104,11 +104,13 @@ export class AgentWorld {
       probes: processes,
       handlers: this.handlers,
       localPorts: processes,
+      sockets: processes,
       logs: {
         rotate: async () => {},
         bound: async () => {},
         head: async () => "last words",
         tail: async () => "last words",
+        size: async () => 0,
       },
       zip: zipReader,
       trees: diskTrees(disk, () => this.refusedData),
