@@ -98,7 +98,8 @@ function talk(): Promise<void> {
 process.stdin.resume();
 process.stdin.on("end", () => (over.yet = true));
 await Promise.all([...Array.from({ length: CLIENTS }, (_, i) => client(i)), downloads(), talks()]);
+const cut = failures.filter((what) => !what.startsWith("short")).length;
 process.stdout.write(
-  `${JSON.stringify({ answers, failures: failures.slice(0, 50), failed: failures.length })}\n`,
+  `${JSON.stringify({ answers, failures: failures.slice(0, 50), failed: failures.length, cut })}\n`,
 );
 process.exit();

@@ -1,90 +1,16 @@
 // A service is updated while clients use it: two versions share a socket that the agent holds, and nobody notices the change.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
-
 import { get, type Agent } from "node:http";
-import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { eventually, freePort, Site } from "./_agent.ts";
+import { amongClients, publishWeb, type Seen } from "./_web.ts";
 
-const root = new URL("../..", import.meta.url).pathname;
 let site: Site;
 let port = 0;
 
-/** A Node program as its author would write it, with what `upkeep/agent` offers; `first` runs before it serves. */
-function program(first: string): string {
-  return `
-import { createServer } from "node:http";
-import { drain, listener, ready, whenDraining } from ${JSON.stringify(join(root, "src/doors/agent.ts"))};
-const version = process.env.UPKEEP_VERSION;
-const server = createServer((asked, answer) => {
-  if (asked.url === "/slow") setTimeout(() => answer.end(version), 200);
-  else if (asked.url === "/long") {
-    let left = 30;
-    const timer = setInterval(() => {
-      answer.write("part ");
-      if (--left === 0) { clearInterval(timer); answer.end(version); }
-    }, 100);
-  } else { if (asked.url === "/health") answer.statusCode = globalThis.health ?? 200; answer.end(version); }
-});
-server.on("upgrade", (_, socket) => {
-  socket.write("HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: echo\\r\\n\\r\\n");
-  socket.on("error", () => {});
-  socket.on("data", (part) => {
-    if (socket.writable) String(part).includes("bye") ? socket.end("bye " + version) : socket.write(version);
-  });
-});
-${first}
-server.listen(listener("http", { port: ${port} }), () => void ready());
-await whenDraining();
-await drain(server);
-process.exit();
-`;
-}
-
-function publish(version: string, first = "", options: readonly string[] = []): void {
-  const folder = join(site.folder, `web-${version}`);
-  mkdirSync(join(folder, "bin"), { recursive: true });
-  const file = join(folder, "bin/web.mjs");
-  writeFileSync(file, `#!${process.execPath}\n${program(first)}`);
-  chmodSync(file, 0o755);
-  const config = join(site.folder, "web.toml");
-  writeFileSync(
-    config,
-    `[health]\nkind = "http"\npath = "/health"\nport = ${port}\nstartSeconds = 15\nintervalSeconds = 1\ntimeoutSeconds = 5\nsuccesses = 2\nfailures = 2\nprobationSeconds = 1\n`,
-  );
-  const given = ["--run", "bin/web.mjs", "--config", config, "--socket", `http=tcp:127.0.0.1:${port}`];
-  const ways = ["--hand-over", "--drain", "20", "--notify", ...options];
-  site.ok(
-    site.upkeep(site.operator, "release", "add", "web", version, folder, ...given, ...ways, "--promote"),
-  );
-}
-
-type Seen = {
-  readonly answers: { readonly [kind: string]: { readonly [version: string]: number } };
-  readonly failures: readonly string[];
-};
-
-/** 20 clients without a pause, a long download and a connection that is held open, all the time; they leave when the action is over. */
-async function amongClients(action: () => void | Promise<void>): Promise<Seen> {
-  const crowd = spawn(process.execPath, [join(root, "test/e2e/_crowd.ts"), String(port)], {
-    stdio: ["pipe", "pipe", "inherit"],
-  });
-  let out = "";
-  crowd.stdout.on("data", (part: Buffer) => (out += part.toString()));
-  const over = new Promise<void>((resolve) => crowd.once("close", () => resolve()));
-  await pause(700);
-  try {
-    await action();
-    await pause(700);
-  } finally {
-    crowd.stdin.end();
-    await over;
-  }
-  return JSON.parse(out) as Seen;
-}
+const publish = (version: string, first = "", options: readonly string[] = []): void =>
+  publishWeb(site, port, { version, first, options });
 
 function assertUnnoticed({ answers, failures }: Seen, versions: readonly string[]): void {
   assert.deepEqual(failures, []);
@@ -142,7 +68,7 @@ describe("a service with a socket of the agent", () => {
 
   it("is updated by an agent that did not bind the socket, and no request fails", async () => {
     publish("1.1.0");
-    const seen = await amongClients(async () => {
+    const seen = await amongClients(port, async () => {
       const ran = site.updateTo("1.1.0");
       assert.equal(ran.status, 0, ran.stderr + ran.stdout);
       await says("1.1.0");
@@ -157,7 +83,7 @@ describe("a service with a socket of the agent", () => {
       "1.4.0": "globalThis.health = 500;",
     };
     const [pid] = site.services();
-    const seen = await amongClients(() => {
+    const seen = await amongClients(port, () => {
       for (const [version, first] of Object.entries(bad)) {
         publish(version, first, ["--start-grace", "3"]);
         const ran = site.updateTo(version);
@@ -175,7 +101,7 @@ describe("a service with a socket of the agent", () => {
   ] as const)
     it(`survives the end of its agent by SIGKILL ${point}, and no request fails`, async () => {
       publish(version);
-      const seen = await amongClients(async () => {
+      const seen = await amongClients(port, async () => {
         const killed = site.updateUntil(version, point);
         assert.equal(killed.signal, "SIGKILL", `${killed.stdout}${killed.stderr}`);
         await pause(500);
@@ -193,7 +119,7 @@ describe("a service under a running agent", () => {
     const agent = site.startAgent();
     await eventually("the agent runs", () => (site.agentLog.includes("agent/started") ? true : null));
     const versions = ["3.0.0", "3.1.0", "3.2.0"];
-    const seen = await amongClients(async () => {
+    const seen = await amongClients(port, async () => {
       for (const version of versions) {
         publish(version);
         await says(version);
@@ -207,7 +133,7 @@ describe("a service under a running agent", () => {
 
   it("is handed back when the new version fails on its probation, and no request fails", async () => {
     publish("3.4.0", "setTimeout(() => (globalThis.health = 500), 3000);", ["--probation", "60"]);
-    const seen = await amongClients(async () => {
+    const seen = await amongClients(port, async () => {
       await eventually("it was tried", () => (site.agentLog.includes("handed-over") ? true : null), 30_000);
       await eventually(
         "the server hears of it",
