@@ -3,9 +3,10 @@
 import { makeDirectories } from "../core/disk.ts";
 import { formatInstant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
-import type { CheckInRequest, UpdateStanding } from "../message/check-in.ts";
+import type { CheckInRequest } from "../message/check-in.ts";
 import { nameSchema, z } from "../core/schema.ts";
 import { applyAssignment, type Device } from "./apply-assignment.ts";
+import { attend, blockAtStart, serveAfterCheck, type Attended } from "./attend.ts";
 import { patrol, repairAll, tellDamage, verifyAll, type Care, type SlotFinding } from "./care.ts";
 import {
   askWhatToRun,
@@ -16,6 +17,9 @@ import {
   type Marks,
 } from "./check.ts";
 import { reportOf } from "./attempt-report.ts";
+import { ownerStanding } from "./manners-memory.ts";
+import { Manners } from "./manners.ts";
+import { Prompter } from "./prompter.ts";
 import { marksIn } from "./check-in-mark.ts";
 import type { Component } from "./component.ts";
 import { keptAssignment } from "./kept-assignment.ts";
@@ -69,8 +73,6 @@ export type AgentParts = {
   readonly grounded?: UpkeepError;
   /** Where messages are judged; without it none is opened. */
   readonly mail?: { readonly mailbox: Mailbox; readonly keys: MessageKeys };
-  /** What this device's owner says of updates; they come where nobody says otherwise. */
-  readonly standing?: () => UpdateStanding;
   /** The version of the TUF timestamp that is trusted; null when none is. */
   readonly timestampVersion?: () => Promise<number | null>;
   /** True while the key that signs reports cannot be had: those that wait stay as they are, and none is made. */
@@ -94,13 +96,15 @@ export class Agent {
   readonly #repairs: Refusals = new Map();
   /** The running change, which later callers join or wait for. */
   #turn: Promise<unknown> = Promise.resolve();
-  #check: { readonly byHand: boolean; readonly result: Promise<CheckResult> } | null = null;
+  #check: { readonly wish: number; readonly result: Promise<CheckResult> } | null = null;
   readonly board: StatusBoard;
   readonly post: Post | null;
   #inventories = 0;
   readonly #stopping = new AbortController();
   #tended = 0;
   readonly #recalls: Recalls;
+  readonly manners: Manners;
+  readonly prompter: Prompter;
 
   constructor(parts: AgentParts, outbox: Outbox) {
     this.parts = parts;
@@ -120,11 +124,18 @@ export class Agent {
       renewSoon: () => parts.server.renewSoon?.(),
     };
     this.post = parts.mail === undefined ? null : new Post(owner, parts.mail);
+    this.manners = new Manners(parts.world, parts.folder, parts.settings);
+    this.prompter = new Prompter(parts.world, this.manners, parts.settings);
     this.board = new StatusBoard(parts, {
       components: () => this.components,
       messages: () => this.post?.status ?? null,
-      notices: () => [...groundedNotice(parts.grounded), ...this.#teller.notices],
+      notices: () => [
+        ...groundedNotice(parts.grounded),
+        ...forgottenNotice(this.manners.lost),
+        ...this.#teller.notices,
+      ],
       reportsWaiting: () => outbox.waiting,
+      wait: (product) => this.manners.waits.get(product) ?? null,
     });
   }
 
@@ -139,8 +150,9 @@ export class Agent {
   /** Opens every component that is on disk and finishes what an earlier run left. What cannot be finished is told and tried again at each check. */
   async start(): Promise<void> {
     await this.openAll();
+    for (const component of this.components)
+      await this.#guarded(component.product, () => blockAtStart(this.parts.world, this.manners, component));
     await this.#settleHistory();
-    await this.#exclusive(() => this.#recoverAll(false));
     await collectDownloads(this.parts.world, this.parts.folder, this.components);
     await this.board.write();
   }
@@ -149,6 +161,7 @@ export class Agent {
   async openAll(): Promise<void> {
     const { world, folder } = this.parts;
     await checkSelf(world);
+    await this.manners.load();
     await makeDirectories(world.disk, `${folder}/components`);
     await makeDirectories(world.disk, `${folder}/download`);
     for (const name of await world.disk.list(`${folder}/components`)) {
@@ -157,22 +170,26 @@ export class Agent {
         await this.#open(name);
       });
     }
+    await this.#settleHistory();
   }
 
   status(): Promise<Status> {
     return this.board.status();
   }
 
-  /** A check. Who calls while one runs joins it; an operator's call that finds another's running waits for it and then runs its own. */
-  check(trigger: Trigger): Promise<CheckResult> {
-    const byHand = trigger === "operator";
+  /**
+   * A check. Who calls while one runs joins it; a call that wishes for more than the running one waits for it and then runs its own.
+   * `asked`: a person wants what is at hand activated now, whatever the hour.
+   */
+  check(trigger: Trigger, asked = false): Promise<CheckResult> {
+    const wish = asked ? 2 : trigger === "operator" ? 1 : 0;
     // A probation under way would keep the check waiting: whether it was recalled is asked beside it.
     this.nudge();
-    if (this.#check !== null && (this.#check.byHand || !byHand)) return this.#check.result;
-    const result = this.#exclusive(() => this.#runCheck(trigger)).finally(() => {
+    if (this.#check !== null && this.#check.wish >= wish) return this.#check.result;
+    const result = this.#exclusive(() => this.#runCheck(trigger, undefined, asked)).finally(() => {
       if (this.#check?.result === result) this.#check = null;
     });
-    this.#check = { byHand, result };
+    this.#check = { wish, result };
     return result;
   }
 
@@ -199,7 +216,8 @@ export class Agent {
         wish,
       );
     };
-    return this.#exclusive(() => this.#runCheck("operator", read));
+    // The one thing that the owner of a stick decides is that it happens now.
+    return this.#exclusive(() => this.#runCheck("operator", read, true));
   }
 
   /** Reads back every byte of what is installed, now; damage that nobody knew of is told, and repaired by the next check. Errors: `disk/*`. */
@@ -264,6 +282,11 @@ export class Agent {
           );
       });
     }
+  }
+
+  /** What manners ask between two checks (attend.ts). */
+  attend(): Promise<void> {
+    return attend(this.#attended());
   }
 
   /** Back to the version before, by hand. Errors: `agent/not-installed`, `agent/nothing-to-go-back-to`, `agent/interrupted`. */
@@ -364,7 +387,11 @@ export class Agent {
     await this.board.write();
   }
 
-  async #runCheck(trigger: Trigger, brought?: () => Promise<Instructions>): Promise<CheckResult> {
+  async #runCheck(
+    trigger: Trigger,
+    brought?: () => Promise<Instructions>,
+    asked = false,
+  ): Promise<CheckResult> {
     const { world } = this.parts;
     const at = formatInstant(world.clock.now());
     const byHand = trigger === "operator";
@@ -386,7 +413,8 @@ export class Agent {
       if (brought === undefined && away === null) await this.outbox.clear("check ");
       if (brought === undefined) await this.#lookAtMessages();
       if (instructions.complete) this.#tellStrays(instructions);
-      components.push(...(await applyAssignment(this.#device(byHand), instructions)));
+      await this.manners.hear(instructions, this.components);
+      components.push(...(await applyAssignment(this.#device(byHand, asked), instructions)));
       // What could be done without a server is done; that there was none is told all the same.
       if (away !== null) throw away;
     } catch (error) {
@@ -402,6 +430,9 @@ export class Agent {
     await tellDamage(this.#care(byHand));
     await this.#teller.flush();
     for (const result of components) this.board.done(result);
+    if (failure === null)
+      for (const component of this.components)
+        await this.#guarded(component.product, () => serveAfterCheck(component));
     this.board.lastCheck = {
       at,
       result: failure === null ? "ok" : "failed",
@@ -468,7 +499,8 @@ export class Agent {
     const running = [];
     for (const component of this.components) {
       const open = component.openAttempt;
-      const trying = open === null ? {} : { trying: { version: open.begin.to.version, step: open.step } };
+      const step = open?.ready !== null && open?.activating === false ? "ready" : open?.step;
+      const trying = open === null ? {} : { trying: { version: open.begin.to.version, step: step! } };
       running.push({ product: component.product, version: await component.running(), ...trying });
     }
     const notice = (notices: readonly Notice[]) => this.#teller.notice(notices);
@@ -478,7 +510,7 @@ export class Agent {
     const state = (): Pick<CheckInRequest, "updates" | "alarms"> => {
       const { lasting } = this.outbox;
       return {
-        updates: this.parts.standing?.() ?? "on",
+        updates: ownerStanding(this.manners.memory, [...this.#components.keys()], world.clock.now()),
         ...(lasting === null ? {} : { alarms: lasting.map((one) => ({ ...one })) }),
       };
     };
@@ -525,12 +557,33 @@ export class Agent {
     }
   }
 
-  #device(byHand: boolean): Device {
+  #attended(): Attended {
+    return {
+      world: this.parts.world,
+      manners: this.manners,
+      prompter: this.prompter,
+      grounded: this.parts.grounded !== undefined,
+      components: () => this.components,
+      update: (component) => this.#update(component, false),
+      guarded: (product, action) => this.#guarded(product, action),
+      exclusive: (action) => this.#exclusive(action),
+      check: () => this.check("schedule"),
+      done: async (result) => {
+        this.board.done(result);
+        await this.#teller.flush();
+        await this.board.write();
+      },
+      alarm: (key, code, reason, product) => this.#teller.alarm(key, code, reason, product),
+      clear: (prefix) => this.outbox.clear(prefix),
+    };
+  }
+
+  #device(byHand: boolean, asked = false): Device {
     return {
       components: () => this.components,
       find: (product) => this.#components.get(product),
       open: (product) => this.#open(product),
-      update: (component) => this.#update(component, byHand),
+      update: (component) => this.#update(component, byHand, asked),
       entitled: async (manifest) => {
         const installed = this.#components.get(manifest.product)?.state.committed?.version;
         // What is installed stays, whatever became of the license.
@@ -554,7 +607,7 @@ export class Agent {
     if (result !== null) this.board.done(result);
   }
 
-  #update(component: Component, byHand: boolean): Update {
+  #update(component: Component, byHand: boolean, asked = false): Update {
     const { product } = component;
     return {
       component,
@@ -563,6 +616,9 @@ export class Agent {
       others: () => othersOf(this.components, component),
       recalls: (tried) => this.#recalls.watch(tried),
       byHand,
+      asked,
+      manners: this.manners,
+      turn: (stage) => this.manners.turn(component, stage, { byHand, asked }),
       downloads: `${this.parts.folder}/download`,
       signal: this.stopped,
       report: (attempt, bytes) =>
@@ -615,6 +671,12 @@ function groundedNotice(grounded: UpkeepError | undefined): readonly Notice[] {
   const hint = grounded.hint === undefined ? "" : ` ${grounded.hint}`;
   const message = `What is installed runs, and nothing is updated until this is mended: ${sentenceOf(grounded)}${hint}`;
   return [{ code: grounded.code, about: "device", message, alarm: false }];
+}
+
+function forgottenNotice(lost: boolean): readonly Notice[] {
+  const message =
+    "What this device remembered of holds, answers and waiting updates (manners.json) could not be read: what its owner held is held no more.";
+  return lost ? [{ code: "manners/forgotten", about: "device", message, alarm: false }] : [];
 }
 
 /** Opens the agent's own state. Errors: `disk/*`. */

@@ -1,7 +1,7 @@
 // The part of an attempt that starts programs: the new version on its probation, or the old one on the way back.
 
 import { FAILED, ReportedError } from "../core/errors.ts";
-import { DAY, formatInstant, parseInstant, SECOND } from "../core/instant.ts";
+import { SECOND } from "../core/instant.ts";
 import { ProcessError } from "../process/errors.ts";
 import type { ProbationRules } from "../process/probation.ts";
 import { programsOfKind } from "../release/component-kind.ts";
@@ -19,33 +19,11 @@ import { askedPort, isService, portOf, rulesOf, socketsOf, type RunSpec } from "
 import { isDamage } from "./slot-guard.ts";
 import { watch } from "./watch.ts";
 
-/** A healthy program may go on with its work for so long while the replacement of its damaged slot is ready. */
-export const REPAIR_GRACE = DAY;
-
 /** Carries the verdict of probation through the table. */
 class RolledBack extends ReportedError {
   constructor(code: string, reason: string) {
     super(FAILED, code, reason);
   }
-}
-
-/** Why a repair that is ready waits with the switch; null if it does not. */
-export async function turnOf(
-  component: Component,
-  { begin }: Attempt,
-  byHand: boolean,
-): Promise<AgentError | null> {
-  if (begin.damage !== "repair" || byHand || !(await component.isUp())) return null;
-  const from = parseInstant(begin.at);
-  const now = component.world.clock.now();
-  // By wall time, which goes on over restarts; a clock that was set back ends the wait.
-  if (now < from || now >= from + REPAIR_GRACE) return null;
-  const until = formatInstant(from + REPAIR_GRACE);
-  return new AgentError(
-    "agent/repair-waits",
-    `The replacement of the damaged ${begin.to.version} is ready. It takes its place when the program ends, when somebody runs \`upkeep agent update\`, or at ${until}.`,
-    { product: component.product, until },
-  );
 }
 
 /**
@@ -153,6 +131,8 @@ export async function startOld(component: Component, attempt: Attempt, signal: A
   await alignOutsideLater(component);
   await tellReadersAgain(component, from, to, signal);
   if (from === null) return;
+  // After the deadline of a policy the old version serves no more; what was bad does not either.
+  if (component.withheld?.why === "overdue") return component.stop();
   const run = await startIfWhole(component, from, await handsBack(component, attempt));
   // What was bad serves nobody any longer, whatever is in the way of the version before.
   if (run === null) return component.stop();

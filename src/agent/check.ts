@@ -1,7 +1,7 @@
 // The check: the one path that start, schedule, wake-up and operator all take. What is believed is decided here, in this order.
 
 import { toBase64Url } from "../core/bytes.ts";
-import type { Instant } from "../core/instant.ts";
+import { parseInstant, type Instant } from "../core/instant.ts";
 import { openAssignment, type AssignedComponent } from "../message/assignment.ts";
 import type { AuditHead } from "../message/audit-head.ts";
 import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
@@ -18,6 +18,7 @@ import {
   type TrustedKeys,
 } from "../release/trusted-keys.ts";
 import { fromBase64 } from "../core/bytes.ts";
+import type { Policy } from "../manners/policy.ts";
 import { sha256Hex } from "../core/digest.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
@@ -48,6 +49,8 @@ export type Instructions = {
   /** Seconds until the server wants to be asked again; null if no server was asked. */
   readonly interval: number | null;
   readonly seq: number | null;
+  /** What the server signed beside the components; null if no server was asked. */
+  readonly group: { readonly policy: Policy | null; readonly issued: Instant } | null;
   /** Why no server said it, when what was said last is gone by; null otherwise. */
   readonly away: UpkeepError | null;
 };
@@ -148,6 +151,7 @@ export async function askWhatToRun(
       complete: false,
       interval: null,
       seq: null,
+      group: null,
       away: error as UpkeepError,
     };
   }
@@ -170,7 +174,8 @@ export async function askWhatToRun(
   if (marks !== null) asking.messages?.answered(answer.messageKey ?? null);
   const { components } = assignment;
   const { interval, seq } = answer;
-  return { releases, trusted, known, components, complete: true, interval, seq, away: null };
+  const group = { policy: assignment.policy ?? null, issued: parseInstant(assignment.issued) };
+  return { releases, trusted, known, components, complete: true, interval, seq, group, away: null };
 }
 
 /** A disk that cannot take a new key keeps nobody from an update. */
@@ -218,7 +223,17 @@ export async function readWhatWasBrought(
       if (!missing || wish.products !== null) throw error;
     }
   }
-  return { releases, trusted, known, components, complete: false, interval: null, seq: null, away: null };
+  return {
+    releases,
+    trusted,
+    known,
+    components,
+    complete: false,
+    interval: null,
+    seq: null,
+    group: null,
+    away: null,
+  };
 }
 
 /** Step 1 and 2 alone, for who needs to know what exists and not what should run. Errors: those of `askWhatToRun` but the server's. */

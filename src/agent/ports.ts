@@ -10,11 +10,13 @@ import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
 import type { ReportResult } from "../message/reports.ts";
 import type { LicenseVerdict } from "../message/licenses.ts";
 import type { SealedEvent, Wake } from "../message/wake.ts";
+import type { Surroundings } from "../manners/ports.ts";
 import type { HandlerHost, LocalPorts, ProcessHost, ProcessIdentity, Probes } from "../process/ports.ts";
 import type { Artifact, PublisherPin } from "../release/manifest.ts";
 import type { Platform } from "../release/platform.ts";
 import type { SocketPlace } from "../release/sockets.ts";
 import type { VerifiedSource } from "../slot/attempt.ts";
+import type { BytesBy } from "../slot/journal-event.ts";
 import type { DataTrees } from "../slot/data-trees.ts";
 import type { ZipReader } from "../slot/unpack.ts";
 
@@ -37,6 +39,8 @@ export interface Releases {
    * and the whole is fetched once more before anybody is accused. Errors: `repository/*`, `mirror/*`, `disk/*`.
    */
   download(artifact: Artifact, part: string, options: DownloadOptions): Promise<Downloaded>;
+  /** Null if no role lists the target. Errors: `repository/*`, `mirror/*`. */
+  listed(target: string): Promise<Listed | null>;
 }
 /** `about` and `code` together name the condition: it is told once, until it is over. Only an `alarm` is reported to the server. */
 export type Notice = {
@@ -50,7 +54,22 @@ export type DownloadOptions = {
   readonly progress: (bytes: number) => void;
 };
 /** `bytes` counts what came over the wire for this call. */
-export type Downloaded = { readonly bytes: number; readonly source: VerifiedSource };
+export type Downloaded = {
+  readonly bytes: number;
+  readonly source: VerifiedSource;
+  /** Where the artifact's bytes came from; absent when all of them are of `source`. */
+  readonly by?: BytesBy;
+  /** Code of what went wrong on the way that was tried first. */
+  readonly detour?: string;
+};
+
+/** A small or large target that signed metadata lists. */
+export type Listed = {
+  readonly length: number;
+  readonly sha256: string;
+  /** As `Releases.download` does with an artifact. */
+  fetch(part: string, options: DownloadOptions): Promise<Downloaded>;
+};
 
 export interface Repository {
   /** Refreshes trusted metadata as of `now`, which is read once per check (TUF 5.1). Errors: `repository/*`, `mirror/*`, `disk/*`. */
@@ -180,12 +199,15 @@ export type World = {
   /** What the agent says of itself, and the features that it acts upon. */
   readonly program: Program;
   readonly disk: Disk;
+  /** The same disk for work that may take its time: verifying and unpacking. */
+  readonly background: Disk;
   readonly clock: Clock;
   readonly random: Random;
   readonly processes: ProcessHost;
   readonly probes: Probes;
   readonly handlers: HandlerHost;
   readonly localPorts: LocalPorts;
+  readonly surroundings: Surroundings;
   readonly sockets: HeldSockets;
   readonly logs: Logs;
   readonly zip: ZipReader;

@@ -58,6 +58,8 @@ export type Place = {
   /** The folder of all components: `<components>/<product>/current` is what another product has installed. */
   readonly components: string;
   readonly log: string;
+  /** Where the component leaves files that say "not now". */
+  readonly locks: string;
 };
 
 /** The variable in which the release wants a port, if nobody set it: then the agent gives one. */
@@ -123,6 +125,7 @@ export function environmentOf(
     UPKEEP_VERSION: run.version,
     UPKEEP_SLOT: place.slot,
     UPKEEP_COMPONENT_DATA: place.data,
+    UPKEEP_LOCKS: place.locks,
     UPKEEP_COMPONENTS: place.components,
   };
 }

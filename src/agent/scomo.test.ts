@@ -19,10 +19,12 @@ const shop: ComponentStatus = {
   floor: null,
   pid: 7,
   attempt: null,
+  fetched: null,
   damage: null,
   recalled: null,
   why: "It runs.",
   until: null,
+  wait: null,
   code: null,
   skipped: [],
 };

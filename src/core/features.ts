@@ -2,6 +2,8 @@
 
 /** What a document needs, or what a speaker can do: `follow-until`. Words are never used again for something else. */
 export const FEATURES = {
+  /** `policy` in an assignment: when updates are activated. */
+  "activation-policy": "0.1.0",
   /** `needs` is looked for, and members that are not known are passed over (spec/growth.md). */
   needs: "0.1.0",
   /** `followUntil` in a component of an assignment. */

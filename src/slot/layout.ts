@@ -52,6 +52,8 @@ export type Layout = {
   readonly ready: string;
   /** Ports that the agent gave, to give the same again. */
   readonly ports: string;
+  /** Files by which an application says "not now". */
+  readonly locks: string;
   readonly checked: string;
   readonly log: string;
   /** Where the commands of the component were made. */
@@ -82,6 +84,7 @@ export function layoutOf(folder: string): Layout {
     beside: `${folder}/process.beside.json`,
     ready: `${folder}/ready`,
     ports: `${folder}/ports.json`,
+    locks: `${folder}/locks`,
     checked: `${folder}/checked.json`,
     log: `${folder}/output.log`,
     commands: `${folder}/commands.json`,

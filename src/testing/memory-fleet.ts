@@ -1,5 +1,6 @@
 // The records of a fleet in memory, for tests of the rules that work on them; looked into and edited like a document.
 
+import { policyKey } from "../fleet/policies.ts";
 import type { Lines } from "../fleet/clone.ts";
 import type {
   Alarm,
@@ -100,6 +101,7 @@ export class MemoryFleet implements FleetRecords {
     for (const [key, row] of this.desiredRows) if (row.group === name) this.desiredRows.delete(key);
     this.wakeRows.delete(`group:${name}`);
     this.settings.delete(`announced:${name}`);
+    this.settings.delete(policyKey(name));
     this.groupRows.delete(name);
   };
   desired = async (group: string) => [...this.desiredRows.values()].filter((d) => d.group === group);
@@ -112,7 +114,7 @@ export class MemoryFleet implements FleetRecords {
   addToken = async (token: Token) => void this.tokenRows.set(token.id, token);
   dropToken = async (id: string) => void this.tokenRows.delete(id);
   openTokens: FleetRecords["openTokens"] = async (group, now) =>
-    [...this.tokenRows.values()].filter((t) => t.group === group && t.used === null && t.expires > now);
+    [...this.tokenRows.values()].filter((t) => t.group === group && t.usedCount < t.uses && t.expires > now);
   changeToken: FleetRecords["changeToken"] = async (id, patch) =>
     void this.tokenRows.set(id, { ...this.tokenRows.get(id)!, ...patch });
 

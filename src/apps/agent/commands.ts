@@ -1,6 +1,7 @@
 // The noun `agent`: enrol a device, run its agent, and talk to it.
 
 import type { NounSpec } from "../framework/command.ts";
+import { mannersCommands } from "./manners-commands.ts";
 import { LOG_LEVEL } from "../framework/program-log.ts";
 
 const product = { name: "<product>", about: "of which product" };
@@ -124,11 +125,17 @@ export const agentNoun: NounSpec = {
         },
         { flags: "--channel <name>", about: "with --from: the channel to follow (stable)" },
         { flags: "--retry-skipped", about: "try again what failed on this device before" },
+        {
+          flags: "--now",
+          about:
+            "activate what is at hand whatever the hour, the load and unanswered prompts say; locks, interlocks and holds stay",
+        },
       ],
       examples: [
         "upkeep agent update",
         "upkeep agent update --json",
         "upkeep agent update --retry-skipped",
+        "upkeep agent update --now",
         "upkeep agent update --from /mnt/stick/upkeep.bundle",
         "upkeep agent update --from /mnt/stick/upkeep --product shop",
         "upkeep agent update --from https://mirror.example.org/upkeep/",
@@ -231,6 +238,7 @@ export const agentNoun: NounSpec = {
       examples: ["upkeep agent rollback shop"],
       run: async (call) => (await import("./run-commands.ts")).agentRollback(call),
     },
+    ...mannersCommands,
     {
       name: "uninstall",
       about: "stop a component and remove it from this device, until you take that back",

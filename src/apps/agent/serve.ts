@@ -15,11 +15,16 @@ import { systemDisk } from "../../io/system/disk.ts";
 import { base64Schema } from "../../message/common.ts";
 import { SEALED_LENGTH } from "../../message/sealed-length.ts";
 import type { Hurdle } from "./hurdle.ts";
+import { isMannersRequest, mannersRequests, obeyManners, type MannersRequest } from "./manners-requests.ts";
 import { licenseRequests, obeyLicense, serveLicenses, type LicenseRequest } from "./licenses.ts";
 import { wireAgent, type Wired, type WiringOptions } from "./wiring.ts";
 
 const requestSchema = z.discriminatedUnion("do", [
-  z.strictObject({ do: z.literal("check"), retrySkipped: z.exactOptional(z.boolean()) }),
+  z.strictObject({
+    do: z.literal("check"),
+    retrySkipped: z.exactOptional(z.boolean()),
+    now: z.exactOptional(z.boolean()),
+  }),
   z.strictObject({
     do: z.literal("install"),
     from: z.string().check(z.minLength(1), z.maxLength(2048)),
@@ -30,6 +35,7 @@ const requestSchema = z.discriminatedUnion("do", [
   z.strictObject({ do: z.literal("deliver"), message: base64Schema(SEALED_LENGTH) }),
   z.strictObject({ do: z.literal("verify") }),
   z.strictObject({ do: z.literal("roll-back"), product: nameSchema }),
+  ...mannersRequests,
   z.strictObject({ do: z.literal("uninstall"), product: nameSchema, purge: z.boolean() }),
   z.strictObject({ do: z.literal("take-back"), product: nameSchema }),
   ...licenseRequests,
@@ -93,7 +99,7 @@ export async function obey({ agent, broughtTo }: Wired, request: Json): Promise<
     case "check":
       return (await (asked.retrySkipped === true
         ? agent.retrySkipped()
-        : agent.check("operator"))) as unknown as Json;
+        : agent.check("operator", asked.now === true))) as unknown as Json;
     case "install":
       return (await agent.install(await broughtTo(asked.from), asked)) as unknown as Json;
     case "status":
@@ -109,7 +115,7 @@ export async function obey({ agent, broughtTo }: Wired, request: Json): Promise<
     case "take-back":
       return (await agent.takeBack(asked.product)) as unknown as Json;
     default:
-      return obeyLicense(agent, asked);
+      return isMannersRequest(asked) ? obeyManners(agent, asked) : obeyLicense(agent, asked);
   }
 }
 
@@ -118,9 +124,10 @@ export async function checkOnce(
   options: WiringOptions,
   signal?: AbortSignal,
   retrySkipped = false,
+  now = false,
 ): Promise<CheckResult> {
   return withAgent(options, signal, (agent) =>
-    retrySkipped ? agent.retrySkipped() : agent.check("operator"),
+    retrySkipped ? agent.retrySkipped() : agent.check("operator", now),
   );
 }
 
@@ -142,13 +149,17 @@ export async function rollBackOnce(
   return withAgent(options, signal, (agent) => agent.rollBack(product));
 }
 
+/** Uninstalls without a running agent: no other component is started or stopped for it. */
 export async function uninstallOnce(
   options: WiringOptions,
   product: string,
   purge: boolean,
   signal?: AbortSignal,
 ): Promise<Awaited<ReturnType<Agent["uninstall"]>>> {
-  return withAgent(options, signal, (agent) => agent.uninstall(product, purge));
+  return withOpened(options, (agent) => {
+    signal?.addEventListener("abort", () => agent.interrupt(), { once: true });
+    return agent.uninstall(product, purge);
+  });
 }
 
 export async function takeBackOnce(
@@ -161,11 +172,27 @@ export async function takeBackOnce(
 
 /** Reads back what is installed without a running agent: nothing is started, stopped or repaired by it. */
 export async function verifyOnce(options: WiringOptions): Promise<Awaited<ReturnType<Agent["verify"]>>> {
+  return withOpened(options, (agent) => agent.verify());
+}
+
+/** Without a running agent, and without starting what is installed. */
+async function withOpened<T>(options: WiringOptions, action: (agent: Agent) => Promise<T>): Promise<T> {
   return withWired(options, async ({ agent }) => {
     await agent.openAll();
-    const findings = await agent.verify();
-    await agent.leave();
-    return findings;
+    try {
+      return await action(agent);
+    } finally {
+      await agent.leave();
+    }
+  });
+}
+
+/** What the owner says about manners, without a running agent: nothing is started or stopped by it. */
+export async function mannersOnce(options: WiringOptions, request: MannersRequest): Promise<Json> {
+  return withWired(options, async ({ agent }) => {
+    await agent.openAll();
+    for (const component of agent.components) await component.noticeRunning();
+    return obeyManners(agent, request);
   });
 }
 

@@ -12,7 +12,7 @@ import type { Certificate } from "../../der/x509.ts";
 import type { ListedRelease } from "../../fleet/decide.ts";
 import { isOurs, signHead } from "../../fleet/audit-head.ts";
 import type { AuditHead } from "../../message/audit-head.ts";
-import { adoptNextKey, enrol, renew, revoked } from "../../fleet/enrol.ts";
+import { adoptNextKey, enrol, pending, renew, revoked } from "../../fleet/enrol.ts";
 import { FleetError } from "../../fleet/errors.ts";
 import { releasesIn, takeReport, type Intake, type IsListed } from "../../fleet/intake.ts";
 import { Quotas, type Quota } from "../../fleet/quota.ts";
@@ -93,7 +93,7 @@ export type ApiOptions = {
 export type Api = {
   /**
    * The active device that shows this certificate.
-   * Errors: `http/no-certificate`, `http/authority-revoked`, `http/certificate-expired`, `http/unknown-device`, `fleet/device-revoked`.
+   * Errors: `http/no-certificate`, `http/authority-revoked`, `http/certificate-expired`, `http/unknown-device`, `fleet/device-pending`, `fleet/device-revoked`.
    */
   identify(call: Call, as?: Exclude<Caller, "anyone">): Promise<Device>;
   readonly handlers: {
@@ -191,6 +191,7 @@ export function serverApi(options: ApiOptions): Api {
       );
     }
     call.notes["device"] = device.id;
+    if (device.status === "pending") throw pending(device.id);
     if (device.status !== "active") throw revoked(device.id);
     if (device.nextSpki === certificate.spki && !certificate.expired && !certificate.early) {
       const used = { device: device.id, spki: certificate.spki, certificateEnds: certificate.notAfter };
@@ -249,7 +250,18 @@ export function serverApi(options: ApiOptions): Api {
         const head = understands(request.agent, header, "audit-head") ? await headNow() : null;
         const follows = understands(request.agent, header, "follow-until") && follow > 0;
         const followUntil = follows ? now + follow : null;
-        const fitted = await options.entitlements.fit(device!, view.decide(device!, now, followUntil));
+        const policy = view.policy(group);
+        const desired = view.desired(group);
+        const components =
+          policy === "unreadable"
+            ? desired.map(({ product, channel }) => ({
+                product,
+                channel,
+                hold: { reason: "unavailable" as const },
+              }))
+            : view.decide(device!, now, followUntil);
+        const sent = policy !== "unreadable" && understands(request.agent, header, "activation-policy");
+        const fitted = await options.entitlements.fit(device!, components);
         // Nothing of the request but the nonce goes into the answer.
         const assignment = await signAssignment(
           {
@@ -258,6 +270,7 @@ export function serverApi(options: ApiOptions): Api {
             issued: formatInstant(now),
             expires: formatInstant(now + ASSIGNMENT_LIFE),
             components: [...fitted.components],
+            ...(sent && policy !== null ? { policy } : {}),
           },
           director,
         );

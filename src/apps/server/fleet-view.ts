@@ -1,6 +1,7 @@
 // What the server keeps of the fleet in memory, so that a check-in asks no database: loaded from the store, and again when another process wrote.
 
 import type { Clock } from "../../core/clock.ts";
+import { UpkeepError } from "../../core/errors.ts";
 import type { Instant } from "../../core/instant.ts";
 import { EMPTY_CATALOGUE } from "../../fleet/catalogue.ts";
 import { AUDIT_CUT, endReportedAlarms, endUpdateAlarms, raiseAlarm } from "../../fleet/alarms.ts";
@@ -9,6 +10,8 @@ import { decide, type Catalogue } from "../../fleet/decide.ts";
 import { DEFAULT_INTERVAL } from "../../fleet/enrol.ts";
 import { orderWakeUps, wakesWithoutOrder } from "../../fleet/messages.ts";
 import type { AuditRow, Desired, Device, Group, MessageOrder, WakeScope } from "../../fleet/records.ts";
+import { policyOf } from "../../fleet/policies.ts";
+import type { Policy } from "../../manners/policy.ts";
 import { decideDevice, windowMarks, type DeviceFacts } from "../../fleet/rollout/decide-device.ts";
 import { offeredRow, type Offer } from "../../fleet/rollout/note.ts";
 import { isOver, type Rollout } from "../../fleet/rollout-record.ts";
@@ -46,6 +49,12 @@ export type Changes = {
   readonly cutOff: readonly { readonly id: string; readonly spkis: readonly string[] }[];
 };
 
+/** What a later program wrote: nothing is activated by a rule that is not known. */
+function unreadable(error: unknown): "unreadable" {
+  if (error instanceof UpkeepError) return "unreadable";
+  throw error;
+}
+
 /** Two sightings of one device as one: the newer one, with every check-in. */
 function joined(before: Sighting | undefined, { links = [], ...now }: Sighting): Sighting {
   return { ...now, links: [...(before?.links ?? []), ...links].slice(-LINKS) };
@@ -61,6 +70,7 @@ export class FleetView {
   #sightings = new Map<string, Sighting>();
   #groups: readonly Group[] = [];
   #intervals = new Map<string, number>();
+  #policies: ReadonlyMap<string, Policy | "unreadable"> = new Map();
   #desired: ReadonlyMap<string, readonly Desired[]> = new Map();
   #rollouts: readonly Rollout[] = [];
   #offers = new Map<string, Offer>();
@@ -96,6 +106,11 @@ export class FleetView {
       }
       const wakes = await records.wakes();
       this.#orders = await records.messageOrders();
+      const policies = new Map<string, Policy | "unreadable">();
+      for (const { name } of groups) {
+        const policy = await policyOf(records, name).catch(unreadable);
+        if (policy !== null) policies.set(name, policy);
+      }
       const cutOff: { id: string; spkis: string[] }[] = [];
       // The audit log tells what happened since; at the start there is nobody to cut off yet.
       let audited = before ?? (await records.lastAudit())?.sequence ?? 0;
@@ -118,6 +133,7 @@ export class FleetView {
       this.#groups = groups;
       this.#intervals = new Map(groups.map((group) => [group.name, group.interval]));
       this.#desired = desired;
+      this.#policies = policies;
       this.#wakes = wakes;
       this.#rollouts = await records.rolloutsInForce(STOPPED);
       this.#lastAudit = await records.lastAudit();
@@ -221,6 +237,11 @@ export class FleetView {
 
   desired(group: string): readonly Desired[] {
     return this.#desired.get(group) ?? [];
+  }
+
+  /** When the devices of the group activate updates; null where nobody said so. */
+  policy(group: string): Policy | "unreadable" | null {
+    return this.#policies.get(group) ?? null;
   }
 
   allDesired(): readonly Desired[] {
