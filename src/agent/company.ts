@@ -9,6 +9,7 @@ import {
   type ProcessRoom,
   type Supervised,
 } from "../process/component-process.ts";
+import type { Waited } from "../process/ports.ts";
 import type { SlotId } from "../slot/layout.ts";
 import { codeOf, sentenceOf } from "./errors.ts";
 import type { World } from "./ports.ts";
@@ -95,7 +96,7 @@ export class Company {
     await this.#keep([...others, { ...found, leaving: true }]).catch((error: unknown) =>
       this.#tell("beside-not-noted", error),
     );
-    const gone = (found.leaving ? found.process.await(graceMs) : found.process.stop(graceMs))
+    const gone = end(found, graceMs, "by-the-way")
       .then(() => this.part(found))
       .catch((error: unknown) => this.#tell("beside-not-ended", error))
       .finally(() => this.#leaving.delete(token));
@@ -110,9 +111,7 @@ export class Company {
 
   /** Ends all of them. Errors: `process/will-not-stop`. */
   async dismissAll(graceMs: number): Promise<void> {
-    const end = ({ process, leaving }: Beside): Promise<void> =>
-      leaving ? process.await(graceMs) : process.stop(graceMs);
-    await Promise.all((await this.list()).map(end));
+    await Promise.all((await this.list()).map((one) => end(one, graceMs, "here")));
     await this.#keep([]).catch((error: unknown) => this.#tell("beside-not-noted", error));
   }
 
@@ -136,6 +135,11 @@ export class Company {
     const { world, product } = this.#of;
     world.log({ level: "warn", event, product, code: codeOf(error), message: sentenceOf(error) });
   }
+}
+
+/** One that was asked already is not asked again at once. */
+function end({ process, leaving }: Beside, graceMs: number, waited: Waited): Promise<void> {
+  return leaving ? process.await(graceMs, waited) : process.stop(graceMs, waited);
 }
 
 /** True if the process has not ended; asks without waiting. */

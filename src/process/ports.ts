@@ -14,17 +14,20 @@ export type ProcessIdentity = {
   readonly token: string;
 };
 
+/** Whether this agent stays for it; else it may end meanwhile, and the next one goes on. */
+export type Waited = "here" | "by-the-way";
+
 export interface RunningProcess {
   readonly identity: ProcessIdentity;
   /** Resolves when the process is gone. For an adopted process the code is unknown: both fields are null. */
   readonly exited: Promise<Exit>;
   /** Asks the whole group to end, waits up to `graceMs`, then kills it and everything that carries the token. Resolves when nothing of it is left. */
-  stop(graceMs: number): Promise<void>;
+  stop(graceMs: number, waited?: Waited): Promise<void>;
   /**
    * The same for one that an earlier agent asked already, or was about to: a second SIGTERM ends many programs at once, so it comes only
    * after half of the time.
    */
-  await(graceMs: number): Promise<void>;
+  await(graceMs: number, waited?: Waited): Promise<void>;
 }
 
 export type SpawnSpec = {

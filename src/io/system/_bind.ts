@@ -1,5 +1,7 @@
 // Binds a socket without listening on it: the program that inherits it listens. Node has no public call for that.
 
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { getSystemErrorName } from "node:util";
 
 /** A bound socket. As long as this process has it open, connections that wait in its queue are not lost. */
@@ -43,7 +45,7 @@ function bindOne({ TCP, constants }: Wrap<"TCP">, host: string, port: number): B
   // libuv keeps EADDRINUSE for itself until somebody listens: then the socket has no port.
   const name: { port?: number } = {};
   const bound = error === 0 && handle.getsockname(name) === 0 && name.port === port;
-  if (bound) return keep(handle);
+  if (bound) return blocking(keep(handle));
   handle.close();
   return error === 0 ? "EADDRINUSE" : getSystemErrorName(error);
 }
@@ -53,9 +55,23 @@ export function bindUnix(path: string): Bound | string {
   if (pipe === null) return "ENOSYS";
   const handle = new pipe.Pipe(pipe.constants.SERVER);
   const error = handle.bind(path);
-  if (error === 0) return keep(handle);
+  if (error === 0) return blocking(keep(handle));
   handle.close();
   return getSystemErrorName(error);
+}
+
+const TRUE = ["/usr/bin/true", "/bin/true"];
+
+/**
+ * Programs expect the socket as systemd hands it over, where accept waits. libuv made it non-blocking, which holds for all who share it
+ * (O_NONBLOCK belongs to the open file description, fcntl(2)); and makes blocking again what a child gets as its input. Done while nobody listens
+ * yet: a program that wants it otherwise says so itself, and must not be hindered later.
+ */
+function blocking(bound: Bound): Bound {
+  const program = TRUE.find((path) => existsSync(path));
+  if (program !== undefined)
+    spawnSync(program, [], { stdio: [bound.fd, "ignore", "ignore"], env: {}, timeout: 5000 });
+  return bound;
 }
 
 /** A handle that came with a message from a child. */

@@ -89,9 +89,9 @@ function httpProbe(port: number, path: string, timeoutMs: number, over?: Socket)
         port,
         path,
         method: "GET",
-        agent: false,
         headers: { connection: "close" },
-        ...(over === undefined ? {} : { createConnection: () => over }),
+        // Node takes the connection only if no agent is named.
+        ...(over === undefined ? { agent: false } : { createConnection: () => over }),
       },
       (answer) => {
         resolve({ kind: "status", status: answer.statusCode ?? 0 });

@@ -12,6 +12,7 @@ import type {
   ProcessIdentity,
   RunningProcess,
   SpawnSpec,
+  Waited,
 } from "../../process/ports.ts";
 import { bootId, carriersOf, hasProc, isLiving, processFacts, sameBoot } from "./proc.ts";
 import { lookAtProgram } from "./program-look.ts";
@@ -110,10 +111,10 @@ function running(identity: ProcessIdentity, exited: Promise<Exit>): RunningProce
   return {
     identity,
     exited,
-    stop: (graceMs) => stop(identity, graceMs),
-    await: async (graceMs) => {
-      if (await isOver(identity, graceMs / 2)) return;
-      await stop(identity, graceMs / 2);
+    stop: (graceMs, waited) => stop(identity, graceMs, waited),
+    await: async (graceMs, waited) => {
+      if (await isOver(identity, graceMs / 2, waited)) return;
+      await stop(identity, graceMs / 2, waited);
     },
   };
 }
@@ -163,10 +164,10 @@ async function gone(identity: ProcessIdentity): Promise<Exit> {
   return { code: null, signal: null };
 }
 
-async function stop(identity: ProcessIdentity, graceMs: number): Promise<void> {
+async function stop(identity: ProcessIdentity, graceMs: number, waited: Waited = "here"): Promise<void> {
   const { pid, token } = identity;
   if (await isLiving(identity)) signalTo(-pid, "SIGTERM");
-  if (await isOver(identity, graceMs)) return;
+  if (await isOver(identity, graceMs, waited)) return;
   // Whoever is left of the group, and whoever left the group but carries the token.
   for (let round = 0; round < 250; round++) {
     const left = await carriersOf(token);
@@ -184,12 +185,12 @@ async function stop(identity: ProcessIdentity, graceMs: number): Promise<void> {
 }
 
 /** Waits until nothing of it is left; false if that takes longer. */
-async function isOver(identity: ProcessIdentity, graceMs: number): Promise<boolean> {
+async function isOver(identity: ProcessIdentity, graceMs: number, by: Waited = "here"): Promise<boolean> {
   // Looked at often at first, for most programs end at once; one that drains for an hour is not asked about every moment.
   for (let waited = 0, pause = 40; waited < graceMs; waited += pause) {
     if (!(await isLiving(identity)) && (await carriersOf(identity.token)).length === 0) return true;
     if (waited >= OFTEN_MS) pause = 500;
-    await delay(Math.min(pause, graceMs - waited));
+    await delay(Math.min(pause, graceMs - waited), undefined, { ref: by === "here" });
   }
   return false;
 }
