@@ -52,6 +52,8 @@ export class Component {
   #turn: Promise<unknown> = Promise.resolve();
   /** When the open attempt began, if it began in this process: attempt id and monotonic milliseconds. */
   begun: { readonly attempt: string; readonly at: number } | null = null;
+  /** Why what is committed does not run now although it could; null while it may. An update that is activated is no concern of this. */
+  withheld: { readonly why: "at-start" | "overdue"; readonly reason: string } | null = null;
   /** Set when what the component remembers was lost: it keeps running, but nothing is installed. */
   blocked: UpkeepError | null = null;
   /** The owner's decision that nothing of it is installed here; null if there is none. */
@@ -194,9 +196,9 @@ export class Component {
   }
 
   place(id: SlotId): Place {
-    const { data, folder, log } = this.layout;
+    const { data, folder, locks, log } = this.layout;
     const components = parentOf(folder);
-    return { product: this.product, slot: slotPath(this.layout, id), data, components, log };
+    return { product: this.product, slot: slotPath(this.layout, id), data, components, locks, log };
   }
 
   /** Takes over the slot's process if it runs already and was started as it would be now. */
@@ -236,7 +238,7 @@ export class Component {
    */
   async keepRunning(): Promise<void> {
     const id = await this.currentId();
-    if (id === null) return this.stop();
+    if (id === null || this.withheld !== null) return this.stop();
     try {
       const run = await this.runOf(id);
       if (!isService(run)) return await this.stop();
@@ -302,7 +304,7 @@ export class Component {
       const found = this.supervised;
       const now = this.world.clock.monotonic();
       const { dueAt } = this.#restart;
-      if (this.owned) return null;
+      if (this.owned || this.withheld !== null) return null;
       if (dueAt !== null) {
         if (now < dueAt) return null;
         this.#restart = { ...this.#restart, dueAt: null };

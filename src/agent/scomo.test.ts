@@ -23,6 +23,7 @@ const shop: ComponentStatus = {
   recalled: null,
   why: "It runs.",
   until: null,
+  wait: null,
   code: null,
   skipped: [],
 };

@@ -4,6 +4,7 @@ import { parentOf } from "../core/disk.ts";
 import { DAY, SECOND } from "../core/instant.ts";
 import type { Json } from "../core/json.ts";
 import { AgentError } from "./errors.ts";
+import { ownPolicySchema } from "./manners-settings.ts";
 import { checkSchema, nameSchema, z } from "../core/schema.ts";
 import { isSlotPath } from "../release/slot-path.ts";
 import type { CommandPlaces } from "../slot/command-folder.ts";
@@ -105,6 +106,8 @@ export const settingsSchema = z.strictObject({
       .array(z.string().check(z.minLength(1), z.maxLength(255), z.regex(/^\S+$/, "holds a blank")))
       .check(z.maxLength(64)),
   ),
+  /** When updates are activated here, and who is asked. */
+  policy: z.exactOptional(ownPolicySchema),
   /** What is read before a component is started: every byte, or only of files that changed since they were read last. */
   verify: z.exactOptional(z.enum(["always", "changed"])),
   /** Where command-line programs become reachable to the users of this machine, such as /usr/local/bin; without it, nowhere. */

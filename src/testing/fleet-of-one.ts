@@ -65,6 +65,8 @@ export class FleetOfOne implements Repository, UpdateServer {
   interval = 300;
   /** False for a server from before marks. */
   givesMarks = true;
+  /** Of the server's audit log, for devices to witness. */
+  auditHead: CheckInAnswer["auditHead"] | null = null;
   checkIns: CheckInRequest[] = [];
   #wakers: ((wake: Wake) => void)[] = [];
   #seq = 0;
@@ -249,9 +251,11 @@ export class FleetOfOne implements Repository, UpdateServer {
     };
   }
 
-  #nextMark(request: CheckInRequest): { readonly mark?: string } {
-    if (request.mark === undefined || !this.givesMarks) return {};
-    return { mark: toBase64Url(sha256(toUtf8(request.nonce)).subarray(0, 16)) };
+  #nextMark(request: CheckInRequest): Pick<CheckInAnswer, "mark" | "auditHead"> {
+    const head = this.auditHead ?? null;
+    const given = head === null ? {} : { auditHead: head };
+    if (request.mark === undefined || !this.givesMarks) return given;
+    return { ...given, mark: toBase64Url(sha256(toUtf8(request.nonce)).subarray(0, 16)) };
   }
 
   async sendReports(envelopes: readonly Uint8Array[]): Promise<readonly ReportResult[]> {

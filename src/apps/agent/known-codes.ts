@@ -18,6 +18,8 @@ import { IDENTITY_ERRORS } from "../../identity/errors.ts";
 import { SERVER_CLIENT_ERRORS } from "../../io/device/server-failure.ts";
 import { CONTROL_ERRORS } from "../../io/system/control-socket.ts";
 import { KEY_ERRORS } from "../../keys/errors.ts";
+import { MANNERS_ERRORS } from "../../manners/errors.ts";
+import { LICENSE_ERRORS } from "../../license/errors.ts";
 import { MESSAGE_ERRORS } from "../../message/errors.ts";
 import { MIRROR_ERRORS } from "../../mirror/errors.ts";
 import { PROCESS_ERRORS } from "../../process/errors.ts";
@@ -41,6 +43,8 @@ const KNOWN: { readonly [code: string]: Trait } = {
   ...INSTANT_ERRORS,
   ...JSON_ERRORS,
   ...KEY_ERRORS,
+  ...MANNERS_ERRORS,
+  ...LICENSE_ERRORS,
   ...MESSAGE_ERRORS,
   ...MIRROR_ERRORS,
   ...PROCESS_ERRORS,

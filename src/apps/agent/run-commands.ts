@@ -1,5 +1,9 @@
 // What the verbs of `agent` do.
 
+import { tellProgress } from "./told-progress.ts";
+import { programLog } from "../framework/program-log.ts";
+import { noLog, type Log } from "../../io/system/log.ts";
+import { ReportedError } from "../../core/errors.ts";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
 import type { CheckResult } from "../../agent/check-result.ts";
@@ -9,7 +13,6 @@ import { withoutAgent, type Status } from "../../agent/status.ts";
 import type { ComponentResult } from "../../agent/update-component.ts";
 import { collect, fromUtf8 } from "../../core/bytes.ts";
 import { readOrNull } from "../../core/disk.ts";
-import { ReportedError } from "../../core/errors.ts";
 import { traitOf } from "./known-codes.ts";
 import { formatInstant } from "../../core/instant.ts";
 import { parseJson, type Json } from "../../core/json.ts";
@@ -18,7 +21,6 @@ import { askAgent, ControlError } from "../../io/system/control-socket.ts";
 import { datesOf, loadIdentity } from "../../io/device/device-identity.ts";
 import { diskStore } from "../../repository/client/store.ts";
 import { forgetTime } from "../framework/forget-time.ts";
-import { noLog, type Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
 import type { Call, Result } from "../framework/command.ts";
 import { placeIn } from "../../agent/settings.ts";
@@ -26,8 +28,6 @@ import { placeName } from "../../io/connection/failure.ts";
 import { proxiesOf } from "./proxies.ts";
 import { CliError, usage } from "../framework/errors.ts";
 import { EXIT } from "../framework/exit-codes.ts";
-import { programLog } from "../framework/program-log.ts";
-import { tellProgress } from "./told-progress.ts";
 import { columns } from "../framework/style.ts";
 
 export async function agentEnroll(call: Call): Promise<Result> {
@@ -78,11 +78,13 @@ async function checkNow(call: Call): Promise<CheckResult> {
   const { context } = call;
   if (call.list("product").length > 0 || call.text("channel") !== undefined)
     throw usage("--product and --channel go with --from; online, the server's assignment says what to run.");
-  const retry = call.flag("retry-skipped");
-  return (await askOrDo(call, { do: "check", ...(retry ? { retrySkipped: true } : {}) }, async () => {
+  const [retry, now] = [call.flag("retry-skipped"), call.flag("now")];
+  if (retry && now) throw usage("Give --retry-skipped or --now, not both.");
+  const request = { do: "check", ...(retry ? { retrySkipped: true } : {}), ...(now ? { now: true } : {}) };
+  return (await askOrDo(call, request, async () => {
     const { checkOnce } = await import("./serve.ts");
     const options = { folder: context.data, log: quietLogOf(call), environment: context.terminal.env };
-    return checkOnce(options, context.signal, retry);
+    return checkOnce(options, context.signal, retry, now);
   })) as unknown as CheckResult;
 }
 

@@ -70,13 +70,7 @@ export type WhyFacts = {
 export function why(facts: WhyFacts): Why {
   const { device, desired, running, now } = facts;
   const reported = (product: string): string | null => (product === desired.product ? running : null);
-  const decision = decideProduct(
-    desired,
-    facts.rollouts,
-    { id: device.id, group: device.group, reported },
-    facts.catalogue,
-    now,
-  );
+  const decision = decideProduct(desired, facts.rollouts, { ...device, reported }, facts.catalogue, now);
   const { component, rollout } = decision;
   const assigned = "release" in component ? component.release.version : null;
   const target = rollout?.version ?? assigned ?? desired.version;
@@ -209,7 +203,7 @@ function heldBy({ device, desired }: WhyFacts, decision: RolloutDecision): Held 
 }
 
 function phaseSentence(device: RosterDevice, rollout: Rollout): string {
-  const phase = phaseOf(rollout, { id: device.id, group: device.group });
+  const phase = phaseOf(rollout, device);
   const now = `${rollout.id} is in phase ${rollout.phase + 1} of ${rollout.phases.length}`;
   if (phase === null) return `${now}, and no phase lets this device in before the deadline.`;
   const cohort = cohortOf(rollout.salt, device.id).toFixed(2);
