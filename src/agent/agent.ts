@@ -562,6 +562,7 @@ export class Agent {
       world: this.parts.world,
       manners: this.manners,
       prompter: this.prompter,
+      grounded: this.parts.grounded !== undefined,
       components: () => this.components,
       update: (component) => this.#update(component, false),
       guarded: (product, action) => this.#guarded(product, action),

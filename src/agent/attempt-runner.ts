@@ -40,8 +40,11 @@ import { lookAtPrograms, startAndWatchNew, startOld } from "./attempt-start.ts";
 import type { Component } from "./component.ts";
 import type { Stage, Verdict } from "../manners/decide.ts";
 import { waitError, type Wait } from "./manners.ts";
+import { handsOver, stopForTheWayBack } from "./hand-over.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
 import { cleanUpByHandler, stepOfHandler } from "./handler.ts";
+import { removeBeside } from "./fetch-by-patch.ts";
+import type { Downloaded } from "./ports.ts";
 import type { RecallWatch } from "./recall-watch.ts";
 import { probe } from "./watch.ts";
 
@@ -193,7 +196,7 @@ class Runner {
       case "fetch": {
         const got = await fetchArtifact(this.#arrival);
         this.#fetched += got.bytes;
-        this.#source = got.source;
+        this.#got = got;
         return;
       }
       case "check-bytes":
@@ -202,7 +205,7 @@ class Runner {
         return checkPublisher(this.#arrival);
       case "note-verified":
         if (attempt.verified !== null) return;
-        return component.note({ event: "verified", ...id, bytes: this.#fetched, source: this.#source });
+        return component.note({ event: "verified", ...id, bytes: this.#fetched, ...this.#sources });
       case "stage":
         this.#record = await stageArtifact(this.#arrival);
         return;
@@ -218,14 +221,19 @@ class Runner {
       case "prepare-snapshot":
         // Room for what the journal will say of this try: a switch that began is always written to its end.
         await component.journal.reserve(recentRecords);
+        // Data that two versions write at once has no state that could be copied.
+        if (await handsOver(component, attempt)) return;
         return this.#snapshots.prepare();
       case "look-at-old":
         return this.#lookAtOld();
       case "note-activating":
         return attempt.activating ? undefined : component.note({ event: "activating", ...id });
       case "stop":
+        if (state === "rolling-back") return stopForTheWayBack(component, attempt);
+        if (await handsOver(component, attempt)) return;
         return component.stop();
       case "snapshot":
+        if (await handsOver(component, attempt)) return;
         return this.#snapshots.take();
       case "switch-forward":
         return this.#switchForward();
@@ -285,7 +293,12 @@ class Runner {
     }
   }
 
-  #source: "origin" | "mirror" | "peer" | "bundle" | "none" = "none";
+  #got: Downloaded = { bytes: 0, source: "none" };
+
+  get #sources(): Omit<Downloaded, "bytes"> {
+    const { bytes: _, ...sources } = this.#got;
+    return sources;
+  }
 
   get #snapshots(): AttemptSnapshot {
     return new AttemptSnapshot(this.#component, this.#attempt);
@@ -344,8 +357,9 @@ class Runner {
     // Only of what ran: else the output is that of the version before.
     if (!RAN.has(code)) return reason;
     const { logs } = this.#component.world;
-    const { log } = this.#component.layout;
-    const words = lastWords(await logs.head(log, FIRST_PART), await logs.tail(log, LAST_PART));
+    const { layout, logFrom } = this.#component;
+    const head = await logs.head(layout.log, FIRST_PART, logFrom);
+    const words = lastWords(head, await logs.tail(layout.log, LAST_PART, logFrom));
     return sentenceOf(`${reason.slice(0, 300)}${words}`);
   }
 
@@ -396,7 +410,10 @@ class Runner {
     // What failed for now is kept, so that the next attempt goes on with it.
     const part = partOf(this.#context.downloads, this.#attempt);
     const wanted = state === "failed" && !hasReplaced(this.#attempt);
-    if (!wanted && (await exists(disk, part))) await disk.removeFile(part);
+    if (!wanted) {
+      if (await exists(disk, part)) await disk.removeFile(part);
+      await removeBeside(disk, part);
+    }
     await this.#component.collect();
   }
 }

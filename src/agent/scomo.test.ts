@@ -19,6 +19,7 @@ const shop: ComponentStatus = {
   floor: null,
   pid: 7,
   attempt: null,
+  fetched: null,
   damage: null,
   recalled: null,
   why: "It runs.",

@@ -3,6 +3,7 @@
 import { formatInstant, type Instant } from "../core/instant.ts";
 import type { AttemptState } from "./attempt-table.ts";
 import { recalledHere } from "../slot/state.ts";
+import type { BytesBy } from "../slot/journal-event.ts";
 import type { Component } from "./component.ts";
 import type { Wait } from "./manners.ts";
 import type { Notice } from "./ports.ts";
@@ -23,6 +24,8 @@ export type ComponentStatus = {
     readonly bytes: number;
     readonly length: number;
   } | null;
+  /** Where the bytes of the last installed release came from; null if that is not known. */
+  readonly fetched: (BytesBy & { readonly detour?: string }) | null;
   /** What is wrong with the installed files, in a sentence; null if nothing is known to be. */
   readonly damage: string | null;
   /** Why the publisher took back what is installed; null if it did not, as far as is known. */
@@ -97,6 +100,7 @@ export async function componentStatus(
     attempt: ready
       ? { to: open.begin.to.version, state: "ready", bytes: open.begin.length, length: open.begin.length }
       : attempt,
+    fetched: fetchedBy(component),
     damage: component.guard.damage?.what ?? null,
     recalled: recalled?.reason ?? null,
     why: [
@@ -122,6 +126,17 @@ export async function componentStatus(
 /** A repair says what is damaged, too. */
 function waitingSentence(wait: Wait, idle: string): string {
   return wait.rule === "repair-grace" ? idle : `${wait.reason} \`${wait.command}\` changes it.`;
+}
+
+/** By the journal; fetched from one source alone, that source has all of it. */
+function fetchedBy({ attempt }: Component): ComponentStatus["fetched"] {
+  const verified = attempt?.verified ?? null;
+  if (verified === null) return null;
+  const { by, source, bytes, detour } = verified;
+  return {
+    ...(by ?? (source === "none" ? {} : { [source]: bytes })),
+    ...(detour === undefined ? {} : { detour }),
+  };
 }
 
 function recalledSentence(recalled: ReturnType<typeof recalledHere>): string {

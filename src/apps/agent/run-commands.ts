@@ -29,6 +29,7 @@ import { proxiesOf } from "./proxies.ts";
 import { CliError, usage } from "../framework/errors.ts";
 import { EXIT } from "../framework/exit-codes.ts";
 import { columns } from "../framework/style.ts";
+import { fetchedLine } from "./fetched-line.ts";
 
 export async function agentEnroll(call: Call): Promise<Result> {
   const { context } = call;
@@ -384,6 +385,8 @@ function statusText(status: Status, live: boolean, width: number | null): string
       lines.push(`${component.product}: ${component.why}${until}`);
       // An older agent may have left a status without it.
       if (typeof component.damage === "string") lines.push(`${component.product}: ${component.damage}`);
+      const fetched = fetchedLine(component.fetched ?? null);
+      if (fetched !== null) lines.push(`${component.product}: ${fetched}`);
     }
   }
   return lines.join("\n");

@@ -4,13 +4,12 @@ import { createReadStream, createWriteStream } from "node:fs";
 import { rm, stat } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { constants, createZstdCompress } from "node:zlib";
+import { WINDOW_LOG } from "../source/unzstd.ts";
 
 /** Smaller targets are sent as they are. */
 const LEAST = 64 * 1024;
 /** Not worth keeping: it saves less than a tenth. */
 const MOST = 0.9;
-/** RFC 9659: a content coding uses a window of at most 8 MiB, which every client can hold. */
-export const WINDOW_LOG = 23;
 
 /** Writes the form to `out`, and returns its length whether it is kept or not; null when there is no use in one. Throws errors of the system. */
 export async function writeZstdForm(
