@@ -23,6 +23,7 @@ import { keptAssignment } from "./kept-assignment.ts";
 import { checkFailure, type CheckResult } from "./check-result.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
 import { checkSelf, collectDownloads } from "./start.ts";
+import type { LocationsPort } from "./follow-locations.ts";
 import { inventoryFacts } from "./inventory.ts";
 import type { Mailbox } from "./mailbox.ts";
 import type { MessageKeys } from "./message-keys.ts";
@@ -66,6 +67,8 @@ export type AgentParts = {
   readonly grounded?: UpkeepError;
   /** Where messages are judged; without it none is opened. */
   readonly mail?: { readonly mailbox: Mailbox; readonly keys: MessageKeys };
+  /** Where updates come from, as signed documents say; without it, from where they always came. */
+  readonly locations?: LocationsPort;
   /** What this device's owner says of updates; they come where nobody says otherwise. */
   readonly standing?: () => UpdateStanding;
   /** The version of the TUF timestamp that is trusted; null when none is. */
@@ -461,7 +464,20 @@ export class Agent {
       };
     };
     return askWhatToRun(
-      { world, identity, repository, server, trust, kept, marks, messages, state, notice, signal },
+      {
+        world,
+        identity,
+        repository,
+        server,
+        trust,
+        kept,
+        marks,
+        messages,
+        state,
+        locations: this.parts.locations,
+        notice,
+        signal,
+      },
       running,
     );
   }

@@ -14,6 +14,7 @@ import { SCHEMA_ERRORS } from "../../core/schema.ts";
 import { VERSION_ERRORS } from "../../core/version.ts";
 import { DER_ERRORS } from "../../der/errors.ts";
 import { IDENTITY_ERRORS } from "../../identity/errors.ts";
+import { LOCATION_ERRORS } from "../../identity/location-errors.ts";
 import { SERVER_CLIENT_ERRORS } from "../../io/device/server-failure.ts";
 import { CONTROL_ERRORS } from "../../io/system/control-socket.ts";
 import { KEY_ERRORS } from "../../keys/errors.ts";
@@ -39,6 +40,7 @@ const KNOWN: { readonly [code: string]: Trait } = {
   ...INSTANT_ERRORS,
   ...JSON_ERRORS,
   ...KEY_ERRORS,
+  ...LOCATION_ERRORS,
   ...MESSAGE_ERRORS,
   ...MIRROR_ERRORS,
   ...PROCESS_ERRORS,
