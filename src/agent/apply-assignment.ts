@@ -13,6 +13,7 @@ import {
   type Instructions,
 } from "./check.ts";
 import type { Component } from "./component.ts";
+import type { ReleaseManifest } from "../release/manifest.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
 import type { Uninstalled } from "../slot/uninstalled.ts";
 import { uninstalledSentence } from "./uninstall.ts";
@@ -34,6 +35,8 @@ export interface Device {
   /** Makes the component if it is not there yet. */
   open(product: string): Promise<Component>;
   update(component: Component): Update;
+  /** Whether the release comes with this device's license. Error: `license/not-entitled`. */
+  entitled(manifest: ReleaseManifest): Promise<void>;
   /** Raised once per key until cleared. */
   alarm(key: string, code: string, reason: string, product: string | null): Promise<void>;
   clear(prefix: string): Promise<void>;
@@ -69,9 +72,11 @@ export async function applyAssignment(
       results.push(await held(device, product, assigned.hold.reason, until));
       continue;
     }
-    const candidate = await orRefused(device, product, assigned.release.version, results, () =>
-      loadAssigned(instructions, assigned),
-    );
+    const candidate = await orRefused(device, product, assigned.release.version, results, async () => {
+      const found = await loadAssigned(instructions, assigned);
+      await device.entitled(found.manifest);
+      return found;
+    });
     if (candidate !== null) offers.push({ assigned, candidate });
   }
   const { ordered, circular } = inOrder(offers);

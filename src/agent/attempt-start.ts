@@ -1,13 +1,13 @@
 // The part of an attempt that starts programs: the new version on its probation, or the old one on the way back.
 
 import { FAILED, ReportedError } from "../core/errors.ts";
-import { DAY, formatInstant, parseInstant, SECOND } from "../core/instant.ts";
+import { SECOND } from "../core/instant.ts";
 import { ProcessError } from "../process/errors.ts";
 import { programsOfKind } from "../release/component-kind.ts";
 import type { Attempt } from "../slot/attempt.ts";
 import type { SlotId } from "../slot/layout.ts";
 import type { Component } from "./component.ts";
-import { AgentError, sentenceOf } from "./errors.ts";
+import { sentenceOf } from "./errors.ts";
 import { installByHandler, stepOfHandler } from "./handler.ts";
 import { alignOutside, alignOutsideLater, lookOutside } from "./outside.ts";
 import { recallTrouble } from "./heed-recalls.ts";
@@ -17,33 +17,11 @@ import { askedPort, isService, portOf, rulesOf, type RunSpec } from "./run-spec.
 import { isDamage } from "./slot-guard.ts";
 import { watch } from "./watch.ts";
 
-/** A healthy program may go on with its work for so long while the replacement of its damaged slot is ready. */
-export const REPAIR_GRACE = DAY;
-
 /** Carries the verdict of probation through the table. */
 class RolledBack extends ReportedError {
   constructor(code: string, reason: string) {
     super(FAILED, code, reason);
   }
-}
-
-/** Why a repair that is ready waits with the switch; null if it does not. */
-export async function turnOf(
-  component: Component,
-  { begin }: Attempt,
-  byHand: boolean,
-): Promise<AgentError | null> {
-  if (begin.damage !== "repair" || byHand || !(await component.isUp())) return null;
-  const from = parseInstant(begin.at);
-  const now = component.world.clock.now();
-  // By wall time, which goes on over restarts; a clock that was set back ends the wait.
-  if (now < from || now >= from + REPAIR_GRACE) return null;
-  const until = formatInstant(from + REPAIR_GRACE);
-  return new AgentError(
-    "agent/repair-waits",
-    `The replacement of the damaged ${begin.to.version} is ready. It takes its place when the program ends, when somebody runs \`upkeep agent update\`, or at ${until}.`,
-    { product: component.product, until },
-  );
 }
 
 /**
@@ -131,7 +109,7 @@ export async function startOld(component: Component, attempt: Attempt, signal: A
   await stepOfHandler(component, attempt, "rollback", signal).catch(onlyDamage);
   await alignOutsideLater(component);
   await tellReadersAgain(component, from, to, signal);
-  if (from === null) return;
+  if (from === null || component.withheld?.why === "overdue") return;
   const run = await startIfWhole(component, from);
   if (run === null) return;
   // Only to report the truth: going back is finished whatever it shows, and its keeper goes on trying.

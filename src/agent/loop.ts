@@ -21,6 +21,8 @@ import { emptyDropFolder } from "./drop-folder.ts";
 import { CATCH_UP, loadWakeUps, saveWakeUps, type WakeUps } from "./wake-ups.ts";
 
 const TEND_EVERY = 1000;
+/** How often it is looked whether an update that waits has its turn: deadlines are kept to the minute. */
+const ATTEND_EVERY = 5000;
 /** How often it is looked whether a daily check of what is installed is due. */
 const PATROL_EVERY = 60_000;
 const REPORT_DROPPED_EVERY = 60_000;
@@ -44,7 +46,12 @@ export async function runAgent(agent: Agent, stop: AbortSignal, leave?: AbortSig
   // Finishing what an earlier run left may take a whole probation: stopping does not wait for it.
   const started = agent.start();
   const all = started.then(() =>
-    Promise.all([keepChecking(agent, signal, bell), tend(agent, bell, signal), patrol(agent, signal)]),
+    Promise.all([
+      keepChecking(agent, signal, bell),
+      tend(agent, bell, signal),
+      patrol(agent, signal),
+      attend(agent, signal),
+    ]),
   );
   await Promise.race([all, aborted(signal)]);
   if (stop.aborted || leave?.aborted !== true) await agent.stop();
@@ -223,6 +230,13 @@ async function tend(agent: Agent, bell: Bell, signal: AbortSignal): Promise<void
     if (agent.takeNews()) bell.ring();
     await agent.parts.world.clock.sleep(TEND_EVERY, signal).catch(() => undefined);
     if (!signal.aborted) await agent.tend();
+  }
+}
+
+async function attend(agent: Agent, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await agent.parts.world.clock.sleep(ATTEND_EVERY, signal).catch(() => undefined);
+    if (!signal.aborted) await agent.attend();
   }
 }
 

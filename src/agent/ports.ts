@@ -8,11 +8,14 @@ import type { Instant } from "../core/instant.ts";
 import type { Random } from "../core/random.ts";
 import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
 import type { ReportResult } from "../message/reports.ts";
+import type { LicenseVerdict } from "../message/licenses.ts";
 import type { SealedEvent, Wake } from "../message/wake.ts";
+import type { Surroundings } from "../manners/ports.ts";
 import type { HandlerHost, LocalPorts, ProcessHost, Probes } from "../process/ports.ts";
 import type { Artifact, PublisherPin } from "../release/manifest.ts";
 import type { Platform } from "../release/platform.ts";
 import type { VerifiedSource } from "../slot/attempt.ts";
+import type { BytesBy } from "../slot/journal-event.ts";
 import type { DataTrees } from "../slot/data-trees.ts";
 import type { ZipReader } from "../slot/unpack.ts";
 
@@ -37,6 +40,8 @@ export interface Releases {
    * and the whole is fetched once more before anybody is accused. Errors: `repository/*`, `mirror/*`, `disk/*`.
    */
   download(artifact: Artifact, part: string, options: DownloadOptions): Promise<Downloaded>;
+  /** Null if no role lists the target. Errors: `repository/*`, `mirror/*`. */
+  listed(target: string): Promise<Listed | null>;
 }
 /** `about` and `code` together name the condition: it is told once, until it is over. Only an `alarm` is reported to the server. */
 export type Notice = {
@@ -50,7 +55,22 @@ export type DownloadOptions = {
   readonly progress: (bytes: number) => void;
 };
 /** `bytes` counts what came over the wire for this call. */
-export type Downloaded = { readonly bytes: number; readonly source: VerifiedSource };
+export type Downloaded = {
+  readonly bytes: number;
+  readonly source: VerifiedSource;
+  /** Where the artifact's bytes came from; absent when all of them are of `source`. */
+  readonly by?: BytesBy;
+  /** Code of what went wrong on the way that was tried first. */
+  readonly detour?: string;
+};
+
+/** A small or large target that signed metadata lists. */
+export type Listed = {
+  readonly length: number;
+  readonly sha256: string;
+  /** As `Releases.download` does with an artifact. */
+  fetch(part: string, options: DownloadOptions): Promise<Downloaded>;
+};
 
 export interface Repository {
   /** Refreshes trusted metadata as of `now`, which is read once per check (TUF 5.1). Errors: `repository/*`, `mirror/*`, `disk/*`. */
@@ -62,6 +82,8 @@ export interface UpdateServer {
   checkIn(request: CheckInRequest, signal: AbortSignal): Promise<CheckInAnswer>;
   /** One result per envelope, in order. */
   sendReports(envelopes: readonly Uint8Array[], signal: AbortSignal): Promise<readonly ReportResult[]>;
+  /** Absent where no server can be asked. */
+  readonly licensing?: LicensingServer;
   /**
    * Wake-ups after the number; ends when the connection does. `sealedAfter`: messages that are sealed for this device may come instead, and
    * checks up to this number of theirs were made; null for a device that opens none.
@@ -69,6 +91,33 @@ export interface UpdateServer {
   wakeUps(after: number, signal: AbortSignal, sealedAfter?: number | null): AsyncIterable<Wake | SealedEvent>;
   /** The next check-in renews the certificate first, as if half of its life were over. */
   renewSoon?(): void;
+}
+
+/** What is said about licenses outside of a check-in. Errors: as those of `checkIn`. */
+export interface LicensingServer {
+  challenge(signal: AbortSignal): Promise<string>;
+  activate(
+    request: Uint8Array,
+    signal: AbortSignal,
+  ): Promise<{ readonly license: Uint8Array; readonly lease: Uint8Array }>;
+  report(
+    documents: { readonly receipts: readonly Uint8Array[]; readonly usage: readonly Uint8Array[] },
+    signal: AbortSignal,
+  ): Promise<{ readonly receipts: readonly LicenseVerdict[]; readonly usage: readonly LicenseVerdict[] }>;
+}
+
+/** The part of a check that is about licenses. Nothing of it ever throws: updates, reports and roll back go on whatever is wrong here. */
+export interface Licensing {
+  /** Takes over who may issue and lease, and what was revoked, from a refreshed state of the repository. */
+  follow(releases: Pick<Releases, "document">): Promise<void>;
+  /** What to ask for in this check-in; undefined for nothing. */
+  ask(): Promise<unknown>;
+  /** What the server answered to that. */
+  take(answer: unknown): Promise<void>;
+  /** What the server has and does not offer, because no license here covers it. */
+  noteUpdates(refused: unknown): Promise<void>;
+  /** What there is to say outside of the check-in: activations that wait, receipts, usage. */
+  settle(server: LicensingServer, signal: AbortSignal): Promise<void>;
 }
 
 /** The last assignment that was believed, as it was signed. */
@@ -138,12 +187,15 @@ export type World = {
   /** What the agent says of itself, and the features that it acts upon. */
   readonly program: Program;
   readonly disk: Disk;
+  /** The same disk for work that may take its time: verifying and unpacking. */
+  readonly background: Disk;
   readonly clock: Clock;
   readonly random: Random;
   readonly processes: ProcessHost;
   readonly probes: Probes;
   readonly handlers: HandlerHost;
   readonly localPorts: LocalPorts;
+  readonly surroundings: Surroundings;
   readonly logs: Logs;
   readonly zip: ZipReader;
   readonly trees: DataTrees;

@@ -52,6 +52,8 @@ export type Place = {
   /** The folder of all components: `<components>/<product>/current` is what another product has installed. */
   readonly components: string;
   readonly log: string;
+  /** Where the component leaves files that say "not now". */
+  readonly locks: string;
 };
 
 /** The variable in which the release wants a port, if nobody set it: then the agent gives one. */
@@ -63,7 +65,16 @@ export function askedPort(run: RunSpec, settings: ComponentSettings): string | n
 }
 
 /** What every component finds in its environment besides what its release and the operator set. Nothing else of the agent's own gets through. */
-const PASSED_ON = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "SSL_CERT_FILE"] as const;
+const PASSED_ON = [
+  "PATH",
+  "HOME",
+  "LANG",
+  "TZ",
+  "TMPDIR",
+  "USER",
+  "SSL_CERT_FILE",
+  "UPKEEP_LICENSES",
+] as const;
 
 export type HostEnvironment = Readonly<Record<string, string | undefined>>;
 
@@ -94,6 +105,7 @@ export function environmentOf(
     UPKEEP_VERSION: run.version,
     UPKEEP_SLOT: place.slot,
     UPKEEP_COMPONENT_DATA: place.data,
+    UPKEEP_LOCKS: place.locks,
     UPKEEP_COMPONENTS: place.components,
   };
 }

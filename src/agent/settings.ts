@@ -4,6 +4,8 @@ import { parentOf } from "../core/disk.ts";
 import { DAY, SECOND } from "../core/instant.ts";
 import type { Json } from "../core/json.ts";
 import { AgentError } from "./errors.ts";
+import { budgetSchema } from "../manners/budget.ts";
+import { ownPolicySchema } from "./manners-settings.ts";
 import { checkSchema, nameSchema, z } from "../core/schema.ts";
 import { isSlotPath } from "../release/slot-path.ts";
 import type { CommandPlaces } from "../slot/command-folder.ts";
@@ -107,6 +109,10 @@ export const settingsSchema = z.strictObject({
       .array(z.string().check(z.minLength(1), z.maxLength(255), z.regex(/^\S+$/, "holds a blank")))
       .check(z.maxLength(64)),
   ),
+  /** When updates are activated here, and who is asked. */
+  policy: z.exactOptional(ownPolicySchema),
+  /** What work in the background may use. */
+  budget: z.exactOptional(budgetSchema),
   /** What is read before a component is started: every byte, or only of files that changed since they were read last. */
   verify: z.exactOptional(z.enum(["always", "changed"])),
   /** Where command-line programs become reachable to the users of this machine, such as /usr/local/bin; without it, nowhere. */
@@ -135,6 +141,8 @@ export type ComponentSettings = {
   readonly env: Readonly<Record<string, string>>;
   readonly stopMs: number;
   readonly snapshotBytes: number;
+  /** Bytes of the volume that no update takes. */
+  readonly diskFloor: number;
   readonly verify: NonNullable<Settings["verify"]>;
   /** Null: command-line programs are installed, and reachable nowhere. */
   readonly commands: CommandPlaces | null;
@@ -180,6 +188,7 @@ export function componentSettings(settings: Settings, product: string): Componen
     env: own?.env ?? {},
     stopMs: (own?.stopSeconds ?? 10) * SECOND,
     snapshotBytes: own?.snapshotBytes ?? 1024 ** 3,
+    diskFloor: settings.budget?.diskFloor ?? 0,
     // A bit that rots changes no time of its file: only reading finds it.
     verify: settings.verify ?? "always",
     commands: commandPlaces(settings),

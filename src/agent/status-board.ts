@@ -5,6 +5,7 @@ import { writeAtomic } from "../core/disk.ts";
 import { formatInstant, type Instant } from "../core/instant.ts";
 import type { Component } from "./component.ts";
 import { sentenceOf } from "./errors.ts";
+import type { Wait } from "./manners.ts";
 import type { DeviceIdentity, Notice, World } from "./ports.ts";
 import type { MessagesStatus } from "./post.ts";
 import { componentStatus, type CheckStatus, type ComponentStatus, type Status } from "./status.ts";
@@ -23,6 +24,8 @@ export type Shown = {
   readonly reportsWaiting: () => number;
   /** Null for an agent that opens no messages. */
   readonly messages?: () => MessagesStatus | null;
+  /** By which rule the update of a product waits; null if none does. */
+  readonly wait: (product: string) => Wait | null;
 };
 
 export class StatusBoard {
@@ -68,6 +71,7 @@ export class StatusBoard {
           component,
           this.#results.get(component.product) ?? null,
           this.#progress.get(component.product) ?? null,
+          this.#shown.wait(component.product),
         ),
       );
     const waits = this.doing === "waiting" ? this.#waiting : null;

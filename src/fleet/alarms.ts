@@ -18,10 +18,12 @@ export const FROZEN = "device/frozen";
 /** Nothing was heard of the device for many of its intervals. */
 export const DEAD = "device/dead";
 export const UNLISTED_VERSION = "device/unlisted-version";
+/** The device holds a head of the audit log that the log does not contain: its tail was cut off, or rows were rewritten. */
+export const AUDIT_CUT = "fleet/audit-cut";
 export const VERSION_WENT_BACK = "device/version-went-back";
 
 /** Conditions that are noticed again at each look as long as they last: acknowledged once, they stay so until they were gone for a day. */
-const CONDITIONS: ReadonlySet<string> = new Set([FROZEN, CLONE_SUSPECTED, UNLISTED_VERSION, DEAD]);
+const CONDITIONS: ReadonlySet<string> = new Set([FROZEN, CLONE_SUSPECTED, UNLISTED_VERSION, AUDIT_CUT, DEAD]);
 
 /** What is over as soon as the device runs what it should run of that product. */
 const ABOUT_UPDATES =

@@ -22,6 +22,7 @@ export type FleetErrorCode =
   | "fleet/no-message-key"
   | "fleet/unknown-release"
   | "fleet/unknown-product"
+  | "fleet/device-pending"
   | "fleet/device-revoked"
   | "fleet/token-unknown"
   | "fleet/token-used"
@@ -32,6 +33,9 @@ export type FleetErrorCode =
   | "fleet/no-repository"
   | "fleet/bad-interval"
   | "fleet/too-many-products"
+  | "fleet/bad-filter"
+  | "fleet/bad-label"
+  | "fleet/too-many-labels"
   | "fleet/bad-rollout"
   | "fleet/unknown-rollout"
   | "fleet/rollout-overlaps"
@@ -62,6 +66,7 @@ export const FLEET_ERRORS = {
   "fleet/no-message-key": FAILED,
   "fleet/unknown-release": FAILED,
   "fleet/unknown-product": FAILED,
+  "fleet/device-pending": PENDING,
   "fleet/device-revoked": REFUSED,
   "fleet/token-unknown": REFUSED,
   "fleet/token-used": REFUSED,
@@ -71,6 +76,9 @@ export const FLEET_ERRORS = {
   "fleet/no-repository": FAILED,
   "fleet/bad-interval": USAGE,
   "fleet/too-many-products": FAILED,
+  "fleet/bad-filter": USAGE,
+  "fleet/bad-label": USAGE,
+  "fleet/too-many-labels": REFUSED,
   "fleet/bad-rollout": USAGE,
   "fleet/unknown-rollout": { ...FAILED, hint: "`upkeep fleet rollout list --all` shows all rollouts." },
   "fleet/rollout-overlaps": REFUSED,

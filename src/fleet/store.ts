@@ -2,9 +2,11 @@
 
 import type { Instant } from "../core/instant.ts";
 import type { Program } from "../core/growth.ts";
+import type { AuditHead } from "../message/audit-head.ts";
 import type { UpdateStanding } from "../message/check-in.ts";
 import type { Running } from "../message/common.ts";
 import type { CheckInLink, Lines } from "./clone.ts";
+import type { LicenseRecords } from "./license-records.ts";
 import type { AuditRow } from "./records.ts";
 import type { RolloutRecords } from "./rollout-store.ts";
 import type {
@@ -38,6 +40,8 @@ export type Sighting = {
   readonly claimed: readonly Running[];
   readonly timestamp: string | null;
   readonly agent?: Program | null;
+  /** A head of the audit log that the device brought, signed by this fleet's director. */
+  readonly head?: AuditHead;
   /** What the device said of updates; null for one that says nothing. */
   readonly standing?: UpdateStanding | null;
   /** The alarms that last on the device, by its words; absent when it does not say. */
@@ -97,9 +101,12 @@ export interface FleetRecords extends RolloutRecords {
   tokens(limit: number): Promise<readonly Token[]>;
   addToken(token: Token): Promise<void>;
   dropToken(id: string): Promise<void>;
-  /** Not used and not expired, of one group. */
+  /** Not used up and not expired, of one group. */
   openTokens(group: string, now: Instant): Promise<readonly Token[]>;
-  changeToken(id: string, patch: Partial<Pick<Token, "failures" | "used" | "usedBy">>): Promise<void>;
+  changeToken(
+    id: string,
+    patch: Partial<Pick<Token, "failures" | "used" | "usedBy" | "usedCount">>,
+  ): Promise<void>;
 
   report(device: string, id: string): Promise<StoredReport | null>;
   addReport(report: StoredReport): Promise<void>;
@@ -143,10 +150,13 @@ export interface FleetRecords extends RolloutRecords {
   putSetting(name: string, value: string): Promise<void>;
 }
 
+/** All that a store holds: the fleet, and the licenses of its devices. */
+export type StoreRecords = FleetRecords & LicenseRecords;
+
 /** What reads, of the records. */
 export type FleetReads = {
   readonly [
-    N in keyof FleetRecords as N extends
+    N in keyof StoreRecords as N extends
       | `add${string}`
       | `put${string}`
       | `change${string}`
@@ -155,7 +165,7 @@ export type FleetReads = {
       | "pruneReports"
       ? never
       : N
-  ]: FleetRecords[N];
+  ]: StoreRecords[N];
 };
 
 /**
@@ -168,7 +178,7 @@ export interface FleetStore {
   /** One consistent state, read only; hinders no writer, however long it takes. */
   read<T>(work: (records: FleetReads) => Promise<T>): Promise<T>;
   /** Transactions of all processes run one after the other. */
-  transaction<T>(work: (records: FleetRecords) => Promise<T>): Promise<T>;
+  transaction<T>(work: (records: StoreRecords) => Promise<T>): Promise<T>;
   /**
    * A number that changes when another process has written what servers keep in memory or act upon (devices, groups, what they should run,
    * wake-ups, the audit log), or may have; cheap enough to ask every second.

@@ -3,6 +3,7 @@
 import type { Feature } from "../core/features.ts";
 import { growing, knows, needing, programSchema, type Program } from "../core/growth.ts";
 import { sha256Schema, z } from "../core/schema.ts";
+import { auditHeadSchema } from "./audit-head.ts";
 import { keyIdSchema, messageKeySchema } from "./message-key.ts";
 import { ASSIGNMENT_LIMIT, MAX_COMPONENTS } from "./assignment.ts";
 import { base64Schema, codeSchema, nonceSchema, platformSchema, repeated, runningSchema } from "./common.ts";
@@ -59,6 +60,10 @@ export const checkInRequestSchema = growing({
    * (fleet/clone.ts). A device that leaves it out is served all the same, and gets none.
    */
   mark: z.exactOptional(z.nullable(markSchema)),
+  /** The newest head of the audit log that the device was given: the log has to hold it still. */
+  auditHead: z.exactOptional(auditHeadSchema),
+  /** Leases that are due (licenses.ts). It is read by itself: a fault in it touches nothing else. */
+  licenses: z.exactOptional(z.unknown()),
   /** The key that messages to this device are to be sealed for; left out while the server has it. */
   messageKey: z.exactOptional(messageKeySchema),
   /** What the device's owner says of updates: they come, wait for now, are declined, or are switched off. */
@@ -79,7 +84,13 @@ export const checkInAnswerSchema = growing({
   seq: z.number().check(z.int(), z.minimum(0)),
   /** To be brought back with the next question; given to devices that brought theirs. */
   mark: z.exactOptional(markSchema),
+  /** Given to devices that know the word `audit-head`; they keep the highest. */
+  auditHead: z.exactOptional(auditHeadSchema),
+  /** To those who asked (licenses.ts), read by itself as well. */
+  licenses: z.exactOptional(z.unknown()),
   /** Id of the message key that the server holds of this device; told to devices that know sealed messages. */
   messageKey: z.exactOptional(keyIdSchema),
+  /** Newer versions that do not come with this device's license; for people. */
+  notEntitled: z.exactOptional(z.unknown()),
 });
 export type CheckInAnswer = z.infer<typeof checkInAnswerSchema>;

@@ -163,6 +163,13 @@ export const releaseSchema = growing({
   health: z.exactOptional(healthSchema),
   dependencies: z.array(dependencySchema).check(z.maxLength(64)),
   publisher: z.exactOptional(publisherSchema),
+  /** It comes with a license only: one with these editions, that covers the day of publication or this earlier one. Security releases come to all. */
+  license: z.exactOptional(
+    growing({
+      editions: z.exactOptional(z.array(nameSchema).check(z.maxLength(32))),
+      backdatedTo: z.exactOptional(instantSchema),
+    }),
+  ),
   notes: z.exactOptional(z.string().check(z.maxLength(16384))),
 });
 export type ReleaseManifest = Readonly<z.infer<typeof releaseSchema>>;

@@ -58,6 +58,19 @@ const attemptSchema = growing({
   /** Fetched for this attempt. */
   bytes: count,
   source: z.enum(["origin", "mirror", "peer", "bundle", "none"]),
+  /** Where the artifact's bytes came from: fetched whole from a kind of source, fetched as patches, taken from the old version. */
+  bytesBy: z.exactOptional(
+    growing({
+      origin: z.exactOptional(count),
+      mirror: z.exactOptional(count),
+      peer: z.exactOptional(count),
+      bundle: z.exactOptional(count),
+      patch: z.exactOptional(count),
+      own: z.exactOptional(count),
+    }),
+  ),
+  /** Code of what went wrong on the way to the bytes that was tried first. */
+  detour: z.exactOptional(codeSchema),
   /** What really runs after the attempt. */
   running: z.nullable(versionSchema),
   reason: z.exactOptional(textSchema(1000)),

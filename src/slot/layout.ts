@@ -48,6 +48,8 @@ export type Layout = {
   readonly process: string;
   /** Ports that the agent gave, to give the same again. */
   readonly ports: string;
+  /** Files by which an application says "not now". */
+  readonly locks: string;
   readonly checked: string;
   readonly log: string;
   /** Where the commands of the component were made. */
@@ -76,6 +78,7 @@ export function layoutOf(folder: string): Layout {
     snapshots: `${folder}/snapshots`,
     process: `${folder}/process.json`,
     ports: `${folder}/ports.json`,
+    locks: `${folder}/locks`,
     checked: `${folder}/checked.json`,
     log: `${folder}/output.log`,
     commands: `${folder}/commands.json`,

@@ -20,6 +20,7 @@ import {
   type StoredIdentity,
 } from "../../io/device/device-identity.ts";
 import { openServerClient, type ServerClient } from "../../io/device/server-client.ts";
+import type { ClientIdentity } from "../../io/device/tls.ts";
 import type { DeviceTrust } from "./trust.ts";
 import { refuseUnusable } from "./usable-certificate.ts";
 
@@ -27,27 +28,32 @@ import { refuseUnusable } from "./usable-certificate.ts";
 const PAUSE = HOUR;
 
 export type Connection = UpdateServer & {
+  /** The certificate in use. */
+  readonly client: ClientIdentity;
   /** Ends what is open: the next call connects by the trust of then. */
   reconnect(): void;
   close(): void;
 };
 
 /** A check-in as servers took it from the first version on. */
-function withoutNews({
-  mark: _mark,
-  agent: _agent,
-  messageKey: _key,
-  updates: _updates,
-  alarms: _alarms,
-  components,
-  ...request
-}: CheckInRequest): CheckInRequest {
+function withoutNews(asked: CheckInRequest): CheckInRequest {
+  const {
+    mark: _mark,
+    agent: _agent,
+    auditHead: _head,
+    licenses: _licenses,
+    messageKey: _key,
+    updates: _updates,
+    alarms: _alarms,
+    components,
+    ...request
+  } = asked;
   return { ...request, components: components.map(({ product, version }) => ({ product, version })) };
 }
 
 /**
  * `folder` is the identity folder. A renewed certificate is kept beside the one in use until the server has answered a call that was made
- * with it: whatever is wrong with it, the device is never without one that opened something before.
+ * with it (`changed` hears of that): whatever is wrong with it, the device is never without one that opened something before.
  */
 export function openConnection(
   folder: string,
@@ -55,6 +61,7 @@ export function openConnection(
   trust: () => Pick<DeviceTrust, "server" | "bundleSha256" | "isOutgoing">,
   world: Pick<World, "disk" | "clock" | "log" | "program">,
   dial: typeof openServerClient = openServerClient,
+  changed: () => void = () => {},
 ): Connection {
   let { client: own, renewed } = identity;
   let open: ServerClient | null = null;
@@ -111,6 +118,7 @@ export function openConnection(
     await adoptRenewed(world.disk, folder);
     own = renewed!;
     renewed = null;
+    changed();
     open?.close();
     open = trial;
     trial = null;
@@ -148,6 +156,9 @@ export function openConnection(
   };
 
   return {
+    get client() {
+      return own;
+    },
     checkIn: async (request, signal) => {
       if (isDue()) {
         // The old one is good for a while yet: a failed renewal is told and tried again later.
@@ -177,6 +188,22 @@ export function openConnection(
     sendReports: async (envelopes, signal) => {
       const reports = envelopes.map((bytes) => toBase64(bytes));
       return (await client().call("reports", { reports }, signal)).results;
+    },
+    licensing: {
+      challenge: async (signal) => (await client().call("licenseChallenge", {}, signal)).challenge,
+      activate: async (request, signal) => {
+        const answer = await client().call("licenseActivate", { request: toBase64(request) }, signal);
+        return { license: fromBase64(answer.license), lease: fromBase64(answer.lease) };
+      },
+      report: async ({ receipts, usage }, signal) =>
+        client().call(
+          "licenseReports",
+          {
+            receipts: receipts.map((bytes) => toBase64(bytes)),
+            usage: usage.map((bytes) => toBase64(bytes)),
+          },
+          signal,
+        ),
     },
     wakeUps: (after, signal, sealedAfter = null) => client().wakes(after, signal, sealedAfter),
     renewSoon: () => {

@@ -15,10 +15,16 @@ import { systemDisk } from "../../io/system/disk.ts";
 import { base64Schema } from "../../message/common.ts";
 import { SEALED_LENGTH } from "../../message/sealed-length.ts";
 import type { Hurdle } from "./hurdle.ts";
+import { isMannersRequest, mannersRequests, obeyManners, type MannersRequest } from "./manners-requests.ts";
+import { licenseRequests, obeyLicense, serveLicenses, type LicenseRequest } from "./licenses.ts";
 import { wireAgent, type Wired, type WiringOptions } from "./wiring.ts";
 
 const requestSchema = z.discriminatedUnion("do", [
-  z.strictObject({ do: z.literal("check"), retrySkipped: z.exactOptional(z.boolean()) }),
+  z.strictObject({
+    do: z.literal("check"),
+    retrySkipped: z.exactOptional(z.boolean()),
+    now: z.exactOptional(z.boolean()),
+  }),
   z.strictObject({
     do: z.literal("install"),
     from: z.string().check(z.minLength(1), z.maxLength(2048)),
@@ -29,8 +35,10 @@ const requestSchema = z.discriminatedUnion("do", [
   z.strictObject({ do: z.literal("deliver"), message: base64Schema(SEALED_LENGTH) }),
   z.strictObject({ do: z.literal("verify") }),
   z.strictObject({ do: z.literal("roll-back"), product: nameSchema }),
+  ...mannersRequests,
   z.strictObject({ do: z.literal("uninstall"), product: nameSchema, purge: z.boolean() }),
   z.strictObject({ do: z.literal("take-back"), product: nameSchema }),
+  ...licenseRequests,
 ]);
 
 /** How often it is looked whether what kept the device from updating was mended. */
@@ -59,8 +67,9 @@ async function serveOnce(options: WiringOptions, signal: AbortSignal): Promise<v
   const wired = await wireAgent(options);
   const { agent, close, hurdle } = wired;
   const control = await listenForControl(folder, (request) => obey(wired, request));
-  log("info", "agent/started", { folder, pid: process.pid });
   const mended = new AbortController();
+  const licenses = await serveLicenses(agent, folder, AbortSignal.any([signal, mended.signal]));
+  log("info", "agent/started", { folder, pid: process.pid });
   if (hurdle !== null) {
     const { code, message } = hurdle.error;
     log("error", "agent/grounded", { code, message, hint: hurdle.error.hint ?? null });
@@ -73,6 +82,7 @@ async function serveOnce(options: WiringOptions, signal: AbortSignal): Promise<v
     await runAgent(agent, signal, mended.signal);
   } finally {
     await control.close();
+    await licenses.close();
     close();
     log("info", mended.signal.aborted ? "agent/mended" : "agent/stopped", {});
   }
@@ -104,7 +114,7 @@ export async function obey({ agent, broughtTo }: Wired, request: Json): Promise<
     case "check":
       return (await (asked.retrySkipped === true
         ? agent.retrySkipped()
-        : agent.check("operator"))) as unknown as Json;
+        : agent.check("operator", asked.now === true))) as unknown as Json;
     case "install":
       return (await agent.install(await broughtTo(asked.from), asked)) as unknown as Json;
     case "status":
@@ -119,6 +129,8 @@ export async function obey({ agent, broughtTo }: Wired, request: Json): Promise<
       return (await agent.uninstall(asked.product, asked.purge)) as unknown as Json;
     case "take-back":
       return (await agent.takeBack(asked.product)) as unknown as Json;
+    default:
+      return isMannersRequest(asked) ? obeyManners(agent, asked) : obeyLicense(agent, asked);
   }
 }
 
@@ -127,9 +139,10 @@ export async function checkOnce(
   options: WiringOptions,
   signal?: AbortSignal,
   retrySkipped = false,
+  now = false,
 ): Promise<CheckResult> {
   return withAgent(options, signal, (agent) =>
-    retrySkipped ? agent.retrySkipped() : agent.check("operator"),
+    retrySkipped ? agent.retrySkipped() : agent.check("operator", now),
   );
 }
 
@@ -151,13 +164,17 @@ export async function rollBackOnce(
   return withAgent(options, signal, (agent) => agent.rollBack(product));
 }
 
+/** Uninstalls without a running agent: no other component is started or stopped for it. */
 export async function uninstallOnce(
   options: WiringOptions,
   product: string,
   purge: boolean,
   signal?: AbortSignal,
 ): Promise<Awaited<ReturnType<Agent["uninstall"]>>> {
-  return withAgent(options, signal, (agent) => agent.uninstall(product, purge));
+  return withOpened(options, (agent) => {
+    signal?.addEventListener("abort", () => agent.interrupt(), { once: true });
+    return agent.uninstall(product, purge);
+  });
 }
 
 export async function takeBackOnce(
@@ -170,11 +187,38 @@ export async function takeBackOnce(
 
 /** Reads back what is installed without a running agent: nothing is started, stopped or repaired by it. */
 export async function verifyOnce(options: WiringOptions): Promise<Awaited<ReturnType<Agent["verify"]>>> {
+  return withOpened(options, (agent) => agent.verify());
+}
+
+/** Without a running agent, and without starting what is installed. */
+async function withOpened<T>(options: WiringOptions, action: (agent: Agent) => Promise<T>): Promise<T> {
   return withWired(options, async ({ agent }) => {
     await agent.openAll();
-    const findings = await agent.verify();
-    await agent.leave();
-    return findings;
+    try {
+      return await action(agent);
+    } finally {
+      await agent.leave();
+    }
+  });
+}
+
+/** What the owner says about manners, without a running agent: nothing is started or stopped by it. */
+export async function mannersOnce(options: WiringOptions, request: MannersRequest): Promise<Json> {
+  return withWired(options, async ({ agent }) => {
+    await agent.openAll();
+    for (const component of agent.components) await component.noticeRunning();
+    return obeyManners(agent, request);
+  });
+}
+
+/** What an owner wants of licenses, without a running agent: nothing is started or stopped by it. */
+export async function licenseOnce(options: WiringOptions, asked: LicenseRequest): Promise<Json> {
+  return withWired(options, async ({ agent }) => {
+    try {
+      return await obeyLicense(agent, asked);
+    } finally {
+      await agent.leave();
+    }
   });
 }
 

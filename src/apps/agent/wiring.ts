@@ -1,5 +1,9 @@
 // Joins the agent to this machine: disk, clock, processes, network, identity.
 
+import type { Disk } from "../../core/disk.ts";
+import { usedCpuMs } from "../../io/system/surroundings.ts";
+import { bandwidthAt, CpuPace, pacedDisk, type Budget } from "../../manners/budget.ts";
+import { RateLimit } from "../../mirror/rate.ts";
 import { openAgent, type Agent } from "../../agent/agent.ts";
 import type { LogLine, Repository, World } from "../../agent/ports.ts";
 import { openDeviceLocations } from "../../agent/locations.ts";
@@ -31,6 +35,7 @@ import { systemProbes } from "../../io/system/probes.ts";
 import { systemProcesses } from "../../io/system/process.ts";
 import { systemPublisherVerifier } from "../../io/device/publisher-verifier.ts";
 import { systemRandom } from "../../io/system/random.ts";
+import { systemSurroundings } from "../../io/system/surroundings.ts";
 import { storeLock } from "../../io/system/store-lock.ts";
 import { zipReader } from "../../io/archive/unpack-zip.ts";
 import { below, type Source } from "../../mirror/source.ts";
@@ -47,6 +52,7 @@ import { addressOf } from "./enroll.ts";
 import { dialInTurn } from "./servers-in-turn.ts";
 import { openServerClient } from "../../io/device/server-client.ts";
 import { proxiesOf } from "./proxies.ts";
+import { licenseKeeper } from "./licenses.ts";
 import { openDeviceTrust } from "./trust.ts";
 
 export type WiringOptions = {
@@ -77,22 +83,27 @@ export type Wired = {
 export async function wireAgent(options: WiringOptions): Promise<Wired> {
   const { folder } = options;
   const { settings, identity, hurdle } = await readFolder(systemDisk, folder);
-  const world = worldOf(options);
+  const world = worldOf(options, settings.budget);
   return identity === null
     ? wireAlone(folder, settings, world, hurdle!)
     : wireConnected(options, settings, identity, world, hurdle);
 }
 
-function worldOf({ log, selfCheck, environment, atPoint }: WiringOptions): World {
+function worldOf(
+  { folder, log, selfCheck, environment, atPoint }: WiringOptions,
+  budget: Budget = {},
+): World {
   return {
     program: ownProgram(),
     disk: systemDisk,
+    background: backgroundDisk(budget),
     clock: systemClock,
     random: systemRandom,
     processes: systemProcesses,
     probes: systemProbes,
     handlers: systemHandlers,
     localPorts: systemPorts,
+    surroundings: systemSurroundings,
     logs: { rotate: rotateLog, bound: boundLog, head: logHead, tail: logTail },
     zip: zipReader,
     trees: systemTrees(),
@@ -101,10 +112,16 @@ function worldOf({ log, selfCheck, environment, atPoint }: WiringOptions): World
     isIdle: async () => hasLittleToDo(),
     space: spaceAt,
     selfCheck: selfCheck ?? null,
-    environment: environment ?? process.env,
+    // Where components find what they may use; the same for all of them.
+    environment: { ...(environment ?? process.env), UPKEEP_LICENSES: `${folder}/licenses` },
     log: ({ level, event, ...facts }: LogLine) => log(level, `agent/${event}`, facts as Facts),
     atPoint: atPoint ?? (async () => {}),
   };
+}
+
+function backgroundDisk({ cpuShare }: Budget): Disk {
+  if (cpuShare === undefined) return systemDisk;
+  return pacedDisk(systemDisk, new CpuPace(systemClock, usedCpuMs, cpuShare));
 }
 
 async function wireConnected(
@@ -145,7 +162,16 @@ async function wireConnected(
   );
   /** Hosts changed: the agent begins anew with them when it has nothing else to do. */
   let moved = false;
-  const connection = openConnection(`${folder}/identity`, identity, () => trust, world, dial);
+  const connection = openConnection(
+    `${folder}/identity`,
+    identity,
+    () => trust,
+    world,
+    dial,
+    () => {
+      for (const source of sources) source.renew();
+    },
+  );
   const sources = places.map((place) =>
     climbingSource(
       addressOf(place),
@@ -158,12 +184,17 @@ async function wireConnected(
             })
           : log("info", "agent/server-known", {}),
       proxies,
+      () => connection.client,
     ),
   );
   const store = diskStore(systemDisk, `${folder}/tuf`, storeLock(`${folder}/tuf/lock`, systemClock));
   const brought: (() => void)[] = [];
   const signedMirrors = locations.hosts.mirrors.map((place) => mirrorOf(place, settings, proxies));
   const copies = [...signedMirrors, ...settingsMirrors(settings, proxies)];
+  const { budget = {} } = settings;
+  const zone = settings.policy?.zone ?? systemSurroundings.zone();
+  // One for all downloads of this agent.
+  const rate = new RateLimit(systemClock, () => bandwidthAt(budget, systemClock.now(), zone));
   const client = (mirrors: readonly Mirror[]): TufClient =>
     openRepository({
       mirrors,
@@ -171,6 +202,7 @@ async function wireConnected(
       clock: systemClock,
       random: systemRandom,
       trustedRoot: identity.root,
+      rate,
     });
   const origins = sources.map((source) => mirrorAt(below(source, "repository")));
   const mirrors = [...origins, ...copies.map((copy) => mirrorAt(copy.source))];
@@ -185,9 +217,12 @@ async function wireConnected(
     keys,
     provenTime: async () => (await store.loadKnownTime())?.time ?? null,
   });
+  const licenses = licenseKeeper(folder, world, self, identity.root, store);
+  await licenses.open();
   const agent = await openAgent({
     world,
     folder,
+    licenses,
     identity: self,
     mail: { mailbox, keys },
     locations: {
@@ -213,7 +248,7 @@ async function wireConnected(
       },
     },
     timestampVersion: async () => (await store.loadKnownTime())?.versions.timestamp ?? null,
-    repository: agentRepository(client(mirrors), store, systemDisk, wordFor),
+    repository: agentRepository(client(mirrors), store, world.background, wordFor),
     server: connection,
     trust,
     settings,

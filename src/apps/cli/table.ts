@@ -11,6 +11,7 @@ import { caNoun } from "./fleet/ca-commands.ts";
 import { deviceNoun, fleetNoun, groupNoun, reportNoun, tokenNoun } from "./fleet/commands.ts";
 import { keyNoun } from "./key/commands.ts";
 import { locationNoun } from "./location/commands.ts";
+import { licenseNoun } from "./license/commands.ts";
 import { messageNoun } from "./message/commands.ts";
 import { releaseNoun } from "./release/commands.ts";
 import { repoNoun } from "./repo/commands.ts";
@@ -54,6 +55,7 @@ export const TABLE: readonly TableEntry[] = [
   messageNoun,
   locationNoun,
   caNoun,
+  licenseNoun,
   reportNoun,
   signCommand,
   timestampCommand,

@@ -10,7 +10,9 @@ import { DAY, formatInstant, MINUTE, SECOND, type Instant } from "../../core/ins
 import type { Random } from "../../core/random.ts";
 import type { Certificate } from "../../der/x509.ts";
 import type { ListedRelease } from "../../fleet/decide.ts";
-import { adoptNextKey, enrol, renew, revoked } from "../../fleet/enrol.ts";
+import { isOurs, signHead } from "../../fleet/audit-head.ts";
+import type { AuditHead } from "../../message/audit-head.ts";
+import { adoptNextKey, enrol, pending, renew, revoked } from "../../fleet/enrol.ts";
 import { FleetError } from "../../fleet/errors.ts";
 import { releasesIn, takeReport, type Intake, type IsListed } from "../../fleet/intake.ts";
 import { Quotas, type Quota } from "../../fleet/quota.ts";
@@ -30,8 +32,11 @@ import { UNDERSTANDS_HEADER, understands } from "../../message/check-in.ts";
 import type { ReportResult } from "../../message/reports.ts";
 import type { AnswerOf, Caller, RequestOf, RouteName } from "../../message/routes.ts";
 import { openReport, resultOf, type OpenedReport } from "../../report/report.ts";
+import type { Entitlements } from "./entitlements.ts";
 import type { FleetView } from "./fleet-view.ts";
+import type { LicenseApi } from "./license-api.ts";
 import type { Metrics } from "./metrics.ts";
+import { tooMany } from "./quota-errors.ts";
 import type { Trust } from "./trust.ts";
 
 /** How long an assignment may be acted on. A device asks again before every attempt, so it needs to be no longer. */
@@ -45,6 +50,8 @@ export const DEFAULT_FOLLOW = 7 * DAY;
  * The record decides: a revoked device or a key that was replaced gets nothing.
  */
 const RECOVERY = 365 * DAY;
+
+const HEADS = 1000;
 
 export type ApiQuotas = {
   readonly checkIns: Quota;
@@ -77,6 +84,8 @@ export type ApiOptions = {
   readonly random: Random;
   readonly metrics: Metrics;
   readonly quotas?: Partial<ApiQuotas> | undefined;
+  readonly licenses: LicenseApi;
+  readonly entitlements: Pick<Entitlements, "fit">;
   /** A release by version, of any product; null when the repository does not list it, undefined when nobody can tell. */
   readonly findRelease: (product: string, version: string) => Promise<ListedRelease | null | undefined>;
 };
@@ -84,7 +93,7 @@ export type ApiOptions = {
 export type Api = {
   /**
    * The active device that shows this certificate.
-   * Errors: `http/no-certificate`, `http/authority-revoked`, `http/certificate-expired`, `http/unknown-device`, `fleet/device-revoked`.
+   * Errors: `http/no-certificate`, `http/authority-revoked`, `http/certificate-expired`, `http/unknown-device`, `fleet/device-pending`, `fleet/device-revoked`.
    */
   identify(call: Call, as?: Exclude<Caller, "anyone">): Promise<Device>;
   readonly handlers: {
@@ -107,6 +116,26 @@ export function serverApi(options: ApiOptions): Api {
   /** This running server among those of its fleet. */
   const server = toBase64Url(random.bytes(6));
   const shared = new Set((options.sharedAddresses ?? []).map(peerKey));
+
+  /** Signed once for each row that the log ends with, and not for each device. */
+  let head: { readonly hash: string; readonly signed: Promise<AuditHead> } | null = null;
+  const headNow = async (): Promise<AuditHead | null> => {
+    const last = view.lastAudit();
+    if (last === null) return null;
+    if (head?.hash !== last.hash) head = { hash: last.hash, signed: signHead(last, director) };
+    return head.signed;
+  };
+
+  /** Heads of which the signature was checked: many devices bring the same few. */
+  const heads = new Set<string>();
+  const known = (given: AuditHead): boolean => {
+    const key = `${given.sequence} ${given.hash} ${given.signature}`;
+    if (heads.has(key)) return true;
+    if (!isOurs(given, director.publicKey)) return false;
+    if (heads.size >= HEADS) heads.clear();
+    heads.add(key);
+    return true;
+  };
 
   const spend = (quotas: Quotas, key: string, what: string): void => {
     const wait = quotas.take(key, clock.monotonic());
@@ -162,6 +191,7 @@ export function serverApi(options: ApiOptions): Api {
       );
     }
     call.notes["device"] = device.id;
+    if (device.status === "pending") throw pending(device.id);
     if (device.status !== "active") throw revoked(device.id);
     if (device.nextSpki === certificate.spki && !certificate.expired && !certificate.early) {
       const used = { device: device.id, spki: certificate.spki, certificateEnds: certificate.notAfter };
@@ -194,12 +224,15 @@ export function serverApi(options: ApiOptions): Api {
         spend(checkIns, id, "check-ins of this device");
         const now = clock.now();
         const mark = request.mark === undefined ? null : toBase64Url(random.bytes(16));
+        const { auditHead } = request;
         view.sight({
           device: id,
           at: now,
           claimed: request.components,
           timestamp: request.timestamp ?? null,
           agent: request.agent ?? null,
+          // A head that no server of this fleet gave out is no witness of anything.
+          ...(auditHead !== undefined && known(auditHead) ? { head: auditHead } : {}),
           standing: request.updates ?? null,
           ...(request.alarms === undefined ? {} : { lasting: request.alarms }),
           ...(mark === null
@@ -214,8 +247,21 @@ export function serverApi(options: ApiOptions): Api {
         // Read before the decision and not after the signature: a wake-up that is told of as known must have its cause in this answer.
         const seq = view.newestWake(device!);
         const header = call.headers[UNDERSTANDS_HEADER];
+        const head = understands(request.agent, header, "audit-head") ? await headNow() : null;
         const follows = understands(request.agent, header, "follow-until") && follow > 0;
         const followUntil = follows ? now + follow : null;
+        const policy = view.policy(group);
+        const desired = view.desired(group);
+        const components =
+          policy === "unreadable"
+            ? desired.map(({ product, channel }) => ({
+                product,
+                channel,
+                hold: { reason: "unavailable" as const },
+              }))
+            : view.decide(device!, now, followUntil);
+        const sent = policy !== "unreadable" && understands(request.agent, header, "activation-policy");
+        const fitted = await options.entitlements.fit(device!, components);
         // Nothing of the request but the nonce goes into the answer.
         const assignment = await signAssignment(
           {
@@ -223,18 +269,28 @@ export function serverApi(options: ApiOptions): Api {
             nonce: request.nonce,
             issued: formatInstant(now),
             expires: formatInstant(now + ASSIGNMENT_LIFE),
-            components: [...view.decide(device!, now, followUntil)],
+            components: [...fitted.components],
+            ...(sent && policy !== null ? { policy } : {}),
           },
           director,
         );
         metrics.count("upkeep_check_ins_total", {});
+        const licenses =
+          request.licenses === undefined
+            ? undefined
+            : await options.licenses.section(call, request.licenses, device!);
         return {
           assignment: toBase64(assignment),
           interval: view.interval(group),
           seq,
           // Devices from before marks refuse what they do not know.
           ...(mark === null ? {} : { mark }),
+          ...(head === null ? {} : { auditHead: head }),
+          ...(licenses === undefined ? {} : { licenses }),
           ...(messageKey === null ? {} : { messageKey }),
+          ...(fitted.refused.length === 0 || !understands(request.agent, header, "licenses")
+            ? {}
+            : { notEntitled: fitted.refused }),
         };
       },
 
@@ -261,6 +317,10 @@ export function serverApi(options: ApiOptions): Api {
         view.forget(digest);
         return { certificates: [certificate, authority.certificate].map(({ der }) => toBase64(der)) };
       },
+
+      licenseChallenge: (_call, _request, device) => options.licenses.challenge(device!),
+      licenseActivate: (call, request, device) => options.licenses.activate(call, request, device!),
+      licenseReports: (_call, request, device) => options.licenses.reports(request, device!),
     },
   };
 }
@@ -445,14 +505,4 @@ function newDeviceId(random: Random): string {
   bytes[6] = (bytes[6]! & 0x0f) | 0x40;
   bytes[8] = (bytes[8]! & 0x3f) | 0x80;
   return toHex(bytes).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
-}
-
-export function tooMany(what: string, waitMs: number): HttpError {
-  const seconds = Math.max(1, Math.ceil(waitMs / 1000));
-  return new HttpError(
-    "http/too-many",
-    `Too many ${what}; try again in ${seconds} s.`,
-    { seconds },
-    { headers: { "retry-after": String(seconds) } },
-  );
 }

@@ -9,15 +9,20 @@ import type { Clock } from "../../core/clock.ts";
 import type { Device } from "../../fleet/records.ts";
 import { HttpError } from "../../io/http/errors.ts";
 import type { Answer, Call, Handler } from "../../io/http/server.ts";
+import { peerKey } from "../../io/http/request.ts";
 import type { StaticFiles } from "../../io/http/static-files.ts";
+import type { TransferBudget } from "../../io/http/transfer-budget.ts";
 import type { WakeHub } from "../../io/http/wake-hub.ts";
 import { readGrowingMessage } from "../../message/common.ts";
 import { openApi } from "../../message/openapi.ts";
 import { ROUTES, WAKE_PATH, type Route, type RouteName } from "../../message/routes.ts";
 import { SEALED_HEADER, wakeQuerySchema, type WakeQuery } from "../../message/wake.ts";
-import { tooMany, type Api } from "./api.ts";
+import type { Api } from "./api.ts";
+import type { Entitlements } from "./entitlements.ts";
 import type { FleetView } from "./fleet-view.ts";
+import { WEBHOOK_PATH, type LicenseApi } from "./license-api.ts";
 import type { PostOffice } from "./post-office.ts";
+import { tooMany } from "./quota-errors.ts";
 
 type AnyRoute = Route<unknown, unknown>;
 type AnyHandler = (call: Call, request: unknown, device: Device | null) => Promise<object>;
@@ -26,14 +31,18 @@ const REPOSITORY = "/repository/";
 
 export function devicePlane(parts: {
   readonly api: Api;
+  readonly licenses: LicenseApi;
+  readonly entitlements: Pick<Entitlements, "admit">;
   readonly files: StaticFiles;
   readonly hub: WakeHub;
   readonly view: FleetView;
   readonly office: PostOffice;
   readonly clock: Clock;
   readonly version: string;
+  readonly transfers: TransferBudget;
+  readonly sharedAddresses?: readonly string[];
 }): Handler {
-  const { api, files, hub, view, office, clock } = parts;
+  const { api, licenses, entitlements, files, hub, view, office, clock, transfers } = parts;
   const table = new Map(
     Object.entries(ROUTES).map(([name, row]) => [
       row.path as string,
@@ -42,13 +51,26 @@ export function devicePlane(parts: {
   );
   const server: Program = { version: parts.version, features: [...KNOWN_FEATURES] };
   const streams = new Quotas({ burst: 10, refillMs: 3000 });
+  const shared = new Set((parts.sharedAddresses ?? []).map(peerKey));
+  /** Many devices are behind a shared address: there a caller without a certificate is nobody in particular. */
+  const sendFile = async (call: Call, path: string): Promise<Answer> => {
+    const [device, address] = [call.certificate?.spki ?? null, peerKey(call.address)];
+    if (device === null && shared.has(address)) return files.answer(call, path);
+    transfers.check(device, address);
+    const answer = await files.answer(call, path);
+    if (!("stream" in answer)) return answer;
+    return {
+      stream: (response) => transfers.carry(device, address, response, () => answer.stream(response)),
+    };
+  };
   const description = toUtf8(JSON.stringify(openApi(parts.version), null, 1));
 
   return async (call) => {
     if (call.path.startsWith(REPOSITORY)) {
       const path = call.path.slice(REPOSITORY.length);
       if (!/^(?:metadata|targets)\//.test(path)) throw notFound();
-      return files.answer(call, path);
+      await entitlements.admit(path, () => api.identify(call));
+      return sendFile(call, path);
     }
     if (call.path === WAKE_PATH) {
       only(call, "GET");
@@ -60,6 +82,11 @@ export function devicePlane(parts: {
     if (call.path === "/v1/openapi.json") {
       only(call, "GET", "HEAD");
       return { status: 200, headers: { "content-type": "application/json" }, body: description };
+    }
+    if (call.path === WEBHOOK_PATH) {
+      only(call, "POST");
+      needJson(call);
+      return licenses.webhook(call);
     }
     const entry = table.get(call.path);
     if (entry === undefined) throw notFound();

@@ -11,6 +11,7 @@ type Family = {
 const FAMILIES = {
   upkeep_requests_total: ["counter", "Requests answered, by plane and class of status."],
   upkeep_check_ins_total: ["counter", "Check-ins answered with an assignment."],
+  upkeep_leases_total: ["counter", "Leases asked for, by what came of it."],
   upkeep_reports_total: ["counter", "Reports received, by verdict."],
   upkeep_attempts_total: [
     "counter",
@@ -41,6 +42,10 @@ const FAMILIES = {
     "Connections that were closed because their address had too many, or because handshakes were not finished.",
   ],
   upkeep_transfers: ["gauge", "Files being sent."],
+  upkeep_transfers_refused_total: [
+    "counter",
+    "Files that were not sent to the end: their caller had too many under way, or did not read them.",
+  ],
   upkeep_repository_expires_seconds: [
     "gauge",
     "Unix time when the first of the repository's metadata expires.",

@@ -13,7 +13,8 @@ import type { RepositoryState } from "../../fleet/lead.ts";
 import type { Desired } from "../../fleet/records.ts";
 import { readBundleTarget } from "../../io/source/bundle-target.ts";
 import { diskSource } from "../../io/source/disk.ts";
-import { TRUSTED_KEYS_TARGET } from "../../release/target-names.ts";
+import { openRelease, RELEASE_LIMIT, type ReleaseManifest } from "../../release/manifest.ts";
+import { releaseTarget, TRUSTED_KEYS_TARGET } from "../../release/target-names.ts";
 import { keysFor, messengersIn, parseTrustedKeys, TRUSTED_KEYS_LIMIT } from "../../release/trusted-keys.ts";
 import {
   mirrorAt,
@@ -100,6 +101,20 @@ export class RepositoryWatch {
     } catch {
       return undefined;
     }
+  }
+
+  /** The manifest of a release, verified as devices do; null when it is not listed or nothing was read yet. Errors: `repository/*`, `release/*`, `dsse/*`. */
+  async readRelease(
+    product: string,
+    version: string,
+  ): Promise<{ readonly manifest: ReleaseManifest; readonly sha256: string } | null> {
+    const client = this.#client;
+    if (client === null || !this.#verified) return null;
+    if ((await findRelease(client, product, version)) === null) return null;
+    const trusted = parseTrustedKeys(await client.readTarget(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
+    const bytes = await client.readTarget(releaseTarget(product, version), RELEASE_LIMIT);
+    const manifest = openRelease(bytes, keysFor(trusted, "release", product), { product, version });
+    return { manifest, sha256: sha256Hex(bytes) };
   }
 
   /** trust/bundle.json as of the last refresh; null when there is none or when it is the known one. Errors: those of `readBundleTarget`. */

@@ -1,7 +1,7 @@
 // The update server: one process, one data folder; the static plane, the dynamic plane and the admin plane wired together.
 
 import type { Clock } from "../../core/clock.ts";
-import { makePrivateDirectory, type Disk } from "../../core/disk.ts";
+import { makePrivateDirectory, readOrNull, type Disk } from "../../core/disk.ts";
 import type { DsseSigner } from "../../core/dsse.ts";
 import { UpkeepError, type Facts } from "../../core/errors.ts";
 import { formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
@@ -16,6 +16,7 @@ import { descriptorLimit, descriptors } from "../../io/system/descriptors.ts";
 import { refuseExposed } from "../../io/system/exposure.ts";
 import type { Log } from "../../io/system/log.ts";
 import { staticFiles } from "../../io/http/static-files.ts";
+import { TransferBudget, type TransferLimits } from "../../io/http/transfer-budget.ts";
 import { WakeHub } from "../../io/http/wake-hub.ts";
 import { AlertDesk } from "./alert-desk.ts";
 import { alarmFeed } from "./alarm-feed.ts";
@@ -24,9 +25,11 @@ import { serverApi, type ApiQuotas } from "./api.ts";
 import { makeServerCertificate, type AuthorityTools, type ServerCertificate } from "./authorities.ts";
 import { countDevices, watchDead } from "./count-devices.ts";
 import { devicePlane } from "./device-plane.ts";
+import { Entitlements } from "./entitlements.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import { connectionsWithin, shortOf } from "./capacity.ts";
 import { FleetView } from "./fleet-view.ts";
+import { licenseApi, readWebhookSecret } from "./license-api.ts";
 import { Metrics } from "./metrics.ts";
 import { RepositoryWatch, type Refreshed } from "./repository-watch.ts";
 import { PostOffice } from "./post-office.ts";
@@ -49,6 +52,8 @@ export type UpdateServerOptions = {
   /** Host names and addresses that devices reach this server by. */
   readonly names: readonly string[];
   readonly director: DsseSigner;
+  /** The online key that signs leases; null: this server leases nothing. */
+  readonly leases?: DsseSigner | null;
   /** Signs messages to devices; without it they get bare numbers. */
   readonly messenger?: DsseSigner | null;
   readonly version: string;
@@ -60,6 +65,7 @@ export type UpdateServerOptions = {
   readonly renewOnline?: (now: Instant) => Promise<void>;
   readonly limits?: Partial<HttpLimits> & { readonly listeners?: number; readonly heartbeat?: number };
   readonly quotas?: Partial<ApiQuotas>;
+  readonly transfers?: Partial<TransferLimits>;
   /** Milliseconds that devices may follow their channels while they reach no server. */
   readonly follow?: number;
   /** The records are new although authorities are there, and a person says that it shall be so. */
@@ -140,7 +146,27 @@ async function startLocked(
   const messenger = options.messenger ?? null;
   const office = new PostOffice({ view, messenger, ...tools });
   const files = staticFiles(`${data}/repository`);
+  const transfers = new TransferBudget(options.transfers);
+  const licenses = licenseApi({
+    store,
+    metrics,
+    leases: options.leases ?? null,
+    webhookSecret: async () => {
+      const bytes = await readOrNull(disk, `${folder}/webhook.secret`, 1024);
+      return bytes === null ? null : readWebhookSecret(bytes);
+    },
+    ...tools,
+  });
+  const entitlements = new Entitlements(
+    `${data}/repository`,
+    store,
+    clock,
+    (product, version) => watch.readRelease(product, version),
+    log,
+  );
   const api = serverApi({
+    licenses,
+    entitlements,
     store,
     view,
     trust,
@@ -227,6 +253,7 @@ async function startLocked(
         if (office.isOpen !== couldSeal)
           log("info", office.isOpen ? "server/messages-sealed" : "server/messages-bare", {});
         view.catalogue = found.catalogue;
+        entitlements.forget();
         view.state = found.state;
         metrics.set("upkeep_repository_expires_seconds", {}, found.expires / SECOND);
         for (const { what, error } of found.problems)
@@ -290,6 +317,8 @@ async function startLocked(
       metrics.set("process_max_fds", {}, held.limit);
     }
     metrics.set("upkeep_transfers", {}, files.active());
+    metrics.set("upkeep_transfers_refused_total", { reason: "too-many" }, transfers.refused);
+    metrics.set("upkeep_transfers_refused_total", { reason: "unread" }, transfers.cut);
     metrics.set("upkeep_certificate_expires_seconds", {}, own.certificate.notAfter / SECOND);
     for (const kind of ["server", "device"] as const)
       metrics.set("upkeep_authority_expires_seconds", { kind }, trust[kind].certificate.notAfter / SECOND);
@@ -351,7 +380,19 @@ async function startLocked(
       issuers: trust.known,
       limits,
       log,
-      handle: devicePlane({ api, files, hub, view, office, clock, version: options.version }),
+      handle: devicePlane({
+        api,
+        licenses,
+        entitlements,
+        files,
+        hub,
+        view,
+        office,
+        clock,
+        version: options.version,
+        transfers,
+        sharedAddresses: asked.sharedAddresses ?? [],
+      }),
     });
     if (options.admin !== null) {
       const notReady = (): string | null =>

@@ -1,5 +1,6 @@
 // What each table of the fleet holds, column by column, for what reads rows that did not come from the database.
 
+import { LICENSE_COLUMNS, LICENSE_KEYS } from "./schema-licenses.ts";
 import type { TABLES, Tables } from "./schema.ts";
 
 export type TableName = (typeof TABLES)[number];
@@ -62,6 +63,9 @@ export const COLUMNS = {
     failures: "whole",
     used: "whole?",
     used_by: "text?",
+    uses: "whole",
+    used_count: "whole",
+    approval: "whole",
   },
   report: {
     device: "text",
@@ -93,6 +97,7 @@ export const COLUMNS = {
     ended: "whole?",
   },
   check_in_line: { device: "text", lines_json: "json" },
+  device_label: { device: "text", labels_json: "json" },
   rollout: {
     id: "text",
     product: "text",
@@ -136,6 +141,7 @@ export const COLUMNS = {
     seq: "whole?",
   },
   setting: { name: "text", value: "text" },
+  ...LICENSE_COLUMNS,
 } as const satisfies {
   readonly [T in TableName]: { readonly [C in keyof Tables[T]]: KindOf<Tables[T][C]> };
 };
@@ -149,6 +155,7 @@ export const KEYS: { readonly [T in TableName]: readonly string[] } = {
   report: ["device", "id"],
   alarm: ["device", "code", "about"],
   check_in_line: ["device"],
+  device_label: ["device"],
   rollout: ["id"],
   rollout_device: ["rollout", "device"],
   audit: ["sequence"],
@@ -156,6 +163,7 @@ export const KEYS: { readonly [T in TableName]: readonly string[] } = {
   message_key: ["device"],
   message_order: ["scope", "kind"],
   setting: ["name"],
+  ...LICENSE_KEYS,
 };
 
 /** What is wrong with a row of this table, in words that follow "has"; null when nothing is. */

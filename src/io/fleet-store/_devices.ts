@@ -89,6 +89,7 @@ export function deviceRecords(tx: Kysely<Tables>): DeviceRecords {
         "alarm",
         "rollout_device",
         "message_key",
+        "device_label",
       ] as const)
         await tx.deleteFrom(table).where("device", "=", id).execute();
       for (const table of ["wake", "message_order"] as const)

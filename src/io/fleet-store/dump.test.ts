@@ -98,6 +98,7 @@ async function fill(place: string, env = {}): Promise<void> {
       acknowledgedAt: 4,
       ended: null,
     });
+    await r.putLabels(device, { tags: ["till"], attributes: { site: "köln" } });
     await planRollout(r, 3, aRollout(), "operator:kim");
     await r.putRolloutDevice({
       rollout: "shop-1",

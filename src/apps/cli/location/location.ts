@@ -32,7 +32,7 @@ import { keysOf } from "../key/keys.ts";
 import { conclude, refuseWhileOpen } from "../repo/ceremony.ts";
 import { findOrMake, noReserve, readPublicKey } from "../repo/init.ts";
 import { operatorOf, type Operator } from "../repo/operator.ts";
-import { changeTrust } from "../repo/rotate-revoke-recover.ts";
+import { changeTrust } from "../repo/trust-change.ts";
 import { readSplit } from "./place.ts";
 
 const draftSchema = z.strictObject({

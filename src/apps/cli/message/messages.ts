@@ -28,7 +28,7 @@ import { actor, readFleet, withFleet } from "../records/open-store.ts";
 import { conclude, refuseWhileOpen } from "../repo/ceremony.ts";
 import { findOrMake } from "../repo/init.ts";
 import { operatorOf } from "../repo/operator.ts";
-import { changeTrust } from "../repo/rotate-revoke-recover.ts";
+import { changeTrust } from "../repo/trust-change.ts";
 
 export async function messageInit(call: Call): Promise<Result> {
   await refuseWhileOpen(call);

@@ -3,7 +3,7 @@
 import { userInfo } from "node:os";
 import { makePrivateDirectory, statOrNull } from "../../../core/disk.ts";
 import { FleetError } from "../../../fleet/errors.ts";
-import type { FleetReads, FleetRecords, FleetStore } from "../../../fleet/store.ts";
+import type { FleetReads, FleetStore, StoreRecords } from "../../../fleet/store.ts";
 import { openFleetStore } from "../../../io/fleet-store/store.ts";
 import { refuseLostStore } from "../../server/store-check.ts";
 import { isPostgres } from "../../../io/database/postgres-address.ts";
@@ -71,7 +71,7 @@ export async function withStore<T>(
 /** Changes the fleet's records in one transaction. `make` as in `withStore`. */
 export function withFleet<T>(
   call: Call,
-  work: (records: FleetRecords, now: number) => Promise<T>,
+  work: (records: StoreRecords, now: number) => Promise<T>,
   make = false,
 ): Promise<T> {
   return withStore(

@@ -4,6 +4,7 @@ import { basename, resolve } from "node:path";
 import { DETACHED_SUFFIX, readDetached } from "../../../artifact/detached/detached.ts";
 import { toHex, toUtf8 } from "../../../core/bytes.ts";
 import { exists, type Disk } from "../../../core/disk.ts";
+import { formatInstant, parseInstant } from "../../../core/instant.ts";
 import { showName } from "../../../core/raw-name.ts";
 import { compareVersions, parseVersion } from "../../../core/version.ts";
 import { packArtifact, sizeOf, type PackedArtifact } from "../../../io/archive/artifact-packer.ts";
@@ -23,6 +24,7 @@ import { noReserve, readPublicKey } from "../repo/init.ts";
 import { operatorOf, type Operator } from "../repo/operator.ts";
 import { attestationsOf, describeAttestations } from "./attestations.ts";
 import { noteDropped } from "./dropped.ts";
+import { withPatches } from "./patches.ts";
 import { notesOf, optional, parseDependency, settingsOf, type ReleaseSettings } from "./settings.ts";
 import { signedSources, type Sources } from "./signing.ts";
 import { size } from "../../framework/style.ts";
@@ -42,7 +44,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
     paths: call.argumentsFrom(2).map((word) => splitWord(word).path),
   });
   const packed = await packAll(call, operator, product, version, sources).finally(sources.done);
-  const artifacts = packed.map(({ artifact }) => artifact);
+  let artifacts: readonly NewArtifact[] = packed.map(({ artifact }) => artifact);
   try {
     const settings = await settingsOf(call, product, artifacts, earlier);
     checkPrograms(settings, packed);
@@ -52,6 +54,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
       packed.map(({ artifact: { file, sha256 }, before }) => ({ file, sha256, before })),
     );
     await checkPublisher(call, operator, settings.publisher, product, version, packed);
+    artifacts = await withPatches(call, operator, product, version, artifacts);
     const promoteTo = call.flag("promote") ? channel : null;
     const dropped =
       promoteTo === null ? [] : await noteDropped(call, operator, { product, version, channel }, artifacts);
@@ -62,6 +65,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
         version,
         channel,
         security: call.flag("security"),
+        ...optional("license", licenseOf(call)),
         ...optional("minimumFrom", call.text("minimum-from")),
         ...optional("floor", call.text("floor")),
         artifacts,
@@ -110,7 +114,12 @@ export async function releaseAdd(call: Call): Promise<Result> {
       },
     };
   } finally {
-    for (const { staged } of artifacts) await context.disk.removeFile(staged.path).catch(() => {});
+    const left = artifacts.flatMap(({ staged, patches = [] }) => [
+      staged.path,
+      ...(staged.zstd === undefined ? [] : [staged.zstd]),
+      ...patches.map((patch) => patch.staged.path),
+    ]);
+    for (const path of left) await context.disk.removeFile(path).catch(() => {});
   }
 }
 
@@ -351,4 +360,15 @@ async function storedSetup(operator: Operator): Promise<RoleSetup | null> {
       newest = { number, key: { name, key: publicKey } };
   }
   return newest === null ? null : { keys: [newest.key], threshold: 1 };
+}
+
+/** Which license it comes with; undefined for a release that is free to everyone. */
+function licenseOf(call: Call): ReleaseManifest["license"] {
+  const editions = call.list("edition");
+  const backdated = call.text("backdated-to");
+  if (!call.flag("licensed") && editions.length === 0 && backdated === undefined) return undefined;
+  return {
+    ...(editions.length === 0 ? {} : { editions: [...editions] }),
+    ...(backdated === undefined ? {} : { backdatedTo: formatInstant(parseInstant(backdated)) }),
+  };
 }

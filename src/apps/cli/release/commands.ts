@@ -45,6 +45,13 @@ export const releaseNoun: NounSpec = {
           choices: ["tar", "tar.gz"],
           default: "tar",
         },
+        {
+          flags: "--delta-from <version>",
+          about:
+            "make a patch from this release, and from no others but those named so (the last 3, and each on a channel)",
+          repeat: true,
+        },
+        { flags: "--no-delta", about: "make no patches: devices fetch the whole" },
         { flags: "--as-file", about: "install an archive as the one file that it is" },
         {
           flags: "--health <probe>",
@@ -54,6 +61,13 @@ export const releaseNoun: NounSpec = {
         { flags: "--probation <seconds>", about: "how long it must stay healthy before it is committed" },
         { flags: "--start-grace <seconds>", about: "how long it may take to start" },
         { flags: "--security", about: "it closes a security hole" },
+        { flags: "--licensed", about: "it comes with a license only (a security release comes to all)" },
+        { flags: "--edition <name>", about: "and only with one of this edition", repeat: true },
+        {
+          flags: "--backdated-to <time>",
+          about:
+            "count it as published at this earlier time, such as 2026-11-21T04:00:00Z, for licenses that ended since",
+        },
         { flags: "--minimum-from <version>", about: "lowest version that may go to it directly" },
         { flags: "--floor <version>", about: "once committed, nothing lower is ever installed again" },
         { flags: "--needs <product@range>", about: "dependency, for example db@>=1.2.0", repeat: true },
@@ -164,6 +178,36 @@ export const releaseNoun: NounSpec = {
       ],
       examples: ['upkeep release recall shop 1.2.0 --reason "loses orders on restart"'],
       run: async (call) => (await import("./recall.ts")).releaseRecall(call),
+    },
+    {
+      name: "feed",
+      about: "write a channel's release as other update clients read it",
+      details:
+        "For applications whose users have electron-updater, Sparkle or WinSparkle, and for winget and Homebrew. Such a feed is weaker than the\nrepository: it is not signed as a whole, does not expire, and knows no recalls. Nothing writes one unless you do.",
+      arguments: [{ name: "<product>", about: "which product" }],
+      options: [
+        {
+          flags: "--format <format>",
+          about: "for which client",
+          choices: ["electron", "sparkle", "winget", "homebrew"],
+          required: true,
+        },
+        { flags: "--url <address>", about: "where the repository is served (https)", required: true },
+        { flags: "--out <folder>", about: "where the files go", required: true },
+        { flags: "--channel <channel>", about: "which channel", default: "stable" },
+        { flags: "--sparkle-key <name>", about: "ed25519 key of this data folder that signs for Sparkle" },
+        { flags: "--title <text>", about: "the product's name for people" },
+        { flags: "--id <id>", about: "winget: package, for example Example.Shop" },
+        { flags: "--publisher <name>", about: "winget: who publishes it" },
+        { flags: "--license <spdx>", about: "winget, homebrew: its license" },
+        { flags: "--summary <text>", about: "winget, homebrew: one line about it" },
+        { flags: "--homepage <address>", about: "homebrew: its page" },
+      ],
+      examples: [
+        "upkeep release feed shop --format electron --url https://updates.example.org/repository --out ./feed",
+        "upkeep release feed shop --format sparkle --sparkle-key sparkle --url https://updates.example.org/repository --out ./feed",
+      ],
+      run: async (call) => (await import("./feed.ts")).releaseFeed(call),
     },
   ],
 };

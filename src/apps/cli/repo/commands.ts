@@ -1,5 +1,6 @@
 // The noun `repo`: the TUF repository and its roles.
 
+import { DEMANDS } from "../../../release/demands.ts";
 import type { NounSpec } from "../../framework/command.ts";
 import { KEYS_AT_SERVICE, SIGNING_KEYS } from "../key/key-options.ts";
 
@@ -89,6 +90,20 @@ export const repoNoun: NounSpec = {
       ],
       examples: ["upkeep repo publishers", "upkeep repo publishers --add code-signing-root.pem"],
       run: async (call) => (await import("./publishers.ts")).repoPublishers(call),
+    },
+    {
+      name: "gates",
+      about: "list or set what a product demands of a release before a channel may point to it",
+      details:
+        "The list is a target signed by the targets role, above the product's own keys. release promote and release add --promote refuse a\nrelease that lacks something. A release that channels point to already stays.",
+      arguments: [{ name: "[product]", about: "whose gate to set; without it all are listed" }],
+      options: [
+        { flags: "--demand <demand>", about: "what each release needs", choices: DEMANDS, repeat: true },
+        { flags: "--none", about: "demand nothing any more" },
+        ...SIGNING_KEYS,
+      ],
+      examples: ["upkeep repo gates", "upkeep repo gates shop --demand sbom --demand provenance"],
+      run: async (call) => (await import("./gates.ts")).repoGates(call),
     },
     {
       name: "sign",
