@@ -28,7 +28,8 @@ import { httpSource } from "../../io/source/http.ts";
 import { systemHandlers } from "../../io/system/handlers.ts";
 import type { Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
-import { boundLog, logHead, logTail, rotateLog } from "../../io/system/output-file.ts";
+import { boundLog, logHead, logSize, logTail, rotateLog } from "../../io/system/output-file.ts";
+import { systemSockets } from "../../io/system/held-sockets.ts";
 import { hasLittleToDo, spaceAt } from "../../io/system/burden.ts";
 import { systemPorts } from "../../io/system/listeners.ts";
 import { systemProbes } from "../../io/system/probes.ts";
@@ -104,7 +105,8 @@ function worldOf(
     handlers: systemHandlers,
     localPorts: systemPorts,
     surroundings: systemSurroundings,
-    logs: { rotate: rotateLog, bound: boundLog, head: logHead, tail: logTail },
+    sockets: systemSockets,
+    logs: { rotate: rotateLog, bound: boundLog, head: logHead, tail: logTail, size: logSize },
     zip: zipReader,
     trees: systemTrees(),
     platform: thisPlatform(),
