@@ -28,6 +28,7 @@ import { EventLog } from "../history/event-log.ts";
 import { checkFailure, type CheckResult } from "./check-result.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
 import { checkSelf, collectDownloads } from "./start.ts";
+import type { LocationsPort } from "./follow-locations.ts";
 import type { LicenseKeeper } from "./license-keeper.ts";
 import { inventoryFacts } from "./inventory.ts";
 import type { Mailbox } from "./mailbox.ts";
@@ -73,6 +74,8 @@ export type AgentParts = {
   readonly grounded?: UpkeepError;
   /** Where messages are judged; without it none is opened. */
   readonly mail?: { readonly mailbox: Mailbox; readonly keys: MessageKeys };
+  /** Where updates come from, as signed documents say; without it, from where they always came. */
+  readonly locations?: LocationsPort;
   /** The version of the TUF timestamp that is trusted; null when none is. */
   readonly timestampVersion?: () => Promise<number | null>;
   /** True while the key that signs reports cannot be had: those that wait stay as they are, and none is made. */
@@ -515,7 +518,21 @@ export class Agent {
       };
     };
     return askWhatToRun(
-      { world, identity, repository, server, trust, kept, licenses, marks, messages, state, notice, signal },
+      {
+        world,
+        identity,
+        repository,
+        server,
+        trust,
+        kept,
+        licenses,
+        marks,
+        messages,
+        state,
+        locations: this.parts.locations,
+        notice,
+        signal,
+      },
       running,
     );
   }

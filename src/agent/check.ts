@@ -24,6 +24,7 @@ import { UpkeepError } from "../core/errors.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
 import { loadChannel, type Signed } from "./load-channel.ts";
 import { followAlone, isAway } from "./follow-alone.ts";
+import { followLocations, type LocationsPort } from "./follow-locations.ts";
 import { followTrust } from "./follow-trust.ts";
 import type {
   DeviceIdentity,
@@ -92,6 +93,8 @@ export type Asking = {
   readonly licenses: Licensing | null;
   /** Null for a question beside a check. */
   readonly marks: Marks | null;
+  /** Where updates come from; without it, from where they always came. */
+  readonly locations?: LocationsPort | undefined;
   /** What the device says of itself beside what runs. */
   readonly state?: () => Pick<CheckInRequest, "updates" | "alarms">;
   /** What concerns messages; null for a device that opens none. */
@@ -114,13 +117,21 @@ export async function askWhatToRun(
   // 1. What exists: signed metadata, independent of the server that is asked below.
   const releases = await repository.refresh(now, signal);
   // Whom to take for the server comes from there too, before the server is spoken to.
-  await notice([...releases.notices, ...(await followTrust(trust, releases))]);
+  const noticed = [...releases.notices, ...(await followTrust(trust, releases))];
+  await notice(noticed);
   // 2. Who may say what: keys from TUF, never from a file beside the program.
   const trusted = parseTrustedKeys(await releases.document(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
   const known = world.program.features;
   await licenses?.follow(releases);
   const leases = await licenses?.ask();
   await asking.messages?.trust(messengersIn(trusted));
+  // From where to ask from now on comes from there too; this check goes on where it is.
+  const { locations } = asking;
+  if (locations !== undefined && marks !== null && releases.topDocument !== undefined) {
+    const find = releases.topDocument.bind(releases);
+    const followed = await followLocations(locations, find, trusted, now, signal);
+    if (followed.length > 0) await notice([...noticed, ...followed]);
+  }
   // 3. What this device should run: an answer to this question, for this device, from the director, in time.
   const nonce = toBase64Url(world.random.bytes(32));
   const { os, arch, libc } = world.platform;

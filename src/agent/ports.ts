@@ -33,6 +33,8 @@ export interface Releases {
    * the one with this SHA-256. Errors: `identity/bad-bundle`, `repository/*`, `mirror/*`.
    */
   trustBundle(knownSha256: string | null): Promise<Uint8Array | null>;
+  /** A small target of the top-level targets role; null when it lists none of this name. Errors: `repository/*`, `mirror/*`. */
+  topDocument?(target: string, limit: number): Promise<Uint8Array | null>;
   /**
    * Brings an artifact into the file `part`, going on with what it holds, and returns when the file has the length and digests
    * that both TUF and `artifact` name. What has other digests is removed; if part of it was there before, a crash may have damaged that,

@@ -92,6 +92,8 @@ export const settingsSchema = z.strictObject({
   servers: z.exactOptional(
     z.array(z.string().check(z.maxLength(262), z.refine(isPlace, NOT_A_PLACE))).check(z.maxLength(8)),
   ),
+  /** Allows the fleet's signed list of locations to name addresses, this machine, and hosts inside a private network. */
+  privateLocations: z.exactOptional(z.boolean()),
   /** Copies of the repository, used when the server's own cannot be had or is older: `https://…` or an absolute folder that holds metadata/ and targets/. */
   mirrors: z.exactOptional(
     z.array(z.string().check(z.maxLength(2048), z.refine(isMirror, NOT_A_MIRROR))).check(z.maxLength(8)),

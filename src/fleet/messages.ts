@@ -26,7 +26,9 @@ export async function askDevices(
   // A bare number says "now" and nothing else: what is meant for another moment is not said with it.
   const bare = ask.kind === "update-check" && ask.when === "now";
   const seq = bare ? await wake(records, scope) : null;
-  const order = await putOrder(records, now, scope, ask, seq);
+  // An order for later takes the place of the one for the newest wake-up, which must not come back as an order.
+  const known = seq ?? (await records.wakes()).get(scope) ?? null;
+  const order = { ...(await putOrder(records, now, scope, ask, known)), seq };
   await appendAudit(records, now, {
     actor,
     action: bare ? "fleet/woken" : "fleet/asked",

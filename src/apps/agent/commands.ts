@@ -155,6 +155,14 @@ export const agentNoun: NounSpec = {
       run: async (call) => (await import("./run-commands.ts")).agentStatus(call),
     },
     {
+      name: "hosts",
+      about: "list the hosts that this device asks, for the rules of a firewall",
+      details:
+        "One line each: host:port, and why. No other connection goes out, and none comes in. The list changes with the fleet's signed list of\nlocations, and with agent.toml.",
+      examples: ["upkeep agent hosts", "upkeep agent hosts --json"],
+      run: async (call) => (await import("./hosts-command.ts")).agentHosts(call),
+    },
+    {
       name: "message",
       about: "messages that were carried here by hand",
       commands: [

@@ -15,6 +15,7 @@ import { VERSION_ERRORS } from "../../core/version.ts";
 import { DER_ERRORS } from "../../der/errors.ts";
 import { HISTORY_ERRORS } from "../../history/errors.ts";
 import { IDENTITY_ERRORS } from "../../identity/errors.ts";
+import { LOCATION_ERRORS } from "../../identity/location-errors.ts";
 import { SERVER_CLIENT_ERRORS } from "../../io/device/server-failure.ts";
 import { CONTROL_ERRORS } from "../../io/system/control-socket.ts";
 import { KEY_ERRORS } from "../../keys/errors.ts";
@@ -43,6 +44,7 @@ const KNOWN: { readonly [code: string]: Trait } = {
   ...INSTANT_ERRORS,
   ...JSON_ERRORS,
   ...KEY_ERRORS,
+  ...LOCATION_ERRORS,
   ...MANNERS_ERRORS,
   ...LICENSE_ERRORS,
   ...MESSAGE_ERRORS,

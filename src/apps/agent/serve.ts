@@ -43,6 +43,8 @@ const requestSchema = z.discriminatedUnion("do", [
 
 /** How often it is looked whether what kept the device from updating was mended. */
 const LOOK_EVERY = 5000;
+/** How often it is looked whether the agent has to ask other hosts. */
+const LOOK_FOR_MOVE_EVERY = 500;
 
 /**
  * Runs until `signal` aborts. While something keeps the device from updating, what is installed runs, and the agent begins anew once it was
@@ -75,6 +77,7 @@ async function serveOnce(options: WiringOptions, signal: AbortSignal): Promise<v
       log("error", "agent/grounded", { message: String(error) });
     });
   }
+  void watchMove(wired, mended, signal);
   try {
     await runAgent(agent, signal, mended.signal);
   } finally {
@@ -82,6 +85,18 @@ async function serveOnce(options: WiringOptions, signal: AbortSignal): Promise<v
     await licenses.close();
     close();
     log("info", mended.signal.aborted ? "agent/mended" : "agent/stopped", {});
+  }
+}
+
+/** Other hosts hold: the agent begins anew with them after the check that brought them, and what runs goes on running. */
+async function watchMove(
+  { agent, hasMoved }: Wired,
+  anew: AbortController,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted && !anew.signal.aborted) {
+    await systemClock.sleep(LOOK_FOR_MOVE_EVERY, signal).catch(() => undefined);
+    if (hasMoved() && agent.board.doing === "waiting") return anew.abort(new Error("the hosts changed"));
   }
 }
 

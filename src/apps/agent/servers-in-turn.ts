@@ -12,7 +12,12 @@ export type Dial = (server: ServerIdentity, client?: ClientIdentity) => ServerCl
  * A dialler whose clients go from address to address, and remember where they came to. What a device asks is idempotent: an answer that was lost on the
  * way is given once more. `moved` hears of the address that answered.
  */
-export function dialInTurn(places: readonly Place[], dial: Dial, moved: (to: Place) => void): Dial {
+export function dialInTurn(
+  places: readonly Place[],
+  dial: Dial,
+  moved: (to: Place) => void,
+  answered: (place: Place, call: string) => void = () => {},
+): Dial {
   /** Which of them is asked; shared by all clients of a device. */
   let at = 0;
   return (server, identity) => {
@@ -38,6 +43,7 @@ export function dialInTurn(places: readonly Place[], dial: Dial, moved: (to: Pla
           try {
             const answer = await current().call(name, request, signal);
             if (at !== begun) moved(places[at]!);
+            answered(places[at]!, name);
             return answer;
           } catch (error) {
             // What the first one failed by is told when none answers.

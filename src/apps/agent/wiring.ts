@@ -6,12 +6,14 @@ import { bandwidthAt, CpuPace, pacedDisk, type Budget } from "../../manners/budg
 import { RateLimit } from "../../mirror/rate.ts";
 import { openAgent, type Agent } from "../../agent/agent.ts";
 import type { LogLine, Repository, World } from "../../agent/ports.ts";
+import { openDeviceLocations } from "../../agent/locations.ts";
 import { openMailbox } from "../../agent/mailbox.ts";
 import { openMessageKeys } from "../../agent/message-keys.ts";
 import { placeIn, refuseClear, type Settings } from "../../agent/settings.ts";
 import { sha256Hex } from "../../core/digest.ts";
 import type { Facts } from "../../core/errors.ts";
 import { ownProgram } from "../framework/own-program.ts";
+import { probeLocation } from "../../io/device/location-probe.ts";
 import { agentRepository, type SourceWord } from "../../io/device/agent-repository.ts";
 import { broughtSource } from "../../io/source/bundle.ts";
 import { climbingSource } from "../../io/device/recovering-source.ts";
@@ -70,6 +72,8 @@ export type Wired = {
   readonly broughtTo: (path: string) => Promise<Repository>;
   /** Why nothing is updated, and whether that is over; null if nothing is in the way. */
   readonly hurdle: Hurdle | null;
+  /** True once other hosts hold than those that this agent asks. */
+  readonly hasMoved: () => boolean;
   readonly close: () => void;
 };
 
@@ -131,7 +135,14 @@ async function wireConnected(
 ): Promise<Wired> {
   const { server, record } = identity;
   const proxies = proxiesOf(settings, world.environment);
-  const places = placesOf(record, settings);
+  const self = { device: record.device, key: identity.reportKey };
+  const locations = await openDeviceLocations({
+    world,
+    folder,
+    key: identity.reportKey,
+    bootstrap: [record.server, ...(record.others ?? [])],
+  });
+  const places = placesOf(locations.hosts.servers, settings);
   const trust = await openDeviceTrust(systemDisk, `${folder}/identity`, server, () => {
     connection.reconnect();
     for (const source of sources) source.renew();
@@ -141,7 +152,18 @@ async function wireConnected(
     places,
     (to, client) => openServerClient(to, client, proxies),
     (to) => log("info", "agent/server-changed", { server: placeName(to) }),
+    (place, call) => {
+      if (call !== "checkIn" || !locations.onTrial) return;
+      const settle = async (): Promise<void> => {
+        if (!(await locations.answered(place))) return;
+        log("info", "agent/location-settled", { version: locations.version });
+        moved = true;
+      };
+      void settle().catch((error: unknown) => log("warn", "agent/location", { reason: String(error) }));
+    },
   );
+  /** Hosts changed: the agent begins anew with them when it has nothing else to do. */
+  let moved = false;
   const connection = openConnection(
     `${folder}/identity`,
     identity,
@@ -169,7 +191,8 @@ async function wireConnected(
   );
   const store = diskStore(systemDisk, `${folder}/tuf`, storeLock(`${folder}/tuf/lock`, systemClock));
   const brought: (() => void)[] = [];
-  const copies = settingsMirrors(settings, proxies);
+  const signedMirrors = locations.hosts.mirrors.map((place) => mirrorOf(place, settings, proxies));
+  const copies = [...signedMirrors, ...settingsMirrors(settings, proxies)];
   const { budget = {} } = settings;
   const zone = settings.policy?.zone ?? systemSurroundings.zone();
   // One for all downloads of this agent.
@@ -187,7 +210,6 @@ async function wireConnected(
   const mirrors = [...origins, ...copies.map((copy) => mirrorAt(copy.source))];
   const own = new Set(origins.map((origin) => origin.targets.name));
   const wordFor: SourceWord = (name) => (name === null || own.has(name) ? "origin" : "mirror");
-  const self = { device: record.device, key: identity.reportKey };
   const keys = await openMessageKeys(world, `${folder}/identity`, self);
   const mailbox = await openMailbox({
     world,
@@ -205,6 +227,28 @@ async function wireConnected(
     licenses,
     identity: self,
     mail: { mailbox, keys },
+    locations: {
+      held: locations,
+      fleet: sha256Hex(identity.root),
+      probe: (place, signal) =>
+        probeLocation(
+          {
+            server: () => trust.server,
+            root: identity.root,
+            store,
+            clock: systemClock,
+            random: systemRandom,
+            proxies,
+            allowPrivate: settings.privateLocations === true,
+          },
+          place,
+          signal,
+        ),
+      changed: () => {
+        moved = true;
+        log("info", "agent/location-changed", { version: locations.version });
+      },
+    },
     timestampVersion: async () => (await store.loadKnownTime())?.versions.timestamp ?? null,
     repository: agentRepository(client(mirrors), store, world.background, wordFor),
     server: connection,
@@ -216,6 +260,7 @@ async function wireConnected(
   return {
     agent,
     hurdle,
+    hasMoved: () => moved,
     broughtTo: async (path) => {
       if (/^https?:\/\//i.test(path)) {
         const { source, close } = mirrorOf(path, settings, proxies);
@@ -261,19 +306,12 @@ async function wireAlone(folder: string, settings: Settings, world: World, hurdl
     grounded: error,
     unsigned: true,
   });
-  return { agent, hurdle, broughtTo: refuse, close: () => {} };
+  return { agent, hurdle, hasMoved: () => false, broughtTo: refuse, close: () => {} };
 }
 
-/** The address of the enrolment first, then what came with it, then what the settings add; each once. */
-export function placesOf(
-  record: Pick<StoredIdentity["record"], "server" | "others">,
-  settings: Pick<Settings, "servers">,
-): readonly Place[] {
-  const all = [
-    record.server,
-    ...(record.others ?? []),
-    ...(settings.servers ?? []).map((text) => placeIn(text)!),
-  ];
+/** The addresses of the signed list and of the enrollment first, then what the settings add; each once. */
+export function placesOf(given: readonly Place[], settings: Pick<Settings, "servers">): readonly Place[] {
+  const all = [...given, ...(settings.servers ?? []).map((text) => placeIn(text)!)];
   return [...new Map(all.map((place) => [placeName(place), place])).values()];
 }
 

@@ -10,6 +10,7 @@ import { demoCommand } from "./demo/command.ts";
 import { caNoun } from "./fleet/ca-commands.ts";
 import { deviceNoun, fleetNoun, groupNoun, reportNoun, tokenNoun } from "./fleet/commands.ts";
 import { keyNoun } from "./key/commands.ts";
+import { locationNoun } from "./location/commands.ts";
 import { licenseNoun } from "./license/commands.ts";
 import { messageNoun } from "./message/commands.ts";
 import { releaseNoun } from "./release/commands.ts";
@@ -52,6 +53,7 @@ export const TABLE: readonly TableEntry[] = [
   deviceNoun,
   tokenNoun,
   messageNoun,
+  locationNoun,
   caNoun,
   licenseNoun,
   reportNoun,

@@ -32,6 +32,10 @@ export function agentRepository(
         timestampSha256: timestamp === null ? null : sha256Hex(timestamp),
         notices: noticesOf(refreshed),
         document: (target, limit) => client.readTarget(target, limit, signal),
+        topDocument: async (target, limit) => {
+          const info = await client.target(target, signal);
+          return info === null || info.role !== "targets" ? null : client.readTarget(target, limit, signal);
+        },
         trustBundle: (known) => readBundleTarget(client, known, signal),
         download: async (artifact, part, options) => {
           const info = await agreed(client, artifact, options);
