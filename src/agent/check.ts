@@ -87,9 +87,13 @@ export async function askWhatToRun(
   // Whom to take for the server comes from there too, before the server is spoken to.
   await notice([...releases.notices, ...(await followTrust(trust, releases))]);
   // 2. Who may say what: keys from TUF, never from a file beside the program.
-  const trusted = parseTrustedKeys(await releases.document(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
+  const listed = await releases.document(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT);
+  const trusted = parseTrustedKeys(listed);
   const known = world.program.features;
-  await licenses?.follow(releases);
+  await licenses?.follow({
+    document: async (target, limit) =>
+      target === TRUSTED_KEYS_TARGET ? listed : releases.document(target, limit),
+  });
   const leases = await licenses?.ask();
   // 3. What this device should run: an answer to this question, for this device, from the director, in time.
   const nonce = toBase64Url(world.random.bytes(32));
