@@ -12,6 +12,7 @@ import { recordDigest } from "../slot/record.ts";
 import type { AttemptState } from "./attempt-table.ts";
 import type { Component } from "./component.ts";
 import { AgentError } from "./errors.ts";
+import { fetchByPatch } from "./fetch-by-patch.ts";
 import type { Downloaded, Releases } from "./ports.ts";
 import { runOf } from "./run-spec.ts";
 
@@ -71,7 +72,8 @@ export async function reserveSpace(arrival: Arrival): Promise<void> {
     (await statOrNull(disk, `${partOf(arrival.downloads, arrival.attempt)}.part`));
   const present = found?.size ?? 0;
   const written = Math.max(0, artifact.length - present) + artifact.unpackedLength;
-  const needed = written + marginFor(written);
+  const { diskFloor } = arrival.component.settings;
+  const needed = written + Math.max(marginFor(written), diskFloor);
   const free = await disk.free(arrival.component.layout.folder);
   if (free >= needed) return;
   throw new AgentError(
@@ -87,19 +89,19 @@ export async function fetchArtifact(arrival: Arrival): Promise<Downloaded> {
   if (await staged(arrival)) return { bytes: 0, source: "none" };
   const { artifact, releases } = planOf(arrival);
   const part = partOf(arrival.downloads, arrival.attempt);
-  return releases.download(artifact, part, {
-    signal: arrival.signal,
-    progress: (bytes) => arrival.tell("downloading", bytes),
-  });
+  const { component, signal } = arrival;
+  const options = { signal, progress: (bytes: number) => arrival.tell("downloading", bytes) };
+  return fetchByPatch({ component, releases, artifact, part, options });
 }
 
 /** TUF said what the target's bytes are, the manifest says it again, and both must hold for what lies on this disk. Errors: `agent/wrong-bytes`. */
 export async function checkBytes(arrival: Arrival): Promise<void> {
   if (await staged(arrival)) return;
   const { artifact } = planOf(arrival);
-  const { disk } = arrival.component.world;
+  const { disk, background } = arrival.component.world;
   const running = new RunningDigests();
-  for await (const part of readFile(disk, partOf(arrival.downloads, arrival.attempt))) running.update(part);
+  for await (const part of readFile(background, partOf(arrival.downloads, arrival.attempt)))
+    running.update(part);
   const { sha256, sha512 } = running.digests();
   if (running.length === artifact.length && sha256 === artifact.sha256 && sha512 === artifact.sha512) return;
   await disk.removeFile(partOf(arrival.downloads, arrival.attempt));
@@ -170,7 +172,7 @@ export async function stageArtifact(arrival: Arrival): Promise<string> {
   const called = programsOfKind(component);
   const name = artifactFileName(artifact);
   return stage(
-    world.disk,
+    world.background,
     layout,
     {
       product,

@@ -35,6 +35,8 @@ export function reportOf(product: string, attempt: Attempt, fetched: number, fie
     duration: end.duration,
     bytes: verified?.bytes ?? fetched,
     source: verified?.source ?? "none",
+    ...(verified?.by === undefined ? {} : { bytesBy: verified.by }),
+    ...(verified?.detour === undefined ? {} : { detour: verified.detour }),
     running: end.running,
     ...(end.reason === null ? {} : { reason: end.reason }),
   };

@@ -1,7 +1,7 @@
 // Carries out the effects of the state table for one attempt, and writes every step down before anything relies on it.
 
 import { exists } from "../core/disk.ts";
-import { formatInstant, parseInstant } from "../core/instant.ts";
+import { formatInstant, parseInstant, type Instant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { lastWords } from "../process/last-words.ts";
 import { readCurrent, switchCurrent } from "../slot/install.ts";
@@ -36,10 +36,15 @@ import {
   type Arrival,
   type Plan,
 } from "./attempt-arrival.ts";
-import { lookAtPrograms, startAndWatchNew, startOld, turnOf } from "./attempt-start.ts";
+import { lookAtPrograms, startAndWatchNew, startOld } from "./attempt-start.ts";
 import type { Component } from "./component.ts";
+import type { Stage, Verdict } from "../manners/decide.ts";
+import { waitError, type Wait } from "./manners.ts";
+import { handsOver, stopForTheWayBack } from "./hand-over.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
 import { cleanUpByHandler, stepOfHandler } from "./handler.ts";
+import { removeBeside } from "./fetch-by-patch.ts";
+import type { Downloaded } from "./ports.ts";
 import type { RecallWatch } from "./recall-watch.ts";
 import { probe } from "./watch.ts";
 
@@ -49,8 +54,10 @@ export type RunnerContext = {
   /** Where artifacts lie until they are staged. */
   readonly downloads: string;
   readonly signal: AbortSignal;
-  /** An operator asked: nothing is waited for that an operator may decide. */
+  /** An operator asked: a pause after a refusal is not waited for. */
   readonly byHand: boolean;
+  /** Whether the open attempt may go on, by the rules of manners. */
+  readonly turn: (stage: Stage) => Promise<Verdict>;
   /** Asks beside a probation for recalls; null where nobody can be asked. */
   readonly recalls: (component: Component) => RecallWatch | null;
   /** Puts the report of the ended attempt into the outbox. */
@@ -163,7 +170,7 @@ class Runner {
             await this.#component.note({ event: "paused", attempt: this.#attempt.begin.attempt });
           return "stopping";
         }
-        this.#trouble = { code, reason: sentenceOf(error) };
+        this.#trouble = { code, reason: sentenceOf(error), until: untilOf(error) };
         this.#postpone = isDevicesFault(error);
         return outcomeOf(error);
       }
@@ -178,12 +185,18 @@ class Runner {
     const { begin } = attempt;
     const id = { attempt: begin.attempt };
     switch (effect) {
+      case "await-fetch": {
+        if (attempt.staged) return;
+        const verdict = await this.#context.turn("fetch");
+        if (verdict.do === "wait") throw waitError(component, verdict);
+        return;
+      }
       case "reserve-space":
         return reserveSpace(this.#arrival);
       case "fetch": {
         const got = await fetchArtifact(this.#arrival);
         this.#fetched += got.bytes;
-        this.#source = got.source;
+        this.#got = got;
         return;
       }
       case "check-bytes":
@@ -192,7 +205,7 @@ class Runner {
         return checkPublisher(this.#arrival);
       case "note-verified":
         if (attempt.verified !== null) return;
-        return component.note({ event: "verified", ...id, bytes: this.#fetched, source: this.#source });
+        return component.note({ event: "verified", ...id, bytes: this.#fetched, ...this.#sources });
       case "stage":
         this.#record = await stageArtifact(this.#arrival);
         return;
@@ -208,14 +221,19 @@ class Runner {
       case "prepare-snapshot":
         // Room for what the journal will say of this try: a switch that began is always written to its end.
         await component.journal.reserve(recentRecords);
+        // Data that two versions write at once has no state that could be copied.
+        if (await handsOver(component, attempt)) return;
         return this.#snapshots.prepare();
       case "look-at-old":
         return this.#lookAtOld();
       case "note-activating":
         return attempt.activating ? undefined : component.note({ event: "activating", ...id });
       case "stop":
+        if (state === "rolling-back") return stopForTheWayBack(component, attempt);
+        if (await handsOver(component, attempt)) return;
         return component.stop();
       case "snapshot":
+        if (await handsOver(component, attempt)) return;
         return this.#snapshots.take();
       case "switch-forward":
         return this.#switchForward();
@@ -275,7 +293,12 @@ class Runner {
     }
   }
 
-  #source: "origin" | "mirror" | "peer" | "bundle" | "none" = "none";
+  #got: Downloaded = { bytes: 0, source: "none" };
+
+  get #sources(): Omit<Downloaded, "bytes"> {
+    const { bytes: _, ...sources } = this.#got;
+    return sources;
+  }
 
   get #snapshots(): AttemptSnapshot {
     return new AttemptSnapshot(this.#component, this.#attempt);
@@ -286,10 +309,25 @@ class Runner {
     return { component, attempt: this.#attempt, plan, downloads, signal, tell };
   }
 
-  /** The documented rule: damage is told at once, and a healthy program is not stopped for it before it had a day to end by itself. */
+  /** The one place where an update that is at hand waits. Why is written down first, so that it is known after a power cut as well. */
   async #awaitTurn(): Promise<void> {
-    const wait = await turnOf(this.#component, this.#attempt, this.#context.byHand);
-    if (wait !== null) throw wait;
+    const verdict = await this.#context.turn("activate");
+    if (verdict.do === "now") return;
+    await this.#noteReady(verdict);
+    throw waitError(this.#component, verdict);
+  }
+
+  async #noteReady({ rule, reason, until }: Wait): Promise<void> {
+    const { begin, ready, waits } = this.#attempt;
+    // Rules that take turns without end fill no journal.
+    if (ready?.rule === rule || waits >= MOST_WAITS) return;
+    await this.#component.note({
+      event: "ready",
+      attempt: begin.attempt,
+      rule,
+      reason: reason.slice(0, 200),
+      until: until === null ? null : formatInstant(until),
+    });
   }
 
   /** Remembers whether the old version could be seen well: only then is a lasting "unknown" held against the new one. */
@@ -319,8 +357,9 @@ class Runner {
     // Only of what ran: else the output is that of the version before.
     if (!RAN.has(code)) return reason;
     const { logs } = this.#component.world;
-    const { log } = this.#component.layout;
-    const words = lastWords(await logs.head(log, FIRST_PART), await logs.tail(log, LAST_PART));
+    const { layout, logFrom } = this.#component;
+    const head = await logs.head(layout.log, FIRST_PART, logFrom);
+    const words = lastWords(head, await logs.tail(layout.log, LAST_PART, logFrom));
     return sentenceOf(`${reason.slice(0, 300)}${words}`);
   }
 
@@ -371,9 +410,21 @@ class Runner {
     // What failed for now is kept, so that the next attempt goes on with it.
     const part = partOf(this.#context.downloads, this.#attempt);
     const wanted = state === "failed" && !hasReplaced(this.#attempt);
-    if (!wanted && (await exists(disk, part))) await disk.removeFile(part);
+    if (!wanted) {
+      if (await exists(disk, part)) await disk.removeFile(part);
+      await removeBeside(disk, part);
+    }
     await this.#component.collect();
   }
+}
+
+/** Waits of one attempt that are written down. */
+const MOST_WAITS = 16;
+
+/** When the error ends by itself, where it says so. */
+function untilOf(error: unknown): Instant | null {
+  const until = error instanceof UpkeepError ? error.facts["until"] : undefined;
+  return typeof until === "string" ? parseInstant(until) : null;
 }
 
 /** As the journal takes it. */

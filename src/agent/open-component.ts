@@ -1,5 +1,6 @@
 // Opens a component's folder: whatever of its memory is damaged is put aside or blocks updates, and what was good goes on.
 
+import { makeDirectories } from "../core/disk.ts";
 import type { UpkeepError } from "../core/errors.ts";
 import { SlotError } from "../slot/errors.ts";
 import { makeComponent } from "../slot/install.ts";
@@ -26,6 +27,7 @@ export async function openComponent(
   const { disk } = world;
   const layout = layoutOf(folder);
   await makeComponent(disk, layout);
+  await makeDirectories(disk, layout.locks);
   let damage: UpkeepError | null = null;
   const journal = await openJournal(disk, layout.journal).catch(async (error: unknown) => {
     if (!(error instanceof SlotError)) throw error;

@@ -9,11 +9,14 @@ import type { Random } from "../core/random.ts";
 import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
 import type { ReportResult } from "../message/reports.ts";
 import type { LicenseVerdict } from "../message/licenses.ts";
-import type { Wake } from "../message/wake.ts";
-import type { HandlerHost, LocalPorts, ProcessHost, Probes } from "../process/ports.ts";
+import type { SealedEvent, Wake } from "../message/wake.ts";
+import type { Surroundings } from "../manners/ports.ts";
+import type { HandlerHost, LocalPorts, ProcessHost, ProcessIdentity, Probes } from "../process/ports.ts";
 import type { Artifact, PublisherPin } from "../release/manifest.ts";
 import type { Platform } from "../release/platform.ts";
+import type { SocketPlace } from "../release/sockets.ts";
 import type { VerifiedSource } from "../slot/attempt.ts";
+import type { BytesBy } from "../slot/journal-event.ts";
 import type { DataTrees } from "../slot/data-trees.ts";
 import type { ZipReader } from "../slot/unpack.ts";
 
@@ -36,6 +39,8 @@ export interface Releases {
    * and the whole is fetched once more before anybody is accused. Errors: `repository/*`, `mirror/*`, `disk/*`.
    */
   download(artifact: Artifact, part: string, options: DownloadOptions): Promise<Downloaded>;
+  /** Null if no role lists the target. Errors: `repository/*`, `mirror/*`. */
+  listed(target: string): Promise<Listed | null>;
 }
 /** `about` and `code` together name the condition: it is told once, until it is over. Only an `alarm` is reported to the server. */
 export type Notice = {
@@ -49,7 +54,22 @@ export type DownloadOptions = {
   readonly progress: (bytes: number) => void;
 };
 /** `bytes` counts what came over the wire for this call. */
-export type Downloaded = { readonly bytes: number; readonly source: VerifiedSource };
+export type Downloaded = {
+  readonly bytes: number;
+  readonly source: VerifiedSource;
+  /** Where the artifact's bytes came from; absent when all of them are of `source`. */
+  readonly by?: BytesBy;
+  /** Code of what went wrong on the way that was tried first. */
+  readonly detour?: string;
+};
+
+/** A small or large target that signed metadata lists. */
+export type Listed = {
+  readonly length: number;
+  readonly sha256: string;
+  /** As `Releases.download` does with an artifact. */
+  fetch(part: string, options: DownloadOptions): Promise<Downloaded>;
+};
 
 export interface Repository {
   /** Refreshes trusted metadata as of `now`, which is read once per check (TUF 5.1). Errors: `repository/*`, `mirror/*`, `disk/*`. */
@@ -61,10 +81,15 @@ export interface UpdateServer {
   checkIn(request: CheckInRequest, signal: AbortSignal): Promise<CheckInAnswer>;
   /** One result per envelope, in order. */
   sendReports(envelopes: readonly Uint8Array[], signal: AbortSignal): Promise<readonly ReportResult[]>;
-  /** Wake-ups after the number; ends when the connection does. */
-  wakeUps(after: number, signal: AbortSignal): AsyncIterable<Wake>;
   /** Absent where no server can be asked. */
   readonly licensing?: LicensingServer;
+  /**
+   * Wake-ups after the number; ends when the connection does. `sealedAfter`: messages that are sealed for this device may come instead, and
+   * checks up to this number of theirs were made; null for a device that opens none.
+   */
+  wakeUps(after: number, signal: AbortSignal, sealedAfter?: number | null): AsyncIterable<Wake | SealedEvent>;
+  /** The next check-in renews the certificate first, as if half of its life were over. */
+  renewSoon?(): void;
 }
 
 /** What is said about licenses outside of a check-in. Errors: as those of `checkIn`. */
@@ -141,13 +166,26 @@ export type DeviceIdentity = {
   readonly key: DsseSigner;
 };
 
+/** Sockets that this agent holds for its components: bound by it, and listened on by the programs that inherit them. */
+export interface HeldSockets {
+  /**
+   * The descriptor of the socket at this place, bound if it is not held yet. `owner` is the folder of the component. `from` is a program that may hold it since an earlier agent:
+   * then it is taken from there, so that no connection which waits is lost. Errors: `process/port-taken`, `process/no-socket`.
+   */
+  hold(owner: string, place: SocketPlace, from: ProcessIdentity | null): Promise<number>;
+  /** Closes what is held for the component at other places. */
+  keepOnly(owner: string, places: readonly SocketPlace[]): Promise<void>;
+}
+
 /** Bounds and reads what components write. */
 export interface Logs {
   /** Puts the log of the last run aside, so that the next one begins with nothing. */
   rotate(path: string): Promise<void>;
   bound(path: string, limit: number): Promise<void>;
-  head(path: string, limit: number): Promise<string>;
-  tail(path: string, limit: number): Promise<string>;
+  /** `from`: what stands before it is of another program. */
+  head(path: string, limit: number, from: number): Promise<string>;
+  tail(path: string, limit: number, from: number): Promise<string>;
+  size(path: string): Promise<number>;
 }
 
 /** One structured line: what happened, with facts. */
@@ -161,12 +199,16 @@ export type World = {
   /** What the agent says of itself, and the features that it acts upon. */
   readonly program: Program;
   readonly disk: Disk;
+  /** The same disk for work that may take its time: verifying and unpacking. */
+  readonly background: Disk;
   readonly clock: Clock;
   readonly random: Random;
   readonly processes: ProcessHost;
   readonly probes: Probes;
   readonly handlers: HandlerHost;
   readonly localPorts: LocalPorts;
+  readonly surroundings: Surroundings;
+  readonly sockets: HeldSockets;
   readonly logs: Logs;
   readonly zip: ZipReader;
   readonly trees: DataTrees;
@@ -176,6 +218,10 @@ export type World = {
   readonly selfCheck: (() => Promise<void>) | null;
   /** The agent's own environment; components get a few names of it, see run-spec.ts. */
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** True while this machine has little to do; where nobody can tell, it has. */
+  readonly isIdle?: () => Promise<boolean>;
+  /** Bytes of the disk that the agent's folder is on; null where nobody can tell. */
+  readonly space?: (folder: string) => Promise<{ readonly free: number; readonly total: number } | null>;
   readonly log: (line: LogLine) => void;
   /** Tests stop real processes at named points through this; nothing else may use it. */
   readonly atPoint: (name: string) => Promise<void>;

@@ -43,6 +43,7 @@ const place = {
   slot: "/all/shop/slots/1.1.0-a",
   data: "/all/shop/data",
   components: "/all",
+  locks: "/all/shop/locks",
   log: "/all/shop/output.log",
 };
 const settings = componentSettings(parseSettings({}), "shop");
@@ -63,6 +64,7 @@ describe("a run record", () => {
       "PATH",
       "UPKEEP_COMPONENTS",
       "UPKEEP_COMPONENT_DATA",
+      "UPKEEP_LOCKS",
       "UPKEEP_PRODUCT",
       "UPKEEP_SLOT",
       "UPKEEP_VERSION",

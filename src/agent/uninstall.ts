@@ -1,18 +1,63 @@
 // Uninstalls a component because its owner says so: what runs is stopped, what was installed is removed, and its data stays unless it is to go as well.
 
+import { toHex } from "../core/bytes.ts";
 import { exists, makeDirectories, removeTree } from "../core/disk.ts";
 import type { Others } from "../release/select.ts";
 import { removeSlot, switchCurrent } from "../slot/install.ts";
 import { TEMPORARY } from "../slot/layout.ts";
 import { saveUninstalled, type Uninstalled } from "../slot/uninstalled.ts";
+import type { Trouble } from "./attempt-table.ts";
 import type { Component } from "./component.ts";
 import { AgentError } from "./errors.ts";
 import { removeByHandler } from "./handler.ts";
 import { alignOutside } from "./outside.ts";
 import { isDamage } from "./slot-guard.ts";
 
+/** What an uninstall needs of the agent. */
+export type UninstallTools = {
+  readonly others: () => Promise<Others>;
+  /** Writes down that the owner asked for it. */
+  readonly asked: (what: string) => Promise<void>;
+  /** Finishes what an earlier run left, and ends the open attempt for this reason. */
+  readonly settle: (why: Trouble) => Promise<void>;
+};
+
+/**
+ * Decides, and carries it out; of a component that was uninstalled before it may remove the data. Errors: `agent/needed`,
+ * `agent/interrupted`, `process/*`, `disk/*`.
+ */
+export async function uninstallComponent(
+  component: Component,
+  purge: boolean,
+  tools: UninstallTools,
+): Promise<void> {
+  const { world, product, layout } = component;
+  const known = component.uninstalled;
+  if (known === null) refuseNeeded(product, await tools.others());
+  if (known === null || (purge && !known.purge)) {
+    await tools.asked(purge ? "uninstall with its data" : "uninstall");
+    if (known === null) {
+      const reason = `The owner of this device uninstalled ${product}.`;
+      await tools.settle({ code: "agent/uninstalled", reason });
+    }
+    const decision: Uninstalled = {
+      format: 1,
+      id: known?.id ?? toHex(world.random.bytes(16)),
+      at: known?.at ?? component.at(),
+      version: known?.version ?? component.state.committed?.version ?? null,
+      purge,
+      done: false,
+    };
+    await saveUninstalled(world.disk, layout, decision);
+    component.uninstalled = decision;
+    world.log({ level: "warn", event: "uninstalling", product, version: decision.version, purge });
+  }
+  const { uninstalled } = component;
+  if (uninstalled !== null && !uninstalled.done) await carryOutUninstall(component, uninstalled);
+}
+
 /** Refuses while other products that are installed need this one. Errors: `agent/needed`. */
-export function refuseNeeded(product: string, others: Others): void {
+function refuseNeeded(product: string, others: Others): void {
   const needed = [...others]
     .filter(([, { dependencies }]) => dependencies.some((one) => one.product === product))
     .map(([name]) => name);

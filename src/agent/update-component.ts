@@ -25,6 +25,7 @@ import { runAttempt, type RunnerContext, type RunResult } from "./attempt-runner
 import type { AttemptState, Trouble } from "./attempt-table.ts";
 import type { Component } from "./component.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
+import { kindOf, waitError, type Manners } from "./manners.ts";
 import { alignOutsideLater } from "./outside.ts";
 import { isService } from "./run-spec.ts";
 import { retryOfRefused } from "./policy.ts";
@@ -71,6 +72,9 @@ export type Update = Omit<RunnerContext, "plan"> & {
   /** The other products on this device, as they are now. */
   readonly others: () => Promise<Others>;
   readonly refusals: Refusals;
+  readonly manners: Manners;
+  /** A person asked for the update now, whatever the hour. */
+  readonly asked: boolean;
   /** Repairs that were tried lately. */
   readonly repairs: Refusals;
 };
@@ -163,8 +167,8 @@ async function resultOf(component: Component, attempt: Attempt, run: RunResult):
     until: null,
   };
   if (end === null) {
-    const code = run.trouble?.code ?? "agent/stopping";
-    return { ...common, result: "waiting", code, reason: run.trouble?.reason ?? "The agent was stopped." };
+    const { code = "agent/stopping", reason = "The agent was stopped.", until = null } = run.trouble ?? {};
+    return { ...common, result: "waiting", code, reason, until };
   }
   const reason = end.reason ?? "";
   switch (end.end) {
@@ -259,6 +263,7 @@ export async function updateComponent(
     await finish(update, "superseded", null);
   }
   if (choice.kind === "current") {
+    await update.manners.settled(component, "update");
     return {
       product: component.product,
       result: "current",
@@ -318,6 +323,21 @@ async function install(update: Update, offer: Offer, artifact: Artifact): Promis
       until: known.again,
     };
   }
+  const kind = kindOf(component, manifest.security);
+  const pending = await update.manners.aim(component.product, { version: to.version, manifestSha256, kind });
+  const open = component.openAttempt;
+  // Of what waits as it did, not every byte is read again; of what may not be fetched, nothing is begun.
+  const stage = open === null ? "fetch" : open.staged && open.ready !== null ? "activate" : null;
+  if (stage !== null) {
+    const wish = { byHand: update.byHand, asked: update.asked };
+    const verdict = await update.manners.verdictOn(component, pending, stage, wish);
+    if (verdict.do === "wait") {
+      update.manners.waits.set(component.product, verdict);
+      const { code, message } = waitError(component, verdict);
+      const answer = await refused(update, to.version, code, message);
+      return { ...answer, result: "waiting", until: verdict.until };
+    }
+  }
   if ((component.openAttempt?.postponed ?? 0) >= MOST_POSTPONEMENTS) await finish(update, "superseded", null);
   if (component.openAttempt === null) {
     await begin(component, {
@@ -330,6 +350,31 @@ async function install(update: Update, offer: Offer, artifact: Artifact): Promis
   }
   const before = component.openAttempt?.postponed ?? 0;
   const result = await finish(update, "downloading", null, { manifest, artifact, releases: offer.releases });
+  return concluded(update, manifestSha256, before, result);
+}
+
+/**
+ * Goes on with an update that is ready and has its turn, by what was accepted when it came; null while its last try on this machine is
+ * too short a time ago. Errors: `agent/interrupted`, `disk/*`.
+ */
+export async function activateReady(update: Update): Promise<ComponentResult | null> {
+  const { component, refusals } = update;
+  const { begin, postponed } = component.openAttempt!;
+  if (begin.damage === "repair") return finish(update, "ready", null);
+  const known = refusals.get(component.product);
+  if (known?.key === begin.manifestSha256 && component.world.clock.now() < known.again) return null;
+  return concluded(update, begin.manifestSha256, postponed, await finish(update, "ready", null));
+}
+
+/** What a try leaves behind: a pause before the next one, or nothing more to wait for. */
+async function concluded(
+  update: Update,
+  manifestSha256: string,
+  before: number,
+  result: ComponentResult,
+): Promise<ComponentResult> {
+  const { component, refusals } = update;
+  const known = refusals.get(component.product);
   // A try that stopped what runs is not repeated at each check.
   const postponed = (component.openAttempt?.postponed ?? 0) > before;
   // What was taken back is skipped until something newer comes: there is no next try to announce.
@@ -347,6 +392,7 @@ async function install(update: Update, offer: Offer, artifact: Artifact): Promis
     return { ...result, until: again };
   }
   if (result.result !== "waiting") refusals.delete(component.product);
+  if (result.result === "updated") await update.manners.settled(component, "update");
   return result;
 }
 

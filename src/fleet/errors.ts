@@ -19,8 +19,10 @@ export type FleetErrorCode =
   | "fleet/group-in-use"
   | "fleet/no-alarm"
   | "fleet/no-data"
+  | "fleet/no-message-key"
   | "fleet/unknown-release"
   | "fleet/unknown-product"
+  | "fleet/device-pending"
   | "fleet/device-revoked"
   | "fleet/token-unknown"
   | "fleet/token-used"
@@ -31,6 +33,9 @@ export type FleetErrorCode =
   | "fleet/no-repository"
   | "fleet/bad-interval"
   | "fleet/too-many-products"
+  | "fleet/bad-filter"
+  | "fleet/bad-label"
+  | "fleet/too-many-labels"
   | "fleet/bad-rollout"
   | "fleet/unknown-rollout"
   | "fleet/rollout-overlaps"
@@ -58,8 +63,10 @@ export const FLEET_ERRORS = {
   "fleet/group-in-use": REFUSED,
   "fleet/no-alarm": FAILED,
   "fleet/no-data": FAILED,
+  "fleet/no-message-key": FAILED,
   "fleet/unknown-release": FAILED,
   "fleet/unknown-product": FAILED,
+  "fleet/device-pending": PENDING,
   "fleet/device-revoked": REFUSED,
   "fleet/token-unknown": REFUSED,
   "fleet/token-used": REFUSED,
@@ -69,6 +76,9 @@ export const FLEET_ERRORS = {
   "fleet/no-repository": FAILED,
   "fleet/bad-interval": USAGE,
   "fleet/too-many-products": FAILED,
+  "fleet/bad-filter": USAGE,
+  "fleet/bad-label": USAGE,
+  "fleet/too-many-labels": REFUSED,
   "fleet/bad-rollout": USAGE,
   "fleet/unknown-rollout": { ...FAILED, hint: "`upkeep fleet rollout list --all` shows all rollouts." },
   "fleet/rollout-overlaps": REFUSED,

@@ -4,9 +4,12 @@ import type { Facts } from "../core/errors.ts";
 import type { Instant } from "../core/instant.ts";
 import type { HoldReason } from "../message/assignment.ts";
 import type { Program } from "../core/growth.ts";
+import type { UpdateStanding } from "../message/check-in.ts";
 import type { PlatformFacts, Running } from "../message/common.ts";
+import type { MessageKind, MessageTime } from "../message/sealed/body.ts";
 
-export type DeviceStatus = "active" | "revoked";
+/** `pending`: enrolled by a token that asks for approval, and not approved yet. */
+export type DeviceStatus = "active" | "pending" | "revoked";
 
 export type Device = {
   readonly id: string;
@@ -27,6 +30,8 @@ export type Device = {
   readonly lastSeen: Instant | null;
   /** What the device said at its last check-in; for the operator's eyes only. */
   readonly claimed: readonly Running[];
+  /** What its owner said then of updates; null for one that says nothing. */
+  readonly standing?: UpdateStanding | null;
   /** What the device said then of its agent; null for one that says nothing. */
   readonly agent: Program | null;
   /** SHA-256 of the TUF timestamp the device trusted then. */
@@ -77,8 +82,14 @@ export type Token = {
   readonly expires: Instant;
   /** Bad secrets offered so far. */
   readonly failures: number;
+  /** When it was used last, and for which device. */
   readonly used: Instant | null;
   readonly usedBy: string | null;
+  /** How many devices it may enroll, and how many it has enrolled. */
+  readonly uses: number;
+  readonly usedCount: number;
+  /** Devices that it enrolls wait until a person approves them. */
+  readonly approval: boolean;
 };
 
 /** A report that was verified and is kept as it came. */
@@ -116,6 +127,30 @@ export type Alarm = {
   readonly acknowledgedAt: Instant | null;
   /** Since when it is over; null while it lasts. */
   readonly ended: Instant | null;
+};
+
+/** The key that messages to a device are sealed for; its report key said so. */
+export type MessageKeyRecord = {
+  readonly device: string;
+  /** X25519, hex. */
+  readonly key: string;
+  /** When the server took it. */
+  readonly taken: Instant;
+};
+
+/** The newest of what an operator asked of a scope, of its kind: a message is sealed from it for each device that comes in time. */
+export type MessageOrder = {
+  readonly scope: WakeScope;
+  readonly kind: MessageKind;
+  /** Grows over all orders: by it a message counts once on a device. */
+  readonly counter: number;
+  readonly when: MessageTime | null;
+  /** Seconds. */
+  readonly splay: number;
+  readonly made: Instant;
+  readonly expires: Instant;
+  /** Of an update check: the number of the wake-up that it stands for. */
+  readonly seq: number | null;
 };
 
 /** Who a wake-up concerns: everybody, a group, or one device. */

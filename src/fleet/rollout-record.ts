@@ -1,6 +1,7 @@
 // A rollout as the store keeps it: what goes to whom in which order, by which rules it advances and halts, and how far it is.
 
 import type { Instant } from "../core/instant.ts";
+import type { Labels } from "./label-record.ts";
 
 /**
  * `planned`: made, and perhaps waiting for approvals. `scheduled`: starts by itself. `running`: the current phase is open.
@@ -126,11 +127,12 @@ export type RosterDevice = {
   readonly id: string;
   readonly name: string;
   readonly group: string;
-  readonly status: "active" | "revoked";
+  readonly status: "active" | "pending" | "revoked";
   readonly enrolled: Instant;
   readonly lastSeen: Instant | null;
   /** `linux-x64-glibc`. */
   readonly platform: string;
+  readonly labels: Labels;
 };
 
 /** Rollouts that are over and change nothing any more. */

@@ -1,6 +1,7 @@
 // Rollouts in the store, as a port: the part of the fleet's records that is theirs.
 
 import type { Instant } from "../core/instant.ts";
+import type { Labels } from "./label-record.ts";
 import type { Rollout, RolloutDevice, RosterDevice } from "./rollout-record.ts";
 
 export type RolloutFilter = {
@@ -25,6 +26,10 @@ export interface RolloutRecords {
   rolloutDevices(rollout: string, after: string, limit: number): Promise<readonly RolloutDevice[]>;
   /** All rows of one device. */
   rolloutsOf(device: string): Promise<readonly RolloutDevice[]>;
+
+  /** Tags and attributes of a device. */
+  labels(device: string): Promise<Labels>;
+  putLabels(device: string, labels: Labels): Promise<void>;
 
   /** Ordered by id: every device in the few columns that rules about many devices need. */
   roster(after: string, limit: number): Promise<readonly RosterDevice[]>;

@@ -2,6 +2,8 @@
 
 import type { Instant } from "../core/instant.ts";
 import type { Program } from "../core/growth.ts";
+import type { AuditHead } from "../message/audit-head.ts";
+import type { UpdateStanding } from "../message/check-in.ts";
 import type { Running } from "../message/common.ts";
 import type { CheckInLink, Lines } from "./clone.ts";
 import type { LicenseRecords } from "./license-records.ts";
@@ -13,6 +15,8 @@ import type {
   Device,
   DeviceComponent,
   Group,
+  MessageKeyRecord,
+  MessageOrder,
   StoredReport,
   Token,
   WakeScope,
@@ -36,6 +40,12 @@ export type Sighting = {
   readonly claimed: readonly Running[];
   readonly timestamp: string | null;
   readonly agent?: Program | null;
+  /** A head of the audit log that the device brought, signed by this fleet's director. */
+  readonly head?: AuditHead;
+  /** What the device said of updates; null for one that says nothing. */
+  readonly standing?: UpdateStanding | null;
+  /** The alarms that last on the device, by its words; absent when it does not say. */
+  readonly lasting?: readonly { readonly code: string; readonly about: string }[];
   /** Check-ins since the last batch that a clone could show by, oldest first. */
   readonly links?: readonly CheckInLink[];
 };
@@ -91,9 +101,12 @@ export interface FleetRecords extends RolloutRecords {
   tokens(limit: number): Promise<readonly Token[]>;
   addToken(token: Token): Promise<void>;
   dropToken(id: string): Promise<void>;
-  /** Not used and not expired, of one group. */
+  /** Not used up and not expired, of one group. */
   openTokens(group: string, now: Instant): Promise<readonly Token[]>;
-  changeToken(id: string, patch: Partial<Pick<Token, "failures" | "used" | "usedBy">>): Promise<void>;
+  changeToken(
+    id: string,
+    patch: Partial<Pick<Token, "failures" | "used" | "usedBy" | "usedCount">>,
+  ): Promise<void>;
 
   report(device: string, id: string): Promise<StoredReport | null>;
   addReport(report: StoredReport): Promise<void>;
@@ -126,6 +139,12 @@ export interface FleetRecords extends RolloutRecords {
   /** Newest sequence of each scope that was ever woken. */
   wakes(): Promise<ReadonlyMap<WakeScope, number>>;
   putWake(scope: WakeScope, seq: number): Promise<void>;
+
+  messageKey(device: string): Promise<MessageKeyRecord | null>;
+  putMessageKey(key: MessageKeyRecord): Promise<void>;
+  /** At most one of each kind and scope. */
+  messageOrders(): Promise<readonly MessageOrder[]>;
+  putMessageOrder(order: MessageOrder): Promise<void>;
 
   setting(name: string): Promise<string | null>;
   putSetting(name: string, value: string): Promise<void>;

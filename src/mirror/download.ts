@@ -76,6 +76,8 @@ async function fill(download: Download, part: Part): Promise<void> {
   const { sources, from, length, tools, signal } = download;
   const failures: Failure[] = [];
   let left = sources;
+  /** Their compressed forms are not right: nothing signed speaks of these. */
+  const plainly = new Set<Source>();
   for (let round = 0; left.length > 0 && round < tools.retry.rounds; round++) {
     if (round > 0) await pause(tools, round, signal);
     const again: Source[] = [];
@@ -83,8 +85,9 @@ async function fill(download: Download, part: Part): Promise<void> {
       for (;;) {
         signal?.throwIfAborted();
         const before = part.received;
+        const form = { compressed: false };
         try {
-          if (part.received < length) await take(download, part, source);
+          if (part.received < length) await take(download, part, source, plainly.has(source) ? null : form);
           if (part.isRight()) return;
           const blamed = part.onlySource;
           await part.restart();
@@ -95,6 +98,12 @@ async function fill(download: Download, part: Part): Promise<void> {
         } catch (error) {
           if (!(error instanceof UpkeepError) || error instanceof DiskError || isAbort(error, signal))
             throw error;
+          if (form.compressed && !isTransient(error)) {
+            // The file itself is asked for before its place is blamed.
+            plainly.add(source);
+            await part.restart();
+            continue;
+          }
           failures.push({ source, error });
           if (!isTransient(error)) break;
           // A cut that brought us further is no reason to change the source; a slow one is, however far it got.
@@ -112,13 +121,20 @@ async function fill(download: Download, part: Part): Promise<void> {
 }
 
 /** Appends what one source sends. */
-async function take(download: Download, part: Part, source: Source): Promise<void> {
+async function take(
+  download: Download,
+  part: Part,
+  source: Source,
+  form: { compressed: boolean } | null,
+): Promise<void> {
   const { from, length, signal, onProgress } = download;
   const opened = await source.open(from, {
     offset: part.received,
     limit: length,
+    ...(form === null ? {} : { compressed: "welcome" }),
     ...(signal === undefined ? {} : { signal }),
   });
+  if (form !== null) form.compressed = opened.compressed === true;
   if (opened.offset !== part.received) {
     if (opened.offset !== 0)
       throw sourceError("mirror/bad-answer", source, from, "it began elsewhere than asked");

@@ -9,6 +9,8 @@ export type OpenOptions = {
   /** Refuse a file longer than this many bytes in all, at the latest when the first byte beyond would be passed on. */
   readonly limit: number;
   readonly signal?: AbortSignal;
+  /** The caller takes a compressed form that the source decompresses on the way: for a whole file only, within `limit`. */
+  readonly compressed?: "welcome";
 };
 
 export type Opened = {
@@ -16,6 +18,8 @@ export type Opened = {
   readonly offset: number;
   /** Length of the whole file if the source says so. Not trusted. */
   readonly length: number | null;
+  /** True when it traveled compressed, so that a fault may be that of the compressed form alone. */
+  readonly compressed?: boolean;
   /** To be consumed once. Leaving the loop early releases whatever feeds it. Throws `MirrorError`. */
   readonly body: AsyncIterable<Uint8Array>;
 };

@@ -1,16 +1,25 @@
 // One attempt as its journal tells it: how far it is, and what the next step may rely on.
 
-import type { BeginEvent, EndEvent, JournalEvent, SlotCheckEvent, Step } from "./journal-event.ts";
+import type { BeginEvent, BytesBy, EndEvent, JournalEvent, SlotCheckEvent, Step } from "./journal-event.ts";
 import type { JournalRecord } from "./journal.ts";
 import { sameSlot, type SlotId } from "./layout.ts";
 
 export type Attempt = {
   readonly begin: BeginEvent;
   readonly step: Step;
-  readonly verified: { readonly bytes: number; readonly source: VerifiedSource } | null;
+  readonly verified: {
+    readonly bytes: number;
+    readonly source: VerifiedSource;
+    readonly by?: BytesBy;
+    readonly detour?: string;
+  } | null;
   readonly staged: boolean;
   /** SHA-256 of the record of the slot that was staged, null if it is not known. */
   readonly record: string | null;
+  /** Why the switch waits, as it was written down last; null if it never did. */
+  readonly ready: { readonly rule: string; readonly reason: string; readonly until: string | null } | null;
+  /** How often that was written down. */
+  readonly waits: number;
   readonly activating: boolean;
   /** Bytes of the data snapshot, null if none was taken. */
   readonly snapshot: number | null;
@@ -29,6 +38,20 @@ export type Attempt = {
   readonly reported: boolean;
 };
 export type VerifiedSource = Extract<JournalEvent, { event: "verified" }>["source"];
+
+function verifiedOf({
+  bytes,
+  source,
+  by,
+  detour,
+}: Extract<JournalEvent, { event: "verified" }>): NonNullable<Attempt["verified"]> {
+  return {
+    bytes,
+    source,
+    ...(by === undefined ? {} : { by }),
+    ...(detour === undefined ? {} : { detour }),
+  };
+}
 
 /** All attempts in order. An event that names another attempt than the last begun one is ignored: it cannot happen in a good journal. */
 export function attemptsOf(events: readonly JournalEvent[]): readonly Attempt[] {
@@ -80,6 +103,8 @@ function begun(begin: BeginEvent): Attempt {
     verified: null,
     staged: false,
     record: null,
+    ready: null,
+    waits: 0,
     activating: false,
     snapshot: null,
     starts: 0,
@@ -94,9 +119,13 @@ function begun(begin: BeginEvent): Attempt {
 function advance(attempt: Attempt, event: Exclude<JournalEvent, BeginEvent | SlotCheckEvent>): Attempt {
   switch (event.event) {
     case "verified":
-      return { ...attempt, step: "verifying", verified: { bytes: event.bytes, source: event.source } };
+      return { ...attempt, step: "verifying", verified: verifiedOf(event) };
     case "staged":
       return { ...attempt, step: "staging", staged: true, record: event.record ?? null };
+    case "ready": {
+      const { rule, reason, until } = event;
+      return { ...attempt, ready: { rule, reason, until }, waits: attempt.waits + 1 };
+    }
     case "activating":
       return { ...attempt, step: "activating", activating: true };
     case "snapshot":

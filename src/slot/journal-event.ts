@@ -28,6 +28,20 @@ export type Step = (typeof STEPS)[number];
 export const ENDS = ["committed", "failed", "refused", "superseded", "rolled-back"] as const;
 export type End = (typeof ENDS)[number];
 
+/**
+ * Where the bytes of an artifact came from: fetched from each kind of source, fetched as patches, taken from what was installed.
+ * Absent in what older agents wrote, and when all came from one source.
+ */
+export const bytesBySchema = z.strictObject({
+  origin: z.exactOptional(lengthSchema),
+  mirror: z.exactOptional(lengthSchema),
+  peer: z.exactOptional(lengthSchema),
+  bundle: z.exactOptional(lengthSchema),
+  patch: z.exactOptional(lengthSchema),
+  own: z.exactOptional(lengthSchema),
+});
+export type BytesBy = Readonly<z.infer<typeof bytesBySchema>>;
+
 export const journalEventSchema = z.discriminatedUnion("event", [
   /** The intent, before the first byte is fetched. `from` is null at a first installation. */
   z.strictObject({
@@ -51,6 +65,9 @@ export const journalEventSchema = z.discriminatedUnion("event", [
     attempt,
     bytes: lengthSchema,
     source: z.enum(["origin", "mirror", "peer", "bundle", "none"]),
+    by: z.exactOptional(bytesBySchema),
+    /** Code of what went wrong on the way that was tried first: a patch that did not lead to the release. */
+    detour: z.exactOptional(code),
   }),
   /** The slot is whole, read back and durable under its final name. */
   z.strictObject({
@@ -58,6 +75,14 @@ export const journalEventSchema = z.discriminatedUnion("event", [
     attempt,
     /** SHA-256 of the slot's record, by which a changed record is noticed. Absent in what older agents wrote. */
     record: z.exactOptional(sha256Schema),
+  }),
+  /** All is at hand, and the switch waits: by which rule, why, and until when as far as it was known then. The last one counts. */
+  z.strictObject({
+    event: z.literal("ready"),
+    attempt,
+    rule: z.string().check(z.regex(/^[a-z][a-z-]{0,39}$/, "expected a rule such as active-hours")),
+    reason: text,
+    until: z.nullable(instantSchema),
   }),
   /** From here on `current` may change. */
   z.strictObject({ event: z.literal("activating"), attempt }),

@@ -46,8 +46,14 @@ export type Layout = {
   readonly data: string;
   readonly snapshots: string;
   readonly process: string;
+  /** What runs beside it during a hand-over. */
+  readonly beside: string;
+  /** Where programs say that they serve. */
+  readonly ready: string;
   /** Ports that the agent gave, to give the same again. */
   readonly ports: string;
+  /** Files by which an application says "not now". */
+  readonly locks: string;
   readonly checked: string;
   readonly log: string;
   /** Where the commands of the component were made. */
@@ -75,7 +81,10 @@ export function layoutOf(folder: string): Layout {
     data: `${folder}/data`,
     snapshots: `${folder}/snapshots`,
     process: `${folder}/process.json`,
+    beside: `${folder}/process.beside.json`,
+    ready: `${folder}/ready`,
     ports: `${folder}/ports.json`,
+    locks: `${folder}/locks`,
     checked: `${folder}/checked.json`,
     log: `${folder}/output.log`,
     commands: `${folder}/commands.json`,

@@ -12,6 +12,7 @@ import { toUtf8 } from "../core/bytes.ts";
 import type { UpkeepError } from "../core/errors.ts";
 import type { Instant } from "../core/instant.ts";
 import { zipReader } from "../io/archive/unpack-zip.ts";
+import type { Hook, HookAnswer, MachineFacts } from "../manners/ports.ts";
 import { DAY_ZERO, FleetOfOne } from "./fleet-of-one.ts";
 import { MemoryHandlers } from "./memory-handlers.ts";
 import { MemoryDisk } from "./memory-disk.ts";
@@ -80,6 +81,17 @@ export class AgentWorld {
   grounded: UpkeepError | null = null;
   /** Its identity cannot be read: nothing can be signed. */
   unsigned = false;
+  /** What the machine says of itself. */
+  machine: MachineFacts = { load: null, idleSeconds: null, battery: null };
+  metered: boolean | null = null;
+  zone = "UTC";
+  /** What the owner's executables answer, by their path, and what they were asked. */
+  readonly hooks = new Map<string, (hook: Hook) => HookAnswer>();
+  readonly asked: Hook[] = [];
+  /** Processes that a lock may name. */
+  readonly living = new Set<number>();
+  /** Worlds that follow each other on one disk draw other numbers. */
+  seed = 0;
   #starts = 0;
 
   constructor(clock: Clock = new EagerClock(), disk = new MemoryDisk()) {
@@ -96,17 +108,31 @@ export class AgentWorld {
     const world: World = {
       program: this.program,
       disk,
+      background: disk,
       clock,
-      random: scriptedRandom(this.#starts),
+      random: scriptedRandom(this.seed + this.#starts),
       processes,
       probes: processes,
       handlers: this.handlers,
       localPorts: processes,
+      surroundings: {
+        uptime: async () => ({ boot: await processes.boot(), ms: clock.monotonic() }),
+        zone: () => this.zone,
+        facts: async () => this.machine,
+        metered: async () => this.metered,
+        run: async (hook) => {
+          this.asked.push(hook);
+          return this.hooks.get(hook.command[0]!)?.(hook) ?? { kind: "not-started", what: "There is none." };
+        },
+        lives: async ({ pid }) => this.living.has(pid),
+      },
+      sockets: processes,
       logs: {
         rotate: async () => {},
         bound: async () => {},
         head: async () => "last words",
         tail: async () => "last words",
+        size: async () => 0,
       },
       zip: zipReader,
       trees: diskTrees(disk, () => this.refusedData),

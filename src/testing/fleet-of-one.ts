@@ -14,8 +14,11 @@ import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
 import type { ReportResult } from "../message/reports.ts";
 import type { Wake } from "../message/wake.ts";
 import { MirrorError } from "../mirror/errors.ts";
+import { makeHd1 } from "../delta/hd1.ts";
 import { signChannel, type Recalled } from "../release/channel.ts";
-import { signRelease, type Artifact, type ReleaseManifest } from "../release/manifest.ts";
+import { openRelease, signRelease, type Artifact, type ReleaseManifest } from "../release/manifest.ts";
+import { patchFile } from "../release/patches.ts";
+import { tarEnd, tarHeader, tarPadding } from "../release/tar-writer.ts";
 import {
   artifactTarget,
   channelTarget,
@@ -65,6 +68,8 @@ export class FleetOfOne implements Repository, UpdateServer {
   interval = 300;
   /** False for a server from before marks. */
   givesMarks = true;
+  /** Of the server's audit log, for devices to witness. */
+  auditHead: CheckInAnswer["auditHead"] | null = null;
   checkIns: CheckInRequest[] = [];
   #wakers: ((wake: Wake) => void)[] = [];
   #seq = 0;
@@ -96,11 +101,11 @@ export class FleetOfOne implements Repository, UpdateServer {
     version: string,
     behaviour: string,
     changes: Partial<ReleaseManifest> = {},
-    archive: "tar.gz" | "file" = "tar.gz",
+    archive: "tar" | "tar.gz" | "file" = "tar.gz",
   ): Promise<ReleaseManifest> {
     const program = toUtf8(`${behaviour} ${product} ${version}\n`);
-    const bytes = archive === "file" ? program : gzipSync(tarWith("bin/service", program));
-    const file = archive === "file" ? "service" : `${product}.tar.gz`;
+    const bytes = packed(archive, program);
+    const file = archive === "file" ? "service" : `${product}.${archive}`;
     const target = artifactTarget(product, version, file);
     this.targets.set(target, bytes);
     const merkle = new RunningMerkle(1 << 18);
@@ -155,6 +160,25 @@ export class FleetOfOne implements Repository, UpdateServer {
     this.targets.set(releaseTarget(product, version), await signRelease(manifest, [this.publisher]));
   }
 
+  /** Adds a patch to a release that was published, and returns the patch's target. */
+  async addPatch(manifest: ReleaseManifest, from: ReleaseManifest): Promise<string> {
+    const [artifact, base] = [manifest.artifacts[0]!, from.artifacts[0]!];
+    const patch = makeHd1(this.targets.get(base.target)!, this.targets.get(artifact.target)!);
+    const ends = { from: base.sha256, to: artifact.sha256, algorithm: "hd1" };
+    const target = artifactTarget(manifest.product, manifest.version, patchFile(ends));
+    this.targets.set(target, patch);
+    const document = releaseTarget(manifest.product, manifest.version);
+    const { deltas } = openRelease(
+      this.targets.get(document)!,
+      { keys: [this.publisher.publicKey], threshold: 1 },
+      manifest,
+    ).artifacts[0]!;
+    const added = { from: from.version, algorithm: "hd1", target };
+    const artifacts = [{ ...artifact, deltas: [...deltas, added] }];
+    this.targets.set(document, await signRelease({ ...manifest, artifacts }, [this.publisher]));
+    return target;
+  }
+
   /** Moves the channel, and assigns the release. */
   async promote(product: string, version: string, recalled: readonly Recalled[] = []): Promise<void> {
     const target = releaseTarget(product, version);
@@ -198,10 +222,20 @@ export class FleetOfOne implements Repository, UpdateServer {
         return bytes === undefined || sha256Hex(bytes) === known ? null : bytes;
       },
       download: (artifact, part, options) => this.#download(artifact, part, options),
+      listed: async (target) => {
+        const bytes = listed.get(target);
+        if (bytes === undefined) return null;
+        const described = { target, length: bytes.length, sha256: sha256Hex(bytes) };
+        return { ...described, fetch: (part, options) => this.#download(described, part, options) };
+      },
     };
   }
 
-  async #download(artifact: Artifact, part: string, options: DownloadOptions): Promise<Downloaded> {
+  async #download(
+    artifact: Pick<Artifact, "target" | "sha256">,
+    part: string,
+    options: DownloadOptions,
+  ): Promise<Downloaded> {
     const { progress } = options;
     if (this.repositoryDown) throw unreachable("repository");
     const disk = this.#disk();
@@ -249,9 +283,11 @@ export class FleetOfOne implements Repository, UpdateServer {
     };
   }
 
-  #nextMark(request: CheckInRequest): { readonly mark?: string } {
-    if (request.mark === undefined || !this.givesMarks) return {};
-    return { mark: toBase64Url(sha256(toUtf8(request.nonce)).subarray(0, 16)) };
+  #nextMark(request: CheckInRequest): Pick<CheckInAnswer, "mark" | "auditHead"> {
+    const head = this.auditHead ?? null;
+    const given = head === null ? {} : { auditHead: head };
+    if (request.mark === undefined || !this.givesMarks) return given;
+    return { ...given, mark: toBase64Url(sha256(toUtf8(request.nonce)).subarray(0, 16)) };
   }
 
   async sendReports(envelopes: readonly Uint8Array[]): Promise<readonly ReportResult[]> {
@@ -294,6 +330,25 @@ function unreachable(what: string): MirrorError {
 
 function wrongContent(name: string): MirrorError {
   return new MirrorError("mirror/wrong-content", `${name} does not have the listed digest.`, { path: name });
+}
+
+function packed(archive: "tar" | "tar.gz" | "file", program: Uint8Array): Uint8Array {
+  switch (archive) {
+    case "file":
+      return program;
+    case "tar.gz":
+      return gzipSync(tarWith("bin/service", program));
+    case "tar": {
+      const entry = { kind: "file", path: "bin/service", size: program.length, executable: true } as const;
+      return concat([
+        tarHeader({ kind: "directory", path: "bin" }),
+        tarHeader(entry),
+        program,
+        tarPadding(program.length),
+        tarEnd(),
+      ]);
+    }
+  }
 }
 
 function tarWith(name: string, body: Uint8Array): Uint8Array {

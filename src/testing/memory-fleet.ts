@@ -1,5 +1,6 @@
 // The records of a fleet in memory, for tests of the rules that work on them; looked into and edited like a document.
 
+import { policyKey } from "../fleet/policies.ts";
 import type { Lines } from "../fleet/clone.ts";
 import type {
   Alarm,
@@ -8,9 +9,13 @@ import type {
   Device,
   DeviceComponent,
   Group,
+  MessageKeyRecord,
+  MessageOrder,
   StoredReport,
   Token,
 } from "../fleet/records.ts";
+import { NO_LABELS, type Labels } from "../fleet/label-record.ts";
+import { platformWord } from "../fleet/platform-word.ts";
 import { isOver, type Rollout, type RolloutDevice } from "../fleet/rollout-record.ts";
 import type { FleetRecords } from "../fleet/store.ts";
 
@@ -26,7 +31,10 @@ export class MemoryFleet implements FleetRecords {
   readonly lineRows = new Map<string, Lines>();
   readonly auditRows: AuditRow[] = [];
   readonly wakeRows = new Map<Parameters<FleetRecords["putWake"]>[0], number>();
+  readonly messageKeyRows = new Map<string, MessageKeyRecord>();
+  readonly orderRows = new Map<string, MessageOrder>();
   readonly settings = new Map<string, string>();
+  readonly labelRows = new Map<string, Labels>();
   readonly rolloutRows = new Map<string, Rollout>();
   readonly rolloutDeviceRows = new Map<string, RolloutDevice>();
 
@@ -51,7 +59,9 @@ export class MemoryFleet implements FleetRecords {
       for (const [key, row] of rows) if (row.device === id) rows.delete(key);
     this.reportRows.splice(0, Infinity, ...this.reportRows.filter((r) => r.device !== id));
     this.lineRows.delete(id);
+    this.labelRows.delete(id);
     this.wakeRows.delete(`device:${id}`);
+    this.messageKeyRows.delete(id);
     this.deviceRows.delete(id);
   };
   groupSizes = async () => {
@@ -91,6 +101,7 @@ export class MemoryFleet implements FleetRecords {
     for (const [key, row] of this.desiredRows) if (row.group === name) this.desiredRows.delete(key);
     this.wakeRows.delete(`group:${name}`);
     this.settings.delete(`announced:${name}`);
+    this.settings.delete(policyKey(name));
     this.groupRows.delete(name);
   };
   desired = async (group: string) => [...this.desiredRows.values()].filter((d) => d.group === group);
@@ -103,7 +114,7 @@ export class MemoryFleet implements FleetRecords {
   addToken = async (token: Token) => void this.tokenRows.set(token.id, token);
   dropToken = async (id: string) => void this.tokenRows.delete(id);
   openTokens: FleetRecords["openTokens"] = async (group, now) =>
-    [...this.tokenRows.values()].filter((t) => t.group === group && t.used === null && t.expires > now);
+    [...this.tokenRows.values()].filter((t) => t.group === group && t.usedCount < t.uses && t.expires > now);
   changeToken: FleetRecords["changeToken"] = async (id, patch) =>
     void this.tokenRows.set(id, { ...this.tokenRows.get(id)!, ...patch });
 
@@ -152,6 +163,11 @@ export class MemoryFleet implements FleetRecords {
   wakes = async () => this.wakeRows;
   putWake: FleetRecords["putWake"] = async (scope, seq) => void this.wakeRows.set(scope, seq);
 
+  messageKey = async (device: string) => this.messageKeyRows.get(device) ?? null;
+  putMessageKey = async (key: MessageKeyRecord) => void this.messageKeyRows.set(key.device, key);
+  messageOrders = async () => [...this.orderRows.values()];
+  putMessageOrder = async (order: MessageOrder) =>
+    void this.orderRows.set(`${order.scope} ${order.kind}`, order);
   rollout = async (id: string) => this.rolloutRows.get(id) ?? null;
   rollouts: FleetRecords["rollouts"] = async ({ product, under }) =>
     [...this.rolloutRows.values()]
@@ -176,6 +192,8 @@ export class MemoryFleet implements FleetRecords {
     ).slice(0, limit);
   rolloutsOf = async (device: string) =>
     [...this.rolloutDeviceRows.values()].filter((r) => r.device === device);
+  labels = async (device: string) => this.labelRows.get(device) ?? NO_LABELS;
+  putLabels = async (device: string, labels: Labels) => void this.labelRows.set(device, labels);
   roster: FleetRecords["roster"] = async (after, limit) =>
     (await this.devices({ after, limit })).map((d) => ({
       id: d.id,
@@ -184,7 +202,8 @@ export class MemoryFleet implements FleetRecords {
       status: d.status,
       enrolled: d.enrolled,
       lastSeen: d.lastSeen,
-      platform: [d.platform.os, d.platform.arch, d.platform.libc].filter((w) => w !== undefined).join("-"),
+      platform: platformWord(d.platform),
+      labels: this.labelRows.get(d.id) ?? NO_LABELS,
     }));
   arrivals = async (product: string, version: string) => {
     const first = new Map<string, number>();

@@ -235,7 +235,7 @@ describe("the running agent", () => {
 
   it("refuses a tampered artifact with a code, and takes the right one when it is back", async () => {
     const version = next();
-    site.publish(version);
+    site.publish(version, "", ["--no-delta"]);
     const targets = join(site.operator, `repository/targets/products/shop/${version}`);
     const name = readdirSync(targets).find((file) => file.endsWith(".tar"))!;
     const good = readFileSync(join(targets, name));

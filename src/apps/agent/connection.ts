@@ -36,13 +36,18 @@ export type Connection = UpdateServer & {
 };
 
 /** A check-in as servers took it from the first version on. */
-function withoutNews({
-  mark: _mark,
-  agent: _agent,
-  licenses: _licenses,
-  components,
-  ...request
-}: CheckInRequest): CheckInRequest {
+function withoutNews(asked: CheckInRequest): CheckInRequest {
+  const {
+    mark: _mark,
+    agent: _agent,
+    auditHead: _head,
+    licenses: _licenses,
+    messageKey: _key,
+    updates: _updates,
+    alarms: _alarms,
+    components,
+    ...request
+  } = asked;
   return { ...request, components: components.map(({ product, version }) => ({ product, version })) };
 }
 
@@ -66,6 +71,8 @@ export function openConnection(
   let replacedFor: string | null = null;
   /** Monotonic: nothing is asked for before. */
   let notBefore = 0;
+  /** A renewal was asked for before its time. */
+  let asked = false;
   /** True once the server refused what servers of the first version do not know. */
   let plain = false;
   const reconnect = (): void => {
@@ -77,6 +84,8 @@ export function openConnection(
 
   const renew = async (signal: AbortSignal): Promise<void> => {
     const { bundleSha256 } = trust();
+    // Asked for once: whatever comes of it, the schedule of renewals goes on.
+    asked = false;
     const key = newTlsKey();
     const csr = await buildCsr({ subject: commonName("upkeep device"), signer: tlsSigner(key) });
     const { certificates } = await client().call(
@@ -97,6 +106,7 @@ export function openConnection(
   /** From half of its life on (spec/wire.md); an authority on its way out is asked to be replaced once per bundle. */
   const isDue = (): boolean => {
     if (renewed !== null || world.clock.monotonic() < notBefore) return false;
+    if (asked) return true;
     const now = world.clock.now();
     const dates = datesOf(own.certificates);
     // One that is not good yet was issued while a clock was ahead; its key is good all the same, and gets another.
@@ -179,7 +189,6 @@ export function openConnection(
       const reports = envelopes.map((bytes) => toBase64(bytes));
       return (await client().call("reports", { reports }, signal)).results;
     },
-    wakeUps: (after, signal) => client().wakes(after, signal),
     licensing: {
       challenge: async (signal) => (await client().call("licenseChallenge", {}, signal)).challenge,
       activate: async (request, signal) => {
@@ -195,6 +204,10 @@ export function openConnection(
           },
           signal,
         ),
+    },
+    wakeUps: (after, signal, sealedAfter = null) => client().wakes(after, signal, sealedAfter),
+    renewSoon: () => {
+      asked = true;
     },
     reconnect,
     close: reconnect,

@@ -4,6 +4,7 @@ import type { Agent } from "../../agent/agent.ts";
 import type { CheckResult } from "../../agent/check-result.ts";
 import type { Wish } from "../../agent/check.ts";
 import { runAgent } from "../../agent/loop.ts";
+import { fromBase64 } from "../../core/bytes.ts";
 import type { Json } from "../../core/json.ts";
 import { makeDirectories } from "../../core/disk.ts";
 import { checkSchema, nameSchema, z } from "../../core/schema.ts";
@@ -11,12 +12,19 @@ import { lockAgent } from "../../io/device/agent-lock.ts";
 import { systemClock } from "../../io/system/clock.ts";
 import { listenForControl } from "../../io/system/control-socket.ts";
 import { systemDisk } from "../../io/system/disk.ts";
+import { base64Schema } from "../../message/common.ts";
+import { SEALED_LENGTH } from "../../message/sealed-length.ts";
 import type { Hurdle } from "./hurdle.ts";
+import { isMannersRequest, mannersRequests, obeyManners, type MannersRequest } from "./manners-requests.ts";
 import { licenseRequests, obeyLicense, serveLicenses, type LicenseRequest } from "./licenses.ts";
 import { wireAgent, type Wired, type WiringOptions } from "./wiring.ts";
 
 const requestSchema = z.discriminatedUnion("do", [
-  z.strictObject({ do: z.literal("check"), retrySkipped: z.exactOptional(z.boolean()) }),
+  z.strictObject({
+    do: z.literal("check"),
+    retrySkipped: z.exactOptional(z.boolean()),
+    now: z.exactOptional(z.boolean()),
+  }),
   z.strictObject({
     do: z.literal("install"),
     from: z.string().check(z.minLength(1), z.maxLength(2048)),
@@ -24,8 +32,10 @@ const requestSchema = z.discriminatedUnion("do", [
     channel: nameSchema,
   }),
   z.strictObject({ do: z.literal("status") }),
+  z.strictObject({ do: z.literal("deliver"), message: base64Schema(SEALED_LENGTH) }),
   z.strictObject({ do: z.literal("verify") }),
   z.strictObject({ do: z.literal("roll-back"), product: nameSchema }),
+  ...mannersRequests,
   z.strictObject({ do: z.literal("uninstall"), product: nameSchema, purge: z.boolean() }),
   z.strictObject({ do: z.literal("take-back"), product: nameSchema }),
   ...licenseRequests,
@@ -89,11 +99,13 @@ export async function obey({ agent, broughtTo }: Wired, request: Json): Promise<
     case "check":
       return (await (asked.retrySkipped === true
         ? agent.retrySkipped()
-        : agent.check("operator"))) as unknown as Json;
+        : agent.check("operator", asked.now === true))) as unknown as Json;
     case "install":
       return (await agent.install(await broughtTo(asked.from), asked)) as unknown as Json;
     case "status":
       return (await agent.status()) as unknown as Json;
+    case "deliver":
+      return ((await agent.post?.deliver(fromBase64(asked.message), false)) ?? null) as unknown as Json;
     case "verify":
       return (await agent.verify()) as unknown as Json;
     case "roll-back":
@@ -103,7 +115,7 @@ export async function obey({ agent, broughtTo }: Wired, request: Json): Promise<
     case "take-back":
       return (await agent.takeBack(asked.product)) as unknown as Json;
     default:
-      return obeyLicense(agent, asked);
+      return isMannersRequest(asked) ? obeyManners(agent, asked) : obeyLicense(agent, asked);
   }
 }
 
@@ -112,9 +124,10 @@ export async function checkOnce(
   options: WiringOptions,
   signal?: AbortSignal,
   retrySkipped = false,
+  now = false,
 ): Promise<CheckResult> {
   return withAgent(options, signal, (agent) =>
-    retrySkipped ? agent.retrySkipped() : agent.check("operator"),
+    retrySkipped ? agent.retrySkipped() : agent.check("operator", now),
   );
 }
 
@@ -136,13 +149,17 @@ export async function rollBackOnce(
   return withAgent(options, signal, (agent) => agent.rollBack(product));
 }
 
+/** Uninstalls without a running agent: no other component is started or stopped for it. */
 export async function uninstallOnce(
   options: WiringOptions,
   product: string,
   purge: boolean,
   signal?: AbortSignal,
 ): Promise<Awaited<ReturnType<Agent["uninstall"]>>> {
-  return withAgent(options, signal, (agent) => agent.uninstall(product, purge));
+  return withOpened(options, (agent) => {
+    signal?.addEventListener("abort", () => agent.interrupt(), { once: true });
+    return agent.uninstall(product, purge);
+  });
 }
 
 export async function takeBackOnce(
@@ -155,11 +172,27 @@ export async function takeBackOnce(
 
 /** Reads back what is installed without a running agent: nothing is started, stopped or repaired by it. */
 export async function verifyOnce(options: WiringOptions): Promise<Awaited<ReturnType<Agent["verify"]>>> {
+  return withOpened(options, (agent) => agent.verify());
+}
+
+/** Without a running agent, and without starting what is installed. */
+async function withOpened<T>(options: WiringOptions, action: (agent: Agent) => Promise<T>): Promise<T> {
   return withWired(options, async ({ agent }) => {
     await agent.openAll();
-    const findings = await agent.verify();
-    await agent.leave();
-    return findings;
+    try {
+      return await action(agent);
+    } finally {
+      await agent.leave();
+    }
+  });
+}
+
+/** What the owner says about manners, without a running agent: nothing is started or stopped by it. */
+export async function mannersOnce(options: WiringOptions, request: MannersRequest): Promise<Json> {
+  return withWired(options, async ({ agent }) => {
+    await agent.openAll();
+    for (const component of agent.components) await component.noticeRunning();
+    return obeyManners(agent, request);
   });
 }
 

@@ -1,8 +1,15 @@
 // Joins the agent to this machine: disk, clock, processes, network, identity.
 
+import type { Disk } from "../../core/disk.ts";
+import { usedCpuMs } from "../../io/system/surroundings.ts";
+import { bandwidthAt, CpuPace, pacedDisk, type Budget } from "../../manners/budget.ts";
+import { RateLimit } from "../../mirror/rate.ts";
 import { openAgent, type Agent } from "../../agent/agent.ts";
 import type { LogLine, Repository, World } from "../../agent/ports.ts";
+import { openMailbox } from "../../agent/mailbox.ts";
+import { openMessageKeys } from "../../agent/message-keys.ts";
 import { placeIn, refuseClear, type Settings } from "../../agent/settings.ts";
+import { sha256Hex } from "../../core/digest.ts";
 import type { Facts } from "../../core/errors.ts";
 import { ownProgram } from "../framework/own-program.ts";
 import { agentRepository, type SourceWord } from "../../io/device/agent-repository.ts";
@@ -19,12 +26,15 @@ import { httpSource } from "../../io/source/http.ts";
 import { systemHandlers } from "../../io/system/handlers.ts";
 import type { Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
-import { boundLog, logHead, logTail, rotateLog } from "../../io/system/output-file.ts";
+import { boundLog, logHead, logSize, logTail, rotateLog } from "../../io/system/output-file.ts";
+import { systemSockets } from "../../io/system/held-sockets.ts";
+import { hasLittleToDo, spaceAt } from "../../io/system/burden.ts";
 import { systemPorts } from "../../io/system/listeners.ts";
 import { systemProbes } from "../../io/system/probes.ts";
 import { systemProcesses } from "../../io/system/process.ts";
 import { systemPublisherVerifier } from "../../io/device/publisher-verifier.ts";
 import { systemRandom } from "../../io/system/random.ts";
+import { systemSurroundings } from "../../io/system/surroundings.ts";
 import { storeLock } from "../../io/system/store-lock.ts";
 import { zipReader } from "../../io/archive/unpack-zip.ts";
 import { below, type Source } from "../../mirror/source.ts";
@@ -70,33 +80,46 @@ export type Wired = {
 export async function wireAgent(options: WiringOptions): Promise<Wired> {
   const { folder } = options;
   const { settings, identity, hurdle } = await readFolder(systemDisk, folder);
-  const world = worldOf(options);
+  const world = worldOf(options, settings.budget);
   return identity === null
     ? wireAlone(folder, settings, world, hurdle!)
     : wireConnected(options, settings, identity, world, hurdle);
 }
 
-function worldOf({ folder, log, selfCheck, environment, atPoint }: WiringOptions): World {
+function worldOf(
+  { folder, log, selfCheck, environment, atPoint }: WiringOptions,
+  budget: Budget = {},
+): World {
   return {
     program: ownProgram(),
     disk: systemDisk,
+    background: backgroundDisk(budget),
     clock: systemClock,
     random: systemRandom,
     processes: systemProcesses,
     probes: systemProbes,
     handlers: systemHandlers,
     localPorts: systemPorts,
-    logs: { rotate: rotateLog, bound: boundLog, head: logHead, tail: logTail },
+    surroundings: systemSurroundings,
+    sockets: systemSockets,
+    logs: { rotate: rotateLog, bound: boundLog, head: logHead, tail: logTail, size: logSize },
     zip: zipReader,
     trees: systemTrees(),
     platform: thisPlatform(),
     verifyPublisher: systemPublisherVerifier,
+    isIdle: async () => hasLittleToDo(),
+    space: spaceAt,
     selfCheck: selfCheck ?? null,
     // Where components find what they may use; the same for all of them.
     environment: { ...(environment ?? process.env), UPKEEP_LICENSES: `${folder}/licenses` },
     log: ({ level, event, ...facts }: LogLine) => log(level, `agent/${event}`, facts as Facts),
     atPoint: atPoint ?? (async () => {}),
   };
+}
+
+function backgroundDisk({ cpuShare }: Budget): Disk {
+  if (cpuShare === undefined) return systemDisk;
+  return pacedDisk(systemDisk, new CpuPace(systemClock, usedCpuMs, cpuShare));
 }
 
 async function wireConnected(
@@ -147,6 +170,10 @@ async function wireConnected(
   const store = diskStore(systemDisk, `${folder}/tuf`, storeLock(`${folder}/tuf/lock`, systemClock));
   const brought: (() => void)[] = [];
   const copies = settingsMirrors(settings, proxies);
+  const { budget = {} } = settings;
+  const zone = settings.policy?.zone ?? systemSurroundings.zone();
+  // One for all downloads of this agent.
+  const rate = new RateLimit(systemClock, () => bandwidthAt(budget, systemClock.now(), zone));
   const client = (mirrors: readonly Mirror[]): TufClient =>
     openRepository({
       mirrors,
@@ -154,20 +181,32 @@ async function wireConnected(
       clock: systemClock,
       random: systemRandom,
       trustedRoot: identity.root,
+      rate,
     });
   const origins = sources.map((source) => mirrorAt(below(source, "repository")));
   const mirrors = [...origins, ...copies.map((copy) => mirrorAt(copy.source))];
   const own = new Set(origins.map((origin) => origin.targets.name));
   const wordFor: SourceWord = (name) => (name === null || own.has(name) ? "origin" : "mirror");
-  const device = { device: record.device, key: identity.reportKey };
-  const licenses = licenseKeeper(folder, world, device, identity.root, store);
+  const self = { device: record.device, key: identity.reportKey };
+  const keys = await openMessageKeys(world, `${folder}/identity`, self);
+  const mailbox = await openMailbox({
+    world,
+    folder,
+    device: record.device,
+    fleet: sha256Hex(identity.root),
+    keys,
+    provenTime: async () => (await store.loadKnownTime())?.time ?? null,
+  });
+  const licenses = licenseKeeper(folder, world, self, identity.root, store);
   await licenses.open();
   const agent = await openAgent({
     world,
     folder,
     licenses,
-    identity: device,
-    repository: agentRepository(client(mirrors), store, systemDisk, wordFor),
+    identity: self,
+    mail: { mailbox, keys },
+    timestampVersion: async () => (await store.loadKnownTime())?.versions.timestamp ?? null,
+    repository: agentRepository(client(mirrors), store, world.background, wordFor),
     server: connection,
     trust,
     settings,

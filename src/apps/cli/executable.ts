@@ -4,6 +4,7 @@ import { PART, type Part } from "../../io/system/own-part.ts";
 
 const PARTS: { readonly [P in Part]: () => Promise<unknown> } = {
   cli: () => import("./main.ts"),
+  patch: () => import("../../io/delta/patch-worker.ts"),
   pkcs11: () => import("../../io/keys/pkcs11-worker.ts"),
   "signer-front": () => import("../signer/front.ts"),
   "signer-worker": () => import("../signer/worker.ts"),

@@ -1,16 +1,23 @@
 // What the server keeps of the fleet in memory, so that a check-in asks no database: loaded from the store, and again when another process wrote.
 
 import type { Clock } from "../../core/clock.ts";
+import { UpkeepError } from "../../core/errors.ts";
 import type { Instant } from "../../core/instant.ts";
 import { EMPTY_CATALOGUE } from "../../fleet/catalogue.ts";
-import { endUpdateAlarms } from "../../fleet/alarms.ts";
-import type { Catalogue } from "../../fleet/decide.ts";
+import { AUDIT_CUT, endReportedAlarms, endUpdateAlarms, raiseAlarm } from "../../fleet/alarms.ts";
+import { faultOf, type HeadFault } from "../../fleet/audit-head.ts";
+import { decide, type Catalogue } from "../../fleet/decide.ts";
 import { DEFAULT_INTERVAL } from "../../fleet/enrol.ts";
-import type { Desired, Device, Group, WakeScope } from "../../fleet/records.ts";
+import { orderWakeUps, wakesWithoutOrder } from "../../fleet/messages.ts";
+import type { AuditRow, Desired, Device, Group, MessageOrder, WakeScope } from "../../fleet/records.ts";
+import { policyOf } from "../../fleet/policies.ts";
+import type { Policy } from "../../manners/policy.ts";
 import { decideDevice, windowMarks, type DeviceFacts } from "../../fleet/rollout/decide-device.ts";
 import { offeredRow, type Offer } from "../../fleet/rollout/note.ts";
 import { isOver, type Rollout } from "../../fleet/rollout-record.ts";
 import { leads, type RepositoryState } from "../../fleet/lead.ts";
+import { NO_LABELS, type Labels } from "../../fleet/label-record.ts";
+import { platformWord } from "../../fleet/platform-word.ts";
 import { loadHistory, noteTimestamp, watchFreshness, type TimestampHistory } from "../../fleet/freshness.ts";
 import { steer, UNSTEERED } from "../../fleet/steer.ts";
 import type { AssignedComponent } from "../../message/assignment.ts";
@@ -21,6 +28,8 @@ import { newestWake } from "../../fleet/wake.ts";
 /** How long a device's record may be used without asking the store; other processes' changes are seen sooner. */
 const DEVICE_TTL = 5000;
 const DEVICES_CACHED = 20_000;
+/** How long a message key may be used without asking the store: a device opens messages for the one before for a day longer. */
+const KEY_TTL = 5 * 60_000;
 /** Check-ins of one device that wait to be written; a quota bounds them before. */
 const LINKS = 200;
 /** Stopped rollouts that are remembered, so that their releases reach nobody by another way. */
@@ -31,6 +40,7 @@ const OFFERED = 200_000;
 type Known = {
   readonly device: Device | null;
   readonly running: ReadonlyMap<string, string>;
+  readonly labels: Labels;
   readonly at: number;
 };
 
@@ -38,6 +48,12 @@ export type Changes = {
   /** Devices whose keys open nothing any more, or that are somebody else's business now. */
   readonly cutOff: readonly { readonly id: string; readonly spkis: readonly string[] }[];
 };
+
+/** What a later program wrote: nothing is activated by a rule that is not known. */
+function unreadable(error: unknown): "unreadable" {
+  if (error instanceof UpkeepError) return "unreadable";
+  throw error;
+}
 
 /** Two sightings of one device as one: the newer one, with every check-in. */
 function joined(before: Sighting | undefined, { links = [], ...now }: Sighting): Sighting {
@@ -54,15 +70,19 @@ export class FleetView {
   #sightings = new Map<string, Sighting>();
   #groups: readonly Group[] = [];
   #intervals = new Map<string, number>();
+  #policies: ReadonlyMap<string, Policy | "unreadable"> = new Map();
   #desired: ReadonlyMap<string, readonly Desired[]> = new Map();
   #rollouts: readonly Rollout[] = [];
   #offers = new Map<string, Offer>();
   readonly #offered = new Set<string>();
   #wakes: ReadonlyMap<WakeScope, number> = new Map();
+  #orders: readonly MessageOrder[] = [];
+  readonly #keys = new Map<string, { readonly key: string | null; readonly at: number }>();
   #timestamps: TimestampHistory = [];
   #steering = UNSTEERED;
   #results = false;
   #audited: number | null = null;
+  #lastAudit: Pick<AuditRow, "sequence" | "hash"> | null = null;
   #version = -1;
 
   constructor(store: FleetStore, clock: Clock) {
@@ -85,6 +105,12 @@ export class FleetView {
         else list.push(row);
       }
       const wakes = await records.wakes();
+      this.#orders = await records.messageOrders();
+      const policies = new Map<string, Policy | "unreadable">();
+      for (const { name } of groups) {
+        const policy = await policyOf(records, name).catch(unreadable);
+        if (policy !== null) policies.set(name, policy);
+      }
       const cutOff: { id: string; spkis: string[] }[] = [];
       // The audit log tells what happened since; at the start there is nobody to cut off yet.
       let audited = before ?? (await records.lastAudit())?.sequence ?? 0;
@@ -107,8 +133,10 @@ export class FleetView {
       this.#groups = groups;
       this.#intervals = new Map(groups.map((group) => [group.name, group.interval]));
       this.#desired = desired;
+      this.#policies = policies;
       this.#wakes = wakes;
       this.#rollouts = await records.rolloutsInForce(STOPPED);
+      this.#lastAudit = await records.lastAudit();
       return { cutOff, audited };
     });
     this.#audited = audited;
@@ -126,12 +154,16 @@ export class FleetView {
     const now = this.#clock.monotonic();
     const known = this.#devices.get(spki);
     if (known !== undefined && now - known.at < DEVICE_TTL) return known.device;
-    const { device, running } = await this.#store.read(async (records) => {
+    const { device, running, labels } = await this.#store.read(async (records) => {
       const device = await records.deviceBySpki(spki);
-      return { device, running: await this.#runningOf(records, device?.id ?? null) };
+      return {
+        device,
+        running: await this.#runningOf(records, device?.id ?? null),
+        labels: await this.#labelsOf(records, device?.id ?? null),
+      };
     });
     this.#devices.delete(spki);
-    this.#devices.set(spki, { device, running, at: now });
+    this.#devices.set(spki, { device, running, labels, at: now });
     if (this.#devices.size > DEVICES_CACHED) this.#devices.delete(this.#devices.keys().next().value!);
     return device;
   }
@@ -148,12 +180,21 @@ export class FleetView {
     );
   }
 
+  /** Asked only while a phase of a rollout asks for them. */
+  async #labelsOf(records: Pick<FleetReads, "labels">, device: string | null): Promise<Labels> {
+    const asked = this.#rollouts.some(({ phases }) => phases.some(({ where }) => where !== null));
+    return device === null || !asked ? NO_LABELS : records.labels(device);
+  }
+
   /** What the device gets now. Offers of rollouts are noted, and written down with the sightings. */
   decide(device: Device, now: Instant, followUntil: Instant | null): readonly AssignedComponent[] {
-    const running = this.#devices.get(device.spki)?.running ?? new Map<string, string>();
-    const facts = factsOf(device, running);
+    const desired = this.desired(device.group);
+    // Most of the time no rollout is under way, and a check-in costs nothing for it.
+    if (this.#rollouts.length === 0) return decide(desired, this.catalogue, now, followUntil);
+    const known = this.#devices.get(device.spki);
+    const facts = factsOf(device, known?.running ?? new Map(), known?.labels ?? NO_LABELS);
     const { components, offers } = decideDevice(
-      this.desired(device.group),
+      desired,
       this.#rollouts,
       facts,
       this.catalogue,
@@ -198,6 +239,11 @@ export class FleetView {
     return this.#desired.get(group) ?? [];
   }
 
+  /** When the devices of the group activate updates; null where nobody said so. */
+  policy(group: string): Policy | "unreadable" | null {
+    return this.#policies.get(group) ?? null;
+  }
+
   allDesired(): readonly Desired[] {
     return [...this.#desired.values()].flat();
   }
@@ -220,6 +266,44 @@ export class FleetView {
     return newestWake(this.#wakes, device);
   }
 
+  /** What was asked of devices; those that are over included. */
+  get orders(): readonly MessageOrder[] {
+    return this.#orders;
+  }
+
+  /** Makes orders of wake-ups that were made without one, so that they can be sealed. Errors: `fleet/store-*`. */
+  async orderWakeUps(now: Instant): Promise<void> {
+    const wakes = async (): Promise<ReadonlyMap<WakeScope, number>> => this.#wakes;
+    if ((await wakesWithoutOrder({ wakes, messageOrders: async () => this.#orders })).length === 0) return;
+    this.#orders = await this.#store.transaction(async (records) => {
+      await orderWakeUps(records, now);
+      return records.messageOrders();
+    });
+  }
+
+  /** The key (hex) that messages to a device are sealed for; null while it gave none. Errors: `fleet/store-*`. */
+  async messageKeyOf(device: string): Promise<string | null> {
+    const now = this.#clock.monotonic();
+    const known = this.#keys.get(device);
+    if (known !== undefined && now - known.at < KEY_TTL) return known.key;
+    const key = (await this.#store.read((records) => records.messageKey(device)))?.key ?? null;
+    this.#noteKey(device, key);
+    return key;
+  }
+
+  /** Errors: `fleet/store-*`. */
+  async takeMessageKey(device: string, key: string, now: Instant): Promise<void> {
+    if ((await this.messageKeyOf(device)) === key) return;
+    await this.#store.transaction((records) => records.putMessageKey({ device, key, taken: now }));
+    this.#noteKey(device, key);
+  }
+
+  #noteKey(device: string, key: string | null): void {
+    this.#keys.delete(device);
+    this.#keys.set(device, { key, at: this.#clock.monotonic() });
+    if (this.#keys.size > DEVICES_CACHED) this.#keys.delete(this.#keys.keys().next().value!);
+  }
+
   /** Noted in memory and written in batches: one row written per check-in would cost ten times more. */
   sight(sighting: Sighting): void {
     this.#sightings.set(sighting.device, joined(this.#sightings.get(sighting.device), sighting));
@@ -239,6 +323,7 @@ export class FleetView {
         await records.addRolloutDevices([...offers.values()].map(offeredRow));
         await watchFreshness(records, this.#timestamps, sightings);
         await this.#endUpdateAlarms(records, sightings);
+        await this.#askWitnesses(records, sightings);
         return watchClones(records, sightings);
       });
     } catch (error) {
@@ -251,14 +336,42 @@ export class FleetView {
     }
   }
 
+  /** The row that the audit log ended with at the last load; null before the first row. */
+  lastAudit(): Pick<AuditRow, "sequence" | "hash"> | null {
+    return this.#lastAudit;
+  }
+
+  /** Devices hold heads of the audit log: it has to contain them still. Each head is looked up once, however many bring it. */
+  async #askWitnesses(records: FleetRecords, sightings: readonly Sighting[]): Promise<void> {
+    const asked = new Map<string, HeadFault | null>();
+    for (const { device, at, head } of sightings) {
+      if (head === undefined) continue;
+      const key = `${head.sequence} ${head.hash}`;
+      if (!asked.has(key)) asked.set(key, await faultOf(records, head));
+      const fault = asked.get(key) ?? null;
+      if (fault === null || (await records.device(device)) === null) continue;
+      const what = fault === "cut" ? "ends before it" : "has another row there";
+      await raiseAlarm(records, at, {
+        device,
+        code: AUDIT_CUT,
+        detail: `The device was given row ${head.sequence} of the audit log (${head.hash}), and the log ${what}: rows were removed or rewritten, or an old backup was restored.`,
+      });
+    }
+  }
+
   /** A device that runs what it should run has no trouble with updates any more, however that came about. */
   async #endUpdateAlarms(records: FleetRecords, sightings: readonly Sighting[]): Promise<void> {
     const alarmed = await records.alarmed();
-    for (const { device, at, claimed } of sightings) {
+    for (const { device, at, claimed, lasting } of sightings) {
       if (!alarmed.has(device)) continue;
+      if (lasting !== undefined) await endReportedAlarms(records, at, device, lasting);
       const known = await records.device(device);
       if (known === null) continue;
-      const facts = factsOf(known, await this.#runningOf(records, device));
+      const [running, labels] = [
+        await this.#runningOf(records, device),
+        await this.#labelsOf(records, device),
+      ];
+      const facts = factsOf(known, running, labels);
       const desired = this.desired(known.group);
       for (const component of decideDevice(desired, this.#rollouts, facts, this.catalogue, at, null)
         .components) {
@@ -285,6 +398,8 @@ export class FleetView {
         return { woken: [], after, wakes: await records.wakes(), timestamps, behind: true };
       }
       const timestamps = timestamp === null ? this.#timestamps : await noteTimestamp(records, now, timestamp);
+      // Also what this server wrote itself, which is no news to `load`.
+      this.#lastAudit = await records.lastAudit();
       const steered = await steer(records, this.catalogue, now, state, this.#steering);
       return { ...steered, wakes: await records.wakes(), timestamps, behind: false };
     });
@@ -295,6 +410,8 @@ export class FleetView {
   }
 }
 
-function factsOf(device: Device, running: ReadonlyMap<string, string>): DeviceFacts {
-  return { id: device.id, group: device.group, reported: (product) => running.get(product) ?? null };
+function factsOf(device: Device, running: ReadonlyMap<string, string>, labels: Labels): DeviceFacts {
+  const { id, name, group } = device;
+  const reported = (product: string): string | null => running.get(product) ?? null;
+  return { id, name, group, platform: platformWord(device.platform), labels, reported };
 }

@@ -24,6 +24,7 @@ import { channelTarget, releaseTarget } from "../../release/target-names.ts";
 import { AgentWorld } from "../../testing/agent-world.ts";
 import { serverApi } from "./api.ts";
 import { devicePlane } from "./device-plane.ts";
+import { TransferBudget } from "../../io/http/transfer-budget.ts";
 import { FleetView } from "./fleet-view.ts";
 import { Metrics } from "./metrics.ts";
 
@@ -95,8 +96,10 @@ async function pair(agentAge: keyof typeof AGES, serverAge: keyof typeof AGES) {
     files: none,
     hub: none,
     view,
+    office: none,
     clock,
     version,
+    transfers: new TransferBudget(),
   });
 
   /** A newer side adds a member to what it says; the other side reads the bytes as it always does. */

@@ -16,11 +16,14 @@ import { descriptorLimit, descriptors } from "../../io/system/descriptors.ts";
 import { refuseExposed } from "../../io/system/exposure.ts";
 import type { Log } from "../../io/system/log.ts";
 import { staticFiles } from "../../io/http/static-files.ts";
+import { TransferBudget, type TransferLimits } from "../../io/http/transfer-budget.ts";
 import { WakeHub } from "../../io/http/wake-hub.ts";
+import { AlertDesk } from "./alert-desk.ts";
+import { alarmFeed } from "./alarm-feed.ts";
 import { adminPlane } from "./admin-plane.ts";
 import { serverApi, type ApiQuotas } from "./api.ts";
 import { makeServerCertificate, type AuthorityTools, type ServerCertificate } from "./authorities.ts";
-import { countDevices } from "./count-devices.ts";
+import { countDevices, watchDead } from "./count-devices.ts";
 import { devicePlane } from "./device-plane.ts";
 import { Entitlements } from "./entitlements.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
@@ -29,6 +32,7 @@ import { FleetView } from "./fleet-view.ts";
 import { licenseApi, readWebhookSecret } from "./license-api.ts";
 import { Metrics } from "./metrics.ts";
 import { RepositoryWatch, type Refreshed } from "./repository-watch.ts";
+import { PostOffice } from "./post-office.ts";
 import { countRollouts, RolloutWatch } from "./rollout-watch.ts";
 import { openRecords } from "./store-check.ts";
 import { openTrust, type Trust } from "./trust.ts";
@@ -50,6 +54,8 @@ export type UpdateServerOptions = {
   readonly director: DsseSigner;
   /** The online key that signs leases; null: this server leases nothing. */
   readonly leases?: DsseSigner | null;
+  /** Signs messages to devices; without it they get bare numbers. */
+  readonly messenger?: DsseSigner | null;
   readonly version: string;
   readonly log: Log;
   readonly clock: Clock;
@@ -59,10 +65,13 @@ export type UpdateServerOptions = {
   readonly renewOnline?: (now: Instant) => Promise<void>;
   readonly limits?: Partial<HttpLimits> & { readonly listeners?: number; readonly heartbeat?: number };
   readonly quotas?: Partial<ApiQuotas>;
+  readonly transfers?: Partial<TransferLimits>;
   /** Milliseconds that devices may follow their channels while they reach no server. */
   readonly follow?: number;
   /** The records are new although authorities are there, and a person says that it shall be so. */
   readonly beginEmpty?: boolean;
+  /** Milliseconds between two looks for devices that are silent and for alarms that people want to hear of. */
+  readonly watch?: number;
   /** Milliseconds between two looks at the folder and the store. */
   readonly tick?: number;
 };
@@ -134,7 +143,10 @@ async function startLocked(
   if (connections < wanted)
     log("warn", "server/few-descriptors", { wanted, connections, descriptors: descriptorLimit() ?? 0 });
   const hub = new WakeHub(listeners, heartbeat);
+  const messenger = options.messenger ?? null;
+  const office = new PostOffice({ view, messenger, ...tools });
   const files = staticFiles(`${data}/repository`);
+  const transfers = new TransferBudget(options.transfers);
   const licenses = licenseApi({
     store,
     metrics,
@@ -235,6 +247,11 @@ async function startLocked(
         trouble = found === null ? "there is no repository in the data folder yet" : null;
         if (found === null) return;
         trustOf(found);
+        const couldSeal = office.isOpen;
+        office.follow(await watch.firstRoot(), found.messengers);
+        metrics.set("upkeep_messenger_trusted", {}, office.isOpen ? 1 : 0);
+        if (office.isOpen !== couldSeal)
+          log("info", office.isOpen ? "server/messages-sealed" : "server/messages-bare", {});
         view.catalogue = found.catalogue;
         entitlements.forget();
         view.state = found.state;
@@ -259,7 +276,15 @@ async function startLocked(
       await reload();
       await view.steer(clock.now());
     });
-    const told = hub.tell((listener) => view.newestWake(listener));
+    const told = hub.tell((listener) => view.newestWake(listener), office.isOpen);
+    if (office.isOpen) {
+      await view.orderWakeUps(clock.now());
+      const sent = await office.deliver(hub.addressees());
+      if (sent > 0) {
+        metrics.count("upkeep_messages_sealed_total", {}, sent);
+        log("info", "fleet/messages-sent", { messages: sent });
+      }
+    }
     if (told > 0) {
       metrics.count("upkeep_wakes_total", {}, told);
       log("info", "fleet/woken", { listeners: told });
@@ -292,6 +317,8 @@ async function startLocked(
       metrics.set("process_max_fds", {}, held.limit);
     }
     metrics.set("upkeep_transfers", {}, files.active());
+    metrics.set("upkeep_transfers_refused_total", { reason: "too-many" }, transfers.refused);
+    metrics.set("upkeep_transfers_refused_total", { reason: "unread" }, transfers.cut);
     metrics.set("upkeep_certificate_expires_seconds", {}, own.certificate.notAfter / SECOND);
     for (const kind of ["server", "device"] as const)
       metrics.set("upkeep_authority_expires_seconds", { kind }, trust[kind].certificate.notAfter / SECOND);
@@ -317,6 +344,8 @@ async function startLocked(
       log("warn", "fleet/clone-suspected", { device, addresses });
   };
 
+  const dead = new Set<string>();
+  const alerts = new AlertDesk({ store, data, clock, disk, log, metrics });
   const stopping = new AbortController();
   const every = (ms: number, what: string, action: () => Promise<void>): Promise<void> =>
     (async () => {
@@ -351,7 +380,19 @@ async function startLocked(
       issuers: trust.known,
       limits,
       log,
-      handle: devicePlane({ api, licenses, entitlements, files, hub, view, clock, version: options.version }),
+      handle: devicePlane({
+        api,
+        licenses,
+        entitlements,
+        files,
+        hub,
+        view,
+        office,
+        clock,
+        version: options.version,
+        transfers,
+        sharedAddresses: asked.sharedAddresses ?? [],
+      }),
     });
     if (options.admin !== null) {
       const notReady = (): string | null =>
@@ -363,7 +404,7 @@ async function startLocked(
         listen: options.admin,
         limits: { connections: 100, connectionsPerAddress: 100 },
         log: options.log,
-        handle: adminPlane({ metrics, gauge, notReady }),
+        handle: adminPlane({ metrics, gauge, notReady, feed: () => alarmFeed(store) }),
       });
     }
   } catch (error) {
@@ -377,6 +418,10 @@ async function startLocked(
     every(options.tick ?? TICK, "server/look-failed", () => lookInTurn(false)),
     every(SLOW_TICK, "server/look-failed", () => lookInTurn(true)),
     every(FLUSH_EVERY, "server/flush-failed", flush),
+    every(options.watch ?? MINUTE, "server/watch-failed", async () => {
+      await watchDead({ store, view, now: clock.now(), known: dead });
+      await alerts.look(stopping.signal);
+    }),
     every(MINUTE, "server/renewal-failed", async () => {
       await options.renewOnline?.(clock.now());
       // Also when it is not good yet: it was made while this machine's clock was ahead.

@@ -4,7 +4,7 @@ import type { Instant } from "../../core/instant.ts";
 import { FROZEN } from "../alarms.ts";
 import type { Catalogue } from "../decide.ts";
 import { DEFAULT_INTERVAL } from "../enrol.ts";
-import { reportDetails } from "../report-details.ts";
+import { errorLine, reportDetails } from "../report-details.ts";
 import type { Desired, StoredReport } from "../records.ts";
 import type { RosterDevice, RolloutDevice } from "../rollout-record.ts";
 import type { RosterSource } from "../rollout/roster.ts";
@@ -170,13 +170,12 @@ async function failuresOf(records: FleetReads, product: string): Promise<Readonl
 
 function failureIn(report: StoredReport): FailedAttempt | null {
   if (report.to === null || report.outcome === "success" || report.outcome === "repaired") return null;
-  const line = reportDetails(report).firstError ?? report.reason;
   return {
     to: report.to,
     at: report.received,
     code: report.code,
     step: report.step,
-    firstError: line === null ? null : line.replace(/\s+/g, " ").trim().slice(0, 200),
+    firstError: errorLine(reportDetails(report).firstError, report.reason),
   };
 }
 

@@ -18,6 +18,7 @@ export type WhyRule =
   | "runs-newer"
   | "failed"
   | "never-seen"
+  | "not-admitted"
   | "away"
   | "late"
   | "frozen"
@@ -70,13 +71,7 @@ export type WhyFacts = {
 export function why(facts: WhyFacts): Why {
   const { device, desired, running, now } = facts;
   const reported = (product: string): string | null => (product === desired.product ? running : null);
-  const decision = decideProduct(
-    desired,
-    facts.rollouts,
-    { id: device.id, group: device.group, reported },
-    facts.catalogue,
-    now,
-  );
+  const decision = decideProduct(desired, facts.rollouts, { ...device, reported }, facts.catalogue, now);
   const { component, rollout } = decision;
   const assigned = "release" in component ? component.release.version : null;
   const target = rollout?.version ?? assigned ?? desired.version;
@@ -99,6 +94,13 @@ export function why(facts: WhyFacts): Why {
     failure: rule === "failed" ? facts.failed : null,
   });
 
+  if (device.status === "pending")
+    return answer(
+      "waits",
+      "not-admitted",
+      device.enrolled,
+      "It waits until a person approves its enrollment.",
+    );
   if (device.status === "revoked") return answer("revoked", "revoked", null, "The device was revoked.");
   const order = target === null || running === null ? -1 : compare(running, target);
   if (order === 0) return answer("current", "runs-it", null, `It runs ${running!}.`);
@@ -209,7 +211,7 @@ function heldBy({ device, desired }: WhyFacts, decision: RolloutDecision): Held 
 }
 
 function phaseSentence(device: RosterDevice, rollout: Rollout): string {
-  const phase = phaseOf(rollout, { id: device.id, group: device.group });
+  const phase = phaseOf(rollout, device);
   const now = `${rollout.id} is in phase ${rollout.phase + 1} of ${rollout.phases.length}`;
   if (phase === null) return `${now}, and no phase lets this device in before the deadline.`;
   const cohort = cohortOf(rollout.salt, device.id).toFixed(2);

@@ -223,9 +223,11 @@ const attempt = (change: Partial<AttemptReport> = {}): AttemptReport => ({
   ...change,
 });
 
+const machine = { name: "till", platform: { os: "linux", arch: "x64" } } as const;
+
 describe("the result of an attempt", () => {
   const note = (device: string, report: AttemptReport, firstError: string | null = null, group = "tills") =>
-    noteAttempt(fleet, now, { id: device, group }, { ...report, device }, firstError);
+    noteAttempt(fleet, now, { ...machine, id: device, group }, { ...report, device }, firstError);
   beforeEach(async () => {
     await make();
     await startRollout(fleet, now, "shop-1", ALICE);

@@ -2,15 +2,11 @@
 
 import { sha256Hex } from "../../core/digest.ts";
 import { toUtf8 } from "../../core/bytes.ts";
+import { parseFilter, type Filterable } from "../filter.ts";
 import type { Phase, Rollout } from "../rollout-record.ts";
 
 /** What of a device decides whether a phase lets it in. */
-export type Member = {
-  readonly id: string;
-  readonly group: string;
-  /** Whether an expression holds for the device; asked for phases that have one. */
-  readonly holds?: (where: string) => boolean;
-};
+export type Member = Filterable & { readonly id: string };
 
 /** From 0 to below 100, spread evenly; devices of a rollout keep theirs as long as it lives. */
 export function cohortOf(salt: string, device: string): number {
@@ -28,7 +24,7 @@ function letsIn(phase: Phase, member: Member, cohort: () => number): boolean {
   if (phase.devices.includes(member.id)) return true;
   if (phase.percent === null) return false;
   if (phase.groups.length > 0 && !phase.groups.includes(member.group)) return false;
-  if (phase.where !== null && member.holds?.(phase.where) !== true) return false;
+  if (phase.where !== null && !parseFilter(phase.where)(member)) return false;
   return phase.percent >= 100 || cohort() < phase.percent;
 }
 

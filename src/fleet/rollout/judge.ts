@@ -10,7 +10,6 @@ export type Judged = {
   readonly device: RosterDevice;
   readonly row: RolloutDevice | null;
   readonly running: string | null;
-  readonly holds?: (where: string) => boolean;
 };
 
 /** Where a device stands. `silent`: it was offered the release and has not been heard of since for too long. */
@@ -66,9 +65,9 @@ export function placeDevices(
 ): readonly Placed[] {
   const placed: Placed[] = [];
   for (const one of devices) {
-    const { id, group, status } = one.device;
+    const { group, status } = one.device;
     if (status !== "active" || !concerns(rollout, group)) continue;
-    const phase = phaseOf(rollout, { id, group, ...(one.holds === undefined ? {} : { holds: one.holds }) });
+    const phase = phaseOf(rollout, one.device);
     placed.push({ ...one, phase, standing: standingOf(rollout, one, now, away) });
   }
   return placed;

@@ -3,15 +3,13 @@
 import type { Instant } from "../../core/instant.ts";
 import { isRepair, resultOf, type AttemptReport } from "../../report/report.ts";
 import { REPAIRED } from "../../report/outcomes.ts";
+import { platformWord } from "../platform-word.ts";
 import type { Device } from "../records.ts";
+import { errorLine } from "../report-details.ts";
 import type { RolloutDevice, RolloutResult } from "../rollout-record.ts";
 import type { FleetRecords } from "../store.ts";
 import { turnOf } from "./decide-device.ts";
-import type { Member } from "./cohort.ts";
 import { concerns } from "./cohort.ts";
-
-/** An error line of a device is its own words: one line, and short. */
-const LINE = 200;
 
 export type Offer = Pick<RolloutDevice, "rollout" | "device" | "phase" | "offered">;
 
@@ -26,16 +24,19 @@ export function offeredRow(offer: Offer): RolloutDevice {
 export async function noteAttempt(
   records: FleetRecords,
   now: Instant,
-  device: Pick<Device, "id" | "group">,
+  device: Pick<Device, "id" | "group" | "name" | "platform">,
   report: AttemptReport,
   firstError: string | null,
-  holds?: Member["holds"],
 ): Promise<void> {
   if (isRepair(report) || report.outcome === "superseded") return;
   for (const rollout of await records.rollouts({ product: report.product, under: "way" })) {
     if (rollout.version !== report.to || !concerns(rollout, device.group)) continue;
     const known = await records.rolloutDevice(rollout.id, device.id);
-    const member = { id: device.id, group: device.group, ...(holds === undefined ? {} : { holds }) };
+    const member = {
+      ...device,
+      platform: platformWord(device.platform),
+      labels: await records.labels(device.id),
+    };
     // The offer itself may have been lost with a server that was killed before it wrote it down.
     if (known === null && turnOf(rollout, member, now) !== now) continue;
     if (known !== null && known.sequence >= report.sequence) continue;
@@ -50,11 +51,7 @@ export async function noteAttempt(
       sequence: report.sequence,
       code: report.code ?? null,
       step: report.step,
-      firstError: result === "failed" ? lineOf(firstError ?? report.reason ?? null) : null,
+      firstError: result === "failed" ? errorLine(firstError, report.reason ?? null) : null,
     });
   }
-}
-
-function lineOf(text: string | null): string | null {
-  return text === null ? null : text.replace(/\s+/g, " ").trim().slice(0, LINE);
 }

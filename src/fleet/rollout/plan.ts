@@ -2,6 +2,7 @@
 
 import { DAY, type Instant } from "../../core/instant.ts";
 import { FleetError } from "../errors.ts";
+import { parseFilter } from "../filter.ts";
 import type { Phase, Rollout, RolloutRules } from "../rollout-record.ts";
 
 export type RolloutPlan = Pick<
@@ -41,9 +42,10 @@ export function parsePhase(text: string): Phase {
   const phase: Phase = { devices: [], groups: [], percent: part, where: null };
   if (selector === "") return share === null ? fail(text) : phase;
   const match = /^(group|device|where):(.+)$/.exec(selector);
-  const list = match?.[2]!.split(",").map((one) => one.trim()) ?? [];
-  if (match === null || list.includes("")) throw badPhase(text);
+  if (match === null) throw badPhase(text);
   if (match[1] === "where") return { ...phase, where: match[2]!.trim() };
+  const list = match[2]!.split(",").map((one) => one.trim());
+  if (list.includes("")) throw badPhase(text);
   if (match[1] === "group") return { ...phase, groups: list };
   if (share !== null) throw badPhase(text);
   return { ...phase, devices: list, percent: null };
@@ -59,7 +61,7 @@ function badPhase(text: string): FleetError {
     `"${text.slice(0, 80)}" is no phase.`,
     { phase: text.slice(0, 80) },
     {
-      hint: "Write 10%, group:tills, group:tills,kiosks 50%, or device:till-7.",
+      hint: "Write 10%, group:tills, group:tills,kiosks 50%, device:till-7, or where:EXPRESSION 20%.",
     },
   );
 }
@@ -79,6 +81,7 @@ export function checkPlan(plan: RolloutPlan, now: Instant): void {
   if (windows.length > WINDOWS) throw bad(`A rollout has at most ${WINDOWS} windows.`);
   if (phases.some(({ devices }) => devices.length > DEVICES))
     throw bad(`A phase names at most ${DEVICES} devices; a group or a tag holds more.`);
+  for (const { where } of phases) if (where !== null) parseFilter(where);
   const parts = phases.filter(
     ({ groups, where, percent }) => percent !== null && groups.length === 0 && where === null,
   );

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { DAY, HOUR, MINUTE, parseInstant, SECOND } from "../../core/instant.ts";
 import type { Catalogue } from "../decide.ts";
+import { NO_LABELS } from "../label-record.ts";
 import type { Desired } from "../records.ts";
 import { ROLLOUT_STATES, type RosterDevice, type Rollout, type RolloutDevice } from "../rollout-record.ts";
 import { cohortOf, phaseOf } from "./cohort.ts";
@@ -16,6 +17,14 @@ import { opensAt, parseWindow, windowText } from "./window.ts";
 
 const now = parseInstant("2026-11-21T04:00:00Z");
 const digest = "a".repeat(64);
+/** A device as a member of a rollout. */
+const member = (id: string, group = "tills") => ({
+  id,
+  group,
+  name: "till",
+  platform: "linux-x64-glibc",
+  labels: NO_LABELS,
+});
 const idOf = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
 
 const rollout: Rollout = {
@@ -64,7 +73,7 @@ const offering = (current: string): Catalogue => ({
 /** Ids of devices by the phase that lets them in first. */
 const inPhase = (phase: number, count: number): readonly string[] =>
   Array.from({ length: 1000 }, (_, n) => idOf(n))
-    .filter((id) => phaseOf(rollout, { id, group: "tills" }) === phase)
+    .filter((id) => phaseOf(rollout, member(id, "tills")) === phase)
     .slice(0, count);
 const [early] = inPhase(0, 1) as [string];
 const [late] = inPhase(2, 1) as [string];
@@ -89,22 +98,43 @@ describe("a cohort", () => {
   });
 
   it("is nothing of a device outside of the rollout's groups", () => {
-    assert.equal(phaseOf(rollout, { id: early, group: "kiosks" }), null);
-    assert.equal(phaseOf({ ...rollout, groups: [] }, { id: early, group: "kiosks" }), 0);
+    assert.equal(phaseOf(rollout, member(early, "kiosks")), null);
+    assert.equal(phaseOf({ ...rollout, groups: [] }, member(early, "kiosks")), 0);
   });
 
   it("lets named devices and groups in where the phase says so", () => {
     const phases = [`device:${late}`, "group:kiosks 50%", "100%"].map(parsePhase);
     const of = { ...rollout, groups: [], phases };
-    assert.equal(phaseOf(of, { id: late, group: "tills" }), 0);
-    assert.equal(phaseOf(of, { id: early, group: "tills" }), 2);
-    assert.equal(phaseOf(of, { id: early, group: "kiosks" }), 1);
+    assert.equal(phaseOf(of, member(late, "tills")), 0);
+    assert.equal(phaseOf(of, member(early, "tills")), 2);
+    assert.equal(phaseOf(of, member(early, "kiosks")), 1);
+  });
+});
+
+describe("a phase with an expression", () => {
+  it("lets in whom it holds for, and of those the part that it names", () => {
+    const of = { ...rollout, phases: ["where:tag = canary 50%", "100%"].map(parsePhase) };
+    const labels = { tags: ["canary"], attributes: {} };
+    const phases = Array.from({ length: 400 }, (_, n) => phaseOf(of, { ...member(idOf(n)), labels }));
+    const first = phases.filter((phase) => phase === 0).length;
+    assert.ok(first > 150 && first < 250, `${first} of 400`);
+    assert.equal(phaseOf(of, member(early)), 1);
+    assert.throws(() => checkPlan({ ...of, phases: ["where:tag", "100%"].map(parsePhase) }, now), {
+      code: "fleet/bad-filter",
+    });
   });
 });
 
 describe("a phase and a window as people write them", () => {
   it("come back as they were written", () => {
-    for (const text of ["10%", "0.5%", "group:tills,kiosks 50%", "device:a,b", "100%"])
+    for (const text of [
+      "10%",
+      "0.5%",
+      "group:tills,kiosks 50%",
+      "device:a,b",
+      "100%",
+      "where:tag in (a, b) 20%",
+    ])
       assert.equal(phaseText(parsePhase(text)), text);
     assert.equal(phaseText(parsePhase("group:tills")), "group:tills 100%");
     assert.equal(windowText(parseWindow("mon-wed,sun 22:00-04:00")), "sun,mon,tue,wed 22:00-04:00");
@@ -203,7 +233,7 @@ describe("what a device gets under a rollout", () => {
     const { component, rule } = decideProduct(
       { ...desired, group, ...own },
       [{ ...rollout, ...change }],
-      { id: device.id, group, reported: () => runs },
+      { ...member(device.id, group), reported: () => runs },
       offering(current),
       now,
       now + DAY,
@@ -235,7 +265,7 @@ describe("what a device gets under a rollout", () => {
     const { components } = decideDevice(
       [desired],
       [rollout],
-      { id: late, group: "tills", reported: () => null },
+      { ...member(late), reported: () => null },
       offering("1.0.0"),
       now,
       now + DAY,
@@ -298,6 +328,7 @@ const machine = (n: number, change: Partial<RosterDevice> = {}): RosterDevice =>
   enrolled: now - 90 * DAY,
   lastSeen: now,
   platform: "linux-x64-glibc",
+  labels: NO_LABELS,
   ...change,
 });
 const row = (device: string, change: Partial<RolloutDevice> = {}): RolloutDevice => ({

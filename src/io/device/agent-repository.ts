@@ -8,7 +8,7 @@ import type { Disk } from "../../core/disk.ts";
 import { exists, statOrNull } from "../../core/disk.ts";
 import { readFile } from "../../slot/read-file.ts";
 import type { Artifact } from "../../release/manifest.ts";
-import type { RefreshResult, Repository as TufClient } from "../../repository/client/client.ts";
+import type { RefreshResult, Repository as TufClient, TargetInfo } from "../../repository/client/client.ts";
 import { readBundleTarget } from "../source/bundle-target.ts";
 import type { MetadataStore } from "../../repository/client/store.ts";
 
@@ -33,7 +33,20 @@ export function agentRepository(
         notices: noticesOf(refreshed),
         document: (target, limit) => client.readTarget(target, limit, signal),
         trustBundle: (known) => readBundleTarget(client, known, signal),
-        download: (artifact, part, options) => download(client, disk, artifact, part, options, wordFor),
+        download: async (artifact, part, options) => {
+          const info = await agreed(client, artifact, options);
+          return download({ client, disk, wordFor }, info, artifact.sha256, part, options);
+        },
+        listed: async (target) => {
+          const info = await client.target(target, signal);
+          const sha256 = info?.hashes.sha256;
+          if (info === null || sha256 === undefined) return null;
+          return {
+            length: info.length,
+            sha256,
+            fetch: (part, options) => download({ client, disk, wordFor }, info, sha256, part, options),
+          };
+        },
       };
     },
   };
@@ -79,14 +92,8 @@ export function noticesOf(refreshed: RefreshResult): readonly Notice[] {
   return notices;
 }
 
-async function download(
-  client: TufClient,
-  disk: Disk,
-  artifact: Artifact,
-  part: string,
-  options: DownloadOptions,
-  wordFor: SourceWord,
-): Promise<Downloaded> {
+/** Errors: `agent/wrong-release`. */
+async function agreed(client: TufClient, artifact: Artifact, options: DownloadOptions): Promise<TargetInfo> {
   const info = await client.target(artifact.target, options.signal);
   // Two signed statements about the same bytes: they must agree before anything is fetched.
   const agrees =
@@ -103,9 +110,21 @@ async function download(
       { target: artifact.target },
     );
   }
+  return info;
+}
+
+type Room = { readonly client: TufClient; readonly disk: Disk; readonly wordFor: SourceWord };
+
+async function download(
+  { client, disk, wordFor }: Room,
+  info: TargetInfo,
+  sha256: string,
+  part: string,
+  options: DownloadOptions,
+): Promise<Downloaded> {
   // A finished download of an earlier run counts if it is still whole; a crash may have damaged it.
   if (await exists(disk, part)) {
-    if (await isWhole(disk, part, artifact)) return { bytes: 0, source: "none" };
+    if (await isWhole(disk, part, info.length, sha256)) return { bytes: 0, source: "none" };
     await disk.removeFile(part);
   }
   const before = (await statOrNull(disk, `${part}.part`))?.size ?? 0;
@@ -123,8 +142,8 @@ async function download(
   return { bytes: fresh, source: wordFor(last) };
 }
 
-async function isWhole(disk: Disk, path: string, artifact: Artifact): Promise<boolean> {
+async function isWhole(disk: Disk, path: string, length: number, sha256: string): Promise<boolean> {
   const running = new RunningDigests();
   for await (const part of readFile(disk, path)) running.update(part);
-  return running.length === artifact.length && sameDigest(running.digests().sha256, artifact.sha256);
+  return running.length === length && sameDigest(running.digests().sha256, sha256);
 }

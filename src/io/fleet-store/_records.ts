@@ -4,6 +4,7 @@ import type { Kysely } from "kysely";
 import type { FleetRecords, FleetStore, StoreRecords } from "../../fleet/store.ts";
 import { deviceRecords } from "./_devices.ts";
 import { licenseRecords } from "./_licenses.ts";
+import { messageRecords } from "./_messages.ts";
 import { rolloutRecords } from "./_rollouts.ts";
 import { stateRecords } from "./_state.ts";
 import { trailRecords } from "./_trail.ts";
@@ -27,8 +28,10 @@ const NEWS = [
   "dropGroup",
   "putDesired",
   "dropDesired",
+  "putLabels",
   "putRollout",
   "putWake",
+  "putMessageOrder",
   "addAudit",
 ] as const satisfies readonly (keyof FleetRecords)[];
 
@@ -57,5 +60,7 @@ export function fleetRecords(tx: Kysely<Tables>): StoreRecords {
     ...stateRecords(tx),
     ...trailRecords(tx),
     ...licenseRecords(tx),
+    ...messageRecords(tx),
+    ...trailRecords(tx),
   };
 }

@@ -1,7 +1,9 @@
 // Rollouts and what became of devices in them, in the store.
 
 import type { Kysely } from "kysely";
-import type { Rollout, RolloutDevice, RolloutResult } from "../../fleet/rollout-record.ts";
+import { platformWord } from "../../fleet/platform-word.ts";
+import { NO_LABELS, type Labels } from "../../fleet/label-record.ts";
+import type { RosterDevice, Rollout, RolloutDevice, RolloutResult } from "../../fleet/rollout-record.ts";
 import type { RolloutRecords } from "../../fleet/rollout-store.ts";
 import type { PlatformFacts } from "../../message/common.ts";
 import type { Tables } from "./schema.ts";
@@ -100,10 +102,36 @@ export function rolloutRecords(tx: Kysely<Tables>): RolloutRecords {
           .orderBy("offered")
           .execute()
       ).map(deviceRowOf),
+    labels: async (device) => {
+      const row = await tx
+        .selectFrom("device_label")
+        .select("labels_json")
+        .where("device", "=", device)
+        .executeTakeFirst();
+      return labelsOf(row?.labels_json ?? null);
+    },
+    putLabels: async (device, labels) => {
+      const labels_json = JSON.stringify(labels);
+      await tx
+        .insertInto("device_label")
+        .values({ device, labels_json })
+        .onConflict((o) => o.column("device").doUpdateSet({ labels_json }))
+        .execute();
+    },
     roster: async (after, limit) => {
       const rows = await tx
         .selectFrom("device")
-        .select(["id", "name", "group_name", "status", "enrolled", "last_seen", "platform_json"])
+        .leftJoin("device_label", "device_label.device", "device.id")
+        .select([
+          "id",
+          "name",
+          "group_name",
+          "status",
+          "enrolled",
+          "last_seen",
+          "platform_json",
+          "labels_json",
+        ])
         .where("id", ">", after)
         .orderBy("id")
         .limit(limit)
@@ -112,10 +140,11 @@ export function rolloutRecords(tx: Kysely<Tables>): RolloutRecords {
         id: row.id,
         name: row.name,
         group: row.group_name,
-        status: row.status as "active" | "revoked",
+        status: row.status as RosterDevice["status"],
         enrolled: row.enrolled,
         lastSeen: row.last_seen,
-        platform: platformWord(row.platform_json),
+        platform: wordOf(row.platform_json),
+        labels: labelsOf(row.labels_json),
       }));
     },
     arrivals: async (product, version) => {
@@ -144,14 +173,17 @@ export function rolloutRecords(tx: Kysely<Tables>): RolloutRecords {
   };
 }
 
+function labelsOf(json: string | null): Labels {
+  return json === null ? NO_LABELS : (JSON.parse(json) as Labels);
+}
+
 /** A fleet has few kinds of machines, and each is spelled one way. */
 const words = new Map<string, string>();
 
-function platformWord(json: string): string {
+function wordOf(json: string): string {
   const known = words.get(json);
   if (known !== undefined) return known;
-  const { os, arch, libc } = JSON.parse(json) as PlatformFacts;
-  const word = [os, arch, ...(libc === undefined ? [] : [libc])].join("-");
+  const word = platformWord(JSON.parse(json) as PlatformFacts);
   if (words.size >= 1000) words.clear();
   words.set(json, word);
   return word;

@@ -1,6 +1,7 @@
 // Groups, desired state, tokens, wake-ups and settings, in the store.
 
 import type { Kysely } from "kysely";
+import { policyKey } from "../../fleet/policies.ts";
 import type { WakeScope } from "../../fleet/records.ts";
 import type { FleetRecords } from "../../fleet/store.ts";
 import { desiredOf, groupOf, tokenOf } from "./_rows.ts";
@@ -45,8 +46,12 @@ export function stateRecords(tx: Kysely<Tables>): StateRecords {
     },
     dropGroup: async (name) => {
       await tx.deleteFrom("desired").where("group_name", "=", name).execute();
-      await tx.deleteFrom("wake").where("scope", "=", `group:${name}`).execute();
-      await tx.deleteFrom("setting").where("name", "=", `announced:${name}`).execute();
+      for (const table of ["wake", "message_order"] as const)
+        await tx.deleteFrom(table).where("scope", "=", `group:${name}`).execute();
+      await tx
+        .deleteFrom("setting")
+        .where("name", "in", [`announced:${name}`, policyKey(name)])
+        .execute();
       await tx.deleteFrom("fleet_group").where("name", "=", name).execute();
     },
     desired: async (group) =>
@@ -110,6 +115,9 @@ export function stateRecords(tx: Kysely<Tables>): StateRecords {
           failures: t.failures,
           used: t.used,
           used_by: t.usedBy,
+          uses: t.uses,
+          used_count: t.usedCount,
+          approval: t.approval ? 1 : 0,
         })
         .execute();
     },
@@ -122,7 +130,7 @@ export function stateRecords(tx: Kysely<Tables>): StateRecords {
           .selectFrom("token")
           .selectAll()
           .where("group_name", "=", group)
-          .where("used", "is", null)
+          .where((e) => e("used_count", "<", e.ref("uses")))
           .where("expires", ">", now)
           .orderBy("id")
           .execute()
@@ -132,6 +140,7 @@ export function stateRecords(tx: Kysely<Tables>): StateRecords {
         ...(p.failures === undefined ? {} : { failures: p.failures }),
         ...(p.used === undefined ? {} : { used: p.used }),
         ...(p.usedBy === undefined ? {} : { used_by: p.usedBy }),
+        ...(p.usedCount === undefined ? {} : { used_count: p.usedCount }),
       };
       await tx.updateTable("token").set(change).where("id", "=", id).execute();
     },

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { appendAudit } from "../../fleet/audit.ts";
 import { addToken } from "../../fleet/enrol.ts";
-import { wakeNow } from "../../fleet/assign.ts";
+import { wakeNow } from "../../fleet/messages.ts";
 import { needsPostgres, startPostgres, type PostgresCluster } from "../../testing/postgres-cluster.ts";
 import { COLUMNS } from "./_columns.ts";
 import { planRollout } from "../../fleet/rollout/change.ts";
@@ -98,6 +98,7 @@ async function fill(place: string, env = {}): Promise<void> {
       acknowledgedAt: 4,
       ended: null,
     });
+    await r.putLabels(device, { tags: ["till"], attributes: { site: "köln" } });
     await planRollout(r, 3, aRollout(), "operator:kim");
     await r.putRolloutDevice({
       rollout: "shop-1",

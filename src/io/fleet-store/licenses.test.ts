@@ -43,9 +43,9 @@ function counted(ends: readonly string[]) {
 }
 
 describe("fifty devices at once on five seats", () => {
-  it("get exactly five, in a file, twenty times over", async () => {
+  it("get exactly five, in a file, time after time", async () => {
     const world = await LicenseWorld.open(join(folder, "rush.sqlite"));
-    for (let times = 0; times < 20; times++)
+    for (let times = 0; times < 5; times++)
       assert.deepEqual(counted(await rush(world)), { seat: 5, "license/no-seat": 45 });
     await world.store.close();
   });
@@ -57,7 +57,7 @@ describe("licenses in PostgreSQL", needsPostgres(), () => {
 
   it("give fifty devices at once exactly five seats, every time", async () => {
     const world = await LicenseWorld.open(await cluster.createDatabase(), env());
-    for (let times = 0; times < 3; times++)
+    for (let times = 0; times < 2; times++)
       assert.deepEqual(counted(await rush(world)), { seat: 5, "license/no-seat": 45 });
     await world.store.close();
   });

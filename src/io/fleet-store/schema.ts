@@ -1,12 +1,16 @@
 // The tables of the fleet and how they came to be: each step is applied once, in order, all in one transaction.
 
-import { sql, type Kysely, type RawBuilder } from "kysely";
+import { sql, type Kysely } from "kysely";
 import { FleetError } from "../../fleet/errors.ts";
+import { messagesStep } from "./_step-messages.ts";
+import type { TextType } from "./_text-type.ts";
+import { makeLabelTables, type LabelTables } from "./_label-tables.ts";
 import { makeRolloutTables, type RolloutTables } from "./_rollout-tables.ts";
+import { addTokenColumns, type TokenColumns } from "./_token-columns.ts";
 import { licenseStep, LICENSE_TABLES, type LicenseTables } from "./schema-licenses.ts";
 
 /** Instants are milliseconds; texts ending in `_json` hold JSON that this program wrote. */
-export interface Tables extends RolloutTables, LicenseTables {
+export interface Tables extends LabelTables, RolloutTables, LicenseTables {
   schema_step: { step: number };
   device: {
     id: string;
@@ -23,6 +27,7 @@ export interface Tables extends RolloutTables, LicenseTables {
     last_seen: number | null;
     claimed_json: string;
     agent_json: string | null;
+    standing: string | null;
     timestamp_sha256: string | null;
     last_sequence: number;
     last_report: string | null;
@@ -47,7 +52,7 @@ export interface Tables extends RolloutTables, LicenseTables {
     hold_until: number | null;
     changed: number;
   };
-  token: {
+  token: TokenColumns & {
     id: string;
     secret_sha256: string;
     group_name: string;
@@ -98,11 +103,19 @@ export interface Tables extends RolloutTables, LicenseTables {
     hash: string;
   };
   wake: { scope: string; seq: number };
+  message_key: { device: string; key_hex: string; taken: number };
+  message_order: {
+    scope: string;
+    kind: string;
+    counter: number;
+    when_word: string | null;
+    splay: number;
+    made: number;
+    expires: number;
+    seq: number | null;
+  };
   setting: { name: string; value: string };
 }
-
-/** How a database calls text that is compared byte by byte. */
-export type TextType = "text" | RawBuilder<unknown>;
 
 type Step = (tx: Kysely<Tables>, text: TextType) => Promise<void>;
 
@@ -258,6 +271,13 @@ const STEPS: readonly Step[] = [
   },
   makeRolloutTables,
   licenseStep,
+  messagesStep,
+  makeLabelTables,
+  async (tx) => {
+    await addTokenColumns(tx);
+    // Those that were used are used up.
+    await tx.updateTable("token").set({ used_count: 1 }).where("used_by", "is not", null).execute();
+  },
 ];
 
 /** The step that this program's tables are at. */
@@ -271,6 +291,11 @@ const RAISES: readonly Raise[] = [
   { alarm: { about: "", acknowledged_by: null, acknowledged_at: null, ended: null } },
   { device: { agent_json: null } },
   {},
+  {},
+  { device: { standing: null } },
+  {},
+  // One that was used is known by its device, whatever the count says.
+  { token: { uses: 1, used_count: 0, approval: 0 } },
 ];
 
 /** A row that was written at `step`, as a row of the newest step. */
@@ -285,6 +310,7 @@ export const TABLES = [
   "device",
   "device_component",
   "check_in_line",
+  "device_label",
   "fleet_group",
   "desired",
   "token",
@@ -294,6 +320,8 @@ export const TABLES = [
   "rollout_device",
   "audit",
   "wake",
+  "message_key",
+  "message_order",
   "setting",
   ...LICENSE_TABLES,
 ] as const satisfies readonly (keyof Tables)[];

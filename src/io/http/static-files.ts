@@ -38,7 +38,8 @@ export function staticFiles(root: string): StaticFiles {
         );
       }
       const names = safeNames(path);
-      const handle = names === null ? null : await openBelow(root, names);
+      const form = names === null ? null : await zstdForm(root, names, call);
+      const handle = names === null ? null : (form ?? (await openBelow(root, names)));
       if (names === null || handle === null) {
         throw new HttpError("http/not-found", "There is no such file here.");
       }
@@ -46,7 +47,7 @@ export function staticFiles(root: string): StaticFiles {
       try {
         const stat = await handle.stat();
         if (!stat.isFile()) throw new HttpError("http/not-found", "There is no such file here.");
-        const headers = headersFor(names, stat);
+        const headers = headersFor(names, stat, form !== null);
         if (isUnchanged(call.headers["if-none-match"], headers["etag"])) {
           return { status: 304, headers, body: null };
         }
@@ -135,6 +136,16 @@ export function safeNames(path: string): readonly string[] | null {
   return names.length <= 32 ? names : null;
 }
 
+/** The zstd form beside a target, for who takes it and wants the whole (RFC 9110, 12.5.3); null if there is none. */
+async function zstdForm(root: string, names: readonly string[], call: Call): Promise<FileHandle | null> {
+  if (names[0] !== "targets" || call.headers.range !== undefined) return null;
+  const accepted = String(call.headers["accept-encoding"] ?? "").toLowerCase();
+  const wanted = accepted
+    .split(",")
+    .some((one) => /^\s*zstd\s*(?:;\s*q=(?:1(?:\.0*)?|0\.\d*[1-9]\d*))?\s*$/.test(one));
+  return wanted ? openBelow(root, [...names.slice(0, -1), `${names.at(-1)!}.zst`]) : null;
+}
+
 /** Opens a file that lies below `root` when every link is followed; null when there is none. */
 async function openBelow(root: string, names: readonly string[]): Promise<FileHandle | null> {
   try {
@@ -157,11 +168,13 @@ async function openBelow(root: string, names: readonly string[]): Promise<FileHa
   }
 }
 
-function headersFor(names: readonly string[], stat: Stats): Record<string, string> {
+function headersFor(names: readonly string[], stat: Stats, compressed: boolean): Record<string, string> {
   const digest = /^[0-9a-f]{64,128}(?=\.)/.exec(names.at(-1)!)?.[0];
   return {
     // The same on every copy of the repository, so that a download can be resumed from another server.
-    etag: `"${digest ?? `${stat.size.toString(36)}-${Math.round(stat.mtimeMs * 1000).toString(36)}`}"`,
+    etag: `"${digest ?? `${stat.size.toString(36)}-${Math.round(stat.mtimeMs * 1000).toString(36)}`}${compressed ? "-zstd" : ""}"`,
+    ...(names[0] === "targets" ? { vary: "accept-encoding" } : {}),
+    ...(compressed ? { "content-encoding": "zstd" } : {}),
     "last-modified": stat.mtime.toUTCString(),
     "cache-control": isImmutable(names) ? "public, max-age=31536000, immutable" : "no-cache",
     "content-type": names.at(-1)!.endsWith(".json") ? "application/json" : "application/octet-stream",

@@ -4,7 +4,7 @@ import { isSea } from "node:sea";
 import { fileURLToPath } from "node:url";
 
 /** Parts of the executable `upkeep`; `apps/cli/executable.ts` has a row for each. */
-export type Part = "cli" | "pkcs11" | "signer-front" | "signer-worker";
+export type Part = "cli" | "patch" | "pkcs11" | "signer-front" | "signer-worker";
 
 /** The word before the name of a part. No command of the program begins like this. */
 export const PART = "--part";

@@ -24,6 +24,16 @@ export function parseRoleFileName(name: string): { readonly role: string; readon
   return match === null || !Number.isSafeInteger(version) ? null : { role: match[2]!, version };
 }
 
+/** What stands behind a target's file name in the name of its zstd form, which nothing lists. */
+export const ZSTD_SUFFIX = ".zst";
+
+/** The path of the target that a path may be the zstd form of; else the path itself. */
+export function withoutForm(path: string): string {
+  return path.startsWith("targets/") && path.endsWith(ZSTD_SUFFIX)
+    ? path.slice(0, -ZSTD_SUFFIX.length)
+    : path;
+}
+
 /** Where a target's bytes lie below the repository's folder: with its digest in front of the last segment in consistent snapshots. */
 export function targetFilePath(name: string, file: TargetFile, consistent: boolean): string {
   const segments: string[] = parseTargetName(name).split("/");

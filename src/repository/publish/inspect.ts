@@ -10,7 +10,7 @@ import { parseTargetName, TRUSTED_KEYS_TARGET } from "../../release/target-names
 import { keysFor, parseTrustedKeys, type TrustedKeys } from "../../release/trusted-keys.ts";
 import { Draft } from "./draft.ts";
 import type { TargetFile } from "../metadata.ts";
-import { parseRoleFileName, roleFileName, targetFilePath } from "./disk-names.ts";
+import { parseRoleFileName, roleFileName, targetFilePath, withoutForm } from "./disk-names.ts";
 import { readPublished, type Published } from "./published.ts";
 import { carriesPeriod, periodOf } from "../periods.ts";
 import { supersededProblems } from "./superseded.ts";
@@ -94,7 +94,7 @@ export async function inspectRepository(
     await documentFindings(disk, folder, files, published.root.signed.consistentSnapshot, say);
   }
   for (const path of await filesBelow(disk, folder, "")) {
-    if (known.has(path) || oldVersionOf(path, published)) continue;
+    if (known.has(path) || known.has(withoutForm(path)) || oldVersionOf(path, published)) continue;
     say("warn", path, "nothing lists this file: it is left over, or was put here by somebody else");
   }
   for (const { file, problem } of await supersededProblems(disk, folder, published))
@@ -212,6 +212,8 @@ async function documentFindings(
           else if (listed.length !== part.length || listed.hashes["sha256"] !== part.sha256)
             say("bad", name, `its ${what} ${part.target} is listed with another content`);
         }
+        for (const { target } of artifact.deltas)
+          if (!files.has(target)) say("bad", name, `its patch ${target} is not listed`);
       }
     });
   }
@@ -230,7 +232,8 @@ export async function listedFiles(draft: Draft, keep: number): Promise<(path: st
   }
   return (path) => {
     const file = path.startsWith("metadata/") ? parseRoleFileName(path.slice("metadata/".length)) : null;
-    if (file === null) return path === "metadata/timestamp.json" || listed.has(path);
+    if (file === null)
+      return path === "metadata/timestamp.json" || listed.has(path) || listed.has(withoutForm(path));
     const { role, version } = file;
     if (role === "root") return true;
     const current =

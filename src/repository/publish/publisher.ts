@@ -11,7 +11,7 @@ import {
 } from "../../core/disk.ts";
 import { sameDigest, sha256Hex } from "../../core/digest.ts";
 import type { Instant } from "../../core/instant.ts";
-import { targetFilePath } from "./disk-names.ts";
+import { targetFilePath, ZSTD_SUFFIX } from "./disk-names.ts";
 import { Draft, type Trace } from "./draft.ts";
 import type { Root, TargetFile } from "../metadata.ts";
 import { existsAlready, findTarget, hasRepository, readPublished, type Published } from "./published.ts";
@@ -62,7 +62,12 @@ export interface PublisherMemory {
 }
 
 /** A target file that lies on the target volume already, under a temporary name. */
-export type StagedFile = { readonly path: string; readonly length: number };
+export type StagedFile = {
+  readonly path: string;
+  readonly length: number;
+  /** Its zstd form, which a web server may send instead; nothing signed speaks of it. */
+  readonly zstd?: string;
+};
 
 export type Outcome =
   | { readonly kind: "published"; readonly publication: Publication }
@@ -239,6 +244,7 @@ export function openPublisher(tools: PublisherTools): Publisher {
     placeTarget: async (name, file, staged) => {
       const path = `${folder}/${targetFilePath(name, file, true)}`;
       await makeDirectories(disk, parentOf(path));
+      if (staged.zstd !== undefined) await disk.rename(staged.zstd, `${path}${ZSTD_SUFFIX}`);
       await disk.rename(staged.path, path);
       await disk.syncDirectory(parentOf(path));
     },

@@ -1,7 +1,7 @@
 // Releases in a repository: added once and never changed, and pointed to in the same act if that is wanted.
 
 import { formatInstant } from "../../core/instant.ts";
-import { sha256Hex } from "../../core/digest.ts";
+import { sha256Hex, type Digests } from "../../core/digest.ts";
 import { needsOf } from "../../core/growth.ts";
 import { compareVersions, parseVersion } from "../../core/version.ts";
 import type { AttestationKind } from "../../release/attestation.ts";
@@ -12,6 +12,7 @@ import {
   type Artifact,
   type ReleaseManifest,
 } from "../../release/manifest.ts";
+import { patchFile } from "../../release/patches.ts";
 import { artifactTarget, attestationTarget, productRole, releaseTarget } from "../../release/target-names.ts";
 import { keysFor, type TrustedKeys } from "../../release/trusted-keys.ts";
 import { documentSigners, type ReleaseTools } from "./document-signing.ts";
@@ -32,6 +33,16 @@ export type NewArtifact = Omit<Artifact, "target" | "deltas" | "signature"> & {
   readonly staged: StagedFile;
   /** An archive's detached signature; published beside it as `<file>.sig`. */
   readonly signature?: Uint8Array;
+  readonly patches?: readonly NewPatch[];
+};
+
+/** A way to the artifact from that of an earlier release. */
+export type NewPatch = Digests & {
+  readonly from: string;
+  /** SHA-256 of the artifact that it is from. */
+  readonly base: string;
+  readonly algorithm: string;
+  readonly staged: StagedFile;
 };
 
 export type NewRelease = Omit<ReleaseManifest, "artifacts" | "published"> & {
@@ -114,7 +125,7 @@ async function moveTo(
 function manifestOf(release: NewRelease, published: string): ReleaseManifest {
   const { product, version } = release;
   const artifacts: Artifact[] = release.artifacts.map((given) => {
-    const { file, staged, signature, ...artifact } = given;
+    const { file, staged, signature, patches = [], ...artifact } = given;
     const target = artifactTarget(product, version, file);
     return {
       ...artifact,
@@ -129,13 +140,30 @@ function manifestOf(release: NewRelease, published: string): ReleaseManifest {
               sha256: sha256Hex(signature),
             },
           }),
-      deltas: [],
+      deltas: patches.map((patch) => ({
+        from: patch.from,
+        algorithm: patch.algorithm,
+        target: patchTarget(release, artifact.sha256, patch),
+      })),
     };
   });
   const { attestations: _, ...said } = release;
   // An agent that does not know the format says which version it needs, and keeps what runs.
   const tar = artifacts.some(({ format }) => format === "tar");
   return { ...said, ...(tar ? { needs: needsOf(["tar-artifacts"], said.needs) } : {}), published, artifacts };
+}
+
+function patchTarget({ product, version }: NewRelease, to: string, { base, algorithm }: NewPatch): string {
+  return artifactTarget(product, version, patchFile({ from: base, to, algorithm }));
+}
+
+/** Patches are made once: which there are depends on the releases of that time. */
+function withPatchesOf(before: ReleaseManifest, manifest: ReleaseManifest): ReleaseManifest {
+  const artifacts = manifest.artifacts.map((artifact) => {
+    const { deltas } = before.artifacts.find(({ target }) => target === artifact.target) ?? artifact;
+    return { ...artifact, deltas };
+  });
+  return { ...manifest, artifacts, published: before.published };
 }
 
 /** Errors: `publisher/bad-input` with the names of what differs. */
@@ -150,7 +178,7 @@ async function sameAsBefore(
   const before = await readRelease(tools, draft, trusted, product, version);
   const documents = await readAttestations(tools, draft, product, version);
   const differs: string[] = [];
-  const [was, is] = [before.manifest, { ...manifest, published: before.manifest.published }].map(
+  const [was, is] = [before.manifest, withPatchesOf(before.manifest, manifest)].map(
     (one) => JSON.parse(Buffer.from(serialiseRelease(one)).toString("utf8")) as Record<string, unknown>,
   );
   for (const name of new Set([...Object.keys(was!), ...Object.keys(is!)]))
@@ -200,8 +228,19 @@ async function placeRelease(
     const { length, sha256, sha512 } = artifact;
     const file: TargetFile = { length, hashes: { sha256, sha512 }, extra: NO_EXTRA };
     put.set(artifact.target, file);
-    const { staged, signature } = release.artifacts[i]!;
+    const { staged, signature, patches = [] } = release.artifacts[i]!;
     await publisher.placeTarget(artifact.target, file, staged);
+    for (const patch of patches) {
+      const name = patchTarget(release, artifact.sha256, patch);
+      const { staged: made, sha256: own, sha512: other } = patch;
+      const described: TargetFile = {
+        length: made.length,
+        hashes: { sha256: own, sha512: other },
+        extra: NO_EXTRA,
+      };
+      put.set(name, described);
+      await publisher.placeTarget(name, described, made);
+    }
     if (signature === undefined) continue;
     const beside = targetFileOf(signature);
     put.set(artifact.signature!.target, beside);

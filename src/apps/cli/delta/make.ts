@@ -1,11 +1,13 @@
 // What `delta make` does.
 
+import { resolve } from "node:path";
+import { parentOf } from "../../../core/disk.ts";
 import { isAlgorithm } from "../../../delta/algorithms.ts";
 import { makePatch } from "../../../io/delta/make-patch.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { size } from "../../framework/style.ts";
-import { checkFree, findWhole, writeNew } from "./files.ts";
+import { checkFree, findWhole } from "./files.ts";
 
 export async function deltaMake(call: Call): Promise<Result> {
   const { disk, signal } = call.context;
@@ -17,8 +19,9 @@ export async function deltaMake(call: Call): Promise<Result> {
   await checkFree(disk, to);
   const bar = call.context.progress("comparing", length);
   let seen = 0;
-  const patch = await makePatch(
-    { algorithm, from: from.path, to: into },
+  const out = resolve(to);
+  const made = await makePatch(
+    { algorithm, from: from.path, to: into, out: `${out}.part` },
     {
       signal,
       onProgress: (bytes) => {
@@ -27,10 +30,11 @@ export async function deltaMake(call: Call): Promise<Result> {
       },
     },
   ).finally(() => bar.done());
-  await writeNew(disk, to, [patch]);
-  const share = length === 0 ? "" : `, ${((patch.length * 100) / length).toFixed(2)} % of the new file`;
+  await disk.rename(`${out}.part`, out);
+  await disk.syncDirectory(parentOf(out));
+  const share = length === 0 ? "" : `, ${((made * 100) / length).toFixed(2)} % of the new file`;
   return {
-    text: `${to}: ${size(patch.length)}${share}`,
-    json: { algorithm, patch: to, length: patch.length, newLength: length },
+    text: `${to}: ${size(made)}${share}`,
+    json: { algorithm, patch: to, length: made, newLength: length },
   };
 }

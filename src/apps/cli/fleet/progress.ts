@@ -9,6 +9,7 @@ import { FleetError } from "../../../fleet/errors.ts";
 import { milestones } from "../../../fleet/insight/rollout-look.ts";
 import { summary, survey, whyDevice, type SurveyRow, type Surveyed } from "../../../fleet/insight/survey.ts";
 import type { Why } from "../../../fleet/insight/why.ts";
+import { platformWord } from "../../../fleet/platform-word.ts";
 import { phaseText } from "../../../fleet/rollout/plan.ts";
 import type { FleetReads, FleetStore } from "../../../fleet/store.ts";
 import type { Call, Result } from "../../framework/command.ts";
@@ -190,10 +191,13 @@ export async function fleetWhy(call: Call): Promise<Result> {
     const catalogue = await catalogueOf(call, store);
     return store.read(async (reads) => {
       const device = await findDevice(reads, call.argument(0));
-      const { os, arch, libc } = device.platform;
-      const platform = [os, arch, ...(libc === undefined ? [] : [libc])].join("-");
+      const platform = platformWord(device.platform);
+      const labels = await reads.labels(device.id);
       const now = call.context.clock.now();
-      return { device, found: await whyDevice(reads, catalogue, now, { ...device, platform }, product) };
+      return {
+        device,
+        found: await whyDevice(reads, catalogue, now, { ...device, platform, labels }, product),
+      };
     });
   });
   const lines = found.map(

@@ -16,7 +16,7 @@ const plan: readonly OptionSpec[] = [
   { flags: "--group <group>", about: "for this group; else every group with the product", repeat: true },
   {
     flags: "--phase <phase>",
-    about: "10%, group:tills, group:tills 50%, device:till-7",
+    about: "10%, group:tills, group:tills 50%, device:till-7, where:EXPRESSION 20%",
     otherwise: "1%, 10%, 50%, 100%",
     repeat: true,
   },

@@ -4,6 +4,7 @@ import { basename, resolve } from "node:path";
 import { DETACHED_SUFFIX, readDetached } from "../../../artifact/detached/detached.ts";
 import { toHex, toUtf8 } from "../../../core/bytes.ts";
 import { exists, type Disk } from "../../../core/disk.ts";
+import { needsOf } from "../../../core/growth.ts";
 import { formatInstant, parseInstant } from "../../../core/instant.ts";
 import { showName } from "../../../core/raw-name.ts";
 import { compareVersions, parseVersion } from "../../../core/version.ts";
@@ -13,6 +14,7 @@ import { SIGNATURE_LIMIT, type ReleaseManifest } from "../../../release/manifest
 import { cannotRun, contradiction, programKind, programPlatform } from "../../../release/program-header.ts";
 import { formatSelector, parseSelector, type Selector } from "../../../release/platform.ts";
 import type { NamedKey, RoleSetup } from "../../../repository/publish/new-repository.ts";
+import { SOCKETS_FEATURE } from "../../../release/sockets.ts";
 import { productRole } from "../../../release/target-names.ts";
 import { addRelease, type NewArtifact } from "../../../repository/publish/release-publisher.ts";
 import { listReleases } from "../../../repository/publish/release-reader.ts";
@@ -24,6 +26,7 @@ import { noReserve, readPublicKey } from "../repo/init.ts";
 import { operatorOf, type Operator } from "../repo/operator.ts";
 import { attestationsOf, describeAttestations } from "./attestations.ts";
 import { noteDropped } from "./dropped.ts";
+import { withPatches } from "./patches.ts";
 import { notesOf, optional, parseDependency, settingsOf, type ReleaseSettings } from "./settings.ts";
 import { signedSources, type Sources } from "./signing.ts";
 import { size } from "../../framework/style.ts";
@@ -43,7 +46,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
     paths: call.argumentsFrom(2).map((word) => splitWord(word).path),
   });
   const packed = await packAll(call, operator, product, version, sources).finally(sources.done);
-  const artifacts = packed.map(({ artifact }) => artifact);
+  let artifacts: readonly NewArtifact[] = packed.map(({ artifact }) => artifact);
   try {
     const settings = await settingsOf(call, product, artifacts, earlier);
     checkPrograms(settings, packed);
@@ -53,6 +56,7 @@ export async function releaseAdd(call: Call): Promise<Result> {
       packed.map(({ artifact: { file, sha256 }, before }) => ({ file, sha256, before })),
     );
     await checkPublisher(call, operator, settings.publisher, product, version, packed);
+    artifacts = await withPatches(call, operator, product, version, artifacts);
     const promoteTo = call.flag("promote") ? channel : null;
     const dropped =
       promoteTo === null ? [] : await noteDropped(call, operator, { product, version, channel }, artifacts);
@@ -67,10 +71,12 @@ export async function releaseAdd(call: Call): Promise<Result> {
         ...optional("minimumFrom", call.text("minimum-from")),
         ...optional("floor", call.text("floor")),
         artifacts,
-        ...needsOfKind(settings.component),
+        ...needsOfSettings(settings),
         ...optional("component", settings.component),
         ...optional("entryPoint", settings.entryPoint),
         ...optional("health", settings.health),
+        ...optional("sockets", settings.sockets),
+        ...optional("handOver", settings.handOver),
         ...optional("publisher", settings.publisher),
         dependencies: [...(settings.dependencies ?? []), ...call.list("needs").map(parseDependency)],
         ...optional("notes", notes),
@@ -112,8 +118,19 @@ export async function releaseAdd(call: Call): Promise<Result> {
       },
     };
   } finally {
-    for (const { staged } of artifacts) await context.disk.removeFile(staged.path).catch(() => {});
+    const left = artifacts.flatMap(({ staged, patches = [] }) => [
+      staged.path,
+      ...(staged.zstd === undefined ? [] : [staged.zstd]),
+      ...patches.map((patch) => patch.staged.path),
+    ]);
+    for (const path of left) await context.disk.removeFile(path).catch(() => {});
   }
+}
+
+/** What a device has to know to install and start it. */
+function needsOfSettings({ component, sockets }: ReleaseSettings): Pick<ReleaseManifest, "needs"> {
+  const ofKind = needsOfKind(component);
+  return sockets === undefined ? ofKind : { needs: needsOf([SOCKETS_FEATURE], ofKind.needs) };
 }
 
 function moveLine(product: string, version: string, channel: string, before: string | null): string {

@@ -45,6 +45,13 @@ export const releaseNoun: NounSpec = {
           choices: ["tar", "tar.gz"],
           default: "tar",
         },
+        {
+          flags: "--delta-from <version>",
+          about:
+            "make a patch from this release, and from no others but those named so (the last 3, and each on a channel)",
+          repeat: true,
+        },
+        { flags: "--no-delta", about: "make no patches: devices fetch the whole" },
         { flags: "--as-file", about: "install an archive as the one file that it is" },
         {
           flags: "--health <probe>",
@@ -53,6 +60,21 @@ export const releaseNoun: NounSpec = {
         },
         { flags: "--probation <seconds>", about: "how long it must stay healthy before it is committed" },
         { flags: "--start-grace <seconds>", about: "how long it may take to start" },
+        {
+          flags: "--socket <NAME=ADDRESS>",
+          about:
+            "a socket that devices listen on for it and every version inherits: tcp:PORT, tcp:ADDRESS:PORT or unix:/run/PATH",
+          repeat: true,
+        },
+        {
+          flags: "--hand-over",
+          about: "the next version starts beside this one, which ends once that one serves",
+        },
+        {
+          flags: "--drain <seconds>",
+          about: "with --hand-over: how long this version has to answer what it has begun (30)",
+        },
+        { flags: "--notify", about: "with --hand-over: it says by itself when it serves (READY=1)" },
         { flags: "--security", about: "it closes a security hole" },
         { flags: "--licensed", about: "it comes with a license only (a security release comes to all)" },
         { flags: "--edition <name>", about: "and only with one of this edition", repeat: true },
@@ -67,7 +89,7 @@ export const releaseNoun: NounSpec = {
         { flags: "--notes-file <file>", about: "release notes" },
         {
           flags: "--config <file>",
-          about: "TOML with component, entryPoint, health, publisher, dependencies",
+          about: "TOML with component, entryPoint, health, publisher, dependencies, sockets, handOver",
         },
         {
           flags: "--cert <name>",
@@ -94,6 +116,7 @@ export const releaseNoun: NounSpec = {
       ],
       examples: [
         'upkeep release add shop 1.0.0 ./dist --run "bin/shop --serve" --health http:/health --promote',
+        "upkeep release add shop 1.1.0 ./dist --socket http=tcp:8080 --hand-over --drain 60 --promote",
         "upkeep release add tool 2.1.0 linux-x64=build/tool windows-x64=build/tool.exe --health exit-code",
         "upkeep release add shopctl 1.4.0 ./dist --kind command --command bin/shopctl --promote",
         "upkeep release add tables 7.0.0 ./tables --kind data --reload signal:shop --promote",
@@ -171,6 +194,36 @@ export const releaseNoun: NounSpec = {
       ],
       examples: ['upkeep release recall shop 1.2.0 --reason "loses orders on restart"'],
       run: async (call) => (await import("./recall.ts")).releaseRecall(call),
+    },
+    {
+      name: "feed",
+      about: "write a channel's release as other update clients read it",
+      details:
+        "For applications whose users have electron-updater, Sparkle or WinSparkle, and for winget and Homebrew. Such a feed is weaker than the\nrepository: it is not signed as a whole, does not expire, and knows no recalls. Nothing writes one unless you do.",
+      arguments: [{ name: "<product>", about: "which product" }],
+      options: [
+        {
+          flags: "--format <format>",
+          about: "for which client",
+          choices: ["electron", "sparkle", "winget", "homebrew"],
+          required: true,
+        },
+        { flags: "--url <address>", about: "where the repository is served (https)", required: true },
+        { flags: "--out <folder>", about: "where the files go", required: true },
+        { flags: "--channel <channel>", about: "which channel", default: "stable" },
+        { flags: "--sparkle-key <name>", about: "ed25519 key of this data folder that signs for Sparkle" },
+        { flags: "--title <text>", about: "the product's name for people" },
+        { flags: "--id <id>", about: "winget: package, for example Example.Shop" },
+        { flags: "--publisher <name>", about: "winget: who publishes it" },
+        { flags: "--license <spdx>", about: "winget, homebrew: its license" },
+        { flags: "--summary <text>", about: "winget, homebrew: one line about it" },
+        { flags: "--homepage <address>", about: "homebrew: its page" },
+      ],
+      examples: [
+        "upkeep release feed shop --format electron --url https://updates.example.org/repository --out ./feed",
+        "upkeep release feed shop --format sparkle --sparkle-key sparkle --url https://updates.example.org/repository --out ./feed",
+      ],
+      run: async (call) => (await import("./feed.ts")).releaseFeed(call),
     },
   ],
 };

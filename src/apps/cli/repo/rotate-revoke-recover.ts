@@ -36,6 +36,7 @@ const DOCUMENT_KEYS: { readonly [name: string]: readonly Grant["kind"][] } = {
   director: ["assignment"],
   licenses: ["license"],
   leases: ["lease"],
+  messenger: ["message"],
 };
 
 export async function repoRotate(call: Call): Promise<Result> {
@@ -106,6 +107,8 @@ async function rotateDocuments(
         after: [...new Set([...grant.keyids, next.key.keyid])],
         name: next.name,
       });
+    if (!trusted.grants.some(({ kind }) => kinds.includes(kind)))
+      throw usage(`The repository names no key for ${what} yet.`, `Begin with upkeep message init.`);
     lines.push(`${kinds.join(", ")}: also signed by ${next.name}; upkeep repo revoke takes the old key away`);
     return {
       keys: new Map([...trusted.keys, [next.key.keyid, next.key]]),
