@@ -20,6 +20,7 @@ const WITNESSES: readonly (readonly [name: string, probe: string])[] = [
   ["attr", "/usr/bin/setfattr"],
   ["acl", "/usr/bin/setfacl"],
   ["python3", "/usr/bin/python3"],
+  ["python3-cryptography", "/usr/lib/python3/dist-packages/cryptography/__init__.py"],
   ["postgresql", "/usr/lib/postgresql/*/bin/initdb"],
 ];
 /** Debian's package makes a database cluster and starts it, unless a file here says otherwise; tests start their own. */

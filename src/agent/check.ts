@@ -120,9 +120,13 @@ export async function askWhatToRun(
   const noticed = [...releases.notices, ...(await followTrust(trust, releases))];
   await notice(noticed);
   // 2. Who may say what: keys from TUF, never from a file beside the program.
-  const trusted = parseTrustedKeys(await releases.document(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
+  const listed = await releases.document(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT);
+  const trusted = parseTrustedKeys(listed);
   const known = world.program.features;
-  await licenses?.follow(releases);
+  await licenses?.follow({
+    document: async (target, limit) =>
+      target === TRUSTED_KEYS_TARGET ? listed : releases.document(target, limit),
+  });
   const leases = await licenses?.ask();
   await asking.messages?.trust(messengersIn(trusted));
   // From where to ask from now on comes from there too; this check goes on where it is.

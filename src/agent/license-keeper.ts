@@ -83,13 +83,14 @@ export class LicenseKeeper implements Licensing {
   follow(releases: Pick<Releases, "document">): Promise<void> {
     return this.#guarded("follow", async () => {
       const keys = await releases.document(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT);
-      const revoked = await releases
-        .document(REVOCATIONS_TARGET, REVOCATIONS_LIMIT)
-        .catch((error: unknown) => {
-          // Most repositories have none.
-          if (error instanceof UpkeepError) return null;
-          throw error;
-        });
+      const revoked =
+        this.products.length === 0
+          ? null
+          : await releases.document(REVOCATIONS_TARGET, REVOCATIONS_LIMIT).catch((error: unknown) => {
+              // Most repositories have none.
+              if (error instanceof UpkeepError) return null;
+              throw error;
+            });
       const files = new Map([[TRUSTED_KEYS_TARGET, keys]]);
       if (revoked !== null) files.set(REVOCATIONS_TARGET, revoked);
       this.#books.trust(files);
