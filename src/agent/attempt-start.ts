@@ -9,7 +9,7 @@ import type { Attempt } from "../slot/attempt.ts";
 import type { SlotId } from "../slot/layout.ts";
 import type { Component } from "./component.ts";
 import { handsBack, handsOver, startBeside } from "./hand-over.ts";
-import { AgentError, sentenceOf } from "./errors.ts";
+import { sentenceOf } from "./errors.ts";
 import { installByHandler, stepOfHandler } from "./handler.ts";
 import { alignOutside, alignOutsideLater, lookOutside } from "./outside.ts";
 import { recallTrouble } from "./heed-recalls.ts";
