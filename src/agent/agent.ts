@@ -152,7 +152,7 @@ export class Agent {
     await this.openAll();
     for (const component of this.components)
       await this.#guarded(component.product, () => blockAtStart(this.parts.world, this.manners, component));
-    await this.#settleHistory();
+    await this.#exclusive(() => this.#recoverAll(false));
     await collectDownloads(this.parts.world, this.parts.folder, this.components);
     await this.board.write();
   }
