@@ -12,7 +12,7 @@ const LONGEST_PATH = 107;
 const START_TIME = 3000;
 
 /**
- * Writes into the file what it hears, so that it is known after the agent was killed as well. Ends when it has heard the word, and when the
+ * Writes into the file what it hears, so that it is known after the agent was killed as well. Ends when the word is there, however it came, and when the
  * program has ended whose number comes on its input; without one it ends at once.
  */
 const SCRIPT = String.raw`
@@ -31,6 +31,7 @@ my $program = $1;
 my $waiting = "";
 vec($waiting, fileno($socket), 1) = 1;
 while (kill(0, $program) || $!{EPERM}) {
+  last if -s $file;
   next unless select(my $heard = $waiting, undef, undef, 2) > 0;
   next unless defined recv($socket, my $said, 8192, 0);
   next unless $said =~ /^READY=1$/m;
