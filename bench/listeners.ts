@@ -6,7 +6,7 @@ import { fork, type ChildProcess } from "node:child_process";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { noLog } from "../src/io/system/log.ts";
-import { wakeNow } from "../src/fleet/assign.ts";
+import { wakeNow } from "../src/fleet/messages.ts";
 import { enroll, World, type Device } from "../test/e2e/_server.ts";
 import type { UpdateServer } from "../src/apps/server/server.ts";
 import { table } from "./_measure.ts";

@@ -11,9 +11,9 @@ const src = join(root, "src");
 /** Lower floors first. A room imports from lower floors only, and from itself. */
 const FLOORS: readonly (readonly string[])[] = [
   ["core"],
-  ["keys", "der", "mirror", "delta"],
-  ["release", "slot", "process", "message"],
-  ["artifact", "repository", "report", "identity"],
+  ["keys", "der", "manners", "mirror", "delta"],
+  ["history", "release", "slot", "process", "message"],
+  ["artifact", "repository", "report", "identity", "license", "feed"],
   ["signing", "fleet", "agent"],
   ["io"],
   ["testing"],

@@ -13,7 +13,10 @@ import {
   type Instructions,
 } from "./check.ts";
 import type { Component } from "./component.ts";
+import type { ReleaseManifest } from "../release/manifest.ts";
 import { AgentError, sentenceOf } from "./errors.ts";
+import type { Uninstalled } from "../slot/uninstalled.ts";
+import { uninstalledSentence } from "./uninstall.ts";
 import { loadChannel } from "./load-channel.ts";
 import type { LogLine } from "./ports.ts";
 import { heedChannel, recallTrouble } from "./heed-recalls.ts";
@@ -32,6 +35,8 @@ export interface Device {
   /** Makes the component if it is not there yet. */
   open(product: string): Promise<Component>;
   update(component: Component): Update;
+  /** Whether the release comes with this device's license. Error: `license/not-entitled`. */
+  entitled(manifest: ReleaseManifest): Promise<void>;
   /** Raised once per key until cleared. */
   alarm(key: string, code: string, reason: string, product: string | null): Promise<void>;
   clear(prefix: string): Promise<void>;
@@ -56,15 +61,22 @@ export async function applyAssignment(
   const offers: { assigned: AssignedRelease; candidate: Offer["candidate"] }[] = [];
   for (const assigned of instructions.components) {
     const { product } = assigned;
+    const gone = device.find(product)?.uninstalled ?? null;
+    if (gone !== null) {
+      results.push(uninstalled(product, gone));
+      continue;
+    }
     if (!isRelease(assigned)) {
       const until = assigned.hold.until === undefined ? null : Date.parse(assigned.hold.until);
       await heedWhileHeld(device, instructions, product, assigned.channel);
       results.push(await held(device, product, assigned.hold.reason, until));
       continue;
     }
-    const candidate = await orRefused(device, product, assigned.release.version, results, () =>
-      loadAssigned(instructions, assigned),
-    );
+    const candidate = await orRefused(device, product, assigned.release.version, results, async () => {
+      const found = await loadAssigned(instructions, assigned);
+      await device.entitled(found.manifest);
+      return found;
+    });
     if (candidate !== null) offers.push({ assigned, candidate });
   }
   const { ordered, circular } = inOrder(offers);
@@ -197,9 +209,17 @@ async function unassigned(device: Device, { components }: Instructions): Promise
   const results: ComponentResult[] = [];
   for (const component of device.components()) {
     const { product } = component;
+    if (component.uninstalled !== null) continue;
     if (!spoken.has(product)) results.push(await held(device, product, "not-assigned", null));
   }
   return results;
+}
+
+/** The decision of the device's owner is stronger than any assignment. */
+function uninstalled(product: string, decision: Uninstalled): ComponentResult {
+  const reason = uninstalledSentence(product, decision);
+  const code = "agent/uninstalled";
+  return { product, result: "held", from: null, to: null, running: null, code, reason, until: null };
 }
 
 async function held(

@@ -2,6 +2,7 @@
 
 import { statOrNull } from "../core/disk.ts";
 import { RunningDigests, sha256Hex } from "../core/digest.ts";
+import { programsOfKind } from "../release/component-kind.ts";
 import { artifactFileName, type Artifact, type ReleaseManifest } from "../release/manifest.ts";
 import { PUBLISHER_ROOTS_LIMIT, PUBLISHER_ROOTS_TARGET } from "../release/target-names.ts";
 import type { Attempt } from "../slot/attempt.ts";
@@ -163,8 +164,10 @@ export async function stageArtifact(arrival: Arrival): Promise<string> {
   }
   const { artifact, manifest } = planOf(arrival);
   const { to, manifestSha256 } = arrival.attempt.begin;
+  const { component } = manifest;
   const program = manifest.entryPoint?.command[0] ?? null;
   const probed = manifest.health?.kind === "command" ? manifest.health.command[0]! : null;
+  const called = programsOfKind(component);
   const name = artifactFileName(artifact);
   return stage(
     world.disk,
@@ -174,15 +177,16 @@ export async function stageArtifact(arrival: Arrival): Promise<string> {
       id: to,
       artifact: partOf(arrival.downloads, arrival.attempt),
       artifactLength: artifact.length,
-      // A single file that is started, or asked how it is, must be executable.
+      // A single file that is started, asked how it is, or called must be executable.
       format:
         artifact.format === "file"
-          ? { kind: "file", name, executable: name === program || name === probed }
+          ? { kind: "file", name, executable: [program, probed, ...called].includes(name) }
           : { kind: artifact.format },
       limits: { bytes: artifact.unpackedLength, entries: MAX_ENTRIES, names: world.platform.os },
       manifestSha256,
       run: runOf(manifest),
       entry: program ?? probed,
+      named: component?.kind === "handler" ? [component.file] : called,
     },
     world.zip,
   );

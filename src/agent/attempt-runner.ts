@@ -1,7 +1,7 @@
 // Carries out the effects of the state table for one attempt, and writes every step down before anything relies on it.
 
 import { exists } from "../core/disk.ts";
-import { formatInstant, parseInstant } from "../core/instant.ts";
+import { formatInstant, parseInstant, type Instant } from "../core/instant.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { lastWords } from "../process/last-words.ts";
 import { readCurrent, switchCurrent } from "../slot/install.ts";
@@ -36,11 +36,14 @@ import {
   type Arrival,
   type Plan,
 } from "./attempt-arrival.ts";
-import { lookAtPrograms, startAndWatchNew, startOld, turnOf } from "./attempt-start.ts";
+import { lookAtPrograms, startAndWatchNew, startOld } from "./attempt-start.ts";
 import type { Component } from "./component.ts";
+import type { Stage, Verdict } from "../manners/decide.ts";
+import { waitError, type Wait } from "./manners.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
 import { removeBeside } from "./fetch-by-patch.ts";
 import type { Downloaded } from "./ports.ts";
+import { cleanUpByHandler, stepOfHandler } from "./handler.ts";
 import type { RecallWatch } from "./recall-watch.ts";
 import { probe } from "./watch.ts";
 
@@ -50,8 +53,10 @@ export type RunnerContext = {
   /** Where artifacts lie until they are staged. */
   readonly downloads: string;
   readonly signal: AbortSignal;
-  /** An operator asked: nothing is waited for that an operator may decide. */
+  /** An operator asked: a pause after a refusal is not waited for. */
   readonly byHand: boolean;
+  /** Whether the open attempt may go on, by the rules of manners. */
+  readonly turn: (stage: Stage) => Promise<Verdict>;
   /** Asks beside a probation for recalls; null where nobody can be asked. */
   readonly recalls: (component: Component) => RecallWatch | null;
   /** Puts the report of the ended attempt into the outbox. */
@@ -164,7 +169,7 @@ class Runner {
             await this.#component.note({ event: "paused", attempt: this.#attempt.begin.attempt });
           return "stopping";
         }
-        this.#trouble = { code, reason: sentenceOf(error) };
+        this.#trouble = { code, reason: sentenceOf(error), until: untilOf(error) };
         this.#postpone = isDevicesFault(error);
         return outcomeOf(error);
       }
@@ -179,6 +184,12 @@ class Runner {
     const { begin } = attempt;
     const id = { attempt: begin.attempt };
     switch (effect) {
+      case "await-fetch": {
+        if (attempt.staged) return;
+        const verdict = await this.#context.turn("fetch");
+        if (verdict.do === "wait") throw waitError(component, verdict);
+        return;
+      }
       case "reserve-space":
         return reserveSpace(this.#arrival);
       case "fetch": {
@@ -198,7 +209,8 @@ class Runner {
         this.#record = await stageArtifact(this.#arrival);
         return;
       case "look-at-program":
-        return lookAtPrograms(component, begin.to);
+        await lookAtPrograms(component, begin.to);
+        return stepOfHandler(component, attempt, "prepare", this.#context.signal);
       case "note-staged": {
         const record = this.#record === null ? {} : { record: this.#record };
         return attempt.staged ? undefined : component.note({ event: "staged", ...id, ...record });
@@ -267,6 +279,7 @@ class Runner {
         return;
       case "report":
         if (attempt.reported) return;
+        await cleanUpByHandler(component, attempt);
         await this.#context.report(attempt, this.#fetched);
         return component.note({ event: "reported", ...id });
       case "collect":
@@ -290,10 +303,25 @@ class Runner {
     return { component, attempt: this.#attempt, plan, downloads, signal, tell };
   }
 
-  /** The documented rule: damage is told at once, and a healthy program is not stopped for it before it had a day to end by itself. */
+  /** The one place where an update that is at hand waits. Why is written down first, so that it is known after a power cut as well. */
   async #awaitTurn(): Promise<void> {
-    const wait = await turnOf(this.#component, this.#attempt, this.#context.byHand);
-    if (wait !== null) throw wait;
+    const verdict = await this.#context.turn("activate");
+    if (verdict.do === "now") return;
+    await this.#noteReady(verdict);
+    throw waitError(this.#component, verdict);
+  }
+
+  async #noteReady({ rule, reason, until }: Wait): Promise<void> {
+    const { begin, ready, waits } = this.#attempt;
+    // Rules that take turns without end fill no journal.
+    if (ready?.rule === rule || waits >= MOST_WAITS) return;
+    await this.#component.note({
+      event: "ready",
+      attempt: begin.attempt,
+      rule,
+      reason: reason.slice(0, 200),
+      until: until === null ? null : formatInstant(until),
+    });
   }
 
   /** Remembers whether the old version could be seen well: only then is a lasting "unknown" held against the new one. */
@@ -381,6 +409,15 @@ class Runner {
     }
     await this.#component.collect();
   }
+}
+
+/** Waits of one attempt that are written down. */
+const MOST_WAITS = 16;
+
+/** When the error ends by itself, where it says so. */
+function untilOf(error: unknown): Instant | null {
+  const until = error instanceof UpkeepError ? error.facts["until"] : undefined;
+  return typeof until === "string" ? parseInstant(until) : null;
 }
 
 /** As the journal takes it. */

@@ -76,8 +76,8 @@ export class AttemptSnapshot {
   async #isWanted(): Promise<boolean> {
     const { world, layout, settings } = this.#component;
     const { begin } = this.#attempt;
-    // The same version again changes no data, and there is nothing to go back to.
-    if (begin.damage === "repair" || begin.from === null || settings.snapshotBytes === 0) return false;
+    // The same version again changes no data. Data that an uninstall left is kept from a first version as well.
+    if (begin.damage === "repair" || settings.snapshotBytes === 0) return false;
     return (await readCurrent(world.disk, layout)) !== linkTarget(begin.to);
   }
 }

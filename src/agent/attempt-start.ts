@@ -1,20 +1,21 @@
 // The part of an attempt that starts programs: the new version on its probation, or the old one on the way back.
 
 import { FAILED, ReportedError } from "../core/errors.ts";
-import { DAY, formatInstant, parseInstant, SECOND } from "../core/instant.ts";
+import { SECOND } from "../core/instant.ts";
 import { ProcessError } from "../process/errors.ts";
+import { programsOfKind } from "../release/component-kind.ts";
 import type { Attempt } from "../slot/attempt.ts";
 import type { SlotId } from "../slot/layout.ts";
 import type { Component } from "./component.ts";
-import { AgentError, sentenceOf } from "./errors.ts";
+import { sentenceOf } from "./errors.ts";
+import { installByHandler, stepOfHandler } from "./handler.ts";
+import { alignOutside, alignOutsideLater, lookOutside } from "./outside.ts";
 import { recallTrouble } from "./heed-recalls.ts";
 import type { RecallWatch } from "./recall-watch.ts";
+import { tellReaders, tellReadersAgain } from "./reload.ts";
 import { askedPort, isService, portOf, rulesOf, type RunSpec } from "./run-spec.ts";
 import { isDamage } from "./slot-guard.ts";
 import { watch } from "./watch.ts";
-
-/** A healthy program may go on with its work for so long while the replacement of its damaged slot is ready. */
-export const REPAIR_GRACE = DAY;
 
 /** Carries the verdict of probation through the table. */
 class RolledBack extends ReportedError {
@@ -23,43 +24,25 @@ class RolledBack extends ReportedError {
   }
 }
 
-/** Why a repair that is ready waits with the switch; null if it does not. */
-export async function turnOf(
-  component: Component,
-  { begin }: Attempt,
-  byHand: boolean,
-): Promise<AgentError | null> {
-  if (begin.damage !== "repair" || byHand || !(await component.isUp())) return null;
-  const from = parseInstant(begin.at);
-  const now = component.world.clock.now();
-  // By wall time, which goes on over restarts; a clock that was set back ends the wait.
-  if (now < from || now >= from + REPAIR_GRACE) return null;
-  const until = formatInstant(from + REPAIR_GRACE);
-  return new AgentError(
-    "agent/repair-waits",
-    `The replacement of the damaged ${begin.to.version} is ready. It takes its place when the program ends, when somebody runs \`upkeep agent update\`, or at ${until}.`,
-    { product: component.product, until },
-  );
-}
-
 /**
  * Starts the new version and watches it until there is a verdict. `wellBefore`: the old one could be seen well.
  * Errors: `process/*` or `release/recalled` with the verdict, `slot/damaged`, the signal's reason.
  */
 export async function startAndWatchNew(
   component: Component,
-  { begin }: Attempt,
+  current: Attempt,
   wellBefore: boolean,
   signal: AbortSignal,
   recalls: () => RecallWatch | null = () => null,
 ): Promise<void> {
-  const { to, attempt, damage } = begin;
+  const { to, attempt, damage } = current.begin;
   // Known from an earlier run that had no time to act on it.
   const known = recallTrouble(component);
   if (known !== null) throw new RolledBack(known.code, known.reason);
   const run = await component.runOf(to);
+  await alignOutside(component, to);
   // A job that did its work is not done twice because its file rotted.
-  if (damage === "repair" && !isService(run)) return;
+  if (damage === "repair" && !isService(run)) return tellReaders(component, to, run, signal);
   const boot = await component.world.processes.boot();
   const note = (): Promise<void> =>
     component.note({ event: "starting", attempt, number: (component.attempt?.starts ?? 0) + 1, boot });
@@ -70,6 +53,8 @@ export async function startAndWatchNew(
     await note();
     await component.start(to, run);
   }
+  await installByHandler(component, current, signal);
+  await tellReaders(component, to, run, signal);
   const rules = rulesOf(run, wellBefore);
   component.probationEnds =
     component.world.clock.now() + (rules.startSeconds + rules.probationSeconds) * SECOND;
@@ -78,6 +63,7 @@ export async function startAndWatchNew(
     recalling?.end(),
   );
   if (verdict.kind === "failed") throw new RolledBack(verdict.code, verdict.reason);
+  await stepOfHandler(component, current, "commit", signal);
 }
 
 /**
@@ -89,7 +75,8 @@ export async function lookAtPrograms(component: Component, id: SlotId): Promise<
   const { slot } = component.place(id);
   const env = await component.environmentOf(id, run);
   const probed = run.health?.kind === "command" ? run.health.command[0] : undefined;
-  for (const program of [run.entryPoint?.command[0], probed]) {
+  await lookOutside(component, run);
+  for (const program of [run.entryPoint?.command[0], probed, ...programsOfKind(run.component)]) {
     if (program === undefined) continue;
     const unfit = await component.world.processes.look({ program: `${slot}/${program}`, cwd: slot, env });
     if (unfit === null) continue;
@@ -116,9 +103,13 @@ async function refuseTakenPort(component: Component, id: SlotId, run: RunSpec): 
 }
 
 /** Starts the version before, if its slot is whole. Errors: `process/*`, `disk/*`, the signal's reason. */
-export async function startOld(component: Component, { begin }: Attempt, signal: AbortSignal): Promise<void> {
-  const { from } = begin;
-  if (from === null) return;
+export async function startOld(component: Component, attempt: Attempt, signal: AbortSignal): Promise<void> {
+  const { from, to } = attempt.begin;
+  // Must not be given up: until it is done the attempt stays open, and is gone on with at each check.
+  await stepOfHandler(component, attempt, "rollback", signal).catch(onlyDamage);
+  await alignOutsideLater(component);
+  await tellReadersAgain(component, from, to, signal);
+  if (from === null || component.withheld?.why === "overdue") return;
   const run = await startIfWhole(component, from);
   if (run === null) return;
   // Only to report the truth: going back is finished whatever it shows, and its keeper goes on trying.

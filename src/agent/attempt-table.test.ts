@@ -37,7 +37,15 @@ describe("the state table of an attempt", () => {
       path.push(state);
       state = transition(state, "ok");
     }
-    assert.deepEqual(path, ["downloading", "verifying", "staging", "activating", "probation", "committed"]);
+    assert.deepEqual(path, [
+      "downloading",
+      "verifying",
+      "staging",
+      "ready",
+      "activating",
+      "probation",
+      "committed",
+    ]);
   });
 
   it("ends, waits or sticks whatever happens", () => {
@@ -61,7 +69,15 @@ describe("the state table of an attempt", () => {
       "restore",
       "start-and-watch-new",
     ]);
-    for (const state of ["downloading", "verifying", "staging", "refused", "failed", "superseded"] as const)
+    for (const state of [
+      "downloading",
+      "verifying",
+      "staging",
+      "ready",
+      "refused",
+      "failed",
+      "superseded",
+    ] as const)
       assert.deepEqual(
         EFFECTS[state].filter((effect) => touching.has(effect)),
         [],
@@ -70,7 +86,7 @@ describe("the state table of an attempt", () => {
     assert.ok(EFFECTS.activating.indexOf("note-activating") < EFFECTS.activating.indexOf("stop"));
     assert.equal(EFFECTS["rolling-back"][0], "note-rolling-back");
     assert.equal(
-      EFFECTS.staging.at(-1),
+      EFFECTS.ready.at(-1),
       "prepare-snapshot",
       "room for going back is looked for last, while the old runs",
     );
@@ -90,7 +106,7 @@ describe("the state table of an attempt", () => {
       assert.equal(transition("probation", outcome, ["repair"]), "failed");
     }
     assert.equal(transition("probation", "ok", ["repair"]), "committed");
-    assert.equal(transition("staging", "transient", ["repair"]), "waiting");
+    assert.equal(transition("ready", "transient", ["repair"]), "waiting");
   });
 
   it("waits after the way back when only the machine was in the way, and gives up what an operator asked for", () => {

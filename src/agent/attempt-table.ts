@@ -1,14 +1,15 @@
 // The state table of one update attempt: pure transitions, effects as values.
 //
-//   downloading ─▶ verifying ─▶ staging ─▶ activating ─▶ probation ─▶ committed ─▶ done
-//        │             │           │            │            │
-//        ├─▶ waiting   ▼           ▼            └─▶ rolling-back ─▶ rolled-back ─▶ done
-//        └───────▶ refused / failed ─▶ done         ╰─▶ postponed ─▶ waiting
+//   downloading ─▶ verifying ─▶ staging ─▶ ready ─▶ activating ─▶ probation ─▶ committed ─▶ done
+//        │             │           │         │          │            │
+//        ├─▶ waiting   ▼           ▼         ├─▶ waiting └─▶ rolling-back ─▶ rolled-back ─▶ done
+//        └───────▶ refused / failed ─▶ done  ▼               ╰─▶ postponed ─▶ waiting
 //
-// Until `activating` nothing that runs was touched. `committed` is a one-way door: what fails after it is not a failure of the update.
+// Until `activating` nothing that runs was touched. In `ready` all is at hand, and the rules of `manners` say when it goes on. `committed` is a one-way door: what fails after it is not a failure of the update.
 
 import { DiskError, type DiskErrorCode } from "../core/disk.ts";
 import { UpkeepError, type Nature } from "../core/errors.ts";
+import type { Instant } from "../core/instant.ts";
 import type { ProcessErrorCode } from "../process/errors.ts";
 import type { SlotErrorCode } from "../slot/errors.ts";
 import type { AgentErrorCode } from "./errors.ts";
@@ -18,6 +19,7 @@ export type AttemptState =
   | "downloading"
   | "verifying"
   | "staging"
+  | "ready"
   | "activating"
   | "probation"
   | "committed"
@@ -32,6 +34,7 @@ export type AttemptState =
 
 /** Steps that the outside takes. Each may be repeated: after a kill the same state is entered again. */
 export type Effect =
+  | "await-fetch"
   | "reserve-space"
   | "fetch"
   | "check-bytes"
@@ -62,9 +65,10 @@ const END: readonly Effect[] = ["note-end", "remember", "report", "collect"];
 
 /** What entering a state does, in this order (the numbers are those of spec/journal.md). */
 export const EFFECTS: { readonly [S in AttemptState]: readonly Effect[] } = {
-  downloading: ["reserve-space", "fetch"],
+  downloading: ["await-fetch", "reserve-space", "fetch"],
   verifying: ["check-bytes", "check-publisher", "note-verified"],
-  staging: ["stage", "look-at-program", "note-staged", "await-turn", "prepare-snapshot"],
+  staging: ["stage", "look-at-program", "note-staged"],
+  ready: ["await-turn", "prepare-snapshot"],
   activating: ["look-at-old", "note-activating", "stop", "snapshot", "switch-forward"],
   probation: ["start-and-watch-new"],
   committed: END,
@@ -85,7 +89,12 @@ export const EFFECTS: { readonly [S in AttemptState]: readonly Effect[] } = {
 export type Outcome = "ok" | "refused" | "transient" | "failed";
 
 /** Why an attempt left its path, if it did. */
-export type Trouble = { readonly code: string; readonly reason: string };
+export type Trouble = {
+  readonly code: string;
+  readonly reason: string;
+  /** When it ends by itself, if that is known. */
+  readonly until?: Instant | null;
+};
 
 type Row = { readonly [O in Outcome]: AttemptState | "stuck" };
 
@@ -93,7 +102,8 @@ type Row = { readonly [O in Outcome]: AttemptState | "stuck" };
 const TABLE: { readonly [S in Exclude<AttemptState, "waiting" | "done">]: Row } = {
   downloading: row("verifying", "refused", "waiting", "failed"),
   verifying: row("staging", "refused", "waiting", "failed"),
-  staging: row("activating", "refused", "waiting", "failed"),
+  staging: row("ready", "refused", "waiting", "failed"),
+  ready: row("activating", "refused", "waiting", "failed"),
   activating: row("probation", "rolling-back", "rolling-back", "rolling-back"),
   probation: row("committed", "rolling-back", "rolling-back", "rolling-back"),
   committed: row("done", "stuck", "stuck", "stuck"),
@@ -162,9 +172,13 @@ const LOCAL: ReadonlySet<string> = new Set<DiskErrorCode | SlotErrorCode | Agent
     "disk/full",
     "disk/io",
     "disk/read-only",
+    "slot/command-taken",
+    "slot/commands-exposed",
     "slot/data-not-kept",
     "agent/no-space",
     "process/cannot-start",
+    "process/handler-waits",
+    "process/no-handler",
     "process/no-port",
     "process/port-taken",
     "process/will-not-stop",

@@ -6,6 +6,7 @@ import { UpkeepError } from "../core/errors.ts";
 import { parseJson } from "../core/json.ts";
 import { checkSchema, z } from "../core/schema.ts";
 import { markSchema } from "../message/check-in.ts";
+import { keepHead, loadHead } from "./audit-witness.ts";
 import type { Marks } from "./check.ts";
 import { sentenceOf } from "./errors.ts";
 import type { World } from "./ports.ts";
@@ -15,7 +16,12 @@ const schema = z.strictObject({ format: z.literal(1), mark: markSchema });
 
 /** Where a device keeps its marks. */
 export function marksIn({ world, folder }: { readonly world: World; readonly folder: string }): Marks {
-  return { load: () => loadMark(world, folder), keep: (mark) => keepMark(world, folder, mark) };
+  return {
+    load: () => loadMark(world, folder),
+    keep: (mark) => keepMark(world, folder, mark),
+    head: () => loadHead(world, folder),
+    keepHead: (head) => keepHead(world, folder, head),
+  };
 }
 
 /** Null before the first answer, and when the file cannot be read: the server takes that as a device that lost its memory. */

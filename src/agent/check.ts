@@ -1,23 +1,34 @@
 // The check: the one path that start, schedule, wake-up and operator all take. What is believed is decided here, in this order.
 
 import { toBase64Url } from "../core/bytes.ts";
-import type { Instant } from "../core/instant.ts";
+import { parseInstant, type Instant } from "../core/instant.ts";
 import { openAssignment, type AssignedComponent } from "../message/assignment.ts";
+import type { AuditHead } from "../message/audit-head.ts";
 import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
+import type { PublicKey } from "../keys/public-key.ts";
+import type { MessageKeyStatement } from "../message/message-key.ts";
 import { openRelease, RELEASE_LIMIT } from "../release/manifest.ts";
 import type { Candidate } from "../release/select.ts";
 import { releaseTarget, TRUSTED_KEYS_TARGET } from "../release/target-names.ts";
-import { keysFor, parseTrustedKeys, TRUSTED_KEYS_LIMIT, type TrustedKeys } from "../release/trusted-keys.ts";
+import {
+  keysFor,
+  messengersIn,
+  parseTrustedKeys,
+  TRUSTED_KEYS_LIMIT,
+  type TrustedKeys,
+} from "../release/trusted-keys.ts";
 import { fromBase64 } from "../core/bytes.ts";
+import type { Policy } from "../manners/policy.ts";
 import { sha256Hex } from "../core/digest.ts";
 import { UpkeepError } from "../core/errors.ts";
-import { AgentError } from "./errors.ts";
+import { AgentError, sentenceOf } from "./errors.ts";
 import { loadChannel, type Signed } from "./load-channel.ts";
 import { followAlone, isAway } from "./follow-alone.ts";
 import { followTrust } from "./follow-trust.ts";
 import type {
   DeviceIdentity,
   KeptAssignment,
+  Licensing,
   Notice,
   Releases,
   Repository,
@@ -38,6 +49,8 @@ export type Instructions = {
   /** Seconds until the server wants to be asked again; null if no server was asked. */
   readonly interval: number | null;
   readonly seq: number | null;
+  /** What the server signed beside the components; null if no server was asked. */
+  readonly group: { readonly policy: Policy | null; readonly issued: Instant } | null;
   /** Why no server said it, when what was said last is gone by; null otherwise. */
   readonly away: UpkeepError | null;
 };
@@ -53,6 +66,19 @@ export type Wish = {
 export type Marks = {
   load(): Promise<string | null>;
   keep(mark: string): Promise<void>;
+  /** The newest head of the server's audit log that was given to this device. */
+  head(): Promise<AuditHead | null>;
+  keepHead(head: AuditHead): Promise<void>;
+};
+
+/** What a check has to do with messages: it tells the server the key for them, and learns who may send them. */
+export type Correspondence = {
+  /** Null while the server has it. */
+  statement(): Promise<MessageKeyStatement | null>;
+  /** The id of the key that the server says it holds. */
+  answered(id: string | null): void;
+  /** The keys that trust/keys.json names for messages now. */
+  trust(messengers: readonly PublicKey[]): Promise<void>;
 };
 
 export type Asking = {
@@ -62,8 +88,14 @@ export type Asking = {
   readonly server: UpdateServer;
   readonly trust: ServerTrust;
   readonly kept: KeptAssignment;
+  /** Null for a question beside a check, and where none are kept. */
+  readonly licenses: Licensing | null;
   /** Null for a question beside a check. */
   readonly marks: Marks | null;
+  /** What the device says of itself beside what runs. */
+  readonly state?: () => Pick<CheckInRequest, "updates" | "alarms">;
+  /** What concerns messages; null for a device that opens none. */
+  readonly messages?: Correspondence | null;
   /** Told what the refresh noticed, before anything else can fail. */
   readonly notice: (notices: readonly Notice[]) => Promise<void>;
   readonly signal: AbortSignal;
@@ -76,7 +108,7 @@ export async function askWhatToRun(
   asking: Asking,
   running: CheckInRequest["components"],
 ): Promise<Instructions> {
-  const { world, identity, repository, server, trust, kept, marks, notice, signal } = asking;
+  const { world, identity, repository, server, trust, kept, licenses, marks, notice, signal } = asking;
   // TUF 5.1: the time of the update is fixed once.
   const now: Instant = world.clock.now();
   // 1. What exists: signed metadata, independent of the server that is asked below.
@@ -86,9 +118,13 @@ export async function askWhatToRun(
   // 2. Who may say what: keys from TUF, never from a file beside the program.
   const trusted = parseTrustedKeys(await releases.document(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
   const known = world.program.features;
+  await licenses?.follow(releases);
+  const leases = await licenses?.ask();
+  await asking.messages?.trust(messengersIn(trusted));
   // 3. What this device should run: an answer to this question, for this device, from the director, in time.
   const nonce = toBase64Url(world.random.bytes(32));
   const { os, arch, libc } = world.platform;
+  const auditHead = (await marks?.head()) ?? null;
   const question = {
     agent: world.program,
     nonce,
@@ -96,6 +132,10 @@ export async function askWhatToRun(
     components: running,
     ...(releases.timestampSha256 === null ? {} : { timestamp: releases.timestampSha256 }),
     ...(marks === null ? {} : { mark: await marks.load() }),
+    ...(auditHead === null ? {} : { auditHead }),
+    ...(leases === undefined ? {} : { licenses: leases }),
+    ...(await messageKeyOf(asking)),
+    ...(marks === null ? {} : asking.state?.()),
   };
   let answer: CheckInAnswer;
   try {
@@ -111,6 +151,7 @@ export async function askWhatToRun(
       complete: false,
       interval: null,
       seq: null,
+      group: null,
       away: error as UpkeepError,
     };
   }
@@ -125,11 +166,33 @@ export async function askWhatToRun(
     known,
   });
   await kept.save(envelope);
+  await licenses?.take(answer.licenses);
+  await licenses?.noteUpdates(answer.notEntitled);
   // Kept before anything is done with the answer: what is acted on was acknowledged.
   if (answer.mark !== undefined) await marks?.keep(answer.mark);
+  if (answer.auditHead !== undefined) await marks?.keepHead(answer.auditHead);
+  if (marks !== null) asking.messages?.answered(answer.messageKey ?? null);
   const { components } = assignment;
   const { interval, seq } = answer;
-  return { releases, trusted, known, components, complete: true, interval, seq, away: null };
+  const group = { policy: assignment.policy ?? null, issued: parseInstant(assignment.issued) };
+  return { releases, trusted, known, components, complete: true, interval, seq, group, away: null };
+}
+
+/** A disk that cannot take a new key keeps nobody from an update. */
+async function messageKeyOf({
+  world,
+  marks,
+  messages,
+}: Asking): Promise<{ readonly messageKey?: MessageKeyStatement }> {
+  if (marks === null || messages === undefined || messages === null) return {};
+  try {
+    const messageKey = await messages.statement();
+    return messageKey === null ? {} : { messageKey };
+  } catch (error) {
+    if (!(error instanceof UpkeepError)) throw error;
+    world.log({ level: "warn", event: "message-key-not-kept", code: error.code, message: sentenceOf(error) });
+    return {};
+  }
 }
 
 /**
@@ -160,7 +223,17 @@ export async function readWhatWasBrought(
       if (!missing || wish.products !== null) throw error;
     }
   }
-  return { releases, trusted, known, components, complete: false, interval: null, seq: null, away: null };
+  return {
+    releases,
+    trusted,
+    known,
+    components,
+    complete: false,
+    interval: null,
+    seq: null,
+    group: null,
+    away: null,
+  };
 }
 
 /** Step 1 and 2 alone, for who needs to know what exists and not what should run. Errors: those of `askWhatToRun` but the server's. */

@@ -1,5 +1,6 @@
 // One component on this device: its folder, its journal, its process. The lowest layer that knows what a release is.
 
+import { parentOf } from "../core/disk.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { formatInstant, type Instant } from "../core/instant.ts";
 import {
@@ -20,6 +21,7 @@ import { type Journal } from "../slot/journal.ts";
 import { linkTarget, sameSlot, slotName, slotPath, type Layout, type SlotId } from "../slot/layout.ts";
 import { readRecordAt } from "../slot/record.ts";
 import { recover, rightfulSlot, type LinkPlace, type Recovery } from "../slot/recover.ts";
+import type { Uninstalled } from "../slot/uninstalled.ts";
 import { namedSlots, recordOf, saveState, withoutSkips, type ComponentState } from "../slot/state.ts";
 import type { World } from "./ports.ts";
 import { givePort, readGiven, type GivenPorts, type PortRoom } from "./given-port.ts";
@@ -50,10 +52,22 @@ export class Component {
   #turn: Promise<unknown> = Promise.resolve();
   /** When the open attempt began, if it began in this process: attempt id and monotonic milliseconds. */
   begun: { readonly attempt: string; readonly at: number } | null = null;
+  /** Why what is committed does not run now although it could; null while it may. An update that is activated is no concern of this. */
+  withheld: { readonly why: "at-start" | "overdue"; readonly reason: string } | null = null;
   /** Set when what the component remembers was lost: it keeps running, but nothing is installed. */
   blocked: UpkeepError | null = null;
+  /** The owner's decision that nothing of it is installed here; null if there is none. */
+  uninstalled: Uninstalled | null = null;
   /** Set when the journal had to be put aside; to be told once. */
   damage: UpkeepError | null = null;
+  /** What is not as it should be outside of the component's folder; null if nothing is known to be. */
+  outside: { readonly code: string; readonly reason: string } | null = null;
+  /** Learns of each event after it was written down. */
+  noted: (event: JournalEvent) => Promise<void> = async () => {};
+  /** Another component of this device. */
+  neighbor: (product: string) => Component | undefined = () => undefined;
+  /** The slot whose public copy was read back in this process. */
+  copyVerified: string | null = null;
   /** The ports that what runs was given; null until they are looked up. */
   #given: GivenPorts | null = null;
 
@@ -93,8 +107,9 @@ export class Component {
     return { disk, random, host: processes, path: this.layout.process };
   }
 
-  note(event: JournalEvent): Promise<void> {
-    return this.journal.append(event);
+  async note(event: JournalEvent): Promise<void> {
+    await this.journal.append(event);
+    await this.noted(event);
   }
 
   /** Takes what runs for what was committed last; written only if the state itself was merely missing. */
@@ -114,6 +129,11 @@ export class Component {
     if (skipped.length === 0 || this.blocked !== null) return;
     this.world.log({ level: "warn", event: "skip-list-forgotten", product: this.product, skipped });
     await this.remember(withoutSkips(this.#state));
+  }
+
+  /** Nothing is installed any more. Floor and skip list stay: uninstalling is no way around them. */
+  async forgetInstalled(): Promise<void> {
+    await this.remember({ ...this.#state, committed: null, good: [], records: [], applied: null });
   }
 
   /** What recovery has to do, from the facts of this moment. */
@@ -176,8 +196,9 @@ export class Component {
   }
 
   place(id: SlotId): Place {
-    const { data, log } = this.layout;
-    return { product: this.product, slot: slotPath(this.layout, id), data, log };
+    const { data, folder, locks, log } = this.layout;
+    const components = parentOf(folder);
+    return { product: this.product, slot: slotPath(this.layout, id), data, components, locks, log };
   }
 
   /** Takes over the slot's process if it runs already and was started as it would be now. */
@@ -217,7 +238,7 @@ export class Component {
    */
   async keepRunning(): Promise<void> {
     const id = await this.currentId();
-    if (id === null) return this.stop();
+    if (id === null || this.withheld !== null) return this.stop();
     try {
       const run = await this.runOf(id);
       if (!isService(run)) return await this.stop();
@@ -283,7 +304,7 @@ export class Component {
       const found = this.supervised;
       const now = this.world.clock.monotonic();
       const { dueAt } = this.#restart;
-      if (this.owned) return null;
+      if (this.owned || this.withheld !== null) return null;
       if (dueAt !== null) {
         if (now < dueAt) return null;
         this.#restart = { ...this.#restart, dueAt: null };

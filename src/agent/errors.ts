@@ -21,6 +21,9 @@ export type AgentErrorCode =
   | "agent/stopping"
   | "agent/not-installed"
   | "agent/nothing-to-go-back-to"
+  | "agent/needed"
+  /** What the server is told, and why nothing of it is installed: a decision of the device's owner. */
+  | "agent/uninstalled"
   | "agent/dependency-circle"
   | "agent/outbox-full"
   | "agent/self-check-failed"
@@ -48,6 +51,8 @@ export const AGENT_ERRORS = {
   "agent/interrupted": FAILED,
   "agent/stopping": TRANSIENT,
   "agent/not-installed": { ...FAILED, hint: "`upkeep agent status` shows what is installed." },
+  "agent/needed": REFUSED,
+  "agent/uninstalled": REFUSED,
   "agent/nothing-to-go-back-to": FAILED,
   "agent/dependency-circle": REFUSED,
   "agent/outbox-full": FAILED,

@@ -17,15 +17,24 @@ import {
 } from "./policy.ts";
 import { DEFAULT_INTERVAL, DEFAULT_START_SPREAD } from "./settings.ts";
 import { waitSentence } from "./status.ts";
-import { loadWakeUps, saveWakeUps, type WakeUps } from "./wake-ups.ts";
+import { emptyDropFolder } from "./drop-folder.ts";
+import { CATCH_UP, loadWakeUps, saveWakeUps, type WakeUps } from "./wake-ups.ts";
 
 const TEND_EVERY = 1000;
+/** How often it is looked whether an update that waits has its turn: deadlines are kept to the minute. */
+const ATTEND_EVERY = 5000;
 /** How often it is looked whether a daily check of what is installed is due. */
 const PATROL_EVERY = 60_000;
 const REPORT_DROPPED_EVERY = 60_000;
+/** How often it is looked whether somebody put a message into the drop folder. */
+const LOOK_FOR_MAIL_EVERY = 5_000;
+/** Of those looks, which one also follows what waits and tells what was dropped: once in half a minute. */
+const ROUND_EVERY = 6;
 
 /** What checking by schedule and by wake-up needs of an agent. */
-export type Checking = Pick<Agent, "parts" | "board" | "check" | "isCrippled" | "nudge">;
+export type Checking = Pick<Agent, "parts" | "board" | "check" | "isCrippled" | "nudge"> & {
+  readonly post?: Agent["post"];
+};
 
 /**
  * Runs until `stop` aborts, then stops the agent and its components in good order; or until `leave` aborts, then everything that runs goes
@@ -37,7 +46,12 @@ export async function runAgent(agent: Agent, stop: AbortSignal, leave?: AbortSig
   // Finishing what an earlier run left may take a whole probation: stopping does not wait for it.
   const started = agent.start();
   const all = started.then(() =>
-    Promise.all([keepChecking(agent, signal, bell), tend(agent, bell, signal), patrol(agent, signal)]),
+    Promise.all([
+      keepChecking(agent, signal, bell),
+      tend(agent, bell, signal),
+      patrol(agent, signal),
+      attend(agent, signal),
+    ]),
   );
   await Promise.race([all, aborted(signal)]);
   if (stop.aborted || leave?.aborted !== true) await agent.stop();
@@ -55,10 +69,12 @@ export async function keepChecking(
   bell: Bell = new Bell(),
 ): Promise<void> {
   const wakes = await loadWakeUps(agent.parts.world.disk, agent.parts.folder);
+  await agent.post?.attach(bell);
   await Promise.all([
     schedule(agent, bell, wakes, signal),
     listen(agent, bell, wakes, signal),
     reportDropped(agent, wakes, signal),
+    lookAfterPost(agent, signal),
   ]);
 }
 
@@ -70,6 +86,19 @@ async function reportDropped(agent: Checking, wakes: WakeUps, signal: AbortSigna
     const count = wakes.takeDropped();
     if (count > 0) log({ level: "warn", event: "wake-ups-dropped", count });
   }
+}
+
+/** What messages wait for may come at any time, and a folder is a way for them as good as a connection. */
+async function lookAfterPost({ parts, post }: Checking, signal: AbortSignal): Promise<void> {
+  const { world, folder } = parts;
+  if (post === undefined || post === null) return;
+  for (let looks = 0; !signal.aborted; looks++) {
+    await world.clock.sleep(LOOK_FOR_MAIL_EVERY, signal).catch(() => undefined);
+    if (signal.aborted) break;
+    await emptyDropFolder(world, folder, (bytes) => post.deliver(bytes, false));
+    if (looks % ROUND_EVERY === ROUND_EVERY - 1) await post.round();
+  }
+  await post.round();
 }
 
 async function schedule(agent: Checking, bell: Bell, wakes: WakeUps, signal: AbortSignal): Promise<void> {
@@ -135,8 +164,11 @@ async function wait(
   show();
   for (;;) {
     if (bell.taken()) return true;
-    if (bell.missedTaken()) {
-      waiting = sooner(waiting, interval, fraction(random), clock.monotonic(), clock.now());
+    const within = bell.spreadTaken();
+    if (within !== null) {
+      const { seconds } = within;
+      const draw = fraction(random);
+      waiting = sooner(waiting, seconds ?? interval, draw, clock.monotonic(), clock.now());
       show();
     }
     const left = remaining(waiting, clock.monotonic(), clock.now());
@@ -158,9 +190,20 @@ async function listen(agent: Checking, bell: Bell, wakes: WakeUps, signal: Abort
   while (!signal.aborted) {
     let opened: number | null = world.clock.monotonic();
     try {
-      for await (const wake of server.wakeUps(wakes.seq, signal)) {
+      const post = agent.post ?? null;
+      for await (const wake of server.wakeUps(wakes.seq, signal, post?.mailbox.newest ?? null)) {
         agent.board.wakeUps = "connected";
         failures = 0;
+        if (wake.type === "sealed") {
+          const crowd = opened !== null && world.clock.monotonic() - opened < CATCH_UP;
+          await post?.deliver(wake.bytes, crowd);
+          continue;
+        }
+        // Where messages are signed, a number that nobody signed is nothing; the schedule asks all the same.
+        if (post?.mailbox.wantsSealed === true) {
+          post.mailbox.unsealed();
+          continue;
+        }
         const verdict = wakes.take(wake.seq, world.clock.monotonic(), opened);
         opened = null;
         if (verdict !== "dropped") world.log({ level: "debug", event: "wake-up", seq: wake.seq, verdict });
@@ -168,7 +211,7 @@ async function listen(agent: Checking, bell: Bell, wakes: WakeUps, signal: Abort
           bell.ring();
           agent.nudge();
         }
-        if (verdict === "catch-up") bell.missed();
+        if (verdict === "catch-up") bell.spread(null);
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -190,6 +233,13 @@ async function tend(agent: Agent, bell: Bell, signal: AbortSignal): Promise<void
   }
 }
 
+async function attend(agent: Agent, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await agent.parts.world.clock.sleep(ATTEND_EVERY, signal).catch(() => undefined);
+    if (!signal.aborted) await agent.attend();
+  }
+}
+
 async function patrol(agent: Agent, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     await agent.parts.world.clock.sleep(PATROL_EVERY, signal).catch(() => undefined);
@@ -207,7 +257,7 @@ function aborted(signal: AbortSignal): Promise<void> {
 /** Rung any number of times, heard once. */
 export class Bell {
   #rung = false;
-  #missed = false;
+  #spread: { readonly seconds: number | null } | null = null;
   #listeners: (() => void)[] = [];
 
   ring(): void {
@@ -215,9 +265,10 @@ export class Bell {
     this.#call();
   }
 
-  /** A wake-up was missed: check earlier than planned, but not at once. */
-  missed(): void {
-    this.#missed = true;
+  /** Check earlier than planned, but not at once: within so many seconds; null: within an interval. */
+  spread(seconds: number | null): void {
+    const sooner = this.#spread?.seconds ?? Infinity;
+    this.#spread = seconds !== null && seconds < sooner ? { seconds } : (this.#spread ?? { seconds });
     this.#call();
   }
 
@@ -233,14 +284,14 @@ export class Bell {
     return rung;
   }
 
-  missedTaken(): boolean {
-    const missed = this.#missed;
-    this.#missed = false;
-    return missed;
+  spreadTaken(): { readonly seconds: number | null } | null {
+    const spread = this.#spread;
+    this.#spread = null;
+    return spread;
   }
 
   next(): Promise<void> {
-    return this.#rung || this.#missed
+    return this.#rung || this.#spread !== null
       ? Promise.resolve()
       : new Promise((resolve) => this.#listeners.push(resolve));
   }

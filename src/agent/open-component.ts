@@ -1,11 +1,13 @@
 // Opens a component's folder: whatever of its memory is damaged is put aside or blocks updates, and what was good goes on.
 
+import { makeDirectories } from "../core/disk.ts";
 import type { UpkeepError } from "../core/errors.ts";
 import { SlotError } from "../slot/errors.ts";
 import { makeComponent } from "../slot/install.ts";
 import { openJournal } from "../slot/journal.ts";
 import { layoutOf } from "../slot/layout.ts";
 import { EMPTY_STATE, loadState } from "../slot/state.ts";
+import { loadUninstalled } from "../slot/uninstalled.ts";
 import { Component } from "./component.ts";
 import { sentenceOf } from "./errors.ts";
 import type { World } from "./ports.ts";
@@ -25,6 +27,7 @@ export async function openComponent(
   const { disk } = world;
   const layout = layoutOf(folder);
   await makeComponent(disk, layout);
+  await makeDirectories(disk, layout.locks);
   let damage: UpkeepError | null = null;
   const journal = await openJournal(disk, layout.journal).catch(async (error: unknown) => {
     if (!(error instanceof SlotError)) throw error;
@@ -42,7 +45,8 @@ export async function openComponent(
   const component = new Component(world, product, layout, settings, journal, state);
   component.blocked = blocked;
   component.damage = damage;
-  if (state.committed === null && component.attempt === null) {
+  component.uninstalled = await loadUninstalled(disk, layout);
+  if (state.committed === null && component.attempt === null && component.uninstalled === null) {
     // The memory is gone but not the pointer: what it names was running, and goes on running.
     const id = await component.currentId();
     if (id !== null) await component.adoptCommitted(id);

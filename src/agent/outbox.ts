@@ -21,6 +21,8 @@ const chainSchema = z.strictObject({
   recent: z.array(z.string()).check(z.maxLength(1000)),
   /** Alarms that were raised and have not ended: key → since. */
   alarms: z.record(z.string(), instantSchema),
+  /** What each of them is about: key → code and product. Absent for those that an older agent raised. */
+  lasting: z.exactOptional(z.record(z.string(), z.strictObject({ code: z.string(), about: z.string() }))),
   /** Reports that had to be dropped because the outbox was full. */
   dropped: z.number().check(z.int(), z.minimum(0)),
 });
@@ -94,9 +96,16 @@ export class Outbox {
     return this.#inTurn(async () => {
       if (Object.hasOwn(this.#chain.alarms, key)) return;
       const since = formatInstant(this.#world.clock.now());
-      await this.#add(`alarm ${key} ${since}`, (fields) => make(fields, since));
+      let what = { code: "", about: "" };
+      await this.#add(`alarm ${key} ${since}`, (fields) => {
+        const report = make(fields, since);
+        if (report.kind === "alarm") what = { code: report.code, about: report.product ?? "" };
+        return report;
+      });
       const known = Object.entries(this.#chain.alarms).slice(-99);
-      await this.#save({ ...this.#chain, alarms: Object.fromEntries([...known, [key, since]]) });
+      const alarms = Object.fromEntries([...known, [key, since]]);
+      const lasting = what.code === "" ? this.#chain.lasting : { ...this.#chain.lasting, [key]: what };
+      await this.#save({ ...this.#chain, ...lastingOf(alarms, lasting), alarms });
     });
   }
 
@@ -107,8 +116,15 @@ export class Outbox {
         ([key]) => !key.startsWith(prefix) || keep.includes(key),
       );
       if (alarms.length === Object.keys(this.#chain.alarms).length) return;
-      await this.#save({ ...this.#chain, alarms: Object.fromEntries(alarms) });
+      const left = Object.fromEntries(alarms);
+      await this.#save({ ...this.#chain, ...lastingOf(left, this.#chain.lasting), alarms: left });
     });
+  }
+
+  /** The alarms that last, by code and product; null while one of an older agent is among them, of which that is not known. */
+  get lasting(): readonly { readonly code: string; readonly about: string }[] | null {
+    const known = Object.keys(this.#chain.alarms).map((key) => this.#chain.lasting?.[key]);
+    return known.every((one) => one !== undefined) ? known : null;
   }
 
   /**
@@ -199,6 +215,12 @@ export class Outbox {
     this.#turn = run.catch(() => undefined);
     return run;
   }
+}
+
+/** What is known of the alarms that last, and of no other. */
+function lastingOf(alarms: Chain["alarms"], lasting: Chain["lasting"]): Pick<Chain, "lasting"> {
+  const left = Object.entries(lasting ?? {}).filter(([key]) => Object.hasOwn(alarms, key));
+  return { lasting: Object.fromEntries(left) };
 }
 
 const CHAIN = "chain.json";

@@ -8,8 +8,10 @@ import type { Instant } from "../core/instant.ts";
 import type { Random } from "../core/random.ts";
 import type { CheckInAnswer, CheckInRequest } from "../message/check-in.ts";
 import type { ReportResult } from "../message/reports.ts";
-import type { Wake } from "../message/wake.ts";
-import type { LocalPorts, ProcessHost, Probes } from "../process/ports.ts";
+import type { LicenseVerdict } from "../message/licenses.ts";
+import type { SealedEvent, Wake } from "../message/wake.ts";
+import type { Surroundings } from "../manners/ports.ts";
+import type { HandlerHost, LocalPorts, ProcessHost, Probes } from "../process/ports.ts";
 import type { Artifact, PublisherPin } from "../release/manifest.ts";
 import type { Platform } from "../release/platform.ts";
 import type { VerifiedSource } from "../slot/attempt.ts";
@@ -78,8 +80,42 @@ export interface UpdateServer {
   checkIn(request: CheckInRequest, signal: AbortSignal): Promise<CheckInAnswer>;
   /** One result per envelope, in order. */
   sendReports(envelopes: readonly Uint8Array[], signal: AbortSignal): Promise<readonly ReportResult[]>;
-  /** Wake-ups after the number; ends when the connection does. */
-  wakeUps(after: number, signal: AbortSignal): AsyncIterable<Wake>;
+  /** Absent where no server can be asked. */
+  readonly licensing?: LicensingServer;
+  /**
+   * Wake-ups after the number; ends when the connection does. `sealedAfter`: messages that are sealed for this device may come instead, and
+   * checks up to this number of theirs were made; null for a device that opens none.
+   */
+  wakeUps(after: number, signal: AbortSignal, sealedAfter?: number | null): AsyncIterable<Wake | SealedEvent>;
+  /** The next check-in renews the certificate first, as if half of its life were over. */
+  renewSoon?(): void;
+}
+
+/** What is said about licenses outside of a check-in. Errors: as those of `checkIn`. */
+export interface LicensingServer {
+  challenge(signal: AbortSignal): Promise<string>;
+  activate(
+    request: Uint8Array,
+    signal: AbortSignal,
+  ): Promise<{ readonly license: Uint8Array; readonly lease: Uint8Array }>;
+  report(
+    documents: { readonly receipts: readonly Uint8Array[]; readonly usage: readonly Uint8Array[] },
+    signal: AbortSignal,
+  ): Promise<{ readonly receipts: readonly LicenseVerdict[]; readonly usage: readonly LicenseVerdict[] }>;
+}
+
+/** The part of a check that is about licenses. Nothing of it ever throws: updates, reports and roll back go on whatever is wrong here. */
+export interface Licensing {
+  /** Takes over who may issue and lease, and what was revoked, from a refreshed state of the repository. */
+  follow(releases: Pick<Releases, "document">): Promise<void>;
+  /** What to ask for in this check-in; undefined for nothing. */
+  ask(): Promise<unknown>;
+  /** What the server answered to that. */
+  take(answer: unknown): Promise<void>;
+  /** What the server has and does not offer, because no license here covers it. */
+  noteUpdates(refused: unknown): Promise<void>;
+  /** What there is to say outside of the check-in: activations that wait, receipts, usage. */
+  settle(server: LicensingServer, signal: AbortSignal): Promise<void>;
 }
 
 /** The last assignment that was believed, as it was signed. */
@@ -153,7 +189,9 @@ export type World = {
   readonly random: Random;
   readonly processes: ProcessHost;
   readonly probes: Probes;
+  readonly handlers: HandlerHost;
   readonly localPorts: LocalPorts;
+  readonly surroundings: Surroundings;
   readonly logs: Logs;
   readonly zip: ZipReader;
   readonly trees: DataTrees;
@@ -163,6 +201,10 @@ export type World = {
   readonly selfCheck: (() => Promise<void>) | null;
   /** The agent's own environment; components get a few names of it, see run-spec.ts. */
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** True while this machine has little to do; where nobody can tell, it has. */
+  readonly isIdle?: () => Promise<boolean>;
+  /** Bytes of the disk that the agent's folder is on; null where nobody can tell. */
+  readonly space?: (folder: string) => Promise<{ readonly free: number; readonly total: number } | null>;
   readonly log: (line: LogLine) => void;
   /** Tests stop real processes at named points through this; nothing else may use it. */
   readonly atPoint: (name: string) => Promise<void>;

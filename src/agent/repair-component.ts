@@ -10,7 +10,7 @@ import { loadRelease } from "./check.ts";
 import { loadChannel, type Signed } from "./load-channel.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
 import { outcomeOf } from "./attempt-table.ts";
-import { turnOf } from "./attempt-start.ts";
+import { waitError } from "./manners.ts";
 import { retryOfRefused } from "./policy.ts";
 import {
   begin,
@@ -42,6 +42,8 @@ export async function repairComponent(update: Update, source: Source): Promise<C
   const open = component.openAttempt;
   if (open !== null && open.begin.damage !== "repair" && (await component.isUp())) return null;
   const result = await putBack(update, source);
+  // The next damage has a grace of its own.
+  if (component.openAttempt?.begin.damage !== "repair") await update.manners.settled(component, "repair");
   if (result.result === "repaired" || update.signal.aborted) return result;
   if (await isUsable(update)) return result;
   return (await fallBack(update)) ?? result;
@@ -69,8 +71,9 @@ async function putBack(update: Update, source: Source): Promise<ComponentResult>
   }
   let result: ComponentResult;
   try {
-    const wait = under?.staged === true ? await turnOf(component, under, update.byHand) : null;
-    if (wait !== null) return await answer(update, "waiting", wait);
+    const turn = under?.staged === true ? await update.turn("activate") : null;
+    if (turn?.do === "wait")
+      return { ...(await answer(update, "waiting", waitError(component, turn))), until: turn.until };
     // What is staged already was verified before it got its name: it needs no network any more.
     const staged = under !== null && (await component.isWhole(under.begin.to));
     const found = staged ? null : await planFor(update, under?.begin.to ?? state.committed!, source);

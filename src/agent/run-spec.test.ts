@@ -38,7 +38,14 @@ const manifest: ReleaseManifest = {
   dependencies: [],
 };
 const run = parseRun(runOf(manifest));
-const place = { product: "shop", slot: "/c/slots/1.1.0-a", data: "/c/data", log: "/c/output.log" };
+const place = {
+  product: "shop",
+  slot: "/all/shop/slots/1.1.0-a",
+  data: "/all/shop/data",
+  components: "/all",
+  locks: "/all/shop/locks",
+  log: "/all/shop/output.log",
+};
 const settings = componentSettings(parseSettings({}), "shop");
 const host = { PATH: "/bin", SECRET_TOKEN: "s", UPKEEP_TOKEN: "t", NODE_OPTIONS: "--inspect" };
 
@@ -55,7 +62,9 @@ describe("a run record", () => {
     assert.deepEqual(Object.keys(env).sort(), [
       "MODE",
       "PATH",
+      "UPKEEP_COMPONENTS",
       "UPKEEP_COMPONENT_DATA",
+      "UPKEEP_LOCKS",
       "UPKEEP_PRODUCT",
       "UPKEEP_SLOT",
       "UPKEEP_VERSION",
@@ -72,7 +81,7 @@ describe("a run record", () => {
 
   it("is launched inside its slot, without a shell", () => {
     const { spec } = launchOf({ ...run, entryPoint: run.entryPoint! }, place, settings, host);
-    assert.equal(spec.program, "/c/slots/1.1.0-a/bin/shop");
+    assert.equal(spec.program, "/all/shop/slots/1.1.0-a/bin/shop");
     assert.deepEqual(spec.args, ["--serve"]);
     assert.equal(spec.cwd, place.slot);
   });
@@ -86,7 +95,7 @@ describe("a run record", () => {
       return launchOf({ ...run, entryPoint: run.entryPoint! }, where, other, env).digest;
     };
     assert.equal(digest(), digest({}, { ...host, PATH: "/usr/bin" }));
-    assert.notEqual(digest(), digest({ place: { ...place, slot: "/c/slots/1.1.0-b" } }));
+    assert.notEqual(digest(), digest({ place: { ...place, slot: "/all/shop/slots/1.1.0-b" } }));
     assert.notEqual(digest(), digest({ settings: { ...settings, env: { PORT: "1" } } }));
   });
 

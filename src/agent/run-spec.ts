@@ -13,6 +13,8 @@ import type { ComponentSettings } from "./settings.ts";
 
 const runSchema = z.strictObject({
   version: versionSchema,
+  /** Absent in what older agents staged, which knew services and data only. */
+  component: releaseSchema.shape.component,
   entryPoint: releaseSchema.shape.entryPoint,
   health: z.exactOptional(healthSchema),
   /** What it needs of other products, for as long as it is installed. Absent in what older agents staged. */
@@ -21,9 +23,10 @@ const runSchema = z.strictObject({
 export type RunSpec = z.infer<typeof runSchema>;
 
 export function runOf(manifest: ReleaseManifest): Json {
-  const { version, entryPoint, health, dependencies } = manifest;
+  const { version, component, entryPoint, health, dependencies } = manifest;
   const run = {
     version,
+    ...(component === undefined ? {} : { component }),
     ...(entryPoint === undefined ? {} : { entryPoint }),
     ...(health === undefined ? {} : { health }),
     ...(dependencies.length === 0 ? {} : { dependencies }),
@@ -46,7 +49,11 @@ export type Place = {
   /** Absolute path of the slot. */
   readonly slot: string;
   readonly data: string;
+  /** The folder of all components: `<components>/<product>/current` is what another product has installed. */
+  readonly components: string;
   readonly log: string;
+  /** Where the component leaves files that say "not now". */
+  readonly locks: string;
 };
 
 /** The variable in which the release wants a port, if nobody set it: then the agent gives one. */
@@ -58,9 +65,27 @@ export function askedPort(run: RunSpec, settings: ComponentSettings): string | n
 }
 
 /** What every component finds in its environment besides what its release and the operator set. Nothing else of the agent's own gets through. */
-const PASSED_ON = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "SSL_CERT_FILE"] as const;
+const PASSED_ON = [
+  "PATH",
+  "HOME",
+  "LANG",
+  "TZ",
+  "TMPDIR",
+  "USER",
+  "SSL_CERT_FILE",
+  "UPKEEP_LICENSES",
+] as const;
 
 export type HostEnvironment = Readonly<Record<string, string | undefined>>;
+
+export function passedOn(host: HostEnvironment): Readonly<Record<string, string>> {
+  const env: Record<string, string> = {};
+  for (const name of PASSED_ON) {
+    const value = host[name];
+    if (value !== undefined) env[name] = value;
+  }
+  return env;
+}
 
 export function environmentOf(
   run: RunSpec,
@@ -71,18 +96,17 @@ export function environmentOf(
 ): Readonly<Record<string, string>> {
   const env: Record<string, string> = {};
   for (const [name, port] of Object.entries(given)) env[name] = String(port);
-  for (const name of PASSED_ON) {
-    const value = host[name];
-    if (value !== undefined) env[name] = value;
-  }
   return {
     ...env,
+    ...passedOn(host),
     ...run.entryPoint?.env,
     ...settings.env,
     UPKEEP_PRODUCT: place.product,
     UPKEEP_VERSION: run.version,
     UPKEEP_SLOT: place.slot,
     UPKEEP_COMPONENT_DATA: place.data,
+    UPKEEP_LOCKS: place.locks,
+    UPKEEP_COMPONENTS: place.components,
   };
 }
 

@@ -1,9 +1,13 @@
 // What the operator of one device may set: never what runs, only how it is run here.
 
+import { parentOf } from "../core/disk.ts";
 import { DAY, SECOND } from "../core/instant.ts";
 import type { Json } from "../core/json.ts";
 import { AgentError } from "./errors.ts";
+import { ownPolicySchema } from "./manners-settings.ts";
 import { checkSchema, nameSchema, z } from "../core/schema.ts";
+import { isSlotPath } from "../release/slot-path.ts";
+import type { CommandPlaces } from "../slot/command-folder.ts";
 
 const seconds = (least: number, most: number) => z.number().check(z.int(), z.minimum(least), z.maximum(most));
 
@@ -39,6 +43,43 @@ function isProxy(text: string): boolean {
   return (pathname === "" || pathname === "/") && search + hash === "";
 }
 
+const folderSchema = z
+  .string()
+  .check(
+    z.maxLength(1024),
+    z.regex(
+      /^\/(?!.*(?:\/\/|\/\.{1,2}(?:\/|$)|\0))(?:.*[^/])$/,
+      "expected an absolute path such as /usr/local/bin",
+    ),
+  );
+
+const environmentSchema = z.record(
+  z.string().check(z.regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, "not a name of an environment variable")),
+  z.string().check(z.maxLength(4096), z.regex(/^[^\0]*$/, "holds a NUL")),
+);
+
+const handlerSchema = z
+  .strictObject({
+    /** Absolute; with `component`, a path inside its slot. */
+    program: z.string().check(z.minLength(1), z.maxLength(1024), z.regex(/^[^\0]*$/, "holds a NUL")),
+    /** The component that holds the program. */
+    component: z.exactOptional(nameSchema),
+    args: z.exactOptional(
+      z.array(z.string().check(z.maxLength(4096), z.regex(/^[^\0]*$/, "holds a NUL"))).check(z.maxLength(64)),
+    ),
+    env: z.exactOptional(environmentSchema),
+    /** Each step may take this long. */
+    timeoutSeconds: z.exactOptional(seconds(1, DAY / SECOND)),
+    /** Which products it may install; without it, every product that names it. */
+    products: z.exactOptional(z.array(nameSchema).check(z.maxLength(64))),
+  })
+  .check(
+    z.refine(
+      ({ program, component }) => (component === undefined ? program.startsWith("/") : isSlotPath(program)),
+      "program is neither absolute nor, with component, a path inside its slot",
+    ),
+  );
+
 export const settingsSchema = z.strictObject({
   /** Seconds between checks until the server names another interval. */
   interval: z.exactOptional(seconds(10, DAY / SECOND)),
@@ -65,21 +106,22 @@ export const settingsSchema = z.strictObject({
       .array(z.string().check(z.minLength(1), z.maxLength(255), z.regex(/^\S+$/, "holds a blank")))
       .check(z.maxLength(64)),
   ),
+  /** When updates are activated here, and who is asked. */
+  policy: z.exactOptional(ownPolicySchema),
   /** What is read before a component is started: every byte, or only of files that changed since they were read last. */
   verify: z.exactOptional(z.enum(["always", "changed"])),
+  /** Where command-line programs become reachable to the users of this machine, such as /usr/local/bin; without it, nowhere. */
+  commandFolder: z.exactOptional(folderSchema),
+  /** Where their public copies are; without it, `lib/upkeep` beside the folder. */
+  commandStore: z.exactOptional(folderSchema),
+  /** By name: the programs that may install what a release leaves to a handler. No release and no server can name another. */
+  handlers: z.exactOptional(z.record(nameSchema, handlerSchema)),
   components: z.exactOptional(
     z.record(
       nameSchema,
       z.strictObject({
         /** Added to, and stronger than, the environment of the release. */
-        env: z.exactOptional(
-          z.record(
-            z
-              .string()
-              .check(z.regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, "not a name of an environment variable")),
-            z.string().check(z.maxLength(4096), z.regex(/^[^\0]*$/, "holds a NUL")),
-          ),
-        ),
+        env: z.exactOptional(environmentSchema),
         /** Seconds that the component has to end after SIGTERM. */
         stopSeconds: z.exactOptional(seconds(0, 3600)),
         /** Largest data folder that is copied before an update; 0 switches copies off. */
@@ -95,7 +137,20 @@ export type ComponentSettings = {
   readonly stopMs: number;
   readonly snapshotBytes: number;
   readonly verify: NonNullable<Settings["verify"]>;
+  /** Null: command-line programs are installed, and reachable nowhere. */
+  readonly commands: CommandPlaces | null;
+  readonly handlers: Readonly<Record<string, HandlerSettings>>;
 };
+
+export type HandlerSettings = {
+  readonly program: string;
+  readonly component: string | null;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly timeoutSeconds: number;
+  readonly products: readonly string[] | null;
+};
+const HANDLER_SECONDS = 600;
 
 export const DEFAULT_INTERVAL = 300;
 export const DEFAULT_START_SPREAD = 2;
@@ -128,7 +183,26 @@ export function componentSettings(settings: Settings, product: string): Componen
     snapshotBytes: own?.snapshotBytes ?? 1024 ** 3,
     // A bit that rots changes no time of its file: only reading finds it.
     verify: settings.verify ?? "always",
+    commands: commandPlaces(settings),
+    handlers: Object.fromEntries(
+      Object.entries(settings.handlers ?? {}).map(([name, one]) => [
+        name,
+        {
+          program: one.program,
+          component: one.component ?? null,
+          args: one.args ?? [],
+          env: one.env ?? {},
+          timeoutSeconds: one.timeoutSeconds ?? HANDLER_SECONDS,
+          products: one.products ?? null,
+        },
+      ]),
+    ),
   };
+}
+
+function commandPlaces({ commandFolder, commandStore }: Settings): CommandPlaces | null {
+  if (commandFolder === undefined) return null;
+  return { folder: commandFolder, store: commandStore ?? `${parentOf(commandFolder)}/lib/upkeep` };
 }
 
 /** What `agent.toml` sets for components that this device does not have, each in a sentence: most likely a name that was misspelt. */

@@ -5,7 +5,9 @@ import { writeAtomic } from "../core/disk.ts";
 import { formatInstant, type Instant } from "../core/instant.ts";
 import type { Component } from "./component.ts";
 import { sentenceOf } from "./errors.ts";
+import type { Wait } from "./manners.ts";
 import type { DeviceIdentity, Notice, World } from "./ports.ts";
+import type { MessagesStatus } from "./post.ts";
 import { componentStatus, type CheckStatus, type ComponentStatus, type Status } from "./status.ts";
 import type { ComponentResult } from "./update-component.ts";
 
@@ -20,6 +22,10 @@ export type Shown = {
   readonly components: () => readonly Component[];
   readonly notices: () => readonly Notice[];
   readonly reportsWaiting: () => number;
+  /** Null for an agent that opens no messages. */
+  readonly messages?: () => MessagesStatus | null;
+  /** By which rule the update of a product waits; null if none does. */
+  readonly wait: (product: string) => Wait | null;
 };
 
 export class StatusBoard {
@@ -65,6 +71,7 @@ export class StatusBoard {
           component,
           this.#results.get(component.product) ?? null,
           this.#progress.get(component.product) ?? null,
+          this.#shown.wait(component.product),
         ),
       );
     const waits = this.doing === "waiting" ? this.#waiting : null;
@@ -80,6 +87,7 @@ export class StatusBoard {
       notices: this.#shown.notices(),
       wakeUps: this.wakeUps,
       reportsWaiting: this.#shown.reportsWaiting(),
+      ...messagesOf(this.#shown.messages?.() ?? null),
       components,
     };
   }
@@ -96,4 +104,11 @@ export class StatusBoard {
     });
     return this.#writing;
   }
+}
+
+/** Of an agent that opens messages. */
+function messagesOf(messages: MessagesStatus | null): Pick<Status, "messages"> {
+  if (messages === null) return {};
+  const waiting = messages.waiting.map((one) => ({ ...one, since: formatInstant(one.since) }));
+  return { messages: { ...messages, waiting } };
 }

@@ -5,8 +5,10 @@ import type { AttemptState } from "./attempt-table.ts";
 import { recalledHere } from "../slot/state.ts";
 import type { BytesBy } from "../slot/journal-event.ts";
 import type { Component } from "./component.ts";
+import type { Wait } from "./manners.ts";
 import type { Notice } from "./ports.ts";
 import type { WaitReason } from "./policy.ts";
+import { uninstalledSentence } from "./uninstall.ts";
 import type { ComponentResult } from "./update-component.ts";
 
 export type ComponentStatus = {
@@ -32,6 +34,8 @@ export type ComponentStatus = {
   readonly why: string;
   /** When that changes by itself, if it is known. */
   readonly until: string | null;
+  /** What an update that is at hand waits for: the rule that decides, when it ends at the latest, and the command that changes it. */
+  readonly wait: { readonly rule: string; readonly until: string | null; readonly command: string } | null;
   /** The code of the last refusal or failure, until something succeeds. */
   readonly code: string | null;
   readonly skipped: readonly { readonly version: string; readonly code: string }[];
@@ -58,6 +62,13 @@ export type Status = {
   readonly notices: readonly Notice[];
   readonly wakeUps: "connected" | "disconnected";
   readonly reportsWaiting: number;
+  /** Counts of the messages that came, by what became of them; never what one said. */
+  readonly messages?: {
+    readonly accepted: number;
+    readonly coalesced: number;
+    readonly waiting: readonly { readonly kind: string; readonly when: string; readonly since: string }[];
+    readonly dropped: { readonly [reason: string]: number };
+  };
   readonly components: readonly ComponentStatus[];
 };
 
@@ -66,25 +77,48 @@ export async function componentStatus(
   component: Component,
   result: ComponentResult | null,
   attempt: ComponentStatus["attempt"],
+  wait: Wait | null = null,
 ): Promise<ComponentStatus> {
   const { product, state, supervised } = component;
   const running = await component.running().catch(() => null);
   const recalled = state.committed === null ? undefined : recalledHere(state, state.committed.version);
-  const idle = result?.reason ?? "It was not checked since the agent started.";
-  const until = attempt?.state === "probation" ? component.probationEnds : (result?.until ?? null);
+  const gone = component.uninstalled;
+  const idle =
+    gone !== null
+      ? uninstalledSentence(product, gone)
+      : (result?.reason ?? "It was not checked since the agent started.");
+  const until =
+    attempt?.state === "probation" ? component.probationEnds : (wait?.until ?? result?.until ?? null);
+  const open = component.openAttempt;
+  const ready = attempt === null && wait !== null && open?.staged === true && !open.activating;
   return {
     product,
     running,
     committed: state.committed?.version ?? null,
     floor: state.floor,
     pid: running === null ? null : (supervised?.process.identity.pid ?? null),
-    attempt,
+    attempt: ready
+      ? { to: open.begin.to.version, state: "ready", bytes: open.begin.length, length: open.begin.length }
+      : attempt,
     fetched: fetchedBy(component),
     damage: component.guard.damage?.what ?? null,
     recalled: recalled?.reason ?? null,
-    why: [recalledSentence(recalled), attempt === null ? idle : attemptSentence(attempt)].join(""),
+    why: [
+      recalledSentence(recalled),
+      component.withheld === null ? "" : `${component.withheld.reason} `,
+      attempt !== null ? attemptSentence(attempt) : wait === null ? idle : waitingSentence(wait, idle),
+      component.outside === null ? "" : ` ${component.outside.reason}`,
+    ].join(""),
     until: until === null ? null : formatInstant(until),
-    code: result?.code ?? null,
+    wait:
+      wait === null || attempt !== null
+        ? null
+        : {
+            rule: wait.rule,
+            until: wait.until === null ? null : formatInstant(wait.until),
+            command: wait.command,
+          },
+    code: gone !== null ? "agent/uninstalled" : (result?.code ?? component.outside?.code ?? null),
     skipped: state.skip.map(({ version, code }) => ({ version, code })),
   };
 }
@@ -100,6 +134,11 @@ function fetchedBy({ attempt }: Component): ComponentStatus["fetched"] {
   };
 }
 
+/** A repair says what is damaged, too. */
+function waitingSentence(wait: Wait, idle: string): string {
+  return wait.rule === "repair-grace" ? idle : `${wait.reason} \`${wait.command}\` changes it.`;
+}
+
 function recalledSentence(recalled: ReturnType<typeof recalledHere>): string {
   return recalled === undefined
     ? ""
@@ -111,6 +150,7 @@ function attemptSentence({ to, state }: NonNullable<ComponentStatus["attempt"]>)
     case "downloading":
     case "verifying":
     case "staging":
+    case "ready":
     case "activating":
       return `${to} is coming: ${state}.`;
     case "probation":
@@ -129,7 +169,7 @@ export function waitSentence(reason: WaitReason, until: Instant, lastCheck: Chec
     case "schedule":
       return `Nothing is due: the next check is at ${at}, or at a wake-up.`;
     case "missed-wake-up":
-      return `A wake-up was missed: the next check is at ${at}, spread so that not all devices check at once.`;
+      return `A wake-up asks for a check: it is at ${at}, spread so that not all devices check at once.`;
     case "start":
       return `The first check after the start is at ${at}.`;
     case "retry-after":

@@ -1,6 +1,7 @@
 // Tells people: alarms and notices, each once as long as it lasts, and sends what waits in the outbox.
 
 import { UpkeepError } from "../core/errors.ts";
+import type { EventLog } from "../history/event-log.ts";
 import { sentenceOf } from "./errors.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Notice, UpdateServer, World } from "./ports.ts";
@@ -10,9 +11,11 @@ export class Teller {
   readonly #server: UpdateServer;
   readonly #outbox: Outbox;
   readonly #signal: AbortSignal;
+  readonly #history: EventLog;
   #notices: readonly Notice[] = [];
 
-  constructor(world: World, server: UpdateServer, outbox: Outbox, signal: AbortSignal) {
+  constructor(world: World, server: UpdateServer, outbox: Outbox, signal: AbortSignal, history: EventLog) {
+    this.#history = history;
     this.#world = world;
     this.#server = server;
     this.#outbox = outbox;
@@ -58,15 +61,14 @@ export class Teller {
   /** Raises an alarm once until its key is cleared. */
   async alarm(key: string, code: string, reason: string, product: string | null): Promise<void> {
     if (code === "agent/stopping") return;
+    const about = { code, reason: reason.slice(0, 1000), ...(product === null ? {} : { product }) };
+    let raised: string | null = null;
     try {
-      await this.#outbox.alarm(key, (fields, since) => ({
-        ...fields,
-        kind: "alarm",
-        code,
-        since,
-        reason: reason.slice(0, 1000),
-        ...(product === null ? {} : { product }),
-      }));
+      await this.#outbox.alarm(key, (fields, since) => {
+        raised = since;
+        return { ...fields, kind: "alarm", since, ...about };
+      });
+      if (raised !== null) await this.#history.add({ at: raised, event: "alarm", ...about });
     } catch (error) {
       if (!(error instanceof UpkeepError)) throw error;
       this.#world.log({ level: "error", event: "alarm-lost", code, message: sentenceOf(error) });

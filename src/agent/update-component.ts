@@ -19,13 +19,17 @@ import { switchCurrent } from "../slot/install.ts";
 import { sameBytes, slotName, type SlotId } from "../slot/layout.ts";
 import { readRecord } from "../slot/record.ts";
 import { belowFloor, LEFT_BY_HAND, recalledHere, skipOf, type SkipEntry } from "../slot/state.ts";
+import type { Uninstalled } from "../slot/uninstalled.ts";
 import type { Plan } from "./attempt-arrival.ts";
 import { runAttempt, type RunnerContext, type RunResult } from "./attempt-runner.ts";
 import type { AttemptState, Trouble } from "./attempt-table.ts";
 import type { Component } from "./component.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
+import { kindOf, waitError, type Manners } from "./manners.ts";
+import { alignOutsideLater } from "./outside.ts";
 import { isService } from "./run-spec.ts";
 import { retryOfRefused } from "./policy.ts";
+import { carryOutUninstall } from "./uninstall.ts";
 import type { Releases } from "./ports.ts";
 
 export type ComponentResult = {
@@ -68,6 +72,9 @@ export type Update = Omit<RunnerContext, "plan"> & {
   /** The other products on this device, as they are now. */
   readonly others: () => Promise<Others>;
   readonly refusals: Refusals;
+  readonly manners: Manners;
+  /** A person asked for the update now, whatever the hour. */
+  readonly asked: boolean;
   /** Repairs that were tried lately. */
   readonly repairs: Refusals;
 };
@@ -76,6 +83,10 @@ export type Update = Omit<RunnerContext, "plan"> & {
 export async function recoverComponent(update: Update): Promise<ComponentResult | null> {
   const { component } = update;
   const { world, layout } = component;
+  if (component.uninstalled !== null) {
+    if (!component.uninstalled.done) await finishUninstall(component, component.uninstalled);
+    return null;
+  }
   const attempt = component.attempt;
   const found = await component.diagnose();
   switch (found.do) {
@@ -88,6 +99,7 @@ export async function recoverComponent(update: Update): Promise<ComponentResult 
         await switchCurrent(world.disk, layout, component.rightful);
       }
       await component.keepRunning();
+      await alignOutsideLater(component);
       if (attempt !== null && attempt.end !== null && !attempt.reported)
         return finish(update, attempt.end.end, null);
       // Waste that a crash left behind.
@@ -104,9 +116,15 @@ export async function recoverComponent(update: Update): Promise<ComponentResult 
     case "give-up": {
       const result = await finish(update, "failed", { code: found.code, reason: found.reason });
       await component.keepRunning();
+      await alignOutsideLater(component);
       return result;
     }
   }
+}
+
+async function finishUninstall(component: Component, decision: Uninstalled): Promise<void> {
+  await carryOutUninstall(component, decision);
+  component.uninstalled = { ...decision, done: true };
 }
 
 /** Runs the open attempt from `state`. Whatever comes of it, what `current` names runs afterwards if it may. */
@@ -149,8 +167,8 @@ async function resultOf(component: Component, attempt: Attempt, run: RunResult):
     until: null,
   };
   if (end === null) {
-    const code = run.trouble?.code ?? "agent/stopping";
-    return { ...common, result: "waiting", code, reason: run.trouble?.reason ?? "The agent was stopped." };
+    const { code = "agent/stopping", reason = "The agent was stopped.", until = null } = run.trouble ?? {};
+    return { ...common, result: "waiting", code, reason, until };
   }
   const reason = end.reason ?? "";
   switch (end.end) {
@@ -186,6 +204,16 @@ async function committedReason(component: Component, to: SlotId): Promise<string
       ? `${to.version} runs and came through its probation.`
       : `${to.version} is installed, and its job ended well.`;
   }
+  const kind = run?.component;
+  if (kind?.kind === "command") {
+    const names = kind.programs.map(({ name }) => name).join(", ");
+    const where = component.settings.commands?.folder;
+    return where === undefined
+      ? `${to.version} is installed; agent.toml sets no commandFolder, so ${names} can be called nowhere.`
+      : `${to.version} is installed; users of this machine call ${names} in ${where}.`;
+  }
+  if (kind?.kind === "handler")
+    return `${to.version} was installed and found well by the handler ${kind.handler}.`;
   return run?.health === undefined
     ? `${to.version} is installed; it is data, and nothing is started.`
     : `${to.version} is installed, and its probe found it well.`;
@@ -235,6 +263,7 @@ export async function updateComponent(
     await finish(update, "superseded", null);
   }
   if (choice.kind === "current") {
+    await update.manners.settled(component, "update");
     return {
       product: component.product,
       result: "current",
@@ -294,6 +323,21 @@ async function install(update: Update, offer: Offer, artifact: Artifact): Promis
       until: known.again,
     };
   }
+  const kind = kindOf(component, manifest.security);
+  const pending = await update.manners.aim(component.product, { version: to.version, manifestSha256, kind });
+  const open = component.openAttempt;
+  // Of what waits as it did, not every byte is read again; of what may not be fetched, nothing is begun.
+  const stage = open === null ? "fetch" : open.staged && open.ready !== null ? "activate" : null;
+  if (stage !== null) {
+    const wish = { byHand: update.byHand, asked: update.asked };
+    const verdict = await update.manners.verdictOn(component, pending, stage, wish);
+    if (verdict.do === "wait") {
+      update.manners.waits.set(component.product, verdict);
+      const { code, message } = waitError(component, verdict);
+      const answer = await refused(update, to.version, code, message);
+      return { ...answer, result: "waiting", until: verdict.until };
+    }
+  }
   if ((component.openAttempt?.postponed ?? 0) >= MOST_POSTPONEMENTS) await finish(update, "superseded", null);
   if (component.openAttempt === null) {
     await begin(component, {
@@ -323,6 +367,7 @@ async function install(update: Update, offer: Offer, artifact: Artifact): Promis
     return { ...result, until: again };
   }
   if (result.result !== "waiting") refusals.delete(component.product);
+  if (result.result === "updated") await update.manners.settled(component, "update");
   return result;
 }
 

@@ -9,7 +9,7 @@ import { checkSchema, z } from "../core/schema.ts";
 import { FULL_BUCKET, takeToken, type Bucket } from "./policy.ts";
 
 /** An event this soon after a connection was opened says what was missed meanwhile: everybody who was away gets it at that moment. */
-const CATCH_UP = 5 * SECOND;
+export const CATCH_UP = 5 * SECOND;
 const LIMIT = 1024;
 
 /** `ring`: check now. `catch-up`: check, each device at another moment. `echo`: was acted on already. `dropped`: too many came. */

@@ -11,3 +11,4 @@ export type { CheckResult } from "../agent/check-result.ts";
 export type { ComponentResult } from "../agent/update-component.ts";
 export { AgentError, type AgentErrorCode } from "../agent/errors.ts";
 export type { CheckStatus, ComponentStatus, Status } from "../agent/status.ts";
+export { whenSafe, type Safety, type WhenSafeOptions } from "../apps/agent/when-safe.ts";

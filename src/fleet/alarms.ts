@@ -15,11 +15,15 @@ const TOO_MANY = "device/too-many-alarms";
 export const UPDATE_FAILED = "device/update-failed";
 export const CLONE_SUSPECTED = "device/clone-suspected";
 export const FROZEN = "device/frozen";
+/** Nothing was heard of the device for many of its intervals. */
+export const DEAD = "device/dead";
 export const UNLISTED_VERSION = "device/unlisted-version";
+/** The device holds a head of the audit log that the log does not contain: its tail was cut off, or rows were rewritten. */
+export const AUDIT_CUT = "fleet/audit-cut";
 export const VERSION_WENT_BACK = "device/version-went-back";
 
 /** Conditions that are noticed again at each look as long as they last: acknowledged once, they stay so until they were gone for a day. */
-const CONDITIONS: ReadonlySet<string> = new Set([FROZEN, CLONE_SUSPECTED, UNLISTED_VERSION]);
+const CONDITIONS: ReadonlySet<string> = new Set([FROZEN, CLONE_SUSPECTED, UNLISTED_VERSION, AUDIT_CUT, DEAD]);
 
 /** What is over as soon as the device runs what it should run of that product. */
 const ABOUT_UPDATES =
@@ -86,6 +90,25 @@ export async function endUpdateAlarms(
   for (const alarm of await records.alarmsOf(device))
     if (alarm.ended === null && alarm.about === product && ABOUT_UPDATES.test(alarm.code))
       await records.putAlarm({ ...alarm, ended: now });
+}
+
+/** Raised by servers, from what they see; a device says nothing of these. */
+const BY_SERVER = /^(?:device|report|rollout)\//;
+
+/** What a device raised by itself and lists no more is over, whether it is about a product or about none. */
+export async function endReportedAlarms(
+  records: FleetRecords,
+  now: Instant,
+  device: string,
+  lasting: readonly { readonly code: string; readonly about: string }[],
+): Promise<void> {
+  for (const alarm of await records.alarmsOf(device)) {
+    if (alarm.ended !== null || BY_SERVER.test(alarm.code)) continue;
+    // A check-in that was made before the alarm says nothing of it.
+    if (alarm.last > now || lasting.some(({ code, about }) => code === alarm.code && about === alarm.about))
+      continue;
+    await records.putAlarm({ ...alarm, ended: now });
+  }
 }
 
 /**

@@ -112,18 +112,6 @@ export async function moveDevice(
   await trace(records, now, actor, "device/moved", device.id, { from: device.group, to: request.group });
 }
 
-/** Asks everybody, a group or a device to check now. */
-export async function wakeNow(
-  records: FleetRecords,
-  now: Instant,
-  scope: "all" | `group:${string}` | `device:${string}`,
-  actor = "operator",
-): Promise<number> {
-  const seq = await wake(records, scope);
-  await trace(records, now, actor, "fleet/woken", scope, { seq });
-  return seq;
-}
-
 async function trace(
   records: FleetRecords,
   now: Instant,

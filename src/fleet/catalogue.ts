@@ -32,6 +32,7 @@ export async function readCatalogue(
   const problems: Problem[] = [];
   const channels = new Map<string, ListedRelease>();
   const versions = new Map<string, ListedRelease>();
+  const recalled = new Set<string>();
   let trusted: TrustedKeys;
   try {
     trusted = parseTrustedKeys(await repository.readTarget(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
@@ -45,7 +46,7 @@ export async function readCatalogue(
     try {
       const release =
         version === null
-          ? await readChannel(repository, trusted, product, channel)
+          ? await readChannel(repository, trusted, product, channel, recalled)
           : await findRelease(repository, product, version);
       if (release !== null) known.set(key, release);
     } catch (error) {
@@ -59,6 +60,7 @@ export async function readCatalogue(
     timestamp: () => timestamp,
     current: (product, channel) => channels.get(`${product} ${channel}`) ?? null,
     byVersion: (product, version) => versions.get(`${product} ${version}`) ?? null,
+    isRecalled: (product, version) => recalled.has(`${product} ${version}`),
   };
   return { catalogue, problems };
 }
@@ -68,11 +70,13 @@ async function readChannel(
   trusted: TrustedKeys,
   product: string,
   channel: string,
+  recalled: Set<string>,
 ): Promise<ListedRelease | null> {
   const name = channelTarget(product, channel);
   if ((await repository.target(name)) === null) return null;
   const bytes = await repository.readTarget(name, CHANNEL_LIMIT);
   const pointer = openChannel(bytes, keysFor(trusted, "channel", product), { product, channel });
+  for (const { version } of pointer.recalled) recalled.add(`${product} ${version}`);
   return { version: pointer.version, manifestSha256: pointer.sha256 };
 }
 

@@ -15,6 +15,8 @@ export interface Catalogue {
   current(product: string, channel: string): ListedRelease | null;
   /** A release by its version, if it is listed. */
   byVersion(product: string, version: string): ListedRelease | null;
+  /** True if a channel of the product that was read says that the release was recalled. */
+  isRecalled?(product: string, version: string): boolean;
 }
 
 /**

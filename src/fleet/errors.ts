@@ -19,7 +19,9 @@ export type FleetErrorCode =
   | "fleet/group-in-use"
   | "fleet/no-alarm"
   | "fleet/no-data"
+  | "fleet/no-message-key"
   | "fleet/unknown-release"
+  | "fleet/unknown-product"
   | "fleet/device-revoked"
   | "fleet/token-unknown"
   | "fleet/token-used"
@@ -30,6 +32,14 @@ export type FleetErrorCode =
   | "fleet/no-repository"
   | "fleet/bad-interval"
   | "fleet/too-many-products"
+  | "fleet/bad-filter"
+  | "fleet/bad-label"
+  | "fleet/too-many-labels"
+  | "fleet/bad-rollout"
+  | "fleet/unknown-rollout"
+  | "fleet/rollout-overlaps"
+  | "fleet/rollout-state"
+  | "fleet/second-person"
   | "fleet/quota"
   | "fleet/store-in-use"
   | "fleet/store-corrupt"
@@ -52,7 +62,9 @@ export const FLEET_ERRORS = {
   "fleet/group-in-use": REFUSED,
   "fleet/no-alarm": FAILED,
   "fleet/no-data": FAILED,
+  "fleet/no-message-key": FAILED,
   "fleet/unknown-release": FAILED,
+  "fleet/unknown-product": FAILED,
   "fleet/device-revoked": REFUSED,
   "fleet/token-unknown": REFUSED,
   "fleet/token-used": REFUSED,
@@ -62,6 +74,14 @@ export const FLEET_ERRORS = {
   "fleet/no-repository": FAILED,
   "fleet/bad-interval": USAGE,
   "fleet/too-many-products": FAILED,
+  "fleet/bad-filter": USAGE,
+  "fleet/bad-label": USAGE,
+  "fleet/too-many-labels": REFUSED,
+  "fleet/bad-rollout": USAGE,
+  "fleet/unknown-rollout": { ...FAILED, hint: "`upkeep fleet rollout list --all` shows all rollouts." },
+  "fleet/rollout-overlaps": REFUSED,
+  "fleet/rollout-state": REFUSED,
+  "fleet/second-person": REFUSED,
   "fleet/clocks-differ": { nature: "transient", exit: "refused" },
   "fleet/quota": { nature: "transient", exit: "refused" },
   "fleet/store-in-use": PENDING,

@@ -131,7 +131,16 @@ async function noteRunning(
             at,
           },
         ]
-      : report.components.map((c) => ({ device: device.id, ...c, sequence: report.sequence, at }));
+      : report.components.map(({ product, running, manifestSha256, committed, floor }) => ({
+          device: device.id,
+          product,
+          running,
+          manifestSha256,
+          committed,
+          floor,
+          sequence: report.sequence,
+          at,
+        }));
 
   for (const now of told) {
     const was = before.get(now.product);

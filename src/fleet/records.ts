@@ -4,7 +4,9 @@ import type { Facts } from "../core/errors.ts";
 import type { Instant } from "../core/instant.ts";
 import type { HoldReason } from "../message/assignment.ts";
 import type { Program } from "../core/growth.ts";
+import type { UpdateStanding } from "../message/check-in.ts";
 import type { PlatformFacts, Running } from "../message/common.ts";
+import type { MessageKind, MessageTime } from "../message/sealed/body.ts";
 
 export type DeviceStatus = "active" | "revoked";
 
@@ -27,6 +29,8 @@ export type Device = {
   readonly lastSeen: Instant | null;
   /** What the device said at its last check-in; for the operator's eyes only. */
   readonly claimed: readonly Running[];
+  /** What its owner said then of updates; null for one that says nothing. */
+  readonly standing?: UpdateStanding | null;
   /** What the device said then of its agent; null for one that says nothing. */
   readonly agent: Program | null;
   /** SHA-256 of the TUF timestamp the device trusted then. */
@@ -116,6 +120,30 @@ export type Alarm = {
   readonly acknowledgedAt: Instant | null;
   /** Since when it is over; null while it lasts. */
   readonly ended: Instant | null;
+};
+
+/** The key that messages to a device are sealed for; its report key said so. */
+export type MessageKeyRecord = {
+  readonly device: string;
+  /** X25519, hex. */
+  readonly key: string;
+  /** When the server took it. */
+  readonly taken: Instant;
+};
+
+/** The newest of what an operator asked of a scope, of its kind: a message is sealed from it for each device that comes in time. */
+export type MessageOrder = {
+  readonly scope: WakeScope;
+  readonly kind: MessageKind;
+  /** Grows over all orders: by it a message counts once on a device. */
+  readonly counter: number;
+  readonly when: MessageTime | null;
+  /** Seconds. */
+  readonly splay: number;
+  readonly made: Instant;
+  readonly expires: Instant;
+  /** Of an update check: the number of the wake-up that it stands for. */
+  readonly seq: number | null;
 };
 
 /** Who a wake-up concerns: everybody, a group, or one device. */

@@ -1,5 +1,6 @@
 // What a kept report says beside its columns: read from the signed envelope, which was verified when it came.
 
+import { firstErrorLine } from "../process/last-words.ts";
 import type { StoredReport } from "./records.ts";
 
 export type ReportDetails = {
@@ -30,4 +31,17 @@ export function reportDetails({ envelope }: Pick<StoredReport, "envelope">): Rep
     duration: typeof duration === "number" ? duration : null,
     firstError: typeof firstError === "string" ? firstError : null,
   };
+}
+
+const LINE = 200;
+
+/**
+ * The line by which people tell one failure from another: the first error that the device found, or that the reason quotes, else the
+ * beginning of the reason. One line, and short: it is the device's own words.
+ */
+export function errorLine(firstError: string | null, reason: string | null): string | null {
+  const quoted = /; its first error: ([^\n]*?)(?:; the end of its output: |$)/.exec(reason ?? "")?.[1];
+  const end = /; the end of its output: ([\s\S]*)$/.exec(reason ?? "")?.[1];
+  const line = firstError ?? quoted ?? (end === undefined ? null : firstErrorLine(end)) ?? reason;
+  return line === null ? null : line.replace(/\s+/g, " ").trim().slice(0, LINE);
 }

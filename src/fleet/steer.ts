@@ -28,7 +28,12 @@ export async function steer(
   records: FleetRecords,
   catalogue: Catalogue,
   now: Instant,
-  state: { readonly groups: readonly Group[]; readonly desired: ReadonlyMap<string, readonly Desired[]> },
+  state: {
+    readonly groups: readonly Group[];
+    readonly desired: ReadonlyMap<string, readonly Desired[]>;
+    /** What else decides in a group, such as whether the window of a rollout is open. */
+    readonly marks?: (group: string) => readonly string[];
+  },
   before: Steering = UNSTEERED,
 ): Promise<{ readonly woken: readonly string[]; readonly after: Steering }> {
   // A server that has not read its repository yet has nothing to announce.
@@ -38,7 +43,8 @@ export async function steer(
   const differing = new Set<string>();
   for (const { name } of state.groups) {
     const decision = decide(state.desired.get(name) ?? [], catalogue, now);
-    const digest = sha256Hex(toUtf8(JSON.stringify(decision)));
+    const marks = state.marks?.(name) ?? [];
+    const digest = sha256Hex(toUtf8(JSON.stringify(marks.length === 0 ? decision : [decision, marks])));
     decided.set(name, digest);
     const key = `announced:${name}`;
     const announced = await records.setting(key);

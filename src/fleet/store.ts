@@ -2,15 +2,21 @@
 
 import type { Instant } from "../core/instant.ts";
 import type { Program } from "../core/growth.ts";
+import type { AuditHead } from "../message/audit-head.ts";
+import type { UpdateStanding } from "../message/check-in.ts";
 import type { Running } from "../message/common.ts";
 import type { CheckInLink, Lines } from "./clone.ts";
+import type { LicenseRecords } from "./license-records.ts";
 import type { AuditRow } from "./records.ts";
+import type { RolloutRecords } from "./rollout-store.ts";
 import type {
   Alarm,
   Desired,
   Device,
   DeviceComponent,
   Group,
+  MessageKeyRecord,
+  MessageOrder,
   StoredReport,
   Token,
   WakeScope,
@@ -34,6 +40,12 @@ export type Sighting = {
   readonly claimed: readonly Running[];
   readonly timestamp: string | null;
   readonly agent?: Program | null;
+  /** A head of the audit log that the device brought, signed by this fleet's director. */
+  readonly head?: AuditHead;
+  /** What the device said of updates; null for one that says nothing. */
+  readonly standing?: UpdateStanding | null;
+  /** The alarms that last on the device, by its words; absent when it does not say. */
+  readonly lasting?: readonly { readonly code: string; readonly about: string }[];
   /** Check-ins since the last batch that a clone could show by, oldest first. */
   readonly links?: readonly CheckInLink[];
 };
@@ -45,7 +57,7 @@ export type DevicePatch = Partial<
 >;
 
 /** Reads and writes inside one transaction. Nothing here decides anything. */
-export interface FleetRecords {
+export interface FleetRecords extends RolloutRecords {
   device(id: string): Promise<Device | null>;
   /** By the key in use or the next one. */
   deviceBySpki(spki: string): Promise<Device | null>;
@@ -116,6 +128,8 @@ export interface FleetRecords {
 
   lastAudit(): Promise<AuditRow | null>;
   addAudit(row: AuditRow): Promise<void>;
+  /** Of one subject, oldest first, the newest `limit`. */
+  auditOf(subject: string, limit: number): Promise<readonly AuditRow[]>;
   /** Ordered by sequence, from the one after `after`. */
   audit(after: number, limit: number): Promise<readonly AuditRow[]>;
 
@@ -123,14 +137,23 @@ export interface FleetRecords {
   wakes(): Promise<ReadonlyMap<WakeScope, number>>;
   putWake(scope: WakeScope, seq: number): Promise<void>;
 
+  messageKey(device: string): Promise<MessageKeyRecord | null>;
+  putMessageKey(key: MessageKeyRecord): Promise<void>;
+  /** At most one of each kind and scope. */
+  messageOrders(): Promise<readonly MessageOrder[]>;
+  putMessageOrder(order: MessageOrder): Promise<void>;
+
   setting(name: string): Promise<string | null>;
   putSetting(name: string, value: string): Promise<void>;
 }
 
+/** All that a store holds: the fleet, and the licenses of its devices. */
+export type StoreRecords = FleetRecords & LicenseRecords;
+
 /** What reads, of the records. */
 export type FleetReads = {
   readonly [
-    N in keyof FleetRecords as N extends
+    N in keyof StoreRecords as N extends
       | `add${string}`
       | `put${string}`
       | `change${string}`
@@ -139,7 +162,7 @@ export type FleetReads = {
       | "pruneReports"
       ? never
       : N
-  ]: FleetRecords[N];
+  ]: StoreRecords[N];
 };
 
 /**
@@ -152,7 +175,7 @@ export interface FleetStore {
   /** One consistent state, read only; hinders no writer, however long it takes. */
   read<T>(work: (records: FleetReads) => Promise<T>): Promise<T>;
   /** Transactions of all processes run one after the other. */
-  transaction<T>(work: (records: FleetRecords) => Promise<T>): Promise<T>;
+  transaction<T>(work: (records: StoreRecords) => Promise<T>): Promise<T>;
   /**
    * A number that changes when another process has written what servers keep in memory or act upon (devices, groups, what they should run,
    * wake-ups, the audit log), or may have; cheap enough to ask every second.

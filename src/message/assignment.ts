@@ -5,6 +5,7 @@ import { toUtf8 } from "../core/bytes.ts";
 import { checkWritten, growing, needing } from "../core/growth.ts";
 import { DAY, formatInstant, MINUTE, parseInstant, type Instant } from "../core/instant.ts";
 import { instantSchema, nameSchema, sha256Schema, versionSchema, z } from "../core/schema.ts";
+import { policySchema } from "../manners/policy.ts";
 import { deviceIdSchema, nonceSchema, readGrowingMessage, repeated } from "./common.ts";
 import { MessageError } from "./errors.ts";
 import { HOLD_REASONS } from "./hold-reasons.ts";
@@ -51,6 +52,8 @@ export const assignmentSchema = growing({
     z.maxLength(MAX_COMPONENTS),
     z.refine((list) => repeated(list.map((c) => c.product)).length === 0, "a product appears twice"),
   ),
+  /** When the device's group has updates activated. Only devices with the feature `activation-policy` are sent it. */
+  policy: z.exactOptional(policySchema),
 });
 export type Assignment = z.infer<typeof assignmentSchema>;
 export type AssignedComponent = Assignment["components"][number];

@@ -3,8 +3,10 @@
 import type { Feature } from "../core/features.ts";
 import { growing, knows, needing, programSchema, type Program } from "../core/growth.ts";
 import { sha256Schema, z } from "../core/schema.ts";
+import { auditHeadSchema } from "./audit-head.ts";
+import { keyIdSchema, messageKeySchema } from "./message-key.ts";
 import { ASSIGNMENT_LIMIT, MAX_COMPONENTS } from "./assignment.ts";
-import { base64Schema, nonceSchema, platformSchema, repeated, runningSchema } from "./common.ts";
+import { base64Schema, codeSchema, nonceSchema, platformSchema, repeated, runningSchema } from "./common.ts";
 
 export const CHECK_IN_LIMIT = 32 * 1024;
 /** Seconds. Bounds of the interval a server may ask for; a device clamps to them as well. */
@@ -29,6 +31,15 @@ export function understands(
   return typeof header === "string" && header.split(",").some((one) => one.trim() === word);
 }
 
+export const UPDATE_STANDINGS = ["on", "held", "opted-out", "disabled"] as const;
+export type UpdateStanding = (typeof UPDATE_STANDINGS)[number];
+
+const lastingSchema = growing({
+  code: codeSchema,
+  /** The product it is about; empty when it is about none. */
+  about: z.string().check(z.maxLength(64)),
+});
+
 /**
  * What the device says about itself here is for the operator's eyes: no decision of the server depends on it,
  * so a forged or mistaken version cannot keep an update away.
@@ -49,6 +60,16 @@ export const checkInRequestSchema = growing({
    * (fleet/clone.ts). A device that leaves it out is served all the same, and gets none.
    */
   mark: z.exactOptional(z.nullable(markSchema)),
+  /** The newest head of the audit log that the device was given: the log has to hold it still. */
+  auditHead: z.exactOptional(auditHeadSchema),
+  /** Leases that are due (licenses.ts). It is read by itself: a fault in it touches nothing else. */
+  licenses: z.exactOptional(z.unknown()),
+  /** The key that messages to this device are to be sealed for; left out while the server has it. */
+  messageKey: z.exactOptional(messageKeySchema),
+  /** What the device's owner says of updates: they come, wait for now, are declined, or are switched off. */
+  updates: z.exactOptional(z.enum(UPDATE_STANDINGS)),
+  /** Alarms that last on the device: of what is not listed the server knows that it is over. */
+  alarms: z.exactOptional(z.array(lastingSchema).check(z.maxLength(100))),
 });
 export type CheckInRequest = z.infer<typeof checkInRequestSchema>;
 
@@ -63,5 +84,13 @@ export const checkInAnswerSchema = growing({
   seq: z.number().check(z.int(), z.minimum(0)),
   /** To be brought back with the next question; given to devices that brought theirs. */
   mark: z.exactOptional(markSchema),
+  /** Given to devices that know the word `audit-head`; they keep the highest. */
+  auditHead: z.exactOptional(auditHeadSchema),
+  /** To those who asked (licenses.ts), read by itself as well. */
+  licenses: z.exactOptional(z.unknown()),
+  /** Id of the message key that the server holds of this device; told to devices that know sealed messages. */
+  messageKey: z.exactOptional(keyIdSchema),
+  /** Newer versions that do not come with this device's license; for people. */
+  notEntitled: z.exactOptional(z.unknown()),
 });
 export type CheckInAnswer = z.infer<typeof checkInAnswerSchema>;

@@ -67,7 +67,7 @@ describe("the stream of wake-ups", () => {
       type: "check",
       seq: 7,
     });
-    assert.equal(readWakeEvent('event: sealed\ndata: {"url":"https://example.org/"}'), null);
+    assert.equal(readWakeEvent('event: later\ndata: {"url":"https://example.org/"}'), null);
     assert.equal(readWakeEvent(": heartbeat"), null);
   });
 

@@ -11,6 +11,15 @@ import {
   renewAnswerSchema,
   renewRequestSchema,
 } from "./enroll.ts";
+import {
+  activateAnswerSchema,
+  activateRequestSchema,
+  challengeAnswerSchema,
+  challengeRequestSchema,
+  LICENSE_BODY_LIMIT,
+  licenseReportsAnswerSchema,
+  licenseReportsRequestSchema,
+} from "./licenses.ts";
 import { reportsAnswerSchema, reportsRequestSchema, REPORTS_LIMIT } from "./reports.ts";
 
 /**
@@ -55,7 +64,7 @@ export const ROUTES = {
     request: checkInRequestSchema,
     requestLimit: CHECK_IN_LIMIT,
     answer: checkInAnswerSchema,
-    answerLimit: 128 * 1024,
+    answerLimit: 1024 * 1024,
   }),
   reports: route({
     method: "POST",
@@ -76,6 +85,36 @@ export const ROUTES = {
     requestLimit: ENROLL_LIMIT,
     answer: renewAnswerSchema,
     answerLimit: ENROLL_LIMIT * 2,
+  }),
+  licenseChallenge: route({
+    method: "POST",
+    path: "/v1/license/challenge",
+    summary: "Ask for a number that one activation has to sign.",
+    caller: "device",
+    request: challengeRequestSchema,
+    requestLimit: 1024,
+    answer: challengeAnswerSchema,
+    answerLimit: 4096,
+  }),
+  licenseActivate: route({
+    method: "POST",
+    path: "/v1/license/activate",
+    summary: "Take a seat of a license for this device.",
+    caller: "device",
+    request: activateRequestSchema,
+    requestLimit: LICENSE_BODY_LIMIT,
+    answer: activateAnswerSchema,
+    answerLimit: LICENSE_BODY_LIMIT * 2,
+  }),
+  licenseReports: route({
+    method: "POST",
+    path: "/v1/license/reports",
+    summary: "Deliver signed receipts of seats given back, and usage reports.",
+    caller: "device",
+    request: licenseReportsRequestSchema,
+    requestLimit: LICENSE_BODY_LIMIT * 2,
+    answer: licenseReportsAnswerSchema,
+    answerLimit: 64 * 1024,
   }),
 } as const;
 

@@ -48,15 +48,22 @@ export async function startProcess(
   launch: string,
   spec: Launch,
 ): Promise<Supervised> {
-  const token = toHex(room.random.bytes(16));
-  const boot = await room.host.boot();
-  const intent: ProcessRecord = { format: 1, slot, launch, token, boot, pid: null, startTime: null };
-  await write(room, intent);
+  const intent = await noteIntent(room, slot, launch);
+  const { token } = intent;
   const env = { ...spec.env, [TOKEN_VARIABLE]: token };
   const process = await room.host.spawn({ ...spec, env, token });
   const { pid, startTime } = process.identity;
   await write(room, { ...intent, pid, startTime });
   return { process, slot, launch };
+}
+
+/** Written before a program exists, so that the next agent finds it by its token. */
+export async function noteIntent(room: ProcessRoom, slot: string, launch: string): Promise<ProcessRecord> {
+  const token = toHex(room.random.bytes(16));
+  const boot = await room.host.boot();
+  const intent: ProcessRecord = { format: 1, slot, launch, token, boot, pid: null, startTime: null };
+  await write(room, intent);
+  return intent;
 }
 
 /** The process that an earlier agent started, if it still runs. */

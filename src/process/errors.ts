@@ -12,6 +12,10 @@ export type ProcessErrorCode =
   | "process/unknown-too-long"
   | "process/never-settled"
   | "process/crash-loop"
+  | "process/reload-failed"
+  | "process/handler-failed"
+  | "process/handler-waits"
+  | "process/no-handler"
   | "process/will-not-stop"
   | "process/bad-service"
   | "process/no-such-service"
@@ -29,6 +33,10 @@ export const PROCESS_ERRORS = {
   "process/unknown-too-long": FAILED,
   "process/never-settled": FAILED,
   "process/crash-loop": FAILED,
+  "process/reload-failed": FAILED,
+  "process/handler-failed": FAILED,
+  "process/handler-waits": TRANSIENT,
+  "process/no-handler": TRANSIENT,
   "process/will-not-stop": TRANSIENT,
   "process/bad-service": USAGE,
   "process/no-such-service": FAILED,

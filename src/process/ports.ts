@@ -47,6 +47,14 @@ export type Unfit = {
 export type ProgramToLookAt = Pick<SpawnSpec, "program" | "cwd" | "env">;
 
 export interface ProcessHost {
+  /**
+   * Sends a signal by which programs read something again. `not-caught`: the program has no handler for it and would end, so nothing was sent.
+   * `gone`: it does not run any more.
+   */
+  remind(
+    identity: ProcessIdentity,
+    signal: "SIGHUP" | "SIGUSR1" | "SIGUSR2",
+  ): Promise<"sent" | "not-caught" | "gone">;
   /** Which start of the machine this is: 32 hex digits. */
   boot(): Promise<string>;
   /** Reads what the kernel would read of the program, and what that asks for; null if it can be started. Nothing is run. */
@@ -87,6 +95,21 @@ export interface Probes {
   http(port: number, path: string, timeoutMs: number, by: ProcessIdentity | null): Promise<HttpAnswer>;
   /** Runs to its end in a group of its own; kept output is bounded. */
   command(spec: Omit<SpawnSpec, "log" | "token">, timeoutMs: number): Promise<CommandAnswer>;
+}
+
+export type HandlerAnswer =
+  | { readonly kind: "exit"; readonly exit: Exit; readonly output: Uint8Array; readonly errors: string }
+  | { readonly kind: "timeout"; readonly errors: string }
+  /** The agent itself could not start it, for want of memory, handles or permission. */
+  | { readonly kind: "not-started"; readonly what: string };
+
+/** Programs that carry out one step and end. */
+export interface HandlerHost {
+  /**
+   * Runs the program to its end in a group of its own, with `input` as its standard input. Its errors are appended to `log`; output and
+   * the kept end of its errors are bounded. What it started and left behind is ended.
+   */
+  run(spec: SpawnSpec, input: Uint8Array, timeoutMs: number): Promise<HandlerAnswer>;
 }
 
 export interface LocalPorts {

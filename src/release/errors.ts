@@ -10,6 +10,7 @@ export type ReleaseErrorCode =
   | "release/wrong-document"
   | "release/ambiguous-artifacts"
   | "release/bad-command"
+  | "release/bad-kind"
   | "release/bad-keys"
   | "release/empty"
   | "release/no-key"
@@ -24,6 +25,7 @@ export const RELEASE_ERRORS = {
   "release/wrong-document": REFUSED,
   "release/ambiguous-artifacts": REFUSED,
   "release/bad-command": REFUSED,
+  "release/bad-kind": REFUSED,
   "release/bad-keys": REFUSED,
   "release/empty": USAGE,
   "release/no-key": REFUSED,

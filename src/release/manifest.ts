@@ -14,8 +14,10 @@ import {
 } from "../core/schema.ts";
 import { stableJson } from "../core/stable-json.ts";
 import { parseRange } from "../core/version.ts";
+import { componentSchema, kindTrouble } from "./component-kind.ts";
 import { ReleaseError } from "./errors.ts";
 import { selectorKey, selectorShape } from "./platform.ts";
+import { commandSchema, programSchema, seconds, text } from "./slot-path.ts";
 import { parseTargetName } from "./target-names.ts";
 import type { DocumentKeys } from "./trusted-keys.ts";
 
@@ -24,28 +26,6 @@ export const RELEASE_LIMIT = 1024 * 1024;
 
 /** Largest detached signature of an artifact. */
 export const SIGNATURE_LIMIT = 1024 * 1024;
-
-const seconds = (least: number, most: number) => z.number().check(z.int(), z.minimum(least), z.maximum(most));
-const text = (most: number) =>
-  z.string().check(z.maxLength(most), z.regex(/^[^\p{Cc}\p{Cs}]*$/u, "control characters are not allowed"));
-
-/** Relative to the slot, forward slashes, no part that climbs or hides: the same file on every system. */
-const programSchema = z
-  .string()
-  .check(
-    z.maxLength(512),
-    z.refine(isSlotPath, "expected a path inside the slot such as bin/service, without . or .. parts"),
-  );
-
-/** Program first, then its arguments, handed over as they are: no shell, no substitution. */
-const commandSchema = z.array(text(4096)).check(
-  z.minLength(1),
-  z.maxLength(64),
-  z.refine((command) => programSchema.safeParse(command[0]).success, {
-    message: "the first word must be a path inside the slot such as bin/service",
-    path: [0],
-  }),
-);
 
 const envName = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
 const envSchema = z.record(
@@ -175,12 +155,21 @@ export const releaseSchema = growing({
   /** Once this release is committed, nothing lower is ever installed again. */
   floor: z.exactOptional(versionSchema),
   artifacts: z.array(artifactSchema).check(z.minLength(1), z.maxLength(64)),
-  /** Absent: nothing is started, the component is data. */
+  /** What kind of component it is. Absent: a service or job if it has an entry point, else data that nobody is told of. */
+  component: z.exactOptional(componentSchema),
+  /** Absent: nothing is started. */
   entryPoint: z.exactOptional(z.strictObject({ command: commandSchema, env: z.exactOptional(envSchema) })),
   /** Absent only when nothing is started. */
   health: z.exactOptional(healthSchema),
   dependencies: z.array(dependencySchema).check(z.maxLength(64)),
   publisher: z.exactOptional(publisherSchema),
+  /** It comes with a license only: one with these editions, that covers the day of publication or this earlier one. Security releases come to all. */
+  license: z.exactOptional(
+    growing({
+      editions: z.exactOptional(z.array(nameSchema).check(z.maxLength(32))),
+      backdatedTo: z.exactOptional(instantSchema),
+    }),
+  ),
   notes: z.exactOptional(z.string().check(z.maxLength(16384))),
 });
 export type ReleaseManifest = Readonly<z.infer<typeof releaseSchema>>;
@@ -285,6 +274,13 @@ function checkRelease(manifest: ReleaseManifest): ReleaseManifest {
       );
     }
   }
+  const wrongKind = kindTrouble(manifest);
+  if (wrongKind !== null)
+    throw new ReleaseError(
+      "release/bad-kind",
+      `${manifest.product} ${manifest.version} does not say coherently what kind of component it is: ${wrongKind}.`,
+      { product: manifest.product, version: manifest.version },
+    );
   if (manifest.entryPoint !== undefined && manifest.health === undefined) {
     throw new ReleaseError("release/bad-command", "A release with an entry point needs a health probe.", {});
   }
@@ -305,14 +301,6 @@ function checkRelease(manifest: ReleaseManifest): ReleaseManifest {
 /** The path inside the slot that an artifact of format `file` is installed under. */
 export function artifactFileName(artifact: Pick<Artifact, "target" | "installAs">): string {
   return artifact.installAs ?? artifact.target.slice(artifact.target.lastIndexOf("/") + 1);
-}
-
-/** A relative path with forward slashes that stays inside and has one spelling. */
-export function isSlotPath(path: string): boolean {
-  return (
-    !/[\\:\p{Cc}\p{Cs}]/u.test(path) &&
-    path.split("/").every((part) => part !== "" && part !== "." && part !== ".." && !/[ .]$/.test(part))
-  );
 }
 
 function isRange(range: string): boolean {

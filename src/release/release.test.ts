@@ -12,14 +12,8 @@ import type { Json } from "../core/json.ts";
 import { localSigner } from "../keys/signer.ts";
 import { sampleManifest, samplePointer } from "./_sample.ts";
 import { openChannel, parseChannel, serialiseChannel, signChannel } from "./channel.ts";
-import {
-  artifactFileName,
-  isSlotPath,
-  openRelease,
-  parseRelease,
-  serialiseRelease,
-  signRelease,
-} from "./manifest.ts";
+import { artifactFileName, openRelease, parseRelease, serialiseRelease, signRelease } from "./manifest.ts";
+import { isSlotPath } from "./slot-path.ts";
 import { artifactTarget, channelTarget, parseTargetName, releaseTarget } from "./target-names.ts";
 import { keysFor, parseTrustedKeys, serialiseTrustedKeys, type Grant } from "./trusted-keys.ts";
 

@@ -106,6 +106,12 @@ export function keysFor(trusted: TrustedKeys, kind: TrustedKind, product: string
   return { keys: grant.keyids.map((keyid) => trusted.keys.get(keyid)!), threshold: grant.threshold };
 }
 
+/** The keys that may sign messages to devices; none where the repository names none. Each alone may: a message can only say "look". */
+export function messengersIn(trusted: TrustedKeys): readonly PublicKey[] {
+  const grant = trusted.grants.find(({ kind, products }) => kind === "message" && products === "*");
+  return grant === undefined ? [] : grant.keyids.map((keyid) => trusted.keys.get(keyid)!);
+}
+
 function bad(what: string): ReleaseError {
   return new ReleaseError("release/bad-keys", `The list of trusted keys is refused: ${what}.`, {});
 }

@@ -5,7 +5,14 @@ import { sha256Hex } from "../core/digest.ts";
 import { signEnvelope, verifyEnvelope, type DsseSigner, type DsseVerifier } from "../core/dsse.ts";
 import { checkWritten, growing, needing, programSchema } from "../core/growth.ts";
 import { instantSchema, nameSchema, sha256Schema, versionSchema, z } from "../core/schema.ts";
-import { codeSchema, deviceIdSchema, readGrowingMessage, repeated, textSchema } from "../message/common.ts";
+import {
+  codeSchema,
+  deviceIdSchema,
+  lineSchema,
+  readGrowingMessage,
+  repeated,
+  textSchema,
+} from "../message/common.ts";
 import { REPORT_LIMIT } from "../message/reports.ts";
 import { ReportError } from "./errors.ts";
 import { OUTCOMES, REPAIRED, type Outcome } from "./outcomes.ts";
@@ -83,12 +90,28 @@ const inventorySchema = growing({
         /** The last version that came through its probation. */
         committed: z.nullable(versionSchema),
         floor: z.nullable(versionSchema),
+        /** What lies on the disk: the installed version and those that are kept to go back to. */
+        slots: z.exactOptional(
+          z
+            .array(z.strictObject({ version: versionSchema, sha256: sha256Schema, current: z.boolean() }))
+            .check(z.maxLength(8)),
+        ),
       }),
     )
     .check(
       z.maxLength(64),
       z.refine((list) => repeated(list.map((c) => c.product)).length === 0, "a product appears twice"),
     ),
+  platform: z.exactOptional(
+    growing({
+      os: z.enum(["linux", "windows", "darwin"]),
+      arch: z.enum(["x64", "arm64"]),
+      libc: z.exactOptional(z.enum(["glibc", "musl"])),
+      osVersion: z.exactOptional(lineSchema(64)),
+    }),
+  ),
+  /** Bytes of the disk that the agent's folder is on. */
+  disk: z.exactOptional(z.strictObject({ free: count, total: count })),
 });
 
 const alarmSchema = growing({

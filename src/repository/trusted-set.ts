@@ -152,6 +152,13 @@ export function newTargets(
   return targets;
 }
 
+/** The targets role as it was followed earlier: signed by today's keys, however old. */
+export function storedTargets(root: Signed<Root>, bytes: Uint8Array): Signed<Targets> {
+  const targets = parseTargets(bytes);
+  checkSignatures("targets", targets, root.signed.roles.targets, root.signed.keys);
+  return targets;
+}
+
 /** What the snapshot says of a role. Throws `repository/role-missing`. */
 export function listedRole(snapshot: { readonly signed: Snapshot }, name: string): MetaFile {
   const listed = snapshot.signed.meta.get(name);

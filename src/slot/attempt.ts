@@ -16,6 +16,10 @@ export type Attempt = {
   readonly staged: boolean;
   /** SHA-256 of the record of the slot that was staged, null if it is not known. */
   readonly record: string | null;
+  /** Why the switch waits, as it was written down last; null if it never did. */
+  readonly ready: { readonly rule: string; readonly reason: string; readonly until: string | null } | null;
+  /** How often that was written down. */
+  readonly waits: number;
   readonly activating: boolean;
   /** Bytes of the data snapshot, null if none was taken. */
   readonly snapshot: number | null;
@@ -99,6 +103,8 @@ function begun(begin: BeginEvent): Attempt {
     verified: null,
     staged: false,
     record: null,
+    ready: null,
+    waits: 0,
     activating: false,
     snapshot: null,
     starts: 0,
@@ -116,6 +122,10 @@ function advance(attempt: Attempt, event: Exclude<JournalEvent, BeginEvent | Slo
       return { ...attempt, step: "verifying", verified: verifiedOf(event) };
     case "staged":
       return { ...attempt, step: "staging", staged: true, record: event.record ?? null };
+    case "ready": {
+      const { rule, reason, until } = event;
+      return { ...attempt, ready: { rule, reason, until }, waits: attempt.waits + 1 };
+    }
     case "activating":
       return { ...attempt, step: "activating", activating: true };
     case "snapshot":

@@ -9,6 +9,8 @@ export type SlotErrorCode =
   | "slot/wrong-bytes"
   | "slot/damaged"
   | "slot/data-not-kept"
+  | "slot/command-taken"
+  | "slot/commands-exposed"
   | "slot/journal-corrupt"
   | "slot/journal-full"
   | "slot/state-corrupt"
@@ -21,6 +23,8 @@ export const SLOT_ERRORS = {
   "slot/wrong-bytes": REFUSED,
   "slot/damaged": { nature: "failed", exit: "refused" },
   "slot/data-not-kept": { nature: "transient", exit: "failed" },
+  "slot/command-taken": { nature: "transient", exit: "failed" },
+  "slot/commands-exposed": { nature: "transient", exit: "failed" },
   "slot/journal-corrupt": FAILED,
   "slot/journal-full": FAILED,
   "slot/state-corrupt": FAILED,

@@ -32,6 +32,8 @@ export type StageInput = {
   readonly run: Json;
   /** A path that must be an executable or plain file of the slot, or null. */
   readonly entry: string | null;
+  /** Further paths that must be files or links of the slot: what is called or handed over. */
+  readonly named?: readonly string[];
 };
 
 /**
@@ -63,11 +65,14 @@ export async function stage(disk: Disk, layout: Layout, input: StageInput, zip: 
       { expected: input.id.sha256, found: sha256 },
     );
   }
-  if (input.entry !== null && !files.some((file) => file.path === input.entry && file.kind === "file")) {
+  const kinds = new Map(files.map((file) => [file.path, file.kind]));
+  for (const entry of [...(input.entry === null ? [] : [input.entry]), ...(input.named ?? [])]) {
+    const kind = kinds.get(entry);
+    if (kind === "file" || (kind === "link" && entry !== input.entry)) continue;
     throw new SlotError(
       "slot/entry-missing",
-      `The artifact holds no file ${JSON.stringify(input.entry)}, which the release names as its entry point.`,
-      { entry: input.entry },
+      `The artifact holds no file ${JSON.stringify(entry)}, which the release names.`,
+      { entry },
     );
   }
   const record: SlotRecord = {

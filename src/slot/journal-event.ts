@@ -76,6 +76,14 @@ export const journalEventSchema = z.discriminatedUnion("event", [
     /** SHA-256 of the slot's record, by which a changed record is noticed. Absent in what older agents wrote. */
     record: z.exactOptional(sha256Schema),
   }),
+  /** All is at hand, and the switch waits: by which rule, why, and until when as far as it was known then. The last one counts. */
+  z.strictObject({
+    event: z.literal("ready"),
+    attempt,
+    rule: z.string().check(z.regex(/^[a-z][a-z-]{0,39}$/, "expected a rule such as active-hours")),
+    reason: text,
+    until: z.nullable(instantSchema),
+  }),
   /** From here on `current` may change. */
   z.strictObject({ event: z.literal("activating"), attempt }),
   /** The component's data was copied; `bytes` of it. Absent when there was none, or nothing ran before. */

@@ -48,8 +48,20 @@ export type Layout = {
   readonly process: string;
   /** Ports that the agent gave, to give the same again. */
   readonly ports: string;
+  /** Files by which an application says "not now". */
+  readonly locks: string;
   readonly checked: string;
   readonly log: string;
+  /** Where the commands of the component were made. */
+  readonly commands: string;
+  /** Links to the products that augment the data of this one, each under its product's name. */
+  readonly addons: string;
+  /** The handler that runs for this component. */
+  readonly handler: string;
+  /** What a handler notes about this component. */
+  readonly handlerState: string;
+  /** The owner's decision to uninstall it. */
+  readonly uninstalled: string;
   /** What was found in a slot and belongs to no release; of the last time only. */
   readonly aside: string;
 };
@@ -66,8 +78,14 @@ export function layoutOf(folder: string): Layout {
     snapshots: `${folder}/snapshots`,
     process: `${folder}/process.json`,
     ports: `${folder}/ports.json`,
+    locks: `${folder}/locks`,
     checked: `${folder}/checked.json`,
     log: `${folder}/output.log`,
+    commands: `${folder}/commands.json`,
+    addons: `${folder}/addons`,
+    handler: `${folder}/handler.json`,
+    handlerState: `${folder}/handler`,
+    uninstalled: `${folder}/uninstalled.json`,
     aside: `${folder}/aside`,
   };
 }

@@ -12,7 +12,9 @@ import { toUtf8 } from "../core/bytes.ts";
 import type { UpkeepError } from "../core/errors.ts";
 import type { Instant } from "../core/instant.ts";
 import { zipReader } from "../io/archive/unpack-zip.ts";
+import type { Hook, HookAnswer, MachineFacts } from "../manners/ports.ts";
 import { DAY_ZERO, FleetOfOne } from "./fleet-of-one.ts";
+import { MemoryHandlers } from "./memory-handlers.ts";
 import { MemoryDisk } from "./memory-disk.ts";
 import { diskTrees } from "./memory-trees.ts";
 import { MemoryProcesses } from "./memory-processes.ts";
@@ -61,6 +63,7 @@ export const FOLDER = "/agent";
 export class AgentWorld {
   disk: MemoryDisk;
   processes: MemoryProcesses;
+  readonly handlers = new MemoryHandlers();
   readonly clock: Clock;
   readonly fleet: FleetOfOne;
   readonly lines: LogLine[] = [];
@@ -78,6 +81,17 @@ export class AgentWorld {
   grounded: UpkeepError | null = null;
   /** Its identity cannot be read: nothing can be signed. */
   unsigned = false;
+  /** What the machine says of itself. */
+  machine: MachineFacts = { load: null, idleSeconds: null, battery: null };
+  metered: boolean | null = null;
+  zone = "UTC";
+  /** What the owner's executables answer, by their path, and what they were asked. */
+  readonly hooks = new Map<string, (hook: Hook) => HookAnswer>();
+  readonly asked: Hook[] = [];
+  /** Processes that a lock may name. */
+  readonly living = new Set<number>();
+  /** Worlds that follow each other on one disk draw other numbers. */
+  seed = 0;
   #starts = 0;
 
   constructor(clock: Clock = new EagerClock(), disk = new MemoryDisk()) {
@@ -95,10 +109,22 @@ export class AgentWorld {
       program: this.program,
       disk,
       clock,
-      random: scriptedRandom(this.#starts),
+      random: scriptedRandom(this.seed + this.#starts),
       processes,
       probes: processes,
+      handlers: this.handlers,
       localPorts: processes,
+      surroundings: {
+        uptime: async () => ({ boot: await processes.boot(), ms: clock.monotonic() }),
+        zone: () => this.zone,
+        facts: async () => this.machine,
+        metered: async () => this.metered,
+        run: async (hook) => {
+          this.asked.push(hook);
+          return this.hooks.get(hook.command[0]!)?.(hook) ?? { kind: "not-started", what: "There is none." };
+        },
+        lives: async ({ pid }) => this.living.has(pid),
+      },
       logs: {
         rotate: async () => {},
         bound: async () => {},

@@ -68,6 +68,8 @@ export class FleetOfOne implements Repository, UpdateServer {
   interval = 300;
   /** False for a server from before marks. */
   givesMarks = true;
+  /** Of the server's audit log, for devices to witness. */
+  auditHead: CheckInAnswer["auditHead"] | null = null;
   checkIns: CheckInRequest[] = [];
   #wakers: ((wake: Wake) => void)[] = [];
   #seq = 0;
@@ -147,7 +149,7 @@ export class FleetOfOne implements Repository, UpdateServer {
     };
     // Nothing is started of data, and nothing watched.
     const { entryPoint: _, health: __, ...data } = manifest;
-    const published = behaviour === "data" ? data : manifest;
+    const published = behaviour.startsWith("data") ? data : manifest;
     this.targets.set(releaseTarget(product, version), await signRelease(published, [this.publisher]));
     return published;
   }
@@ -169,6 +171,12 @@ export class FleetOfOne implements Repository, UpdateServer {
     const artifacts = [{ ...artifact, deltas: [...deltas, added] }];
     this.targets.set(document, await signRelease({ ...manifest, artifacts }, [this.publisher]));
     return target;
+  }
+
+  /** Signs another manifest for a release that was published. */
+  async replace(manifest: ReleaseManifest): Promise<void> {
+    const { product, version } = manifest;
+    this.targets.set(releaseTarget(product, version), await signRelease(manifest, [this.publisher]));
   }
 
   /** Moves the channel, and assigns the release. */
@@ -275,9 +283,11 @@ export class FleetOfOne implements Repository, UpdateServer {
     };
   }
 
-  #nextMark(request: CheckInRequest): { readonly mark?: string } {
-    if (request.mark === undefined || !this.givesMarks) return {};
-    return { mark: toBase64Url(sha256(toUtf8(request.nonce)).subarray(0, 16)) };
+  #nextMark(request: CheckInRequest): Pick<CheckInAnswer, "mark" | "auditHead"> {
+    const head = this.auditHead ?? null;
+    const given = head === null ? {} : { auditHead: head };
+    if (request.mark === undefined || !this.givesMarks) return given;
+    return { ...given, mark: toBase64Url(sha256(toUtf8(request.nonce)).subarray(0, 16)) };
   }
 
   async sendReports(envelopes: readonly Uint8Array[]): Promise<readonly ReportResult[]> {

@@ -1,5 +1,6 @@
 // The records of a fleet in memory, for tests of the rules that work on them; looked into and edited like a document.
 
+import { policyKey } from "../fleet/policies.ts";
 import type { Lines } from "../fleet/clone.ts";
 import type {
   Alarm,
@@ -8,9 +9,14 @@ import type {
   Device,
   DeviceComponent,
   Group,
+  MessageKeyRecord,
+  MessageOrder,
   StoredReport,
   Token,
 } from "../fleet/records.ts";
+import { NO_LABELS, type Labels } from "../fleet/label-record.ts";
+import { platformWord } from "../fleet/platform-word.ts";
+import { isOver, type Rollout, type RolloutDevice } from "../fleet/rollout-record.ts";
 import type { FleetRecords } from "../fleet/store.ts";
 
 export class MemoryFleet implements FleetRecords {
@@ -25,7 +31,12 @@ export class MemoryFleet implements FleetRecords {
   readonly lineRows = new Map<string, Lines>();
   readonly auditRows: AuditRow[] = [];
   readonly wakeRows = new Map<Parameters<FleetRecords["putWake"]>[0], number>();
+  readonly messageKeyRows = new Map<string, MessageKeyRecord>();
+  readonly orderRows = new Map<string, MessageOrder>();
   readonly settings = new Map<string, string>();
+  readonly labelRows = new Map<string, Labels>();
+  readonly rolloutRows = new Map<string, Rollout>();
+  readonly rolloutDeviceRows = new Map<string, RolloutDevice>();
 
   device = async (id: string) => this.deviceRows.get(id) ?? null;
   deviceBySpki = async (spki: string) =>
@@ -44,11 +55,13 @@ export class MemoryFleet implements FleetRecords {
     };
   };
   dropDevice = async (id: string) => {
-    for (const rows of [this.componentRows, this.alarmRows])
+    for (const rows of [this.componentRows, this.alarmRows, this.rolloutDeviceRows])
       for (const [key, row] of rows) if (row.device === id) rows.delete(key);
     this.reportRows.splice(0, Infinity, ...this.reportRows.filter((r) => r.device !== id));
     this.lineRows.delete(id);
+    this.labelRows.delete(id);
     this.wakeRows.delete(`device:${id}`);
+    this.messageKeyRows.delete(id);
     this.deviceRows.delete(id);
   };
   groupSizes = async () => {
@@ -88,6 +101,7 @@ export class MemoryFleet implements FleetRecords {
     for (const [key, row] of this.desiredRows) if (row.group === name) this.desiredRows.delete(key);
     this.wakeRows.delete(`group:${name}`);
     this.settings.delete(`announced:${name}`);
+    this.settings.delete(policyKey(name));
     this.groupRows.delete(name);
   };
   desired = async (group: string) => [...this.desiredRows.values()].filter((d) => d.group === group);
@@ -141,11 +155,72 @@ export class MemoryFleet implements FleetRecords {
 
   lastAudit = async () => this.auditRows.at(-1) ?? null;
   addAudit = async (row: AuditRow) => void this.auditRows.push(row);
+  auditOf = async (subject: string, limit: number) =>
+    this.auditRows.filter((row) => row.subject === subject).slice(-limit);
   audit = async (after: number, limit: number) =>
     this.auditRows.filter((row) => row.sequence > after).slice(0, limit);
 
   wakes = async () => this.wakeRows;
   putWake: FleetRecords["putWake"] = async (scope, seq) => void this.wakeRows.set(scope, seq);
+
+  messageKey = async (device: string) => this.messageKeyRows.get(device) ?? null;
+  putMessageKey = async (key: MessageKeyRecord) => void this.messageKeyRows.set(key.device, key);
+  messageOrders = async () => [...this.orderRows.values()];
+  putMessageOrder = async (order: MessageOrder) =>
+    void this.orderRows.set(`${order.scope} ${order.kind}`, order);
+  rollout = async (id: string) => this.rolloutRows.get(id) ?? null;
+  rollouts: FleetRecords["rollouts"] = async ({ product, under }) =>
+    [...this.rolloutRows.values()]
+      .filter(
+        (r) => (product === undefined || r.product === product) && (under === undefined || !isOver(r.state)),
+      )
+      .toSorted((a, b) => a.created - b.created);
+  rolloutsInForce = async () => [...this.rolloutRows.values()].filter((r) => r.state !== "done");
+  putRollout = async (rollout: Rollout) => void this.rolloutRows.set(rollout.id, rollout);
+  rolloutDevice = async (rollout: string, device: string) =>
+    this.rolloutDeviceRows.get(`${rollout} ${device}`) ?? null;
+  putRolloutDevice = async (row: RolloutDevice) =>
+    void this.rolloutDeviceRows.set(`${row.rollout} ${row.device}`, row);
+  addRolloutDevices = async (rows: readonly RolloutDevice[]) => {
+    for (const row of rows)
+      if (!this.rolloutDeviceRows.has(`${row.rollout} ${row.device}`)) await this.putRolloutDevice(row);
+  };
+  rolloutDevices: FleetRecords["rolloutDevices"] = async (rollout, after, limit) =>
+    sorted(
+      [...this.rolloutDeviceRows.values()].filter((r) => r.rollout === rollout && r.device > after),
+      (r) => r.device,
+    ).slice(0, limit);
+  rolloutsOf = async (device: string) =>
+    [...this.rolloutDeviceRows.values()].filter((r) => r.device === device);
+  labels = async (device: string) => this.labelRows.get(device) ?? NO_LABELS;
+  putLabels = async (device: string, labels: Labels) => void this.labelRows.set(device, labels);
+  roster: FleetRecords["roster"] = async (after, limit) =>
+    (await this.devices({ after, limit })).map((d) => ({
+      id: d.id,
+      name: d.name,
+      group: d.group,
+      status: d.status,
+      enrolled: d.enrolled,
+      lastSeen: d.lastSeen,
+      platform: platformWord(d.platform),
+      labels: this.labelRows.get(d.id) ?? NO_LABELS,
+    }));
+  arrivals = async (product: string, version: string) => {
+    const first = new Map<string, number>();
+    for (const { device, received, ...report } of this.reportRows)
+      if (report.product === product && report.to === version && report.outcome === "success")
+        first.set(device, Math.min(first.get(device) ?? received, received));
+    return [...first.values()];
+  };
+  runningOf: FleetRecords["runningOf"] = async (product, after, limit) =>
+    sorted(
+      [...this.componentRows.values()].filter(
+        (c) => c.product === product && c.device > after && c.running !== null,
+      ),
+      (c) => c.device,
+    )
+      .map(({ device, running }) => ({ device, running: running! }))
+      .slice(0, limit);
 
   setting = async (name: string) => this.settings.get(name) ?? null;
   putSetting = async (name: string, value: string) => void this.settings.set(name, value);

@@ -19,7 +19,7 @@ import type {
 
 /**
  * Words in a program's text: `well` answers 200, `sick` answers 500, `busy` answers 429, `crash` ends with 1 at once, `job` ends with 0,
- * `deaf` refuses connections, `foreign` is for another machine. `migrate` writes its version into the data folder first.
+ * `reloads` catches signals for reading again. `deaf` refuses connections, `foreign` is for another machine. `migrate` writes its version into the data folder first.
  */
 export type Behaviour = string;
 
@@ -61,6 +61,20 @@ export class MemoryProcesses implements ProcessHost, Probes, LocalPorts {
   /** What runs now, as program paths. */
   get running(): readonly string[] {
     return this.#entries.filter((entry) => !entry.ended).map((entry) => entry.spec.program);
+  }
+
+  /** Programs that were told to read something again, and by which signal. */
+  readonly reminded: string[] = [];
+  /** What a program does when it is told; by itself it reads again and stays as it is. */
+  whenReminded: (program: string) => void = () => {};
+
+  async remind(identity: ProcessIdentity, signal: string): Promise<"sent" | "not-caught" | "gone"> {
+    const entry = this.#entries.find((one) => one.identity.pid === identity.pid);
+    if (entry === undefined || entry.ended) return "gone";
+    if (!entry.text.includes("reloads")) return "not-caught";
+    this.reminded.push(`${signal} ${entry.spec.program}`);
+    this.whenReminded(entry.spec.program);
+    return "sent";
   }
 
   async boot(): Promise<string> {

@@ -71,6 +71,11 @@ export class Site {
 
   /** Publishes a release of the service `shop`; `behaviour` is JavaScript that runs first. */
   publish(version: string, behaviour = "", options: readonly string[] = []): void {
+    this.add(version, behaviour, ["--promote", ...options]);
+  }
+
+  /** The same without pointing a channel to it. */
+  add(version: string, behaviour = "", options: readonly string[] = []): void {
     const artifact = join(this.folder, `shop-${version}`);
     mkdirSync(join(artifact, "bin"), { recursive: true });
     const program = join(artifact, "bin/shop");
@@ -79,18 +84,7 @@ export class Site {
     const config = join(this.folder, "release.toml");
     writeFileSync(config, CONFIG.replace("@@", String(this.servicePort)));
     this.ok(
-      this.upkeep(
-        this.operator,
-        "release",
-        "add",
-        "shop",
-        version,
-        artifact,
-        "--config",
-        config,
-        "--promote",
-        ...options,
-      ),
+      this.upkeep(this.operator, "release", "add", "shop", version, artifact, "--config", config, ...options),
     );
   }
 

@@ -198,13 +198,21 @@ export type Device = {
   readonly client: ServerClient;
 };
 
-export async function serverIdentity(server: UpdateServer, text: string): Promise<ServerIdentity> {
+export async function serverIdentity(
+  server: Pick<UpdateServer, "address">,
+  text: string,
+): Promise<ServerIdentity> {
   const { caSpkiSha256 } = parseToken(text);
   const place = { host: "127.0.0.1", port: server.address.port };
   return { ...place, authorities: [await findAuthority(place, caSpkiSha256)], pins: [caSpkiSha256] };
 }
 
-export async function enroll(server: UpdateServer, text: string, keys: Keys = newKeys()): Promise<Device> {
+export async function enroll(
+  server: Pick<UpdateServer, "address">,
+  text: string,
+  keys: Keys = newKeys(),
+  who: { readonly arch?: "x64" | "arm64"; readonly name?: string } = {},
+): Promise<Device> {
   const identity = await serverIdentity(server, text);
   const stranger = openServerClient(identity);
   const csr = await csrOf(keys.tls);
@@ -215,8 +223,8 @@ export async function enroll(server: UpdateServer, text: string, keys: Keys = ne
       csr: toBase64(csr),
       reportKey: toHex(keys.report.publicKey.spki.subarray(-32)),
       reportKeyProof: toBase64(await keys.report.sign(enrolmentProof(csr))),
-      platform: { os: "linux", arch: "x64", libc: "glibc" },
-      name: "test device",
+      platform: { os: "linux", arch: who.arch ?? "x64", libc: "glibc" },
+      name: who.name ?? "test device",
     });
     return deviceWith(identity, answer.device, keys, answer.certificates);
   } finally {

@@ -17,6 +17,9 @@ export type Running = {
   readonly stderr: () => string;
 };
 
+/** Milliseconds until a program has said that it is ready; a loaded machine takes its time. */
+const START_AT_MOST = 90_000;
+
 export class SignerBench {
   readonly folder: string;
   readonly #running = new Set<ChildProcess>();
@@ -87,10 +90,18 @@ export class SignerBench {
     return new Promise((resolve, reject) => {
       child.stdout.on("data", (part: Buffer) => {
         out += part.toString();
-        if (out.includes(until)) resolve({ child, stdout: () => out, stderr: () => said });
+        if (!out.includes(until)) return;
+        clearTimeout(late);
+        resolve({ child, stdout: () => out, stderr: () => said });
       });
       child.once("exit", (code) => reject(new Error(`${args.join(" ")} ended with ${code}: ${said}`)));
-      setTimeout(() => reject(new Error(`${args.join(" ")} was not ready in time: ${said}`)), 30_000).unref();
+      const late = setTimeout(() => {
+        // It would hold the folder that the next test starts one in.
+        child.kill("SIGKILL");
+        reject(new Error(`${args.join(" ")} was not ready in time: ${said}`));
+      }, START_AT_MOST);
+      child.once("exit", () => clearTimeout(late));
+      late.unref();
     });
   }
 

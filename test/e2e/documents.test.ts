@@ -113,7 +113,9 @@ class Desk {
         };
         const shop = status.components.find((one) => one["product"] === "shop");
         if (shop !== undefined && Array.isArray(shop["skipped"]) && shop["skipped"].length > 0)
-          throw new Error(`${JSON.stringify(shop)}\n${this.type("upkeep --data /var/lib/upkeep agent log")}`);
+          throw new Error(
+            `${JSON.stringify(shop)}\n${this.type("upkeep --data /var/lib/upkeep agent output")}`,
+          );
         return shop?.["running"] === version && shop["committed"] === version ? shop : null;
       },
       60_000,

@@ -13,6 +13,7 @@ import type { UpdateServer } from "../../src/apps/server/server.ts";
 import { parseToken } from "../../src/identity/token.ts";
 import { openServerClient } from "../../src/io/device/server-client.ts";
 import { needsPostgres, startPostgres, type PostgresCluster } from "../../src/testing/postgres-cluster.ts";
+import type { Wake } from "../../src/message/wake.ts";
 import { assigned, checkIn, enroll, eventually, type Device } from "./_server.ts";
 
 const main = new URL("../../src/apps/cli/main.ts", import.meta.url).pathname;
@@ -124,7 +125,7 @@ async function wokenBy(device: Device, action: () => void): Promise<number> {
     action();
     const { value } = await next;
     await stream.return();
-    return value!.seq;
+    return (value as Wake).seq;
   } finally {
     clearTimeout(timer);
     stop.abort();

@@ -1,7 +1,77 @@
 // The noun `agent`: enrol a device, run its agent, and talk to it.
 
 import type { NounSpec } from "../framework/command.ts";
+import { mannersCommands } from "./manners-commands.ts";
 import { LOG_LEVEL } from "../framework/program-log.ts";
+
+const product = { name: "<product>", about: "of which product" };
+
+const licenseNoun: NounSpec = {
+  name: "license",
+  about: "activate licenses on this device, and see how they stand",
+  commands: [
+    {
+      name: "show",
+      about: "show state, reason, end and next step of each license",
+      examples: ["upkeep agent license show", "upkeep agent license show --json"],
+      run: async (call) => (await import("./license-commands.ts")).agentLicenseShow(call),
+    },
+    {
+      name: "activate",
+      about: "take a seat of a license for this device",
+      details:
+        "The code comes from the environment variable UPKEEP_LICENSE, from --code-file or from the terminal, never from the command line.\nWhile the server cannot be reached, the wish waits for the next check.",
+      arguments: [product],
+      options: [
+        { flags: "--code-file <file>", about: "file (mode 0600) whose first line is the code" },
+        {
+          flags: "--license <license>",
+          about: "instead of a code: a license that this device has used before",
+        },
+      ],
+      examples: [
+        "UPKEEP_LICENSE=... upkeep agent license activate shop",
+        "upkeep agent license activate shop --code-file code",
+      ],
+      run: async (call) => (await import("./license-commands.ts")).agentLicenseActivate(call),
+    },
+    {
+      name: "request",
+      about: "write the request for a seat into a file, on a device without network",
+      arguments: [product],
+      options: [
+        { flags: "--out <file>", about: "a new file", required: true },
+        { flags: "--code-file <file>", about: "file (mode 0600) whose first line is the code" },
+        {
+          flags: "--license <license>",
+          about: "instead of a code: a license that this device has used before",
+        },
+      ],
+      examples: ["upkeep agent license request shop --code-file code --out island-1.request"],
+      run: async (call) => (await import("./license-commands.ts")).agentLicenseRequest(call),
+    },
+    {
+      name: "import",
+      about: "take a lease that came by file",
+      arguments: [{ name: "<file>", about: "from license activate" }],
+      examples: ["upkeep agent license import island-1.lease"],
+      run: async (call) => (await import("./license-commands.ts")).agentLicenseImport(call),
+    },
+    {
+      name: "release",
+      about: "give this device's seat back",
+      details:
+        "The application falls back at once. Without a network, --out writes the receipt that frees the seat at the vendor.",
+      arguments: [product],
+      options: [{ flags: "--out <file>", about: "where the receipt goes as well" }],
+      examples: [
+        "upkeep agent license release shop",
+        "upkeep agent license release shop --out island-1.receipt",
+      ],
+      run: async (call) => (await import("./license-commands.ts")).agentLicenseRelease(call),
+    },
+  ],
+};
 
 export const agentNoun: NounSpec = {
   name: "agent",
@@ -55,11 +125,17 @@ export const agentNoun: NounSpec = {
         },
         { flags: "--channel <name>", about: "with --from: the channel to follow (stable)" },
         { flags: "--retry-skipped", about: "try again what failed on this device before" },
+        {
+          flags: "--now",
+          about:
+            "activate what is at hand whatever the hour, the load and unanswered prompts say; locks, interlocks and holds stay",
+        },
       ],
       examples: [
         "upkeep agent update",
         "upkeep agent update --json",
         "upkeep agent update --retry-skipped",
+        "upkeep agent update --now",
         "upkeep agent update --from /mnt/stick/upkeep.bundle",
         "upkeep agent update --from /mnt/stick/upkeep --product shop",
         "upkeep agent update --from https://mirror.example.org/upkeep/",
@@ -69,11 +145,57 @@ export const agentNoun: NounSpec = {
     {
       name: "status",
       about: "show what runs, what is in progress, and what it is waiting for",
-      examples: ["upkeep agent status", "upkeep agent status --json"],
+      options: [
+        {
+          flags: "--scomo",
+          about: "show it as the inventories of OMA SCOMO, with its status values and result codes",
+        },
+      ],
+      examples: ["upkeep agent status", "upkeep agent status --json", "upkeep agent status --scomo --json"],
       run: async (call) => (await import("./run-commands.ts")).agentStatus(call),
     },
     {
+      name: "message",
+      about: "messages that were carried here by hand",
+      commands: [
+        {
+          name: "deliver",
+          about: "hand a sealed message to this device's agent",
+          details:
+            "The file comes from `upkeep message seal`. It proves itself, so it does not matter who brought it: the agent opens it with its own\nkey and does what it says once, within its budgets: a check, a report, or a renewal, and nothing else. Without a running agent it lies\nin the folder `messages` until one starts.",
+          arguments: [{ name: "<file>", about: "the message" }],
+          examples: ["upkeep agent message deliver /mnt/stick/till-7.sealed"],
+          run: async (call) => (await import("./message-commands.ts")).messageDeliver(call),
+        },
+        {
+          name: "status",
+          about: "show how many messages came, and what became of them",
+          examples: ["upkeep agent message status", "upkeep agent message status --json"],
+          run: async (call) => (await import("./message-commands.ts")).messageStatus(call),
+        },
+      ],
+    },
+    {
       name: "log",
+      about: "show what happened on this device: every attempt with its end, alarms, what its owner asked",
+      details:
+        "The log is bounded and a chain: each line has the SHA-256 of the one before, and `agent log verify` shows what was changed or\ncut off (exit code 6). Each attempt has one begin and one end, whatever came between; its id is that of the server's report.",
+      arguments: [{ name: "[verify]", about: "check the chain instead" }],
+      options: [
+        { flags: "--product <name>", about: "only of this component" },
+        { flags: "--lines <n>", about: "the last lines (100)" },
+        { flags: "--follow", about: "go on showing what is written, until Ctrl-C" },
+      ],
+      examples: [
+        "upkeep agent log",
+        "upkeep agent log --product shop --json",
+        "upkeep agent log --follow",
+        "upkeep agent log verify",
+      ],
+      run: async (call) => (await import("./history-commands.ts")).agentLog(call),
+    },
+    {
+      name: "output",
       alias: "logs",
       about: "show what installed components wrote, in this run and in the one before",
       details:
@@ -83,9 +205,14 @@ export const agentNoun: NounSpec = {
         { flags: "--lines <n>", about: "last lines of each run (100)" },
         { flags: "--follow", about: "go on showing what is written" },
       ],
-      examples: ["upkeep agent log", "upkeep agent log shop --lines 20", "upkeep agent log shop --follow"],
-      run: async (call) => (await import("./output.ts")).agentLog(call),
+      examples: [
+        "upkeep agent output",
+        "upkeep agent output shop --lines 20",
+        "upkeep agent output shop --follow",
+      ],
+      run: async (call) => (await import("./output.ts")).agentOutput(call),
     },
+    licenseNoun,
     {
       name: "forget-time",
       about: "forget the time that this device remembers, after its clock was ahead",
@@ -110,6 +237,26 @@ export const agentNoun: NounSpec = {
       arguments: [{ name: "<product>", about: "the component" }],
       examples: ["upkeep agent rollback shop"],
       run: async (call) => (await import("./run-commands.ts")).agentRollback(call),
+    },
+    ...mannersCommands,
+    {
+      name: "uninstall",
+      about: "stop a component and remove it from this device, until you take that back",
+      details:
+        "Its data stays, unless --purge. The decision lasts over restarts, whatever the server assigns: the device reports it, and\n`status` shows it. Refused while other installed products need it. Floor and skip list stay.",
+      arguments: [{ name: "<product>", about: "the component" }],
+      options: [{ flags: "--purge", about: "remove its data and output as well; that cannot be taken back" }],
+      examples: ["upkeep agent uninstall shop", "upkeep agent uninstall shop --purge"],
+      run: async (call) => (await import("./owner-commands.ts")).agentUninstall(call),
+    },
+    {
+      name: "install",
+      about: "take an uninstall back: what is assigned to this device is installed again, now",
+      details:
+        "What is installed is decided by signed data as always; this lifts the owner's decision and checks.",
+      arguments: [{ name: "<product>", about: "the component" }],
+      examples: ["upkeep agent install shop"],
+      run: async (call) => (await import("./owner-commands.ts")).agentInstall(call),
     },
   ],
 };

@@ -20,6 +20,7 @@ import {
   type StoredIdentity,
 } from "../../io/device/device-identity.ts";
 import { openServerClient, type ServerClient } from "../../io/device/server-client.ts";
+import type { ClientIdentity } from "../../io/device/tls.ts";
 import type { DeviceTrust } from "./trust.ts";
 import { refuseUnusable } from "./usable-certificate.ts";
 
@@ -27,19 +28,32 @@ import { refuseUnusable } from "./usable-certificate.ts";
 const PAUSE = HOUR;
 
 export type Connection = UpdateServer & {
+  /** The certificate in use. */
+  readonly client: ClientIdentity;
   /** Ends what is open: the next call connects by the trust of then. */
   reconnect(): void;
   close(): void;
 };
 
 /** A check-in as servers took it from the first version on. */
-function withoutNews({ mark: _mark, agent: _agent, components, ...request }: CheckInRequest): CheckInRequest {
+function withoutNews(asked: CheckInRequest): CheckInRequest {
+  const {
+    mark: _mark,
+    agent: _agent,
+    auditHead: _head,
+    licenses: _licenses,
+    messageKey: _key,
+    updates: _updates,
+    alarms: _alarms,
+    components,
+    ...request
+  } = asked;
   return { ...request, components: components.map(({ product, version }) => ({ product, version })) };
 }
 
 /**
  * `folder` is the identity folder. A renewed certificate is kept beside the one in use until the server has answered a call that was made
- * with it: whatever is wrong with it, the device is never without one that opened something before.
+ * with it (`changed` hears of that): whatever is wrong with it, the device is never without one that opened something before.
  */
 export function openConnection(
   folder: string,
@@ -47,6 +61,7 @@ export function openConnection(
   trust: () => Pick<DeviceTrust, "server" | "bundleSha256" | "isOutgoing">,
   world: Pick<World, "disk" | "clock" | "log" | "program">,
   dial: typeof openServerClient = openServerClient,
+  changed: () => void = () => {},
 ): Connection {
   let { client: own, renewed } = identity;
   let open: ServerClient | null = null;
@@ -56,6 +71,8 @@ export function openConnection(
   let replacedFor: string | null = null;
   /** Monotonic: nothing is asked for before. */
   let notBefore = 0;
+  /** A renewal was asked for before its time. */
+  let asked = false;
   /** True once the server refused what servers of the first version do not know. */
   let plain = false;
   const reconnect = (): void => {
@@ -67,6 +84,8 @@ export function openConnection(
 
   const renew = async (signal: AbortSignal): Promise<void> => {
     const { bundleSha256 } = trust();
+    // Asked for once: whatever comes of it, the schedule of renewals goes on.
+    asked = false;
     const key = newTlsKey();
     const csr = await buildCsr({ subject: commonName("upkeep device"), signer: tlsSigner(key) });
     const { certificates } = await client().call(
@@ -87,6 +106,7 @@ export function openConnection(
   /** From half of its life on (spec/wire.md); an authority on its way out is asked to be replaced once per bundle. */
   const isDue = (): boolean => {
     if (renewed !== null || world.clock.monotonic() < notBefore) return false;
+    if (asked) return true;
     const now = world.clock.now();
     const dates = datesOf(own.certificates);
     // One that is not good yet was issued while a clock was ahead; its key is good all the same, and gets another.
@@ -98,6 +118,7 @@ export function openConnection(
     await adoptRenewed(world.disk, folder);
     own = renewed!;
     renewed = null;
+    changed();
     open?.close();
     open = trial;
     trial = null;
@@ -135,6 +156,9 @@ export function openConnection(
   };
 
   return {
+    get client() {
+      return own;
+    },
     checkIn: async (request, signal) => {
       if (isDue()) {
         // The old one is good for a while yet: a failed renewal is told and tried again later.
@@ -165,7 +189,26 @@ export function openConnection(
       const reports = envelopes.map((bytes) => toBase64(bytes));
       return (await client().call("reports", { reports }, signal)).results;
     },
-    wakeUps: (after, signal) => client().wakes(after, signal),
+    licensing: {
+      challenge: async (signal) => (await client().call("licenseChallenge", {}, signal)).challenge,
+      activate: async (request, signal) => {
+        const answer = await client().call("licenseActivate", { request: toBase64(request) }, signal);
+        return { license: fromBase64(answer.license), lease: fromBase64(answer.lease) };
+      },
+      report: async ({ receipts, usage }, signal) =>
+        client().call(
+          "licenseReports",
+          {
+            receipts: receipts.map((bytes) => toBase64(bytes)),
+            usage: usage.map((bytes) => toBase64(bytes)),
+          },
+          signal,
+        ),
+    },
+    wakeUps: (after, signal, sealedAfter = null) => client().wakes(after, signal, sealedAfter),
+    renewSoon: () => {
+      asked = true;
+    },
     reconnect,
     close: reconnect,
   };

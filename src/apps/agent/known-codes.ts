@@ -13,10 +13,13 @@ import { JSON_ERRORS } from "../../core/json.ts";
 import { SCHEMA_ERRORS } from "../../core/schema.ts";
 import { VERSION_ERRORS } from "../../core/version.ts";
 import { DER_ERRORS } from "../../der/errors.ts";
+import { HISTORY_ERRORS } from "../../history/errors.ts";
 import { IDENTITY_ERRORS } from "../../identity/errors.ts";
 import { SERVER_CLIENT_ERRORS } from "../../io/device/server-failure.ts";
 import { CONTROL_ERRORS } from "../../io/system/control-socket.ts";
 import { KEY_ERRORS } from "../../keys/errors.ts";
+import { MANNERS_ERRORS } from "../../manners/errors.ts";
+import { LICENSE_ERRORS } from "../../license/errors.ts";
 import { MESSAGE_ERRORS } from "../../message/errors.ts";
 import { MIRROR_ERRORS } from "../../mirror/errors.ts";
 import { PROCESS_ERRORS } from "../../process/errors.ts";
@@ -35,10 +38,13 @@ const KNOWN: { readonly [code: string]: Trait } = {
   ...DISK_ERRORS,
   ...DSSE_ERRORS,
   ...GROWTH_ERRORS,
+  ...HISTORY_ERRORS,
   ...IDENTITY_ERRORS,
   ...INSTANT_ERRORS,
   ...JSON_ERRORS,
   ...KEY_ERRORS,
+  ...MANNERS_ERRORS,
+  ...LICENSE_ERRORS,
   ...MESSAGE_ERRORS,
   ...MIRROR_ERRORS,
   ...PROCESS_ERRORS,

@@ -36,12 +36,12 @@ function run(...words: string[]): {
   };
 }
 async function log(...words: string[]): Promise<string> {
-  const { done, shown } = run("agent", "log", ...words);
+  const { done, shown } = run("agent", "output", ...words);
   assert.equal(await done, 0, shown.err);
   return shown.out;
 }
 
-describe("agent log", () => {
+describe("agent output", () => {
   it("shows what the component wrote, bounded, with nothing that steers a terminal", async () => {
     await writeFile(shop, "one\ntwo\n\u001b[2Jthree\n");
     assert.equal(await log("shop"), "one\ntwo\n·[2Jthree\n");
@@ -69,7 +69,7 @@ describe("agent log", () => {
   });
 
   it("follows what is written, also over the start of the next run", async () => {
-    const { done, shown } = run("agent", "log", "shop", "--follow", "--lines", "0");
+    const { done, shown } = run("agent", "output", "shop", "--follow", "--lines", "0");
     const shows = async (text: string): Promise<void> => {
       for (let i = 0; !shown.out.includes(text); i++) {
         assert.ok(i < 200, `${text} was not shown: ${shown.out}`);

@@ -1,4 +1,4 @@
-// `agent log`: what installed components write, of this run and of the one before.
+// `agent output`: what installed components write, of this run and of the one before.
 
 import { layoutOf } from "../../slot/layout.ts";
 import { AgentError } from "../../agent/errors.ts";
@@ -16,7 +16,7 @@ const PART = 64 * 1024;
 
 type Run = { readonly product: string; readonly run: "before" | "now"; readonly lines: readonly string[] };
 
-export async function agentLog(call: Call): Promise<Result> {
+export async function agentOutput(call: Call): Promise<Result> {
   const lines = call.whole("lines", 0, MOST_LINES) ?? DEFAULT_LINES;
   const products = await chosen(call);
   if (call.flag("follow")) {
@@ -130,6 +130,6 @@ function textOf(runs: readonly Run[], several: boolean): string {
 }
 
 /** What a program writes may be made to move a terminal's cursor or colour its text. */
-function printable(line: string): string {
+export function printable(line: string): string {
   return line.replaceAll(/[^\P{Cc}\t]|[\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, "·");
 }

@@ -1,14 +1,18 @@
 // What the verbs of `agent` do.
 
+import { tellProgress } from "./told-progress.ts";
+import { programLog } from "../framework/program-log.ts";
+import { noLog, type Log } from "../../io/system/log.ts";
+import { ReportedError } from "../../core/errors.ts";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
 import type { CheckResult } from "../../agent/check-result.ts";
 import type { SlotFinding } from "../../agent/care.ts";
+import { scomoTree } from "../../agent/scomo.ts";
 import { withoutAgent, type Status } from "../../agent/status.ts";
 import type { ComponentResult } from "../../agent/update-component.ts";
 import { collect, fromUtf8 } from "../../core/bytes.ts";
 import { readOrNull } from "../../core/disk.ts";
-import { ReportedError } from "../../core/errors.ts";
 import { traitOf } from "./known-codes.ts";
 import { formatInstant } from "../../core/instant.ts";
 import { parseJson, type Json } from "../../core/json.ts";
@@ -17,7 +21,6 @@ import { askAgent, ControlError } from "../../io/system/control-socket.ts";
 import { datesOf, loadIdentity } from "../../io/device/device-identity.ts";
 import { diskStore } from "../../repository/client/store.ts";
 import { forgetTime } from "../framework/forget-time.ts";
-import { noLog, type Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
 import type { Call, Result } from "../framework/command.ts";
 import { placeIn } from "../../agent/settings.ts";
@@ -25,8 +28,6 @@ import { placeName } from "../../io/connection/failure.ts";
 import { proxiesOf } from "./proxies.ts";
 import { CliError, usage } from "../framework/errors.ts";
 import { EXIT } from "../framework/exit-codes.ts";
-import { programLog } from "../framework/program-log.ts";
-import { tellProgress } from "./told-progress.ts";
 import { columns } from "../framework/style.ts";
 import { fetchedLine } from "./fetched-line.ts";
 
@@ -63,7 +64,10 @@ export async function agentRun(call: Call): Promise<Result> {
 }
 
 export async function agentUpdate(call: Call): Promise<Result> {
-  const result = await (call.text("from") === undefined ? checkNow(call) : installNow(call));
+  return resultOfCheck(await (call.text("from") === undefined ? checkNow(call) : installNow(call)));
+}
+
+export function resultOfCheck(result: CheckResult): Result {
   return {
     text: checkText(result),
     json: { ...result, code: codeOfCheck(result) },
@@ -75,11 +79,13 @@ async function checkNow(call: Call): Promise<CheckResult> {
   const { context } = call;
   if (call.list("product").length > 0 || call.text("channel") !== undefined)
     throw usage("--product and --channel go with --from; online, the server's assignment says what to run.");
-  const retry = call.flag("retry-skipped");
-  return (await ask(call, { do: "check", ...(retry ? { retrySkipped: true } : {}) }, async () => {
+  const [retry, now] = [call.flag("retry-skipped"), call.flag("now")];
+  if (retry && now) throw usage("Give --retry-skipped or --now, not both.");
+  const request = { do: "check", ...(retry ? { retrySkipped: true } : {}), ...(now ? { now: true } : {}) };
+  return (await askOrDo(call, request, async () => {
     const { checkOnce } = await import("./serve.ts");
     const options = { folder: context.data, log: quietLogOf(call), environment: context.terminal.env };
-    return checkOnce(options, context.signal, retry);
+    return checkOnce(options, context.signal, retry, now);
   })) as unknown as CheckResult;
 }
 
@@ -97,7 +103,7 @@ async function installNow(call: Call): Promise<CheckResult> {
   for (const name of [...products, wish.channel])
     if (!z.safeParse(nameSchema, name).success)
       throw usage(`"${name}" is not a name of a product or channel.`);
-  const result = (await ask(call, { do: "install", from, ...wish }, async () => {
+  const result = (await askOrDo(call, { do: "install", from, ...wish }, async () => {
     const { installOnce } = await import("./serve.ts");
     const options = { folder: context.data, log: quietLogOf(call), environment: context.terminal.env };
     return installOnce(options, from, wish, context.signal);
@@ -109,7 +115,7 @@ async function installNow(call: Call): Promise<CheckResult> {
 
 export async function agentCheck(call: Call): Promise<Result> {
   const { context } = call;
-  const findings = (await ask(call, { do: "verify" }, async () => {
+  const findings = (await askOrDo(call, { do: "verify" }, async () => {
     const { verifyOnce } = await import("./serve.ts");
     return verifyOnce({ folder: context.data, log: quietLogOf(call), environment: context.terminal.env });
   })) as unknown as readonly SlotFinding[];
@@ -137,7 +143,7 @@ export async function agentCheck(call: Call): Promise<Result> {
 export async function agentRollback(call: Call): Promise<Result> {
   const { context } = call;
   const product = call.argument(0);
-  const result = (await ask(call, { do: "roll-back", product }, async () => {
+  const result = (await askOrDo(call, { do: "roll-back", product }, async () => {
     const { rollBackOnce } = await import("./serve.ts");
     const options = { folder: context.data, log: quietLogOf(call), environment: context.terminal.env };
     return rollBackOnce(options, product, context.signal);
@@ -151,8 +157,10 @@ export async function agentRollback(call: Call): Promise<Result> {
 
 export async function agentStatus(call: Call): Promise<Result> {
   const { context } = call;
+  const scomo = call.flag("scomo");
   try {
     const status = (await askAgent(context.data, { do: "status" }, context.signal)) as unknown as Status;
+    if (scomo) return scomoResultOf(status.components);
     return await withTime(call, statusText(status, true, call.context.width), { ...status, live: true });
   } catch (error) {
     if (!(error instanceof ControlError && error.code === "control/no-agent")) throw error;
@@ -160,14 +168,39 @@ export async function agentStatus(call: Call): Promise<Result> {
   const bytes = await readOrNull(context.disk, `${context.data}/status.json`, 1024 * 1024);
   if (bytes !== null) {
     const left = leftStatus(bytes, `${context.data}/status.json`);
+    if (scomo) return scomoResultOf(left.components);
     return withTime(call, statusText(left, false, call.context.width), { ...left, live: false });
   }
   // Throws `agent/not-enrolled`: then nothing can happen here at all.
   const { record } = await loadIdentity(context.disk, `${context.data}/identity`);
+  if (scomo) return scomoResultOf([]);
   const why = "It is enrolled, and no agent has run yet: nothing happens until one does.";
   return {
     text: `This is device ${record.device}. ${why}\nhint: ${START_HINT}`,
     json: { device: record.device, doing: "stopped", why, until: null, components: [], live: false },
+  };
+}
+
+function scomoResultOf(components: Status["components"]): Result {
+  const tree = scomoTree(components);
+  const rows = [
+    ...tree.download.map(({ pkgId, status }) => ["Download", pkgId, `status ${status}`, ""]),
+    ...tree.delivered.map(({ pkgId, status, state }) => [
+      "Delivered",
+      pkgId,
+      `status ${status}, state ${state}`,
+      "",
+    ]),
+    ...tree.deployed.map(({ pkgIdRef, status, state, resultCode, code }) => [
+      "Deployed",
+      pkgIdRef,
+      `status ${status}, state ${state}`,
+      `result ${resultCode}${code === null ? "" : ` (${code})`}`,
+    ]),
+  ];
+  return {
+    text: rows.length === 0 ? "Nothing is installed here." : columns(rows),
+    json: tree as unknown as Json,
   };
 }
 
@@ -239,11 +272,11 @@ function leftStatus(bytes: Uint8Array, path: string): Status {
 }
 
 /** The running agent does it; without one, the same is done here. What takes long is told step by step. */
-function ask(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
-  return tellProgress(call.context, askOrDo(call, request, otherwise));
+export function askOrDo(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
+  return tellProgress(call.context, askAgentOrDo(call, request, otherwise));
 }
 
-async function askOrDo(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
+async function askAgentOrDo(call: Call, request: Json, otherwise: () => Promise<unknown>): Promise<unknown> {
   try {
     return await askAgent(call.context.data, request, call.context.signal);
   } catch (error) {
@@ -287,7 +320,7 @@ function logOf(call: Call): Log {
 }
 
 /** Without an agent the result tells it all; the lines are for who asks for them. */
-function quietLogOf(call: Call): Log {
+export function quietLogOf(call: Call): Log {
   return call.context.verbose ? logOf(call) : noLog;
 }
 

@@ -4,6 +4,7 @@ import type { Agent } from "../../agent/agent.ts";
 import type { CheckResult } from "../../agent/check-result.ts";
 import type { Wish } from "../../agent/check.ts";
 import { runAgent } from "../../agent/loop.ts";
+import { fromBase64 } from "../../core/bytes.ts";
 import type { Json } from "../../core/json.ts";
 import { makeDirectories } from "../../core/disk.ts";
 import { checkSchema, nameSchema, z } from "../../core/schema.ts";
@@ -11,11 +12,19 @@ import { lockAgent } from "../../io/device/agent-lock.ts";
 import { systemClock } from "../../io/system/clock.ts";
 import { listenForControl } from "../../io/system/control-socket.ts";
 import { systemDisk } from "../../io/system/disk.ts";
+import { base64Schema } from "../../message/common.ts";
+import { SEALED_LENGTH } from "../../message/sealed-length.ts";
 import type { Hurdle } from "./hurdle.ts";
+import { isMannersRequest, mannersRequests, obeyManners, type MannersRequest } from "./manners-requests.ts";
+import { licenseRequests, obeyLicense, serveLicenses, type LicenseRequest } from "./licenses.ts";
 import { wireAgent, type Wired, type WiringOptions } from "./wiring.ts";
 
 const requestSchema = z.discriminatedUnion("do", [
-  z.strictObject({ do: z.literal("check"), retrySkipped: z.exactOptional(z.boolean()) }),
+  z.strictObject({
+    do: z.literal("check"),
+    retrySkipped: z.exactOptional(z.boolean()),
+    now: z.exactOptional(z.boolean()),
+  }),
   z.strictObject({
     do: z.literal("install"),
     from: z.string().check(z.minLength(1), z.maxLength(2048)),
@@ -23,8 +32,13 @@ const requestSchema = z.discriminatedUnion("do", [
     channel: nameSchema,
   }),
   z.strictObject({ do: z.literal("status") }),
+  z.strictObject({ do: z.literal("deliver"), message: base64Schema(SEALED_LENGTH) }),
   z.strictObject({ do: z.literal("verify") }),
   z.strictObject({ do: z.literal("roll-back"), product: nameSchema }),
+  ...mannersRequests,
+  z.strictObject({ do: z.literal("uninstall"), product: nameSchema, purge: z.boolean() }),
+  z.strictObject({ do: z.literal("take-back"), product: nameSchema }),
+  ...licenseRequests,
 ]);
 
 /** How often it is looked whether what kept the device from updating was mended. */
@@ -51,8 +65,9 @@ async function serveOnce(options: WiringOptions, signal: AbortSignal): Promise<v
   const wired = await wireAgent(options);
   const { agent, close, hurdle } = wired;
   const control = await listenForControl(folder, (request) => obey(wired, request));
-  log("info", "agent/started", { folder, pid: process.pid });
   const mended = new AbortController();
+  const licenses = await serveLicenses(agent, folder, AbortSignal.any([signal, mended.signal]));
+  log("info", "agent/started", { folder, pid: process.pid });
   if (hurdle !== null) {
     const { code, message } = hurdle.error;
     log("error", "agent/grounded", { code, message, hint: hurdle.error.hint ?? null });
@@ -64,6 +79,7 @@ async function serveOnce(options: WiringOptions, signal: AbortSignal): Promise<v
     await runAgent(agent, signal, mended.signal);
   } finally {
     await control.close();
+    await licenses.close();
     close();
     log("info", mended.signal.aborted ? "agent/mended" : "agent/stopped", {});
   }
@@ -83,15 +99,23 @@ export async function obey({ agent, broughtTo }: Wired, request: Json): Promise<
     case "check":
       return (await (asked.retrySkipped === true
         ? agent.retrySkipped()
-        : agent.check("operator"))) as unknown as Json;
+        : agent.check("operator", asked.now === true))) as unknown as Json;
     case "install":
       return (await agent.install(await broughtTo(asked.from), asked)) as unknown as Json;
     case "status":
       return (await agent.status()) as unknown as Json;
+    case "deliver":
+      return ((await agent.post?.deliver(fromBase64(asked.message), false)) ?? null) as unknown as Json;
     case "verify":
       return (await agent.verify()) as unknown as Json;
     case "roll-back":
       return (await agent.rollBack(asked.product)) as unknown as Json;
+    case "uninstall":
+      return (await agent.uninstall(asked.product, asked.purge)) as unknown as Json;
+    case "take-back":
+      return (await agent.takeBack(asked.product)) as unknown as Json;
+    default:
+      return isMannersRequest(asked) ? obeyManners(agent, asked) : obeyLicense(agent, asked);
   }
 }
 
@@ -100,9 +124,10 @@ export async function checkOnce(
   options: WiringOptions,
   signal?: AbortSignal,
   retrySkipped = false,
+  now = false,
 ): Promise<CheckResult> {
   return withAgent(options, signal, (agent) =>
-    retrySkipped ? agent.retrySkipped() : agent.check("operator"),
+    retrySkipped ? agent.retrySkipped() : agent.check("operator", now),
   );
 }
 
@@ -124,6 +149,23 @@ export async function rollBackOnce(
   return withAgent(options, signal, (agent) => agent.rollBack(product));
 }
 
+export async function uninstallOnce(
+  options: WiringOptions,
+  product: string,
+  purge: boolean,
+  signal?: AbortSignal,
+): Promise<Awaited<ReturnType<Agent["uninstall"]>>> {
+  return withAgent(options, signal, (agent) => agent.uninstall(product, purge));
+}
+
+export async function takeBackOnce(
+  options: WiringOptions,
+  product: string,
+  signal?: AbortSignal,
+): Promise<CheckResult> {
+  return withAgent(options, signal, (agent) => agent.takeBack(product));
+}
+
 /** Reads back what is installed without a running agent: nothing is started, stopped or repaired by it. */
 export async function verifyOnce(options: WiringOptions): Promise<Awaited<ReturnType<Agent["verify"]>>> {
   return withWired(options, async ({ agent }) => {
@@ -131,6 +173,26 @@ export async function verifyOnce(options: WiringOptions): Promise<Awaited<Return
     const findings = await agent.verify();
     await agent.leave();
     return findings;
+  });
+}
+
+/** What the owner says about manners, without a running agent: nothing is started or stopped by it. */
+export async function mannersOnce(options: WiringOptions, request: MannersRequest): Promise<Json> {
+  return withWired(options, async ({ agent }) => {
+    await agent.openAll();
+    for (const component of agent.components) await component.noticeRunning();
+    return obeyManners(agent, request);
+  });
+}
+
+/** What an owner wants of licenses, without a running agent: nothing is started or stopped by it. */
+export async function licenseOnce(options: WiringOptions, asked: LicenseRequest): Promise<Json> {
+  return withWired(options, async ({ agent }) => {
+    try {
+      return await obeyLicense(agent, asked);
+    } finally {
+      await agent.leave();
+    }
   });
 }
 

@@ -72,7 +72,7 @@ describe("addresses of a server", () => {
     const { client } = fleet((port) => (port === 1 ? "server/unreachable" : ""));
     const read = async (): Promise<number[]> => {
       const seen: number[] = [];
-      for await (const { seq } of client.wakes(null)) seen.push(seq);
+      for await (const wake of client.wakes(null)) if (wake.type === "check") seen.push(wake.seq);
       return seen;
     };
     await assert.rejects(read(), { code: "server/unreachable" });

@@ -46,9 +46,9 @@ export function dialInTurn(places: readonly Place[], dial: Dial, moved: (to: Pla
           }
         }
       },
-      wakes: async function* (after, signal) {
+      wakes: async function* (after, signal, sealedAfter) {
         try {
-          yield* current().wakes(after, signal);
+          yield* current().wakes(after, signal, sealedAfter);
         } catch (error) {
           moveOn(error);
           throw error;

@@ -2,7 +2,10 @@
 
 import { openAgent, type Agent } from "../../agent/agent.ts";
 import type { LogLine, Repository, World } from "../../agent/ports.ts";
+import { openMailbox } from "../../agent/mailbox.ts";
+import { openMessageKeys } from "../../agent/message-keys.ts";
 import { placeIn, refuseClear, type Settings } from "../../agent/settings.ts";
+import { sha256Hex } from "../../core/digest.ts";
 import type { Facts } from "../../core/errors.ts";
 import { ownProgram } from "../framework/own-program.ts";
 import { agentRepository, type SourceWord } from "../../io/device/agent-repository.ts";
@@ -16,14 +19,17 @@ import { diskSource } from "../../io/source/disk.ts";
 import { systemTrees } from "../../io/system/data-trees.ts";
 import { systemDisk } from "../../io/system/disk.ts";
 import { httpSource } from "../../io/source/http.ts";
+import { systemHandlers } from "../../io/system/handlers.ts";
 import type { Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
 import { boundLog, logHead, logTail, rotateLog } from "../../io/system/output-file.ts";
+import { hasLittleToDo, spaceAt } from "../../io/system/burden.ts";
 import { systemPorts } from "../../io/system/listeners.ts";
 import { systemProbes } from "../../io/system/probes.ts";
 import { systemProcesses } from "../../io/system/process.ts";
 import { systemPublisherVerifier } from "../../io/device/publisher-verifier.ts";
 import { systemRandom } from "../../io/system/random.ts";
+import { systemSurroundings } from "../../io/system/surroundings.ts";
 import { storeLock } from "../../io/system/store-lock.ts";
 import { zipReader } from "../../io/archive/unpack-zip.ts";
 import { below, type Source } from "../../mirror/source.ts";
@@ -40,6 +46,7 @@ import { addressOf } from "./enroll.ts";
 import { dialInTurn } from "./servers-in-turn.ts";
 import { openServerClient } from "../../io/device/server-client.ts";
 import { proxiesOf } from "./proxies.ts";
+import { licenseKeeper } from "./licenses.ts";
 import { openDeviceTrust } from "./trust.ts";
 
 export type WiringOptions = {
@@ -74,7 +81,7 @@ export async function wireAgent(options: WiringOptions): Promise<Wired> {
     : wireConnected(options, settings, identity, world, hurdle);
 }
 
-function worldOf({ log, selfCheck, environment, atPoint }: WiringOptions): World {
+function worldOf({ folder, log, selfCheck, environment, atPoint }: WiringOptions): World {
   return {
     program: ownProgram(),
     disk: systemDisk,
@@ -82,14 +89,19 @@ function worldOf({ log, selfCheck, environment, atPoint }: WiringOptions): World
     random: systemRandom,
     processes: systemProcesses,
     probes: systemProbes,
+    handlers: systemHandlers,
     localPorts: systemPorts,
+    surroundings: systemSurroundings,
     logs: { rotate: rotateLog, bound: boundLog, head: logHead, tail: logTail },
     zip: zipReader,
     trees: systemTrees(),
     platform: thisPlatform(),
     verifyPublisher: systemPublisherVerifier,
+    isIdle: async () => hasLittleToDo(),
+    space: spaceAt,
     selfCheck: selfCheck ?? null,
-    environment: environment ?? process.env,
+    // Where components find what they may use; the same for all of them.
+    environment: { ...(environment ?? process.env), UPKEEP_LICENSES: `${folder}/licenses` },
     log: ({ level, event, ...facts }: LogLine) => log(level, `agent/${event}`, facts as Facts),
     atPoint: atPoint ?? (async () => {}),
   };
@@ -115,7 +127,16 @@ async function wireConnected(
     (to, client) => openServerClient(to, client, proxies),
     (to) => log("info", "agent/server-changed", { server: placeName(to) }),
   );
-  const connection = openConnection(`${folder}/identity`, identity, () => trust, world, dial);
+  const connection = openConnection(
+    `${folder}/identity`,
+    identity,
+    () => trust,
+    world,
+    dial,
+    () => {
+      for (const source of sources) source.renew();
+    },
+  );
   const sources = places.map((place) =>
     climbingSource(
       addressOf(place),
@@ -128,6 +149,7 @@ async function wireConnected(
             })
           : log("info", "agent/server-known", {}),
       proxies,
+      () => connection.client,
     ),
   );
   const store = diskStore(systemDisk, `${folder}/tuf`, storeLock(`${folder}/tuf/lock`, systemClock));
@@ -145,10 +167,25 @@ async function wireConnected(
   const mirrors = [...origins, ...copies.map((copy) => mirrorAt(copy.source))];
   const own = new Set(origins.map((origin) => origin.targets.name));
   const wordFor: SourceWord = (name) => (name === null || own.has(name) ? "origin" : "mirror");
+  const self = { device: record.device, key: identity.reportKey };
+  const keys = await openMessageKeys(world, `${folder}/identity`, self);
+  const mailbox = await openMailbox({
+    world,
+    folder,
+    device: record.device,
+    fleet: sha256Hex(identity.root),
+    keys,
+    provenTime: async () => (await store.loadKnownTime())?.time ?? null,
+  });
+  const licenses = licenseKeeper(folder, world, self, identity.root, store);
+  await licenses.open();
   const agent = await openAgent({
     world,
     folder,
-    identity: { device: record.device, key: identity.reportKey },
+    licenses,
+    identity: self,
+    mail: { mailbox, keys },
+    timestampVersion: async () => (await store.loadKnownTime())?.versions.timestamp ?? null,
     repository: agentRepository(client(mirrors), store, systemDisk, wordFor),
     server: connection,
     trust,

@@ -10,6 +10,8 @@ import { demoCommand } from "./demo/command.ts";
 import { caNoun } from "./fleet/ca-commands.ts";
 import { deviceNoun, fleetNoun, groupNoun, reportNoun, tokenNoun } from "./fleet/commands.ts";
 import { keyNoun } from "./key/commands.ts";
+import { licenseNoun } from "./license/commands.ts";
+import { messageNoun } from "./message/commands.ts";
 import { releaseNoun } from "./release/commands.ts";
 import { repoNoun } from "./repo/commands.ts";
 import { serverCommand } from "./fleet/server-command.ts";
@@ -49,7 +51,9 @@ export const TABLE: readonly TableEntry[] = [
   groupNoun,
   deviceNoun,
   tokenNoun,
+  messageNoun,
   caNoun,
+  licenseNoun,
   reportNoun,
   signCommand,
   timestampCommand,

@@ -11,8 +11,10 @@ export function adminPlane(parts: {
   readonly gauge: () => Promise<void>;
   /** Null when ready, else what is missing. */
   readonly notReady: () => string | null;
+  /** The alarms as an Atom feed. */
+  readonly feed: () => Promise<string>;
 }): Handler {
-  const { metrics, gauge, notReady } = parts;
+  const { metrics, gauge, notReady, feed } = parts;
   return async (call) => {
     if (call.method !== "GET" && call.method !== "HEAD") {
       throw new HttpError(
@@ -26,6 +28,10 @@ export function adminPlane(parts: {
       await gauge();
       const headers = { "content-type": "text/plain; version=0.0.4; charset=utf-8" };
       return { status: 200, headers, body: toUtf8(metrics.text()) };
+    }
+    if (call.path === "/alarms.atom") {
+      const headers = { "content-type": "application/atom+xml; charset=utf-8" };
+      return { status: 200, headers, body: toUtf8(await feed()) };
     }
     if (call.path === "/healthz") return plain(200, "ok");
     if (call.path === "/readyz") {

@@ -5,6 +5,7 @@ import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { after, describe, it } from "node:test";
 import type { DsseSigner } from "../../core/dsse.ts";
 import { toBase64Url } from "../../core/bytes.ts";
@@ -48,6 +49,11 @@ describe("a check-in", () => {
       },
     };
     const api = serverApi({
+      licenses: undefined as never,
+      entitlements: {
+        fit: async (_device: unknown, components: unknown) => ({ components, refused: [] }),
+        admit: async () => {},
+      } as never,
       store,
       view,
       director,
@@ -79,7 +85,8 @@ describe("a check-in", () => {
 
 /** A server of one device, and check-ins from wherever. */
 async function oneDevice() {
-  const store = await openFleetStore(join(folder, `${randomUUID()}.sqlite`));
+  const path = join(folder, `${randomUUID()}.sqlite`);
+  const store = await openFleetStore(path);
   const id = "00000000-0000-4000-8000-000000000001";
   await store.transaction(async (records) => {
     const token = newToken(systemRandom, { caSpkiSha256: "1".repeat(64), rootSha256: "2".repeat(64) });
@@ -92,6 +99,11 @@ async function oneDevice() {
   const view = new FleetView(store, systemClock);
   await view.load();
   const api = serverApi({
+    licenses: undefined as never,
+    entitlements: {
+      fit: async (_device: unknown, components: unknown) => ({ components, refused: [] }),
+      admit: async () => {},
+    } as never,
     store,
     view,
     director: localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519"),
@@ -111,9 +123,54 @@ async function oneDevice() {
     return api.handlers.checkIn({ address, headers } as Call, request, device);
   };
   const alarms = async () => (await store.read((records) => records.alarms(10))).map(({ code }) => code);
-  return { store, view, id, checkIn, alarms };
+  return { store, view, id, checkIn, alarms, path };
 }
 const platform = { os: "linux", arch: "x64" } as const;
+
+describe("the head of the audit log", () => {
+  const agent = { version: "0.1.0", features: ["audit-head"] };
+
+  it("is given, signed, to devices that know of it; what they bring back is looked for in the log", async () => {
+    const { store, view, checkIn, alarms } = await oneDevice();
+    assert.equal("auditHead" in (await checkIn({})), false);
+    const { auditHead } = await checkIn({ agent });
+    const last = (await store.read((records) => records.lastAudit()))!;
+    assert.deepEqual([auditHead?.sequence, auditHead?.hash], [last.sequence, last.hash]);
+    await checkIn({ agent, auditHead: auditHead! });
+    await view.flush();
+    assert.deepEqual(await alarms(), []);
+    await store.close();
+  });
+
+  it("shows a log whose tail was cut off, or was rewritten by somebody who made the chain fit", async () => {
+    for (const how of ["cut", "rewritten"] as const) {
+      const { store, view, checkIn, alarms, path } = await oneDevice();
+      const { auditHead } = await checkIn({ agent });
+      const raw = new DatabaseSync(path);
+      if (how === "cut") raw.exec("delete from audit where sequence = (select max(sequence) from audit)");
+      else
+        raw.exec(
+          `update audit set hash = '${"0".repeat(64)}' where sequence = (select max(sequence) from audit)`,
+        );
+      raw.close();
+      await checkIn({ agent, auditHead: auditHead! });
+      await view.flush();
+      assert.deepEqual(await alarms(), ["fleet/audit-cut"], how);
+      await store.close();
+    }
+  });
+
+  it("that a device made up raises nothing (hostile device)", async () => {
+    const { store, view, checkIn, alarms } = await oneDevice();
+    const { auditHead } = await checkIn({ agent });
+    await checkIn({ agent, auditHead: { ...auditHead!, sequence: 999_999 } });
+    await view.flush();
+    await checkIn({ agent, auditHead: { ...auditHead!, hash: "f".repeat(64) } });
+    await view.flush();
+    assert.deepEqual(await alarms(), []);
+    await store.close();
+  });
+});
 
 describe("a mark", () => {
   it("is given to devices that know of marks, and to no other", async () => {

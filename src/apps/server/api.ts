@@ -4,16 +4,20 @@ import type { Clock } from "../../core/clock.ts";
 import { fromBase64, fromHex, fromUtf8, toBase64, toBase64Url, toHex } from "../../core/bytes.ts";
 import { sha256Hex } from "../../core/digest.ts";
 import type { DsseSigner } from "../../core/dsse.ts";
-import { GrowthError } from "../../core/growth.ts";
+import { GrowthError, knows } from "../../core/growth.ts";
 import { UpkeepError } from "../../core/errors.ts";
 import { DAY, formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
 import type { Random } from "../../core/random.ts";
 import type { Certificate } from "../../der/x509.ts";
-import { decide, type ListedRelease } from "../../fleet/decide.ts";
+import type { ListedRelease } from "../../fleet/decide.ts";
+import { isOurs, signHead } from "../../fleet/audit-head.ts";
+import type { AuditHead } from "../../message/audit-head.ts";
 import { adoptNextKey, enrol, renew, revoked } from "../../fleet/enrol.ts";
 import { FleetError } from "../../fleet/errors.ts";
 import { releasesIn, takeReport, type Intake, type IsListed } from "../../fleet/intake.ts";
 import { Quotas, type Quota } from "../../fleet/quota.ts";
+import { noteAttempt } from "../../fleet/rollout/note.ts";
+import { reportDetails } from "../../fleet/report-details.ts";
 import type { Device } from "../../fleet/records.ts";
 import type { FleetStore } from "../../fleet/store.ts";
 import { issueDevice, readDeviceRequest, type Authority } from "../../identity/authority.ts";
@@ -23,12 +27,16 @@ import type { Call } from "../../io/http/server.ts";
 import { parseTufKey, type PublicKey } from "../../keys/public-key.ts";
 import { signAssignment } from "../../message/assignment.ts";
 import { enrolmentProof } from "../../message/enroll.ts";
+import { messageKeyId, openMessageKey } from "../../message/message-key.ts";
 import { UNDERSTANDS_HEADER, understands } from "../../message/check-in.ts";
 import type { ReportResult } from "../../message/reports.ts";
 import type { AnswerOf, Caller, RequestOf, RouteName } from "../../message/routes.ts";
 import { openReport, resultOf, type OpenedReport } from "../../report/report.ts";
+import type { Entitlements } from "./entitlements.ts";
 import type { FleetView } from "./fleet-view.ts";
+import type { LicenseApi } from "./license-api.ts";
 import type { Metrics } from "./metrics.ts";
+import { tooMany } from "./quota-errors.ts";
 import type { Trust } from "./trust.ts";
 
 /** How long an assignment may be acted on. A device asks again before every attempt, so it needs to be no longer. */
@@ -42,6 +50,8 @@ export const DEFAULT_FOLLOW = 7 * DAY;
  * The record decides: a revoked device or a key that was replaced gets nothing.
  */
 const RECOVERY = 365 * DAY;
+
+const HEADS = 1000;
 
 export type ApiQuotas = {
   readonly checkIns: Quota;
@@ -74,6 +84,8 @@ export type ApiOptions = {
   readonly random: Random;
   readonly metrics: Metrics;
   readonly quotas?: Partial<ApiQuotas> | undefined;
+  readonly licenses: LicenseApi;
+  readonly entitlements: Pick<Entitlements, "fit">;
   /** A release by version, of any product; null when the repository does not list it, undefined when nobody can tell. */
   readonly findRelease: (product: string, version: string) => Promise<ListedRelease | null | undefined>;
 };
@@ -104,6 +116,26 @@ export function serverApi(options: ApiOptions): Api {
   /** This running server among those of its fleet. */
   const server = toBase64Url(random.bytes(6));
   const shared = new Set((options.sharedAddresses ?? []).map(peerKey));
+
+  /** Signed once for each row that the log ends with, and not for each device. */
+  let head: { readonly hash: string; readonly signed: Promise<AuditHead> } | null = null;
+  const headNow = async (): Promise<AuditHead | null> => {
+    const last = view.lastAudit();
+    if (last === null) return null;
+    if (head?.hash !== last.hash) head = { hash: last.hash, signed: signHead(last, director) };
+    return head.signed;
+  };
+
+  /** Heads of which the signature was checked: many devices bring the same few. */
+  const heads = new Set<string>();
+  const known = (given: AuditHead): boolean => {
+    const key = `${given.sequence} ${given.hash} ${given.signature}`;
+    if (heads.has(key)) return true;
+    if (!isOurs(given, director.publicKey)) return false;
+    if (heads.size >= HEADS) heads.clear();
+    heads.add(key);
+    return true;
+  };
 
   const spend = (quotas: Quotas, key: string, what: string): void => {
     const wait = quotas.take(key, clock.monotonic());
@@ -191,12 +223,17 @@ export function serverApi(options: ApiOptions): Api {
         spend(checkIns, id, "check-ins of this device");
         const now = clock.now();
         const mark = request.mark === undefined ? null : toBase64Url(random.bytes(16));
+        const { auditHead } = request;
         view.sight({
           device: id,
           at: now,
           claimed: request.components,
           timestamp: request.timestamp ?? null,
           agent: request.agent ?? null,
+          // A head that no server of this fleet gave out is no witness of anything.
+          ...(auditHead !== undefined && known(auditHead) ? { head: auditHead } : {}),
+          standing: request.updates ?? null,
+          ...(request.alarms === undefined ? {} : { lasting: request.alarms }),
           ...(mark === null
             ? {}
             : {
@@ -205,11 +242,25 @@ export function serverApi(options: ApiOptions): Api {
                 ],
               }),
         });
+        const messageKey = await takeMessageKey(options, device!, request);
         // Read before the decision and not after the signature: a wake-up that is told of as known must have its cause in this answer.
         const seq = view.newestWake(device!);
         const header = call.headers[UNDERSTANDS_HEADER];
+        const head = understands(request.agent, header, "audit-head") ? await headNow() : null;
         const follows = understands(request.agent, header, "follow-until") && follow > 0;
         const followUntil = follows ? now + follow : null;
+        const policy = view.policy(group);
+        const desired = view.desired(group);
+        const components =
+          policy === "unreadable"
+            ? desired.map(({ product, channel }) => ({
+                product,
+                channel,
+                hold: { reason: "unavailable" as const },
+              }))
+            : view.decide(device!, now, followUntil);
+        const sent = policy !== "unreadable" && understands(request.agent, header, "activation-policy");
+        const fitted = await options.entitlements.fit(device!, components);
         // Nothing of the request but the nonce goes into the answer.
         const assignment = await signAssignment(
           {
@@ -217,17 +268,28 @@ export function serverApi(options: ApiOptions): Api {
             nonce: request.nonce,
             issued: formatInstant(now),
             expires: formatInstant(now + ASSIGNMENT_LIFE),
-            components: [...decide(view.desired(group), view.catalogue, now, followUntil)],
+            components: [...fitted.components],
+            ...(sent && policy !== null ? { policy } : {}),
           },
           director,
         );
         metrics.count("upkeep_check_ins_total", {});
+        const licenses =
+          request.licenses === undefined
+            ? undefined
+            : await options.licenses.section(call, request.licenses, device!);
         return {
           assignment: toBase64(assignment),
           interval: view.interval(group),
           seq,
           // Devices from before marks refuse what they do not know.
           ...(mark === null ? {} : { mark }),
+          ...(head === null ? {} : { auditHead: head }),
+          ...(licenses === undefined ? {} : { licenses }),
+          ...(messageKey === null ? {} : { messageKey }),
+          ...(fitted.refused.length === 0 || !understands(request.agent, header, "licenses")
+            ? {}
+            : { notEntitled: fitted.refused }),
         };
       },
 
@@ -254,6 +316,10 @@ export function serverApi(options: ApiOptions): Api {
         view.forget(digest);
         return { certificates: [certificate, authority.certificate].map(({ der }) => toBase64(der)) };
       },
+
+      licenseChallenge: (_call, _request, device) => options.licenses.challenge(device!),
+      licenseActivate: (call, request, device) => options.licenses.activate(call, request, device!),
+      licenseReports: (_call, request, device) => options.licenses.reports(request, device!),
     },
   };
 }
@@ -291,6 +357,26 @@ async function enrolDevice(
     device: done.device.id,
     certificates: [certificate, authority.certificate].map(({ der }) => toBase64(der)),
   };
+}
+
+/**
+ * Takes the key for messages that a device brings, and says which one is held of it; null to devices that open none. A key that the
+ * device's report key did not sign is passed over: it keeps nobody from an update.
+ */
+async function takeMessageKey(
+  { view, clock, metrics }: ApiOptions,
+  device: Device,
+  request: RequestOf<"checkIn">,
+): Promise<string | null> {
+  if (!knows(request.agent, "sealed-messages")) return null;
+  const { messageKey } = request;
+  if (messageKey !== undefined) {
+    const key = openMessageKey(messageKey, device.id, reportKeyOf(device.reportKey));
+    if (key === null) metrics.count("upkeep_message_keys_refused_total", {});
+    else await view.takeMessageKey(device.id, toHex(key), clock.now());
+  }
+  const held = await view.messageKeyOf(device.id);
+  return held === null ? null : messageKeyId(fromHex(held));
 }
 
 /** A clock that says a time before the authority came to be is wrong, whatever others say. Error: `fleet/clocks-differ`. */
@@ -366,10 +452,17 @@ async function takeReports(
       // Read again each time: the report before moved the end of the chain.
       const current = await records.device(device.id);
       if (current === null || current.status !== "active") throw revoked(device.id);
-      intakes.push(await takeReport(records, isListed, now, current, opened, envelope));
+      const intake = await takeReport(records, isListed, now, current, opened, envelope);
+      const { report } = opened;
+      if (intake === "accepted" && report.kind === "attempt")
+        await noteAttempt(records, now, current, report, reportDetails({ envelope }).firstError);
+      intakes.push(intake);
     }
     return intakes;
   });
+  // What it runs may be another by now.
+  view.forget(device.spki);
+  view.resultsCame();
   const assigned = new Set(view.allDesired().map(({ product }) => product));
   for (const [place, { at, opened }] of good.entries()) {
     const intake = intakes[place];
@@ -411,14 +504,4 @@ function newDeviceId(random: Random): string {
   bytes[6] = (bytes[6]! & 0x0f) | 0x40;
   bytes[8] = (bytes[8]! & 0x3f) | 0x80;
   return toHex(bytes).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
-}
-
-export function tooMany(what: string, waitMs: number): HttpError {
-  const seconds = Math.max(1, Math.ceil(waitMs / 1000));
-  return new HttpError(
-    "http/too-many",
-    `Too many ${what}; try again in ${seconds} s.`,
-    { seconds },
-    { headers: { "retry-after": String(seconds) } },
-  );
 }

@@ -24,6 +24,7 @@ import { channelTarget, releaseTarget } from "../../release/target-names.ts";
 import { AgentWorld } from "../../testing/agent-world.ts";
 import { serverApi } from "./api.ts";
 import { devicePlane } from "./device-plane.ts";
+import { TransferBudget } from "../../io/http/transfer-budget.ts";
 import { FleetView } from "./fleet-view.ts";
 import { Metrics } from "./metrics.ts";
 
@@ -69,6 +70,11 @@ async function pair(agentAge: keyof typeof AGES, serverAge: keyof typeof AGES) {
   };
   view.catalogue = { timestamp: () => "t", current: listed, byVersion: listed };
   const api = serverApi({
+    licenses: undefined as never,
+    entitlements: {
+      fit: async (_device: unknown, components: unknown) => ({ components, refused: [] }),
+      admit: async () => {},
+    } as never,
     store,
     view,
     director: fleet.director,
@@ -80,7 +86,21 @@ async function pair(agentAge: keyof typeof AGES, serverAge: keyof typeof AGES) {
   });
   const none = undefined as never;
   const { version } = AGES[serverAge];
-  const plane = devicePlane({ api, files: none, hub: none, view, clock, version });
+  const plane = devicePlane({
+    licenses: undefined as never,
+    entitlements: {
+      fit: async (_device: unknown, components: unknown) => ({ components, refused: [] }),
+      admit: async () => {},
+    } as never,
+    api,
+    files: none,
+    hub: none,
+    view,
+    office: none,
+    clock,
+    version,
+    transfers: new TransferBudget(),
+  });
 
   /** A newer side adds a member to what it says; the other side reads the bytes as it always does. */
   const ask = async <N extends RouteName>(name: N, request: object): Promise<AnswerOf<N>> => {

@@ -11,14 +11,27 @@ type Family = {
 const FAMILIES = {
   upkeep_requests_total: ["counter", "Requests answered, by plane and class of status."],
   upkeep_check_ins_total: ["counter", "Check-ins answered with an assignment."],
+  upkeep_leases_total: ["counter", "Leases asked for, by what came of it."],
   upkeep_reports_total: ["counter", "Reports received, by verdict."],
   upkeep_attempts_total: [
     "counter",
     "Attempts at an update that were reported, by outcome and assigned product.",
   ],
   upkeep_alarms: ["gauge", "Active alarms, by code and by whether they are acknowledged."],
+  upkeep_rollouts: ["gauge", "Rollouts by state; those that are done are not counted."],
+  upkeep_rollout_devices: ["gauge", "Devices of rollouts under way, by rollout and where they stand."],
   upkeep_enrolments_total: ["counter", "Enrollments, by result."],
   upkeep_wakes_total: ["counter", "Wake-ups sent to listeners."],
+  upkeep_alerts_total: ["counter", "Alarms that went to a webhook or out by mail, by way and result."],
+  upkeep_messages_sealed_total: ["counter", "Messages that were sealed and sent to listeners."],
+  upkeep_message_keys_refused_total: [
+    "counter",
+    "Keys for messages that came with a check-in and were not signed by the device's report key.",
+  ],
+  upkeep_messenger_trusted: [
+    "gauge",
+    "1 while this server can seal messages: it has a messenger key, and the repository trusts it.",
+  ],
   upkeep_devices: ["gauge", "Devices by liveness."],
   upkeep_listeners: ["gauge", "Devices that wait for a wake-up."],
   upkeep_connections: ["gauge", "Open connections of devices, those included whose handshake is not done."],
@@ -29,6 +42,10 @@ const FAMILIES = {
     "Connections that were closed because their address had too many, or because handshakes were not finished.",
   ],
   upkeep_transfers: ["gauge", "Files being sent."],
+  upkeep_transfers_refused_total: [
+    "counter",
+    "Files that were not sent to the end: their caller had too many under way, or did not read them.",
+  ],
   upkeep_repository_expires_seconds: [
     "gauge",
     "Unix time when the first of the repository's metadata expires.",

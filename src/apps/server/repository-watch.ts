@@ -13,8 +13,9 @@ import type { RepositoryState } from "../../fleet/lead.ts";
 import type { Desired } from "../../fleet/records.ts";
 import { readBundleTarget } from "../../io/source/bundle-target.ts";
 import { diskSource } from "../../io/source/disk.ts";
-import { TRUSTED_KEYS_TARGET } from "../../release/target-names.ts";
-import { keysFor, parseTrustedKeys, TRUSTED_KEYS_LIMIT } from "../../release/trusted-keys.ts";
+import { openRelease, RELEASE_LIMIT, type ReleaseManifest } from "../../release/manifest.ts";
+import { releaseTarget, TRUSTED_KEYS_TARGET } from "../../release/target-names.ts";
+import { keysFor, messengersIn, parseTrustedKeys, TRUSTED_KEYS_LIMIT } from "../../release/trusted-keys.ts";
 import {
   mirrorAt,
   openRepository,
@@ -35,6 +36,8 @@ export type Refreshed = {
   readonly expires: Instant;
   /** Ids of the keys that may sign assignments; null when the list of trusted keys cannot be read, which `problems` tells. */
   readonly directors: readonly string[] | null;
+  /** Ids of the keys that may sign messages. */
+  readonly messengers: readonly string[];
   /** What this view remembers of time, and a remembered time that it dropped now. */
   readonly remembered: Instant | null;
   readonly forgotten: RefreshResult["forgotten"];
@@ -78,13 +81,14 @@ export class RepositoryWatch {
     const read = await readCatalogue(client, sha256Hex(timestamp), wanted);
     this.#verified = true;
     const remembered = (await this.#store.loadKnownTime())?.time ?? null;
-    const directors = await directorsOf(client);
+    const { directors, messengers } = await signersOf(client);
     return {
       ...read,
       expires,
       forgotten,
       remembered,
       directors,
+      messengers,
       state: { root: versions.root, timestamp: versions.timestamp },
     };
   }
@@ -97,6 +101,20 @@ export class RepositoryWatch {
     } catch {
       return undefined;
     }
+  }
+
+  /** The manifest of a release, verified as devices do; null when it is not listed or nothing was read yet. Errors: `repository/*`, `release/*`, `dsse/*`. */
+  async readRelease(
+    product: string,
+    version: string,
+  ): Promise<{ readonly manifest: ReleaseManifest; readonly sha256: string } | null> {
+    const client = this.#client;
+    if (client === null || !this.#verified) return null;
+    if ((await findRelease(client, product, version)) === null) return null;
+    const trusted = parseTrustedKeys(await client.readTarget(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
+    const bytes = await client.readTarget(releaseTarget(product, version), RELEASE_LIMIT);
+    const manifest = openRelease(bytes, keysFor(trusted, "release", product), { product, version });
+    return { manifest, sha256: sha256Hex(bytes) };
   }
 
   /** trust/bundle.json as of the last refresh; null when there is none or when it is the known one. Errors: those of `readBundleTarget`. */
@@ -128,13 +146,17 @@ export class RepositoryWatch {
   }
 }
 
-async function directorsOf(client: Repository): Promise<readonly string[] | null> {
+async function signersOf(client: Repository): Promise<Pick<Refreshed, "directors" | "messengers">> {
   try {
     const trusted = parseTrustedKeys(await client.readTarget(TRUSTED_KEYS_TARGET, TRUSTED_KEYS_LIMIT));
-    return keysFor(trusted, "assignment", null).keys.map(({ keyid }) => keyid);
+    const idsOf = (keys: readonly { readonly keyid: string }[]): readonly string[] =>
+      keys.map(({ keyid }) => keyid);
+    const messengers = idsOf(messengersIn(trusted));
+    const named = trusted.grants.some(({ kind }) => kind === "assignment");
+    return { directors: named ? idsOf(keysFor(trusted, "assignment", null).keys) : [], messengers };
   } catch (error) {
     if (!(error instanceof UpkeepError)) throw error;
-    return error.code === "release/no-key" ? [] : null;
+    return { directors: error.code === "release/no-key" ? [] : null, messengers: [] };
   }
 }
 

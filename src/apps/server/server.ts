@@ -1,7 +1,7 @@
 // The update server: one process, one data folder; the static plane, the dynamic plane and the admin plane wired together.
 
 import type { Clock } from "../../core/clock.ts";
-import { makePrivateDirectory, type Disk } from "../../core/disk.ts";
+import { makePrivateDirectory, readOrNull, type Disk } from "../../core/disk.ts";
 import type { DsseSigner } from "../../core/dsse.ts";
 import { UpkeepError, type Facts } from "../../core/errors.ts";
 import { formatInstant, MINUTE, SECOND, type Instant } from "../../core/instant.ts";
@@ -16,17 +16,24 @@ import { descriptorLimit, descriptors } from "../../io/system/descriptors.ts";
 import { refuseExposed } from "../../io/system/exposure.ts";
 import type { Log } from "../../io/system/log.ts";
 import { staticFiles } from "../../io/http/static-files.ts";
+import { TransferBudget, type TransferLimits } from "../../io/http/transfer-budget.ts";
 import { WakeHub } from "../../io/http/wake-hub.ts";
+import { AlertDesk } from "./alert-desk.ts";
+import { alarmFeed } from "./alarm-feed.ts";
 import { adminPlane } from "./admin-plane.ts";
 import { serverApi, type ApiQuotas } from "./api.ts";
 import { makeServerCertificate, type AuthorityTools, type ServerCertificate } from "./authorities.ts";
-import { countDevices } from "./count-devices.ts";
+import { countDevices, watchDead } from "./count-devices.ts";
 import { devicePlane } from "./device-plane.ts";
+import { Entitlements } from "./entitlements.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import { connectionsWithin, shortOf } from "./capacity.ts";
 import { FleetView } from "./fleet-view.ts";
+import { licenseApi, readWebhookSecret } from "./license-api.ts";
 import { Metrics } from "./metrics.ts";
 import { RepositoryWatch, type Refreshed } from "./repository-watch.ts";
+import { PostOffice } from "./post-office.ts";
+import { countRollouts, RolloutWatch } from "./rollout-watch.ts";
 import { openRecords } from "./store-check.ts";
 import { openTrust, type Trust } from "./trust.ts";
 
@@ -45,6 +52,10 @@ export type UpdateServerOptions = {
   /** Host names and addresses that devices reach this server by. */
   readonly names: readonly string[];
   readonly director: DsseSigner;
+  /** The online key that signs leases; null: this server leases nothing. */
+  readonly leases?: DsseSigner | null;
+  /** Signs messages to devices; without it they get bare numbers. */
+  readonly messenger?: DsseSigner | null;
   readonly version: string;
   readonly log: Log;
   readonly clock: Clock;
@@ -54,10 +65,13 @@ export type UpdateServerOptions = {
   readonly renewOnline?: (now: Instant) => Promise<void>;
   readonly limits?: Partial<HttpLimits> & { readonly listeners?: number; readonly heartbeat?: number };
   readonly quotas?: Partial<ApiQuotas>;
+  readonly transfers?: Partial<TransferLimits>;
   /** Milliseconds that devices may follow their channels while they reach no server. */
   readonly follow?: number;
   /** The records are new although authorities are there, and a person says that it shall be so. */
   readonly beginEmpty?: boolean;
+  /** Milliseconds between two looks for devices that are silent and for alarms that people want to hear of. */
+  readonly watch?: number;
   /** Milliseconds between two looks at the folder and the store. */
   readonly tick?: number;
 };
@@ -118,6 +132,7 @@ async function startLocked(
   let own = first;
   const view = new FleetView(store, clock);
   const watch = new RepositoryWatch(`${data}/repository`, `${folder}/tuf`, tools);
+  const rollouts = new RolloutWatch({ store, view, clock, log, metrics });
   const expiry = new ExpiryWatch(`${data}/repository`, { disk, metrics, log });
   const { listeners = LISTENERS, heartbeat, ...asked } = options.limits ?? {};
   const wanted = asked.connections ?? HTTP_LIMITS.connections;
@@ -128,8 +143,30 @@ async function startLocked(
   if (connections < wanted)
     log("warn", "server/few-descriptors", { wanted, connections, descriptors: descriptorLimit() ?? 0 });
   const hub = new WakeHub(listeners, heartbeat);
+  const messenger = options.messenger ?? null;
+  const office = new PostOffice({ view, messenger, ...tools });
   const files = staticFiles(`${data}/repository`);
+  const transfers = new TransferBudget(options.transfers);
+  const licenses = licenseApi({
+    store,
+    metrics,
+    leases: options.leases ?? null,
+    webhookSecret: async () => {
+      const bytes = await readOrNull(disk, `${folder}/webhook.secret`, 1024);
+      return bytes === null ? null : readWebhookSecret(bytes);
+    },
+    ...tools,
+  });
+  const entitlements = new Entitlements(
+    `${data}/repository`,
+    store,
+    clock,
+    (product, version) => watch.readRelease(product, version),
+    log,
+  );
   const api = serverApi({
+    licenses,
+    entitlements,
     store,
     view,
     trust,
@@ -189,25 +226,34 @@ async function startLocked(
     if (trust.missing.length > 0) log("error", "server/authority-key-missing", { missing: trust.missing });
   };
 
+  /** What the records say now; who was cut off meanwhile loses its connections. */
+  const reload = async (): Promise<void> => {
+    const { cutOff } = await view.load();
+    const lost = new Set(cutOff.flatMap(({ spkis }) => spkis));
+    for (const { id } of cutOff) hub.revoke(id);
+    if (lost.size > 0) device?.closeWhere(({ spki }) => lost.has(spki));
+  };
+
   /** One look at everything that can have changed. `always`: also what changes by time alone. */
   const look = async (always: boolean): Promise<void> => {
     const stale = view.isStale();
-    if (stale) {
-      const { cutOff } = await view.load();
-      const lost = new Set(cutOff.flatMap(({ spkis }) => spkis));
-      for (const { id } of cutOff) hub.revoke(id);
-      if (lost.size > 0) device?.closeWhere(({ spki }) => lost.has(spki));
-    }
+    if (stale) await reload();
     if (stale || always || (await watch.hasChanged())) {
       const fresh = await guarded("repository/refresh-failed", async () => {
-        const found = await watch.refresh(view.allDesired()).catch((error: unknown) => {
+        const found = await watch.refresh(view.wanted()).catch((error: unknown) => {
           trouble = `the repository cannot be verified: ${sentenceOf(error)}`;
           throw error;
         });
         trouble = found === null ? "there is no repository in the data folder yet" : null;
         if (found === null) return;
         trustOf(found);
+        const couldSeal = office.isOpen;
+        office.follow(await watch.firstRoot(), found.messengers);
+        metrics.set("upkeep_messenger_trusted", {}, office.isOpen ? 1 : 0);
+        if (office.isOpen !== couldSeal)
+          log("info", office.isOpen ? "server/messages-sealed" : "server/messages-bare", {});
         view.catalogue = found.catalogue;
+        entitlements.forget();
         view.state = found.state;
         metrics.set("upkeep_repository_expires_seconds", {}, found.expires / SECOND);
         for (const { what, error } of found.problems)
@@ -224,7 +270,21 @@ async function startLocked(
       }
       if (woken.length > 0) log("info", "fleet/steered", { groups: woken });
     }
-    const told = hub.tell((listener) => view.newestWake(listener));
+    // Judged after the repository was read: what was recalled meanwhile ends a rollout before anything else of it counts.
+    await guarded("rollout/look-failed", async () => {
+      if (!(await rollouts.look(always))) return;
+      await reload();
+      await view.steer(clock.now());
+    });
+    const told = hub.tell((listener) => view.newestWake(listener), office.isOpen);
+    if (office.isOpen) {
+      await view.orderWakeUps(clock.now());
+      const sent = await office.deliver(hub.addressees());
+      if (sent > 0) {
+        metrics.count("upkeep_messages_sealed_total", {}, sent);
+        log("info", "fleet/messages-sent", { messages: sent });
+      }
+    }
     if (told > 0) {
       metrics.count("upkeep_wakes_total", {}, told);
       log("info", "fleet/woken", { listeners: told });
@@ -244,6 +304,7 @@ async function startLocked(
     // What is counted in the store stays what it was while nobody can ask; what this process knows of itself is told all the same.
     await guarded("server/count-failed", () => countDevices({ store, view, metrics, now: clock.now() }));
     await guarded("server/count-failed", countAlarms);
+    countRollouts(view.rollouts(), metrics);
     metrics.set("upkeep_listeners", {}, hub.size);
     const { open, unfinished, refused } = device!.connections();
     metrics.set("upkeep_connections", {}, open);
@@ -256,6 +317,8 @@ async function startLocked(
       metrics.set("process_max_fds", {}, held.limit);
     }
     metrics.set("upkeep_transfers", {}, files.active());
+    metrics.set("upkeep_transfers_refused_total", { reason: "too-many" }, transfers.refused);
+    metrics.set("upkeep_transfers_refused_total", { reason: "unread" }, transfers.cut);
     metrics.set("upkeep_certificate_expires_seconds", {}, own.certificate.notAfter / SECOND);
     for (const kind of ["server", "device"] as const)
       metrics.set("upkeep_authority_expires_seconds", { kind }, trust[kind].certificate.notAfter / SECOND);
@@ -281,6 +344,8 @@ async function startLocked(
       log("warn", "fleet/clone-suspected", { device, addresses });
   };
 
+  const dead = new Set<string>();
+  const alerts = new AlertDesk({ store, data, clock, disk, log, metrics });
   const stopping = new AbortController();
   const every = (ms: number, what: string, action: () => Promise<void>): Promise<void> =>
     (async () => {
@@ -315,7 +380,19 @@ async function startLocked(
       issuers: trust.known,
       limits,
       log,
-      handle: devicePlane({ api, files, hub, view, clock, version: options.version }),
+      handle: devicePlane({
+        api,
+        licenses,
+        entitlements,
+        files,
+        hub,
+        view,
+        office,
+        clock,
+        version: options.version,
+        transfers,
+        sharedAddresses: asked.sharedAddresses ?? [],
+      }),
     });
     if (options.admin !== null) {
       const notReady = (): string | null =>
@@ -327,7 +404,7 @@ async function startLocked(
         listen: options.admin,
         limits: { connections: 100, connectionsPerAddress: 100 },
         log: options.log,
-        handle: adminPlane({ metrics, gauge, notReady }),
+        handle: adminPlane({ metrics, gauge, notReady, feed: () => alarmFeed(store) }),
       });
     }
   } catch (error) {
@@ -341,6 +418,10 @@ async function startLocked(
     every(options.tick ?? TICK, "server/look-failed", () => lookInTurn(false)),
     every(SLOW_TICK, "server/look-failed", () => lookInTurn(true)),
     every(FLUSH_EVERY, "server/flush-failed", flush),
+    every(options.watch ?? MINUTE, "server/watch-failed", async () => {
+      await watchDead({ store, view, now: clock.now(), known: dead });
+      await alerts.look(stopping.signal);
+    }),
     every(MINUTE, "server/renewal-failed", async () => {
       await options.renewOnline?.(clock.now());
       // Also when it is not good yet: it was made while this machine's clock was ahead.

@@ -4,7 +4,7 @@ import { MirrorError } from "../../mirror/errors.ts";
 import type { OpenOptions, Opened, Source } from "../../mirror/source.ts";
 import { DIRECT, type Proxies } from "../connection/proxies.ts";
 import { httpSource } from "../source/http.ts";
-import type { ServerIdentity } from "./tls.ts";
+import type { ClientIdentity, ServerIdentity } from "./tls.ts";
 
 /**
  * All that is asked for over a connection whose server is not believed: TUF metadata, and the trust bundle, which TUF lists by its digest.
@@ -30,7 +30,7 @@ export type ClimbingSource = Source & {
 };
 
 /**
- * `server`: the authorities that are believed now, and their pins. `told` hears when signed files begin to come from a server that is not believed, and when
+ * `server`: the authorities that are believed now, and their pins. `client`: the certificate that releases for licensed devices are asked for with. `told` hears when signed files begin to come from a server that is not believed, and when
  * that ends. Errors of `open`: those of `httpSource`.
  */
 export function climbingSource(
@@ -38,13 +38,16 @@ export function climbingSource(
   server: () => Pick<ServerIdentity, "authorities" | "pins">,
   told: (climbing: boolean) => void,
   proxies: Proxies = DIRECT,
+  client: () => ClientIdentity | null = () => null,
 ): ClimbingSource {
   const open = () => {
     const { authorities: ca, pins } = server();
+    const own = client();
+    const shown = own === null ? {} : { key: own.key, cert: own.certificates };
     // An empty list is no list to httpSource's TLS; here it means nobody.
-    return ca.length === 0 ? null : httpSource(address, { tls: { ca, pins }, proxies });
+    return ca.length === 0 ? null : httpSource(address, { tls: { ca, pins, ...shown }, proxies });
   };
-  // No client certificate is ever given to it, and nothing but GET is said.
+  // No client certificate is ever given to this one, and nothing but GET is said.
   const bare = httpSource(address, { tls: { anyServer: "for signed files only" }, proxies });
   let trusted = open();
   let climbing = false;

@@ -18,7 +18,15 @@ import {
   type Route,
   type RouteName,
 } from "../../message/routes.ts";
-import { readWakeEvent, WAKE_LIMIT, wakeSchema, type Wake } from "../../message/wake.ts";
+import {
+  readWakeEvent,
+  SEALED_EVENT_LIMIT,
+  SEALED_HEADER,
+  WAKE_LIMIT,
+  wakeSchema,
+  type SealedEvent,
+  type Wake,
+} from "../../message/wake.ts";
 import { TunnelAgent } from "../connection/connect.ts";
 import { placeName, type Place } from "../connection/failure.ts";
 import { DIRECT, type Proxies } from "../connection/proxies.ts";
@@ -32,7 +40,12 @@ const SILENCE = 65_000;
 export interface ServerClient {
   call<N extends RouteName>(name: N, request: RequestOf<N>, signal?: AbortSignal): Promise<AnswerOf<N>>;
   /** Wake-ups after the given sequence number, until the server ends the stream. Comments keep it alive and are not shown. */
-  wakes(after: number | null, signal?: AbortSignal): AsyncGenerator<Wake, void, undefined>;
+  wakes(
+    after: number | null,
+    signal?: AbortSignal,
+    /** Asks for sealed messages: the number of theirs up to which checks were made. */
+    sealedAfter?: number | null,
+  ): AsyncGenerator<Wake | SealedEvent, void, undefined>;
   close(): void;
 }
 
@@ -80,9 +93,12 @@ export function openServerClient(
         limited.clear();
       }
     },
-    wakes: async function* (after, signal) {
+    wakes: async function* (after, signal, sealedAfter = null) {
       const limited = timeLimit(place, SILENCE, signal);
-      const start = after === null ? {} : { "last-event-id": String(after) };
+      const start = {
+        ...(after === null ? {} : { "last-event-id": String(after) }),
+        ...(sealedAfter === null ? {} : { [SEALED_HEADER]: String(sealedAfter) }),
+      };
       try {
         const response = await send(
           "GET",
@@ -176,7 +192,7 @@ async function* events(
   response: IncomingMessage,
   limited: { readonly signal: AbortSignal; again(): void },
   server: Place,
-): AsyncGenerator<Wake, void, undefined> {
+): AsyncGenerator<Wake | SealedEvent, void, undefined> {
   const place = placeName(server);
   let rest = "";
   response.setEncoding("utf8");
@@ -190,7 +206,8 @@ async function* events(
         const wake = readWakeEvent(block);
         if (wake !== null) yield wake;
       }
-      if (rest.length > WAKE_LIMIT * 4) throw badAnswer(place, "an event is longer than allowed");
+      if (rest.length > SEALED_EVENT_LIMIT + WAKE_LIMIT * 4)
+        throw badAnswer(place, "an event is longer than allowed");
     }
   } catch (cause) {
     if (cause instanceof ServerClientError) throw cause;

@@ -1,5 +1,6 @@
 // What each table of the fleet holds, column by column, for what reads rows that did not come from the database.
 
+import { LICENSE_COLUMNS, LICENSE_KEYS } from "./schema-licenses.ts";
 import type { TABLES, Tables } from "./schema.ts";
 
 export type TableName = (typeof TABLES)[number];
@@ -28,6 +29,7 @@ export const COLUMNS = {
     last_seen: "whole?",
     claimed_json: "json",
     agent_json: "json?",
+    standing: "text?",
     timestamp_sha256: "text?",
     last_sequence: "whole",
     last_report: "text?",
@@ -92,6 +94,27 @@ export const COLUMNS = {
     ended: "whole?",
   },
   check_in_line: { device: "text", lines_json: "json" },
+  device_label: { device: "text", labels_json: "json" },
+  rollout: {
+    id: "text",
+    product: "text",
+    version: "text",
+    state: "text",
+    created: "whole",
+    body_json: "json",
+  },
+  rollout_device: {
+    rollout: "text",
+    device: "text",
+    phase: "whole",
+    offered: "whole",
+    result: "text",
+    at: "whole?",
+    sequence: "whole",
+    code: "text?",
+    step: "text?",
+    first_error: "text?",
+  },
   audit: {
     sequence: "whole",
     at: "whole",
@@ -103,7 +126,19 @@ export const COLUMNS = {
     hash: "text",
   },
   wake: { scope: "text", seq: "whole" },
+  message_key: { device: "text", key_hex: "text", taken: "whole" },
+  message_order: {
+    scope: "text",
+    kind: "text",
+    counter: "whole",
+    when_word: "text?",
+    splay: "whole",
+    made: "whole",
+    expires: "whole",
+    seq: "whole?",
+  },
   setting: { name: "text", value: "text" },
+  ...LICENSE_COLUMNS,
 } as const satisfies {
   readonly [T in TableName]: { readonly [C in keyof Tables[T]]: KindOf<Tables[T][C]> };
 };
@@ -117,9 +152,15 @@ export const KEYS: { readonly [T in TableName]: readonly string[] } = {
   report: ["device", "id"],
   alarm: ["device", "code", "about"],
   check_in_line: ["device"],
+  device_label: ["device"],
+  rollout: ["id"],
+  rollout_device: ["rollout", "device"],
   audit: ["sequence"],
   wake: ["scope"],
+  message_key: ["device"],
+  message_order: ["scope", "kind"],
   setting: ["name"],
+  ...LICENSE_KEYS,
 };
 
 /** What is wrong with a row of this table, in words that follow "has"; null when nothing is. */

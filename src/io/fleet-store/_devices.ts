@@ -82,9 +82,18 @@ export function deviceRecords(tx: Kysely<Tables>): DeviceRecords {
       return { named: named.map(deviceOf), prefixed: prefixed.map(deviceOf) };
     },
     dropDevice: async (id) => {
-      for (const table of ["device_component", "check_in_line", "report", "alarm"] as const)
+      for (const table of [
+        "device_component",
+        "check_in_line",
+        "report",
+        "alarm",
+        "rollout_device",
+        "message_key",
+        "device_label",
+      ] as const)
         await tx.deleteFrom(table).where("device", "=", id).execute();
-      await tx.deleteFrom("wake").where("scope", "=", `device:${id}`).execute();
+      for (const table of ["wake", "message_order"] as const)
+        await tx.deleteFrom(table).where("scope", "=", `device:${id}`).execute();
       await tx.deleteFrom("device").where("id", "=", id).execute();
     },
     groupSizes: async () => {
@@ -129,6 +138,7 @@ export function deviceRecords(tx: Kysely<Tables>): DeviceRecords {
           last_seen: d.lastSeen,
           claimed_json: JSON.stringify(d.claimed),
           agent_json: agentText(d.agent),
+          standing: d.standing ?? null,
           timestamp_sha256: d.timestamp,
           last_sequence: d.lastSequence,
           last_report: d.lastReport,
@@ -157,6 +167,7 @@ export function deviceRecords(tx: Kysely<Tables>): DeviceRecords {
             last_seen: s.at,
             claimed_json: JSON.stringify(s.claimed),
             agent_json: agentText(s.agent),
+            standing: s.standing ?? null,
             timestamp_sha256: s.timestamp,
           })
           .where("id", "=", s.device)

@@ -1,8 +1,11 @@
 // All records of the fleet inside one transaction, and what holds the tables that they are in.
 
 import type { Kysely } from "kysely";
-import type { FleetRecords, FleetStore } from "../../fleet/store.ts";
+import type { FleetRecords, FleetStore, StoreRecords } from "../../fleet/store.ts";
 import { deviceRecords } from "./_devices.ts";
+import { licenseRecords } from "./_licenses.ts";
+import { messageRecords } from "./_messages.ts";
+import { rolloutRecords } from "./_rollouts.ts";
 import { stateRecords } from "./_state.ts";
 import { trailRecords } from "./_trail.ts";
 import type { Tables } from "./schema.ts";
@@ -25,12 +28,15 @@ const NEWS = [
   "dropGroup",
   "putDesired",
   "dropDesired",
+  "putLabels",
+  "putRollout",
   "putWake",
+  "putMessageOrder",
   "addAudit",
 ] as const satisfies readonly (keyof FleetRecords)[];
 
 /** The same records; calls `tell` when something is written that is news to other servers. */
-export function tellingRecords(records: FleetRecords, tell: () => void): FleetRecords {
+export function tellingRecords(records: StoreRecords, tell: () => void): StoreRecords {
   const told = { ...records };
   for (const name of NEWS) {
     const act = records[name] as (...given: unknown[]) => Promise<never>;
@@ -47,6 +53,14 @@ export function tellingRecords(records: FleetRecords, tell: () => void): FleetRe
   return told;
 }
 
-export function fleetRecords(tx: Kysely<Tables>): FleetRecords {
-  return { ...deviceRecords(tx), ...stateRecords(tx), ...trailRecords(tx) };
+export function fleetRecords(tx: Kysely<Tables>): StoreRecords {
+  return {
+    ...deviceRecords(tx),
+    ...rolloutRecords(tx),
+    ...stateRecords(tx),
+    ...trailRecords(tx),
+    ...licenseRecords(tx),
+    ...messageRecords(tx),
+    ...trailRecords(tx),
+  };
 }

@@ -14,6 +14,7 @@ import type {
   Token,
 } from "../../fleet/records.ts";
 import type { HoldReason } from "../../message/assignment.ts";
+import type { UpdateStanding } from "../../message/check-in.ts";
 import type { PlatformFacts, Running } from "../../message/common.ts";
 import type { Tables } from "./schema.ts";
 
@@ -33,6 +34,7 @@ export function deviceOf(row: Tables["device"]): Device {
     lastSeen: row.last_seen,
     claimed: JSON.parse(row.claimed_json) as Running[],
     agent: row.agent_json === null ? null : (JSON.parse(row.agent_json) as Program),
+    standing: row.standing as UpdateStanding | null,
     timestamp: row.timestamp_sha256,
     lastSequence: row.last_sequence,
     lastReport: row.last_report,

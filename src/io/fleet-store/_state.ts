@@ -1,6 +1,7 @@
 // Groups, desired state, tokens, wake-ups and settings, in the store.
 
 import type { Kysely } from "kysely";
+import { policyKey } from "../../fleet/policies.ts";
 import type { WakeScope } from "../../fleet/records.ts";
 import type { FleetRecords } from "../../fleet/store.ts";
 import { desiredOf, groupOf, tokenOf } from "./_rows.ts";
@@ -45,8 +46,12 @@ export function stateRecords(tx: Kysely<Tables>): StateRecords {
     },
     dropGroup: async (name) => {
       await tx.deleteFrom("desired").where("group_name", "=", name).execute();
-      await tx.deleteFrom("wake").where("scope", "=", `group:${name}`).execute();
-      await tx.deleteFrom("setting").where("name", "=", `announced:${name}`).execute();
+      for (const table of ["wake", "message_order"] as const)
+        await tx.deleteFrom(table).where("scope", "=", `group:${name}`).execute();
+      await tx
+        .deleteFrom("setting")
+        .where("name", "in", [`announced:${name}`, policyKey(name)])
+        .execute();
       await tx.deleteFrom("fleet_group").where("name", "=", name).execute();
     },
     desired: async (group) =>

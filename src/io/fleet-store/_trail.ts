@@ -20,6 +20,7 @@ type TrailRecords = Pick<
   | "alarmCounts"
   | "lastAudit"
   | "addAudit"
+  | "auditOf"
   | "audit"
 >;
 
@@ -150,6 +151,18 @@ export function trailRecords(tx: Kysely<Tables>): TrailRecords {
         .values({ ...same, facts_json: JSON.stringify(facts) })
         .execute();
     },
+    auditOf: async (subject, limit) =>
+      (
+        await tx
+          .selectFrom("audit")
+          .selectAll()
+          .where("subject", "=", subject)
+          .orderBy("sequence", "desc")
+          .limit(limit)
+          .execute()
+      )
+        .map(auditOf)
+        .toReversed(),
     audit: async (after, limit) =>
       (
         await tx

@@ -8,9 +8,11 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { appendAudit } from "../../fleet/audit.ts";
 import { addToken } from "../../fleet/enrol.ts";
-import { wakeNow } from "../../fleet/assign.ts";
+import { wakeNow } from "../../fleet/messages.ts";
 import { needsPostgres, startPostgres, type PostgresCluster } from "../../testing/postgres-cluster.ts";
 import { COLUMNS } from "./_columns.ts";
+import { planRollout } from "../../fleet/rollout/change.ts";
+import { DEFAULT_RULES, parsePhase, type RolloutPlan } from "../../fleet/rollout/plan.ts";
 import { exportFleet, importFleet } from "./dump.ts";
 import { openFleetStore, openFleetTables } from "./store.ts";
 
@@ -96,10 +98,38 @@ async function fill(place: string, env = {}): Promise<void> {
       acknowledgedAt: 4,
       ended: null,
     });
+    await r.putLabels(device, { tags: ["till"], attributes: { site: "köln" } });
+    await planRollout(r, 3, aRollout(), "operator:kim");
+    await r.putRolloutDevice({
+      rollout: "shop-1",
+      device,
+      phase: 0,
+      offered: 4,
+      result: "failed",
+      at: 5,
+      sequence: 6,
+      code: "a/b",
+      step: "probation",
+      firstError: "Error: é",
+    });
     await wakeNow(r, 3, "all");
   });
   await store.close();
 }
+
+const aRollout = (): RolloutPlan => ({
+  product: "shop",
+  version: "1.1.0",
+  manifestSha256: "d".repeat(64),
+  groups: [],
+  phases: [parsePhase("100%")],
+  rules: DEFAULT_RULES,
+  windows: [],
+  deadline: null,
+  startAt: null,
+  approvals: 0,
+  salt: "01",
+});
 
 async function isEmpty(place: string, env = {}): Promise<boolean> {
   const store = await openFleetStore(place, env);

@@ -20,6 +20,7 @@ import type { AttemptReport } from "../../report/report.ts";
 import { needsPostgres, startPostgres, type PostgresCluster } from "../../testing/postgres-cluster.ts";
 import { systemRandom } from "../system/random.ts";
 import { exportFleet, importFleet } from "./dump.ts";
+import { LICENSE_TABLES } from "./schema-licenses.ts";
 import { openFleetStore } from "./store.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "upkeep-fleet-owner-"));
@@ -359,7 +360,9 @@ describe("a store of an earlier version", () => {
     const path = freshFile();
     await (await openFleetStore(path)).close();
     const raw = new DatabaseSync(path);
-    raw.exec(`drop table alarm; drop table check_in_line; alter table device drop column agent_json; delete from schema_step where step > 1;
+    for (const table of LICENSE_TABLES.toReversed()) raw.exec(`drop table ${table}`);
+    raw.exec(`drop table alarm; drop table check_in_line; alter table device drop column agent_json; alter table device drop column standing; delete from schema_step where step > 1;
+      drop table device_label; drop table rollout_device; drop table rollout; drop index component_by_product; drop index audit_by_subject; drop table message_key; drop table message_order;
       create table alarm (device text not null, code text not null, first bigint not null, last bigint not null,
         count integer not null, detail text not null, constraint alarm_key primary key (device, code));
       insert into alarm values ('d', 'slot/damaged', 1, 2, 3, 'it is damaged');

@@ -1,10 +1,15 @@
 // The tables of the fleet and how they came to be: each step is applied once, in order, all in one transaction.
 
-import { sql, type Kysely, type RawBuilder } from "kysely";
+import { sql, type Kysely } from "kysely";
 import { FleetError } from "../../fleet/errors.ts";
+import { messagesStep } from "./_step-messages.ts";
+import type { TextType } from "./_text-type.ts";
+import { makeLabelTables, type LabelTables } from "./_label-tables.ts";
+import { makeRolloutTables, type RolloutTables } from "./_rollout-tables.ts";
+import { licenseStep, LICENSE_TABLES, type LicenseTables } from "./schema-licenses.ts";
 
 /** Instants are milliseconds; texts ending in `_json` hold JSON that this program wrote. */
-export interface Tables {
+export interface Tables extends LabelTables, RolloutTables, LicenseTables {
   schema_step: { step: number };
   device: {
     id: string;
@@ -21,6 +26,7 @@ export interface Tables {
     last_seen: number | null;
     claimed_json: string;
     agent_json: string | null;
+    standing: string | null;
     timestamp_sha256: string | null;
     last_sequence: number;
     last_report: string | null;
@@ -96,11 +102,19 @@ export interface Tables {
     hash: string;
   };
   wake: { scope: string; seq: number };
+  message_key: { device: string; key_hex: string; taken: number };
+  message_order: {
+    scope: string;
+    kind: string;
+    counter: number;
+    when_word: string | null;
+    splay: number;
+    made: number;
+    expires: number;
+    seq: number | null;
+  };
   setting: { name: string; value: string };
 }
-
-/** How a database calls text that is compared byte by byte. */
-export type TextType = "text" | RawBuilder<unknown>;
 
 type Step = (tx: Kysely<Tables>, text: TextType) => Promise<void>;
 
@@ -254,6 +268,10 @@ const STEPS: readonly Step[] = [
   async (tx, text) => {
     await tx.schema.alterTable("device").addColumn("agent_json", text).execute();
   },
+  makeRolloutTables,
+  licenseStep,
+  messagesStep,
+  makeLabelTables,
 ];
 
 /** The step that this program's tables are at. */
@@ -266,6 +284,8 @@ const RAISES: readonly Raise[] = [
   {},
   { alarm: { about: "", acknowledged_by: null, acknowledged_at: null, ended: null } },
   { device: { agent_json: null } },
+  {},
+  { device: { standing: null } },
 ];
 
 /** A row that was written at `step`, as a row of the newest step. */
@@ -280,14 +300,20 @@ export const TABLES = [
   "device",
   "device_component",
   "check_in_line",
+  "device_label",
   "fleet_group",
   "desired",
   "token",
   "report",
   "alarm",
+  "rollout",
+  "rollout_device",
   "audit",
   "wake",
+  "message_key",
+  "message_order",
   "setting",
+  ...LICENSE_TABLES,
 ] as const satisfies readonly (keyof Tables)[];
 
 /**

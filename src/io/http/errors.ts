@@ -8,6 +8,7 @@ import { JsonError } from "../../core/json.ts";
 import { SchemaError } from "../../core/schema.ts";
 import { DerError } from "../../der/errors.ts";
 import { FleetError, type FleetErrorCode } from "../../fleet/errors.ts";
+import { LicenseError, type LicenseErrorCode } from "../../license/errors.ts";
 import { IdentityError } from "../../identity/errors.ts";
 import { MessageError } from "../../message/errors.ts";
 import { ReportError } from "../../report/errors.ts";
@@ -120,6 +121,23 @@ const STORE: { readonly [C in StoreCode]: true } = {
   "fleet/store-not-empty": true,
 };
 
+/** What a license refuses, by what it says about the caller; the rest is about what the caller sent. */
+const LICENSE: { readonly [C in LicenseErrorCode]?: number } = {
+  "license/key-mismatch": 401,
+  "license/bad-webhook": 401,
+  "license/unknown": 404,
+  "license/bad-challenge": 409,
+  "license/no-seat": 409,
+  "license/seat-held": 409,
+  "license/revoked": 403,
+  "license/expired": 403,
+  "license/storage": 403,
+  "license/trial-used": 403,
+  "license/transfer-limit": 403,
+  "license/not-entitled": 403,
+  "license/no-lease-key": 503,
+};
+
 /** Seconds after which a caller may find the records again. */
 const STORE_WAIT = "15";
 
@@ -140,6 +158,7 @@ export function statusOf(error: UpkeepError): number {
   if (error instanceof HttpError) return STATUS[error.code];
   if (error instanceof FleetError)
     return isStoreTrouble(error) ? 503 : ((FLEET as { readonly [code: string]: number })[error.code] ?? 500);
+  if (error instanceof LicenseError) return LICENSE[error.code] ?? 400;
   if (error instanceof MessageError && error.code === "message/too-large") return 413;
   return CALLERS_FAULT.some((room) => error instanceof room) ? 400 : 500;
 }

@@ -1,7 +1,7 @@
 // Everyone who waits for a wake-up: one stream per device, heartbeats, and bounded memory whatever happens.
 
 import type { ServerResponse } from "node:http";
-import { wakeEvent, type Wake } from "../../message/wake.ts";
+import { sealedEvent, wakeEvent, type Wake } from "../../message/wake.ts";
 
 /** Milliseconds between heartbeats; proxies cut streams that are silent for 30 to 60 s. */
 export const HEARTBEAT = 20_000;
@@ -19,6 +19,29 @@ type Listener = {
   readonly tell: (seq: number) => boolean;
   readonly beat: () => boolean;
   readonly end: (why: "stopping" | "replaced" | "revoked") => void;
+  /** Of a listener that opens sealed messages: how far it is, and how it gets one. */
+  readonly sealed: Letterbox | null;
+};
+
+type Letterbox = {
+  /** Number of the newest message that it was sent on this connection. */
+  after: number;
+  /** The number up to which it has made the checks that messages asked for, by its own words. */
+  readonly checkedUpTo: number;
+  /** False when it cannot take more. */
+  readonly post: (bytes: Uint8Array) => boolean;
+};
+
+/** A listener that takes sealed messages, for who seals them. */
+export type Addressee = {
+  readonly id: string;
+  readonly group: string;
+  readonly after: number;
+  readonly checkedUpTo: number;
+  /** False when it is gone, or has what it waited for. */
+  send(counter: number, bytes: Uint8Array): boolean;
+  /** The bare number, for a device that gave no key yet. */
+  tell(seq: number): void;
 };
 
 export class WakeHub {
@@ -52,7 +75,7 @@ export class WakeHub {
   stream(
     device: { readonly id: string; readonly group: string },
     response: ServerResponse,
-    wake: { readonly after: number | null; readonly newest: number },
+    wake: { readonly after: number | null; readonly newest: number; readonly sealedAfter?: number | null },
   ): Promise<void> {
     return new Promise((resolve) => {
       const write = (text: string): boolean => response.write(text) || response.writableLength < BACKLOG;
@@ -68,6 +91,7 @@ export class WakeHub {
         device: device.id,
         group: device.group,
         told: wake.newest,
+        sealed: letterbox(wake.sealedAfter, (bytes) => write(sealedEvent(bytes))),
         tell: (seq) => write(wakeEvent({ type: "check", seq })),
         beat: () => write(":\n\n"),
         end: (why) => {
@@ -86,6 +110,11 @@ export class WakeHub {
       });
       this.#add(listener);
       listener.beat();
+      if (listener.sealed !== null) {
+        // What it missed comes sealed; where nothing can be sealed, as a number.
+        listener.told = wake.after ?? wake.newest;
+        return;
+      }
       if (wake.after !== null && wake.newest > wake.after) listener.tell(wake.newest);
     });
   }
@@ -112,6 +141,7 @@ export class WakeHub {
         device: device.id,
         group: device.group,
         told: wake.after,
+        sealed: null,
         tell: (seq) => {
           done({ type: "check", seq });
           return true;
@@ -123,11 +153,78 @@ export class WakeHub {
     });
   }
 
-  /** Tells each listener what is newest for it; says how many were told. */
-  tell(newestOf: (device: { readonly id: string; readonly group: string }) => number): number {
+  /** The long poll of a device that opens sealed messages: the next one, or null when none came in `ms`. */
+  waitSealed(
+    device: { readonly id: string; readonly group: string },
+    after: number,
+    ms: number,
+    signal: AbortSignal,
+  ): Promise<Uint8Array | null> {
+    return new Promise((resolve) => {
+      const done = (answer: Uint8Array | null): void => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", gone);
+        if (this.#listeners.get(device.id) === listener) this.#listeners.delete(device.id);
+        resolve(answer);
+      };
+      const gone = (): void => done(null);
+      const timer = setTimeout(gone, ms);
+      signal.addEventListener("abort", gone);
+      const post = (bytes: Uint8Array): boolean => (done(bytes), true);
+      const listener: Listener = {
+        device: device.id,
+        group: device.group,
+        told: Number.MAX_SAFE_INTEGER,
+        sealed: { after, checkedUpTo: 0, post },
+        // A bare number is no answer to this question.
+        tell: () => true,
+        beat: () => true,
+        end: gone,
+      };
+      this.#add(listener);
+    });
+  }
+
+  /** Everyone who takes sealed messages, or that one device. */
+  addressees(device?: string): readonly Addressee[] {
+    const all = device === undefined ? [...this.#listeners.values()] : [this.#listeners.get(device)];
+    return all.flatMap((listener) => {
+      const sealed = listener?.sealed ?? null;
+      if (listener === undefined || sealed === null) return [];
+      const there = (): boolean => this.#listeners.get(listener.device) === listener;
+      return [
+        {
+          id: listener.device,
+          group: listener.group,
+          after: sealed.after,
+          checkedUpTo: sealed.checkedUpTo,
+          send: (counter: number, bytes: Uint8Array) => {
+            if (!there() || counter <= sealed.after) return false;
+            sealed.after = counter;
+            if (!sealed.post(bytes)) this.#drop(listener);
+            return there();
+          },
+          tell: (seq: number) => {
+            if (!there() || seq <= listener.told) return;
+            listener.told = seq;
+            if (!listener.tell(seq)) this.#drop(listener);
+          },
+        },
+      ];
+    });
+  }
+
+  /**
+   * Tells each listener what is newest for it; says how many were told. `sealing`: those that open sealed messages get these instead.
+   */
+  tell(
+    newestOf: (device: { readonly id: string; readonly group: string }) => number,
+    sealing = false,
+  ): number {
     let told = 0;
     // A long poll that is told leaves the map meanwhile, which a Map allows.
     for (const listener of this.#listeners.values()) {
+      if (sealing && listener.sealed !== null) continue;
       const seq = newestOf({ id: listener.device, group: listener.group });
       if (seq <= listener.told) continue;
       listener.told = seq;
@@ -166,4 +263,11 @@ export class WakeHub {
     if (this.#listeners.get(listener.device) === listener) this.#listeners.delete(listener.device);
     listener.end("revoked");
   }
+}
+
+function letterbox(
+  checkedUpTo: number | null | undefined,
+  post: (bytes: Uint8Array) => boolean,
+): Letterbox | null {
+  return checkedUpTo === null || checkedUpTo === undefined ? null : { after: 0, checkedUpTo, post };
 }

@@ -1,6 +1,6 @@
 // How a command on this machine talks to the running agent: one line of JSON each way over a socket that only its owner can open.
 
-import { chmodSync, closeSync, mkdirSync, openSync, renameSync, rmSync, unlinkSync } from "node:fs";
+import { chmodSync, mkdirSync, renameSync, rmSync, unlinkSync } from "node:fs";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { fromUtf8, toHex, toUtf8 } from "../../core/bytes.ts";
 import { writeAtomic } from "../../core/disk.ts";
@@ -8,6 +8,7 @@ import { FAILED, REFUSED, UpkeepError, type Traits } from "../../core/errors.ts"
 import { parseJson, type Json } from "../../core/json.ts";
 import { systemDisk } from "./disk.ts";
 import { systemRandom } from "./random.ts";
+import { withShortPath } from "./short-path.ts";
 
 export type ControlErrorCode = "control/no-agent" | "control/bad-answer" | "control/refused";
 export const CONTROL_ERRORS = {
@@ -27,8 +28,6 @@ const ANSWER_LIMIT = 1024 * 1024;
 const CONNECTIONS = 16;
 /** Milliseconds for a request to be whole, and for its answer to be taken: who drips or does not read keeps no connection open. */
 const REQUEST_TIME = 5000;
-/** sun_path holds 108 bytes on Linux and 104 elsewhere. */
-const MAX_PATH = 100;
 const NEST = ".control";
 const LINE_FEED = 0x0a;
 
@@ -212,20 +211,4 @@ function exchange(
       else reject(new Error("the agent went away"));
     });
   });
-}
-
-/** A folder deep down has a path that no socket address can hold; Linux knows it by a handle as well. */
-async function withShortPath<T>(
-  folder: string,
-  name: string,
-  action: (path: string) => Promise<T>,
-): Promise<T> {
-  const path = `${folder}/${name}`;
-  if (Buffer.byteLength(path) <= MAX_PATH) return action(path);
-  const handle = openSync(folder, "r");
-  try {
-    return await action(`/proc/self/fd/${handle}/${name}`);
-  } finally {
-    closeSync(handle);
-  }
 }

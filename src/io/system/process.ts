@@ -8,6 +8,7 @@ import { ProcessError } from "../../process/errors.ts";
 import type { Exit, ProcessHost, ProcessIdentity, SpawnSpec } from "../../process/ports.ts";
 import { bootId, carriersOf, hasProc, isLiving, processFacts, sameBoot } from "./proc.ts";
 import { lookAtProgram } from "./program-look.ts";
+import { remind } from "./remind.ts";
 
 const POLL_MS = 100;
 /** How long what an earlier agent left has to end where it cannot be taken over. */
@@ -15,6 +16,7 @@ const STRAY_GRACE_MS = 2000;
 
 export const systemProcesses: ProcessHost = {
   boot: bootId,
+  remind,
   look: lookAtProgram,
   findsAgain: hasProc,
   spawn: async (spec) => {

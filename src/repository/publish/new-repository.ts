@@ -87,7 +87,11 @@ export function productDelegation(
 }
 
 /** trust/keys.json of a new repository. */
-export function firstTrustedKeys(release: PublicKey, director: PublicKey): TrustedKeys {
+export function firstTrustedKeys(
+  release: PublicKey,
+  director: PublicKey,
+  messenger: PublicKey | null = null,
+): TrustedKeys {
   const grant = (kind: Grant["kind"], key: PublicKey): Grant => ({
     kind,
     products: "*",
@@ -95,8 +99,28 @@ export function firstTrustedKeys(release: PublicKey, director: PublicKey): Trust
     threshold: 1,
   });
   return {
-    keys: new Map([release, director].map((key) => [key.keyid, key])),
-    grants: [grant("release", release), grant("channel", release), grant("assignment", director)],
+    keys: new Map(
+      [release, director, ...(messenger === null ? [] : [messenger])].map((key) => [key.keyid, key]),
+    ),
+    grants: [
+      grant("release", release),
+      grant("channel", release),
+      grant("assignment", director),
+      ...(messenger === null ? [] : [grant("message", messenger)]),
+    ],
+  };
+}
+
+/** With a key more that may sign messages to devices. */
+export function withMessenger(trusted: TrustedKeys, messenger: PublicKey): TrustedKeys {
+  const before = trusted.grants.find(({ kind }) => kind === "message");
+  const keyids = [...new Set([...(before?.keyids ?? []), messenger.keyid])];
+  return {
+    keys: new Map([...trusted.keys, [messenger.keyid, messenger]]),
+    grants: [
+      ...trusted.grants.filter((grant) => grant !== before),
+      { kind: "message", products: "*", keyids, threshold: 1 },
+    ],
   };
 }
 

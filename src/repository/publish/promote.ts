@@ -13,6 +13,7 @@ import type { ReleaseManifest } from "../../release/manifest.ts";
 import type { TrustedKeys } from "../../release/trusted-keys.ts";
 import { putChannel, type ReleaseTools } from "./document-signing.ts";
 import type { Draft } from "./draft.ts";
+import { checkGate } from "./gates.ts";
 import { PublisherError } from "./publisher-errors.ts";
 import type { Outcome } from "./publisher.ts";
 import { recalledOf, type RecalledEntry } from "./recalled-record.ts";
@@ -54,6 +55,7 @@ export async function promoteIn(
   if (current !== null && current.version !== version) refuseBack(current, version);
   if (current?.version === version && current.sha256 === release.reference.sha256)
     return { pointer: current, before: version };
+  await checkGate(tools, draft, release.manifest);
   const known = current === null ? [] : [...current.steps, referenceOf(current)];
   const updated = formatInstant(tools.now());
   const pointer: ChannelPointer = {

@@ -27,6 +27,8 @@ export type PublisherErrorCode =
   | "publisher/stale-request"
   /** The call makes no sense: an unknown product, a version that exists, a name that is taken. */
   | "publisher/bad-input"
+  /** The product demands of a release what this one lacks. Facts: `missing`. */
+  | "publisher/gate"
   /** A fresh client could not follow what was just published. */
   | "publisher/not-verified";
 export const PUBLISHER_ERRORS = {
@@ -38,6 +40,7 @@ export const PUBLISHER_ERRORS = {
   "publisher/inconsistent": REFUSED,
   "publisher/stale-request": REFUSED,
   "publisher/bad-input": USAGE,
+  "publisher/gate": REFUSED,
   "publisher/not-verified": NOT_VERIFIED,
 } satisfies Traits<PublisherErrorCode>;
 

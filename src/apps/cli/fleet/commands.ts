@@ -2,18 +2,34 @@
 
 import { LIVENESS } from "../../../fleet/liveness.ts";
 import { OPERATOR_HOLDS } from "../../../message/hold-reasons.ts";
+import { MESSAGE_TIMES } from "../../../message/sealed/body.ts";
 import { RESULTS } from "../../../report/outcomes.ts";
 import type { NounSpec } from "../../framework/command.ts";
+import { policyCommand } from "./policy-command.ts";
+import { progressCommands } from "./progress-commands.ts";
+import { rolloutNoun } from "./rollout-commands.ts";
 
 const run = () => import("./fleet.ts");
 const dump = () => import("./export-import.ts");
+const asks = () => import("./ask.ts");
 const groups = () => import("./groups.ts");
 const devices = () => import("./devices.ts");
 const tokens = () => import("./tokens.ts");
+const labels = () => import("./labels.ts");
 const reports = () => import("./reports-and-alarms.ts");
 const create = { flags: "--create", about: "make the group if there is none" };
+const whom = [
+  { flags: "--group <group>", about: "this group only" },
+  { flags: "--device <device>", about: "this device only" },
+];
+const reason = { flags: "--reason <text>", about: "why, for the audit log" };
 const yes = { flags: "--yes", about: "do it without asking" };
 const device = { name: "<device>", about: "its name, its id, or the start of its id" };
+const where = {
+  flags: "--where <expression>",
+  about:
+    'for which this holds: tag = till and not arch = arm64, attr.site in (berlin, "new york"), name = till-*',
+};
 const limit = { flags: "--limit <n>", about: "how many to show", default: "50" };
 
 export const fleetNoun: NounSpec = {
@@ -61,6 +77,7 @@ export const fleetNoun: NounSpec = {
       examples: ["upkeep fleet list"],
       run: async (call) => (await run()).fleetList(call),
     },
+    policyCommand,
     {
       name: "interval",
       about: "set the seconds between check-ins of a group",
@@ -75,12 +92,72 @@ export const fleetNoun: NounSpec = {
     {
       name: "wake",
       about: "ask devices to check now",
+      details:
+        "The message is sealed for each device and says nothing but this: it can hold no address, no version and no command. A device\nfollows a few in an hour; what is more waits for its next turn. Devices that open no sealed messages get a bare number with --when now.",
+      arguments: [{ name: "[who]", about: "a group or a device; else all" }],
       options: [
-        { flags: "--group <group>", about: "this group only" },
-        { flags: "--device <device>", about: "this device only" },
+        ...whom,
+        {
+          flags: "--when <time>",
+          about: "at once, in a quiet moment, at the agent's next start, or when its user is asked",
+          choices: MESSAGE_TIMES,
+          default: "now",
+        },
+        { flags: "--splay <seconds>", about: "spread the devices over so many seconds, up to 3600" },
+        reason,
       ],
-      examples: ["upkeep fleet wake", "upkeep fleet wake --group tills"],
-      run: async (call) => (await run()).fleetWake(call),
+      examples: [
+        "upkeep fleet wake",
+        'upkeep fleet wake tills --splay 120 --reason "till fix 1.4.1"',
+        "upkeep fleet wake --group tills --when idle",
+      ],
+      run: async (call) => (await asks()).fleetWake(call),
+    },
+    {
+      name: "ask-report",
+      about: "ask devices to report what really runs on them",
+      details:
+        "Each sends a signed inventory: running versions, slots, digests, boot, disk, platform. `upkeep report list` shows them.",
+      arguments: [{ name: "[who]", about: "a group or a device; else all" }],
+      options: [...whom, reason],
+      examples: ["upkeep fleet ask-report", 'upkeep fleet ask-report till-7 --reason "audit"'],
+      run: async (call) => (await asks()).fleetAsk(call, "report"),
+    },
+    {
+      name: "ask-trust",
+      about: "ask devices to read signed metadata again, and with it whom they trust",
+      arguments: [{ name: "[who]", about: "a group or a device; else all" }],
+      options: [...whom, reason],
+      examples: ["upkeep fleet ask-trust", "upkeep fleet ask-trust tills"],
+      run: async (call) => (await asks()).fleetAsk(call, "refresh-trust"),
+    },
+    {
+      name: "ask-certificate",
+      about: "ask devices to renew their certificates and their keys for messages",
+      arguments: [{ name: "[who]", about: "a group or a device; else all" }],
+      options: [...whom, reason],
+      examples: ["upkeep fleet ask-certificate till-7"],
+      run: async (call) => (await asks()).fleetAsk(call, "rotate-certificate"),
+    },
+    rolloutNoun,
+    ...progressCommands,
+    {
+      name: "devices",
+      about: "list every device with its state, also as a file for other programs",
+      details:
+        "new: never checked in. online, late, dead: by the last check-in and the interval of its group. held: nothing is changed for now, by\nits owner or its group. opted-out, disabled: by its owner. revoked: by an operator.",
+      options: [
+        { flags: "--state <state>", about: "in this state only", choices: LIVENESS },
+        { flags: "--group <group>", about: "of this group only" },
+        { flags: "--format <form>", about: "how", choices: ["table", "csv", "json"], default: "table" },
+        { flags: "--out <file>", about: "into a new file that only its owner can read" },
+      ],
+      examples: [
+        "upkeep fleet devices --state dead",
+        "upkeep fleet devices --format csv --out devices.csv",
+        "upkeep fleet devices --json",
+      ],
+      run: async (call) => (await import("./export-devices.ts")).fleetDevices(call),
     },
     {
       name: "alarms",
@@ -101,7 +178,9 @@ export const fleetNoun: NounSpec = {
     {
       name: "audit",
       about: "show the audit log and check that it holds together",
-      options: [limit],
+      details:
+        "Devices keep the newest head of the log that they were given; a log that lost its tail raises fleet/audit-cut at their next check-in.\nWith --contains a head that you noted is looked for: its number and hash, as this command prints them.",
+      options: [{ flags: "--contains <head>", about: "as 41:HASH; the log has to hold this row" }, limit],
       examples: ["upkeep fleet audit --limit 20"],
       run: async (call) => (await run()).fleetAudit(call),
     },
@@ -145,6 +224,18 @@ export const groupNoun: NounSpec = {
       run: async (call) => (await groups()).groupList(call),
     },
     {
+      name: "fill",
+      about: "move every device for which an expression holds into a group",
+      arguments: [{ name: "<group>", about: "which group" }],
+      options: [
+        { ...where, required: true },
+        { flags: "--dry-run", about: "show which devices would move, and move none" },
+        create,
+      ],
+      examples: ['upkeep group fill tills --where "tag = till"'],
+      run: async (call) => (await labels()).groupFill(call),
+    },
+    {
       name: "remove",
       about: "remove a group that has no devices",
       details: "Refused while devices are in it, or enrollment tokens that may still be used lead into it.",
@@ -166,9 +257,14 @@ export const deviceNoun: NounSpec = {
       options: [
         { flags: "--group <group>", about: "of this group only" },
         { flags: "--state <state>", about: "in this state only", choices: LIVENESS },
+        where,
         limit,
       ],
-      examples: ["upkeep device list", "upkeep device list --state dead --json"],
+      examples: [
+        "upkeep device list",
+        "upkeep device list --state dead --json",
+        'upkeep device list --where "tag = till and arch = arm64"',
+      ],
       run: async (call) => (await devices()).deviceList(call),
     },
     {
@@ -177,6 +273,21 @@ export const deviceNoun: NounSpec = {
       arguments: [device],
       examples: ["upkeep device show till-7", "upkeep device show 0a0b0c0d"],
       run: async (call) => (await devices()).deviceShow(call),
+    },
+    {
+      name: "label",
+      about: "set and remove tags and attributes of a device",
+      details:
+        "For filters (--where, phases of rollouts) and for people. At most 32 of each; what changed stands in the audit log.",
+      arguments: [device],
+      options: [
+        { flags: "--tag <tag>", about: "add this tag", repeat: true },
+        { flags: "--untag <tag>", about: "remove this tag", repeat: true },
+        { flags: "--set <name=value>", about: "set this attribute", repeat: true },
+        { flags: "--unset <name>", about: "remove this attribute", repeat: true },
+      ],
+      examples: ["upkeep device label till-7 --tag canary --set site=berlin"],
+      run: async (call) => (await labels()).deviceLabel(call),
     },
     {
       name: "move",

@@ -6,13 +6,14 @@ import { z } from "../../../core/schema.ts";
 import { moveDevice } from "../../../fleet/assign.ts";
 import { findDevice, removeDevice, renameDevice } from "../../../fleet/devices.ts";
 import { DEFAULT_INTERVAL, revoke } from "../../../fleet/enrol.ts";
-import { isAhead, liveness, type Liveness } from "../../../fleet/liveness.ts";
+import { deviceState, isAhead, isHeld, liveness, type Liveness } from "../../../fleet/liveness.ts";
 import type { Device, DeviceComponent } from "../../../fleet/records.ts";
 import { lineSchema } from "../../../message/common.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { columns } from "../../framework/style.ts";
 import { actor, readFleet, withFleet } from "../records/open-store.ts";
+import { devicesWhere, labelsText } from "./labels.ts";
 import { limitOf, nameAt, needConsent } from "./naming.ts";
 
 export async function deviceList(call: Call): Promise<Result> {
@@ -20,7 +21,11 @@ export async function deviceList(call: Call): Promise<Result> {
   const wanted = call.text("state");
   const limit = limitOf(call);
   const devices = await readFleet(call, async (records, now) => {
+    const where = call.text("where");
+    const meant =
+      where === undefined ? null : new Set((await devicesWhere(records, where)).map(({ id }) => id));
     const intervals = new Map((await records.groups()).map((g) => [g.name, g.interval]));
+    const desired = Map.groupBy(await records.allDesired(), (one) => one.group);
     const found: { device: Device; interval: number; state: Liveness; runs: readonly DeviceComponent[] }[] =
       [];
     for (let after: string | undefined; ;) {
@@ -31,8 +36,10 @@ export async function deviceList(call: Call): Promise<Result> {
       });
       for (const device of page) {
         const interval = intervals.get(device.group) ?? DEFAULT_INTERVAL;
-        const state = liveness(device, interval, now);
+        const held = isHeld(desired.get(device.group) ?? [], now);
+        const state = deviceState(device, { interval, now, held });
         if (wanted !== undefined && state !== wanted) continue;
+        if (meant !== null && !meant.has(device.id)) continue;
         found.push({ device, interval, state, runs: await records.components(device.id) });
         if (found.length === limit) return { found, now };
       }
@@ -55,8 +62,9 @@ export async function deviceList(call: Call): Promise<Result> {
         ? "There are no such devices."
         : columns([["DEVICE", "NAME", "GROUP", "STATE", "LAST SEEN", "RUNS"], ...rows], call.context.width),
     json: {
-      devices: found.map(({ device, interval, runs }) => ({
+      devices: found.map(({ device, interval, state, runs }) => ({
         ...deviceJson(device, interval, now),
+        state,
         running: Object.fromEntries(runs.map((c) => [c.product, c.running])),
         trying: triesJson(device, runs),
       })),
@@ -65,10 +73,11 @@ export async function deviceList(call: Call): Promise<Result> {
 }
 
 export async function deviceShow(call: Call): Promise<Result> {
-  const { device, components, interval, now } = await readFleet(call, async (records, now) => {
+  const { device, components, interval, now, labels } = await readFleet(call, async (records, now) => {
     const device = await findDevice(records, call.argument(0));
     const interval = (await records.group(device.group))?.interval ?? DEFAULT_INTERVAL;
-    return { device, components: await records.components(device.id), interval, now };
+    const labels = await records.labels(device.id);
+    return { device, components: await records.components(device.id), interval, now, labels };
   });
   const claimed = device.claimed.map((c) => `${c.product} ${c.version ?? "-"}`).join(", ");
   const rows = [
@@ -79,6 +88,7 @@ export async function deviceShow(call: Call): Promise<Result> {
     ["enrolled", formatInstant(device.enrolled)],
     ["last seen", seenText(device, now)],
     ["platform", [device.platform.os, device.platform.arch, device.platform.libc ?? ""].join(" ").trim()],
+    ["labels", labelsText(labels)],
     ["agent", agentText(device)],
     ["certificate ends", formatInstant(device.certificateEnds)],
     ["reports", String(device.lastSequence)],
@@ -92,6 +102,7 @@ export async function deviceShow(call: Call): Promise<Result> {
   const text = columns(rows, call.context.width);
   const json = {
     ...deviceJson(device, interval, now),
+    ...labels,
     components: components.map((c) => ({ ...c, at: formatInstant(c.at) })),
     trying: triesJson(device, components),
   };

@@ -5,24 +5,21 @@ import { UpkeepError } from "../../../core/errors.ts";
 import type { Json } from "../../../core/json.ts";
 import { compareVersions, parseVersion } from "../../../core/version.ts";
 import { versionSchema, z } from "../../../core/schema.ts";
-import { assign, configureGroup, unassign, wakeNow } from "../../../fleet/assign.ts";
+import { assign, configureGroup, unassign } from "../../../fleet/assign.ts";
+import { faultOf } from "../../../fleet/audit-head.ts";
 import { checkChain } from "../../../fleet/audit.ts";
 import type { AuditRow } from "../../../fleet/records.ts";
-import { findRelease, readCatalogue } from "../../../fleet/catalogue.ts";
-import { findDevice } from "../../../fleet/devices.ts";
 import { FleetError } from "../../../fleet/errors.ts";
 import { needGroup } from "../../../fleet/groups.ts";
-import type { Desired, WakeScope } from "../../../fleet/records.ts";
+import type { Desired } from "../../../fleet/records.ts";
 import type { FleetReads } from "../../../fleet/store.ts";
-import { diskSource } from "../../../io/source/disk.ts";
-import { mirrorAt, openRepository, type Repository } from "../../../repository/client/client.ts";
-import { memoryStore } from "../../../repository/client/store.ts";
 import type { HoldReason } from "../../../message/assignment.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { actor, readFleet, withFleet } from "../records/open-store.ts";
 import { columns, count } from "../../framework/style.ts";
 import { limitOf, nameAt } from "./naming.ts";
+import { ownCatalogue } from "./own-catalogue.ts";
 
 export async function fleetAssign(call: Call): Promise<Result> {
   const [group, product, channel] = [nameAt(call, 0), nameAt(call, 1), nameAt(call, 2)];
@@ -87,7 +84,7 @@ export async function fleetAssign(call: Call): Promise<Result> {
 
 /** Devices that report to run something newer, which this assignment does not take back. */
 async function devicesAbove(
-  records: FleetReads,
+  records: Pick<FleetReads, "devices" | "components" | "allComponents">,
   group: string,
   product: string,
   version: string,
@@ -112,23 +109,11 @@ async function offered(
   call: Call,
   wanted: { product: string; channel: string; version: string | null },
 ): Promise<string | null> {
-  const { context } = call;
-  const folder = `${context.data}/repository`;
-  const trustedRoot = await context.disk.read(`${folder}/metadata/1.root.json`, 512 * 1024).catch(() => null);
-  if (trustedRoot === null) return null;
-  const repository: Repository = openRepository({
-    mirrors: [mirrorAt(diskSource(context.disk, folder))],
-    store: memoryStore(),
-    clock: context.clock,
-    random: context.random,
-    trustedRoot,
-  });
-  await repository.refresh();
-  if (wanted.version !== null) {
-    return (await findRelease(repository, wanted.product, wanted.version))?.version ?? null;
-  }
-  const { catalogue } = await readCatalogue(repository, "", [wanted]);
-  return catalogue.current(wanted.product, wanted.channel)?.version ?? null;
+  const { product, channel, version } = wanted;
+  const catalogue = await ownCatalogue(call, [wanted]);
+  const found =
+    version === null ? catalogue?.current(product, channel) : catalogue?.byVersion(product, version);
+  return found?.version ?? null;
 }
 
 export async function fleetUnassign(call: Call): Promise<Result> {
@@ -178,20 +163,27 @@ export async function fleetInterval(call: Call): Promise<Result> {
   return { text: `${group} checks in every ${interval} s.`, json: { group, interval } };
 }
 
-export async function fleetWake(call: Call): Promise<Result> {
-  const [group, device] = [call.text("group"), call.text("device")];
-  if (group !== undefined && device !== undefined) throw usage("Give --group or --device, not both.");
-  const { seq, scope } = await withFleet(call, async (records, now) => {
-    let scope: WakeScope = "all";
-    if (device !== undefined) scope = `device:${(await findDevice(records, device)).id}`;
-    else if (group !== undefined) scope = `group:${(await needGroup(records, group)).name}`;
-    return { seq: await wakeNow(records, now, scope, actor()), scope };
-  });
-  return { text: `wake-up ${seq} for ${scope}`, json: { scope, seq } };
+/** Errors: `cli/usage`, `fleet/audit-broken` when the log does not hold the row. */
+async function mustContain(call: Call): Promise<void> {
+  const text = call.text("contains");
+  if (text === undefined) return;
+  const match = /^([1-9]\d{0,14}):([0-9a-f]{64})$/.exec(text);
+  if (match === null) throw usage(`"${text.slice(0, 90)}" is no head such as 41:HASH.`);
+  const head = { sequence: Number(match[1]), hash: match[2]! };
+  const fault = await readFleet(call, (records) => faultOf(records, head));
+  if (fault === null) return;
+  throw new FleetError(
+    "fleet/audit-broken",
+    fault === "cut"
+      ? `The audit log ends before row ${head.sequence}: its tail was cut off, or an old backup was restored.`
+      : `Row ${head.sequence} of the audit log is not the one with this hash: rows were rewritten.`,
+    { sequence: head.sequence, fault },
+  );
 }
 
 export async function fleetAudit(call: Call): Promise<Result> {
   const limit = limitOf(call);
+  await mustContain(call);
   const { rows, last } = await readFleet(call, async (records) => {
     let last: AuditRow | null = null;
     let rows: AuditRow[] = [];

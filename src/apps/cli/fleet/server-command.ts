@@ -22,6 +22,15 @@ export const serverCommand: CommandSpec = {
     },
     { flags: "--director <key>", about: "the key that signs assignments", default: "director" },
     {
+      flags: "--lease-key <key>",
+      about: "the key that signs leases of licenses; default: the one here that the repository trusts",
+    },
+    {
+      flags: "--messenger <key>",
+      about: "the key that signs messages to devices; without one they get bare wake-ups",
+      default: "messenger",
+    },
+    {
       flags: "--renewed-elsewhere",
       about: "do not renew snapshot and timestamp: another server does",
     },

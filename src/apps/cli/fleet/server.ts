@@ -14,6 +14,7 @@ import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { programLog } from "../../framework/program-log.ts";
 import { keysOf } from "../key/keys.ts";
+import { leaseSigner } from "../repo/lease-signer.ts";
 import { isShared } from "../records/open-store.ts";
 import { operatorOf } from "../repo/operator.ts";
 
@@ -42,6 +43,8 @@ export async function runServer(call: Call): Promise<Result> {
     admin: adminOf(call.needed("admin")),
     names: names.length > 0 ? names : [hostname(), "localhost", "127.0.0.1", "::1"],
     director: await keysOf(call).signer(call.needed("director")),
+    leases: await leaseSigner(call),
+    messenger: await messengerOf(call, log),
     version: programVersion(),
     beginEmpty: call.flag("begin-empty"),
     log,
@@ -75,6 +78,20 @@ function renewal(call: Call, log: Log): NonNullable<UpdateServerOptions["renewOn
       throw error;
     }
   };
+}
+
+/** Null in the folder of a fleet that has no such key yet: it goes on as before. */
+async function messengerOf(
+  call: Call,
+  log: Log,
+): Promise<NonNullable<UpdateServerOptions["messenger"]> | null> {
+  try {
+    return await keysOf(call).signer(call.needed("messenger"));
+  } catch (error) {
+    if (!(error instanceof UpkeepError && error.code === "key/not-found")) throw error;
+    log("info", "server/no-messenger", { hint: "upkeep message init makes one" });
+    return null;
+  }
 }
 
 function adminOf(text: string): UpdateServerOptions["admin"] {

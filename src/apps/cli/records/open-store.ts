@@ -3,7 +3,7 @@
 import { userInfo } from "node:os";
 import { makePrivateDirectory, statOrNull } from "../../../core/disk.ts";
 import { FleetError } from "../../../fleet/errors.ts";
-import type { FleetReads, FleetRecords, FleetStore } from "../../../fleet/store.ts";
+import type { FleetReads, FleetStore, StoreRecords } from "../../../fleet/store.ts";
 import { openFleetStore } from "../../../io/fleet-store/store.ts";
 import { refuseLostStore } from "../../server/store-check.ts";
 import { isPostgres } from "../../../io/database/postgres-address.ts";
@@ -71,7 +71,7 @@ export async function withStore<T>(
 /** Changes the fleet's records in one transaction. `make` as in `withStore`. */
 export function withFleet<T>(
   call: Call,
-  work: (records: FleetRecords, now: number) => Promise<T>,
+  work: (records: StoreRecords, now: number) => Promise<T>,
   make = false,
 ): Promise<T> {
   return withStore(
@@ -86,8 +86,13 @@ export function readFleet<T>(call: Call, work: (records: FleetReads, now: number
   return withStore(call, (store) => store.read((records) => work(records, call.context.clock.now())));
 }
 
-/** Who types: the user of the system, as far as it tells. */
+/**
+ * Who types: the user of the system, and of one who became root by sudo the user before. The system's word, no proof: who is root may call
+ * himself anything, and could write the records by hand as well.
+ */
 export function actor(): string {
+  const before = process.env["SUDO_USER"] ?? "";
+  if (process.getuid?.() === 0 && /^[A-Za-z0-9._-]{1,64}$/.test(before)) return `operator:${before}`;
   try {
     return `operator:${userInfo().username}`;
   } catch {

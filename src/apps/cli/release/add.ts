@@ -4,9 +4,11 @@ import { basename, resolve } from "node:path";
 import { DETACHED_SUFFIX, readDetached } from "../../../artifact/detached/detached.ts";
 import { toHex, toUtf8 } from "../../../core/bytes.ts";
 import { exists, type Disk } from "../../../core/disk.ts";
+import { formatInstant, parseInstant } from "../../../core/instant.ts";
 import { showName } from "../../../core/raw-name.ts";
 import { compareVersions, parseVersion } from "../../../core/version.ts";
 import { packArtifact, sizeOf, type PackedArtifact } from "../../../io/archive/artifact-packer.ts";
+import { needsOfKind, programsOfKind } from "../../../release/component-kind.ts";
 import { SIGNATURE_LIMIT, type ReleaseManifest } from "../../../release/manifest.ts";
 import { cannotRun, contradiction, programKind, programPlatform } from "../../../release/program-header.ts";
 import { formatSelector, parseSelector, type Selector } from "../../../release/platform.ts";
@@ -63,9 +65,12 @@ export async function releaseAdd(call: Call): Promise<Result> {
         version,
         channel,
         security: call.flag("security"),
+        ...optional("license", licenseOf(call)),
         ...optional("minimumFrom", call.text("minimum-from")),
         ...optional("floor", call.text("floor")),
         artifacts,
+        ...needsOfKind(settings.component),
+        ...optional("component", settings.component),
         ...optional("entryPoint", settings.entryPoint),
         ...optional("health", settings.health),
         ...optional("publisher", settings.publisher),
@@ -257,8 +262,12 @@ type Packed = {
 
 /** A release that no device could start is noticed here, not on the devices. */
 function checkPrograms(settings: ReleaseSettings, packed: readonly Packed[]): void {
-  const { entryPoint, health } = settings;
-  const programs = [entryPoint?.command[0], health?.kind === "command" ? health.command[0] : undefined];
+  const { component, entryPoint, health } = settings;
+  const programs = [
+    entryPoint?.command[0],
+    health?.kind === "command" ? health.command[0] : undefined,
+    ...programsOfKind(component),
+  ];
   for (const program of programs) {
     if (program === undefined) continue;
     for (const { artifact, source, programs: there, hollow } of packed) {
@@ -351,4 +360,15 @@ async function storedSetup(operator: Operator): Promise<RoleSetup | null> {
       newest = { number, key: { name, key: publicKey } };
   }
   return newest === null ? null : { keys: [newest.key], threshold: 1 };
+}
+
+/** Which license it comes with; undefined for a release that is free to everyone. */
+function licenseOf(call: Call): ReleaseManifest["license"] {
+  const editions = call.list("edition");
+  const backdated = call.text("backdated-to");
+  if (!call.flag("licensed") && editions.length === 0 && backdated === undefined) return undefined;
+  return {
+    ...(editions.length === 0 ? {} : { editions: [...editions] }),
+    ...(backdated === undefined ? {} : { backdatedTo: formatInstant(parseInstant(backdated)) }),
+  };
 }

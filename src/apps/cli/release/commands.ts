@@ -2,6 +2,7 @@
 
 import type { NounSpec, OptionSpec } from "../../framework/command.ts";
 import { SIGNING_KEYS } from "../key/key-options.ts";
+import { KIND_OPTIONS } from "./kind-options.ts";
 
 const ATTESTATION_OPTIONS: readonly OptionSpec[] = [
   { flags: "--sbom <file>", about: "bill of materials, CycloneDX or SPDX as JSON, published beside it" },
@@ -37,6 +38,7 @@ export const releaseNoun: NounSpec = {
         },
         { flags: "--env <NAME=VALUE>", about: "environment of the entry point", repeat: true },
         { flags: "--data-only", about: "nothing is started: the artifact is data" },
+        ...KIND_OPTIONS,
         {
           flags: "--archive <format>",
           about: "what folders are packed into: tar.gz is for agents that do not know tar",
@@ -59,11 +61,21 @@ export const releaseNoun: NounSpec = {
         { flags: "--probation <seconds>", about: "how long it must stay healthy before it is committed" },
         { flags: "--start-grace <seconds>", about: "how long it may take to start" },
         { flags: "--security", about: "it closes a security hole" },
+        { flags: "--licensed", about: "it comes with a license only (a security release comes to all)" },
+        { flags: "--edition <name>", about: "and only with one of this edition", repeat: true },
+        {
+          flags: "--backdated-to <time>",
+          about:
+            "count it as published at this earlier time, such as 2026-11-21T04:00:00Z, for licenses that ended since",
+        },
         { flags: "--minimum-from <version>", about: "lowest version that may go to it directly" },
         { flags: "--floor <version>", about: "once committed, nothing lower is ever installed again" },
         { flags: "--needs <product@range>", about: "dependency, for example db@>=1.2.0", repeat: true },
         { flags: "--notes-file <file>", about: "release notes" },
-        { flags: "--config <file>", about: "TOML with entryPoint, health, publisher, dependencies" },
+        {
+          flags: "--config <file>",
+          about: "TOML with component, entryPoint, health, publisher, dependencies",
+        },
         {
           flags: "--cert <name>",
           about:
@@ -90,6 +102,9 @@ export const releaseNoun: NounSpec = {
       examples: [
         'upkeep release add shop 1.0.0 ./dist --run "bin/shop --serve" --health http:/health --promote',
         "upkeep release add tool 2.1.0 linux-x64=build/tool windows-x64=build/tool.exe --health exit-code",
+        "upkeep release add shopctl 1.4.0 ./dist --kind command --command bin/shopctl --promote",
+        "upkeep release add tables 7.0.0 ./tables --kind data --reload signal:shop --promote",
+        "upkeep release add base 3.2.0 base_3.2.0_amd64.deb --kind handler --handler debian-package --promote",
         "upkeep release add tool 2.1.0 build/tool build/tool.exe --service service.json --identity build-1.pem --cert release",
       ],
       run: async (call) => (await import("./add.ts")).releaseAdd(call),
@@ -163,6 +178,36 @@ export const releaseNoun: NounSpec = {
       ],
       examples: ['upkeep release recall shop 1.2.0 --reason "loses orders on restart"'],
       run: async (call) => (await import("./recall.ts")).releaseRecall(call),
+    },
+    {
+      name: "feed",
+      about: "write a channel's release as other update clients read it",
+      details:
+        "For applications whose users have electron-updater, Sparkle or WinSparkle, and for winget and Homebrew. Such a feed is weaker than the\nrepository: it is not signed as a whole, does not expire, and knows no recalls. Nothing writes one unless you do.",
+      arguments: [{ name: "<product>", about: "which product" }],
+      options: [
+        {
+          flags: "--format <format>",
+          about: "for which client",
+          choices: ["electron", "sparkle", "winget", "homebrew"],
+          required: true,
+        },
+        { flags: "--url <address>", about: "where the repository is served (https)", required: true },
+        { flags: "--out <folder>", about: "where the files go", required: true },
+        { flags: "--channel <channel>", about: "which channel", default: "stable" },
+        { flags: "--sparkle-key <name>", about: "ed25519 key of this data folder that signs for Sparkle" },
+        { flags: "--title <text>", about: "the product's name for people" },
+        { flags: "--id <id>", about: "winget: package, for example Example.Shop" },
+        { flags: "--publisher <name>", about: "winget: who publishes it" },
+        { flags: "--license <spdx>", about: "winget, homebrew: its license" },
+        { flags: "--summary <text>", about: "winget, homebrew: one line about it" },
+        { flags: "--homepage <address>", about: "homebrew: its page" },
+      ],
+      examples: [
+        "upkeep release feed shop --format electron --url https://updates.example.org/repository --out ./feed",
+        "upkeep release feed shop --format sparkle --sparkle-key sparkle --url https://updates.example.org/repository --out ./feed",
+      ],
+      run: async (call) => (await import("./feed.ts")).releaseFeed(call),
     },
   ],
 };

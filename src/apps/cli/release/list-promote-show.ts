@@ -1,5 +1,6 @@
 // What `release promote`, `release list` and `release show` do.
 
+import { kindOf } from "../../../release/component-kind.ts";
 import { formatSelector } from "../../../release/platform.ts";
 import { promote } from "../../../repository/publish/promote.ts";
 import { recalledOf } from "../../../repository/publish/recalled-record.ts";
@@ -121,6 +122,7 @@ export async function releaseShow(call: Call): Promise<Result> {
     ["security", manifest.security ? "yes" : "no"],
     ["directly from", manifest.minimumFrom],
     ["floor", manifest.floor],
+    ["kind", kindOf(manifest)],
     ["runs", manifest.entryPoint?.command.join(" ")],
     ["health", manifest.health?.kind],
     ["needs", manifest.dependencies.map((d) => `${d.product} ${d.range}`).join(", ") || undefined],

@@ -5,10 +5,12 @@ import { parse as parseToml } from "smol-toml";
 import { fromUtf8 } from "../../../core/bytes.ts";
 import type { Json } from "../../../core/json.ts";
 import { checkSchema, z } from "../../../core/schema.ts";
+import type { ComponentKind } from "../../../release/component-kind.ts";
 import { releaseSchema, type Health, type ReleaseManifest } from "../../../release/manifest.ts";
 import type { NewArtifact } from "../../../repository/publish/release-publisher.ts";
 import type { Call } from "../../framework/command.ts";
 import { CliError, usage } from "../../framework/errors.ts";
+import { kindWish } from "./kind-options.ts";
 
 const TIMINGS = {
   startSeconds: 30,
@@ -19,7 +21,7 @@ const TIMINGS = {
   probationSeconds: 60,
 } as const;
 
-export type ReleaseSettings = Pick<ReleaseManifest, "entryPoint" | "health" | "publisher"> &
+export type ReleaseSettings = Pick<ReleaseManifest, "component" | "entryPoint" | "health" | "publisher"> &
   Partial<Pick<ReleaseManifest, "dependencies">>;
 
 /** Wishes of the command line before those of the file, before what the earlier release had. */
@@ -37,9 +39,24 @@ export async function settingsOf(
     return before;
   };
   const publisher = pick("publisher", config.publisher, earlier?.publisher);
+  const common = { ...optional("publisher", publisher), ...optional("dependencies", config.dependencies) };
+  const told = (): void => {
+    if (inherited.length > 0 && earlier !== null)
+      call.context.note(`as in ${product} ${earlier.version}: ${inherited.join(", ")}`);
+  };
+  const component = componentOf(call, product, artifacts, config.component, earlier, inherited);
   if (call.flag("data-only")) {
     if (call.text("run") !== undefined) throw usage("--data-only and --run contradict each other.");
-    return { ...optional("publisher", publisher), ...optional("dependencies", config.dependencies) };
+    return { ...common, ...optional("component", component) };
+  }
+  // Of other kinds nothing is started, and a probe is a program that is asked.
+  if (startsNothing(call, component)) {
+    const probe = call.text("health");
+    const asked = probe === undefined ? config.health : parseHealth(probe);
+    const before = earlier?.health?.kind === "command" ? earlier.health : undefined;
+    const health = timed(call, pick("health probe", asked, before));
+    told();
+    return { ...common, ...optional("component", component), ...optional("health", health) };
   }
   const env = Object.fromEntries(call.list("env").map(parseEnv));
   const run = call.text("run");
@@ -65,20 +82,48 @@ export async function settingsOf(
     kind: "running",
     ...TIMINGS,
   };
-  const probation = call.whole("probation", 0, 604_800);
-  const grace = call.whole("start-grace", 0, 3600);
-  if (inherited.length > 0 && earlier !== null)
-    call.context.note(`as in ${product} ${earlier.version}: ${inherited.join(", ")}`);
+  told();
   return {
+    ...optional("component", component),
     entryPoint,
-    health: {
-      ...health,
-      ...optional("probationSeconds", probation),
-      ...optional("startSeconds", grace),
-    },
-    ...optional("publisher", publisher),
-    ...optional("dependencies", config.dependencies),
+    ...optional("health", timed(call, health)),
+    ...common,
   };
+}
+
+function timed(call: Call, health: Health | undefined): Health | undefined {
+  if (health === undefined) return undefined;
+  return {
+    ...health,
+    ...optional("probationSeconds", call.whole("probation", 0, 604_800)),
+    ...optional("startSeconds", call.whole("start-grace", 0, 3600)),
+  };
+}
+
+/** The kind that was asked for; else, unless it is now run, the one of the release before. */
+function componentOf(
+  call: Call,
+  product: string,
+  artifacts: readonly NewArtifact[],
+  fromFile: ComponentKind | undefined,
+  earlier: ReleaseManifest | null,
+  inherited: string[],
+): ComponentKind | undefined {
+  const wish = kindWish(call, product, artifacts);
+  if (call.flag("data-only") && wish !== null && wish.kind !== "data")
+    throw usage(`--data-only and --kind ${wish.kind} contradict each other.`);
+  if (wish !== null) return wish.component;
+  if (fromFile !== undefined) return fromFile;
+  const before = earlier?.component;
+  const kept = call.flag("data-only") ? before?.kind === "data" : call.text("run") === undefined;
+  if (before === undefined || !kept) return undefined;
+  inherited.push("kind");
+  return before;
+}
+
+function startsNothing(call: Call, component: ComponentKind | undefined): boolean {
+  if (component !== undefined) return component.kind !== "service";
+  return call.text("kind") === "data";
 }
 
 /** `http:/health`, `http:8080/health`, `command:bin/check --fast`, `exit-code`, `running`. */
@@ -97,6 +142,7 @@ function parseHealth(text: string): Health {
 }
 
 const configSchema = z.strictObject({
+  component: releaseSchema.shape.component,
   entryPoint: z.exactOptional(releaseSchema.shape.entryPoint),
   health: z.exactOptional(z.looseObject({ kind: z.string() })),
   publisher: z.exactOptional(releaseSchema.shape.publisher),
@@ -116,8 +162,9 @@ async function configOf(call: Call): Promise<ReleaseSettings> {
   commandsFromTop(value);
   const config = checkSchema(configSchema, value as Json, `release settings in ${path}`);
   const { health, ...rest } = config;
-  const { entryPoint, publisher, dependencies } = rest;
+  const { component, entryPoint, publisher, dependencies } = rest;
   return {
+    ...optional("component", component),
     ...optional("entryPoint", entryPoint),
     ...optional("publisher", publisher),
     ...optional("dependencies", dependencies),

@@ -1,5 +1,6 @@
 // The noun `repo`: the TUF repository and its roles.
 
+import { DEMANDS } from "../../../release/demands.ts";
 import type { NounSpec } from "../../framework/command.ts";
 import { KEYS_AT_SERVICE, SIGNING_KEYS } from "../key/key-options.ts";
 
@@ -91,6 +92,20 @@ export const repoNoun: NounSpec = {
       run: async (call) => (await import("./publishers.ts")).repoPublishers(call),
     },
     {
+      name: "gates",
+      about: "list or set what a product demands of a release before a channel may point to it",
+      details:
+        "The list is a target signed by the targets role, above the product's own keys. release promote and release add --promote refuse a\nrelease that lacks something. A release that channels point to already stays.",
+      arguments: [{ name: "[product]", about: "whose gate to set; without it all are listed" }],
+      options: [
+        { flags: "--demand <demand>", about: "what each release needs", choices: DEMANDS, repeat: true },
+        { flags: "--none", about: "demand nothing any more" },
+        ...SIGNING_KEYS,
+      ],
+      examples: ["upkeep repo gates", "upkeep repo gates shop --demand sbom --demand provenance"],
+      run: async (call) => (await import("./gates.ts")).repoGates(call),
+    },
+    {
       name: "sign",
       about: "sign a request after reading what it changes",
       details:
@@ -122,7 +137,7 @@ export const repoNoun: NounSpec = {
       name: "rotate",
       about: "put a new key in the place of an old one",
       details:
-        "WHAT is a role (root, targets, snapshot, timestamp, product.NAME), online (snapshot and timestamp), products (every\nproduct), releases or director. The new key is made here, unless --new names another person's public key.",
+        "WHAT is a role (root, targets, snapshot, timestamp, product.NAME), online (snapshot and timestamp), products (every\nproduct), releases, director or messenger. The new key is made here, unless --new names another person's public key.",
       arguments: [{ name: "<what>", about: "role or kind of key" }],
       options: [
         { flags: "--old <key>", about: "which key goes, when there are several" },

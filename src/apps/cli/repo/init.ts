@@ -74,6 +74,8 @@ export async function repoInit(call: Call): Promise<Result> {
   // A second algorithm family on the way to a device: whoever breaks one has not broken the other.
   const releases = await key("releases", null, "ecdsa-sha2-nistp256");
   const director = await key("director", null);
+  // Its whole power is to ask a device to look.
+  const messenger = await key("messenger", null);
 
   const targetsThreshold = call.whole("targets-threshold", 1, targets.length) ?? 1;
   if (rootKeys > 1 && threshold === rootKeys) context.note(noReserve("root", threshold));
@@ -93,7 +95,7 @@ export async function repoInit(call: Call): Promise<Result> {
       after: root.map(({ key: { keyid } }) => keyid),
       threshold,
     });
-    const placed = await putTrustedKeys(draft, firstTrustedKeys(releases.key, director.key));
+    const placed = await putTrustedKeys(draft, firstTrustedKeys(releases.key, director.key, messenger.key));
     await operator.publisher.placeBytes(placed.name, placed.file, placed.bytes);
   });
   const concluded = await conclude(call, outcome, "begin the repository");

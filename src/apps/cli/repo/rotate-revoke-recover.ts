@@ -5,8 +5,7 @@ import { UpkeepError } from "../../../core/errors.ts";
 import type { TufKey } from "../../../keys/public-key.ts";
 import type { RoleKeys } from "../../../repository/metadata.ts";
 import { keyOf } from "../../../repository/publish/quorum.ts";
-import { TRUSTED_KEYS_TARGET } from "../../../release/target-names.ts";
-import { parseTrustedKeys, type Grant, type TrustedKeys } from "../../../release/trusted-keys.ts";
+import type { Grant, TrustedKeys } from "../../../release/trusted-keys.ts";
 import type { Draft } from "../../../repository/publish/draft.ts";
 import {
   allRoles,
@@ -19,7 +18,7 @@ import { putTrustedKeys, type NamedKey } from "../../../repository/publish/new-r
 import { PublisherError } from "../../../repository/publish/publisher-errors.ts";
 import type { Published } from "../../../repository/publish/published.ts";
 import { keyNames } from "../../../repository/publish/publisher-policy.ts";
-import { readTargetOf, type Outcome } from "../../../repository/publish/publisher.ts";
+import type { Outcome } from "../../../repository/publish/publisher.ts";
 import { FAR_VERSION, recoverPublished, redoRecovered } from "../../../repository/publish/recovery.ts";
 import { resignDocuments } from "../../../repository/publish/resign-documents.ts";
 import { touchDue } from "../../../repository/publish/status.ts";
@@ -28,12 +27,16 @@ import { conclude, refuseWhileOpen } from "./ceremony.ts";
 import type { Call, Result } from "../../framework/command.ts";
 import { usage } from "../../framework/errors.ts";
 import { operatorOf, type Operator } from "./operator.ts";
+import { changeTrust, currentTrust } from "./trust-change.ts";
 import { findOrMake, noReserve, readPublicKey } from "./init.ts";
 
 /** Names of keys that stand in trust/keys.json rather than in a TUF role, and what they sign. */
 const DOCUMENT_KEYS: { readonly [name: string]: readonly Grant["kind"][] } = {
   releases: ["release", "channel"],
   director: ["assignment"],
+  licenses: ["license"],
+  leases: ["lease"],
+  messenger: ["message"],
 };
 
 export async function repoRotate(call: Call): Promise<Result> {
@@ -92,6 +95,8 @@ async function rotateDocuments(
   lines: string[],
 ): Promise<Outcome> {
   const kinds = DOCUMENT_KEYS[what]!;
+  if (!(await currentTrust(operator)).grants.some(({ kind }) => kinds.includes(kind)))
+    throw usage(`The repository trusts no key for ${what} yet.`, "Add one first: upkeep license keys.");
   const scheme = what === "releases" ? "ecdsa-sha2-nistp256" : "ed25519";
   const inUse = new Set((await currentTrust(operator)).keys.keys());
   const next = await nextKey(call, operator, what, scheme, inUse);
@@ -102,6 +107,8 @@ async function rotateDocuments(
         after: [...new Set([...grant.keyids, next.key.keyid])],
         name: next.name,
       });
+    if (!trusted.grants.some(({ kind }) => kinds.includes(kind)))
+      throw usage(`The repository names no key for ${what} yet.`, `Begin with upkeep message init.`);
     lines.push(`${kinds.join(", ")}: also signed by ${next.name}; upkeep repo revoke takes the old key away`);
     return {
       keys: new Map([...trusted.keys, [next.key.keyid, next.key]]),
@@ -156,7 +163,7 @@ async function revokeDocumentKey(
   if (empty !== undefined) {
     throw usage(
       `Without this key none is left to sign documents of kind ${empty.kind}.`,
-      "Put another beside it first: upkeep repo rotate releases, or repo rotate director.",
+      "Put another beside it first: upkeep repo rotate releases, director, licenses or leases.",
     );
   }
   const next: TrustedKeys = { keys, grants };
@@ -311,7 +318,7 @@ async function rolesNamed(draft: Draft, what: string) {
   if (found.length === 0) {
     throw usage(
       `There is no role or key "${what.slice(0, 60)}".`,
-      `One of: ${all.map(({ role }) => role).join(", ")}, online, products, releases, director.`,
+      `One of: ${all.map(({ role }) => role).join(", ")}, online, products, releases, director, licenses, leases.`,
     );
   }
   return found;
@@ -368,30 +375,6 @@ async function schemeOf(draft: Draft, keyid: string): Promise<Scheme> {
   return typeof scheme === "string" && isScheme(scheme) && !scheme.startsWith("rsa-pkcs1v15")
     ? scheme
     : "ed25519";
-}
-
-async function currentTrust(operator: Operator): Promise<TrustedKeys> {
-  const draft = await operator.look();
-  return parseTrustedKeys(
-    await readTargetOf(operator.releases.disk, operator.folder, draft, TRUSTED_KEYS_TARGET, 1 << 20),
-  );
-}
-
-async function changeTrust(
-  operator: Operator,
-  change: (trusted: TrustedKeys, draft: Draft) => Promise<TrustedKeys>,
-): Promise<Outcome> {
-  return operator.publisher.change(async (draft) => {
-    const bytes = await readTargetOf(
-      operator.releases.disk,
-      operator.folder,
-      draft,
-      TRUSTED_KEYS_TARGET,
-      1 << 20,
-    );
-    const placed = await putTrustedKeys(draft, await change(parseTrustedKeys(bytes), draft));
-    await operator.publisher.placeBytes(placed.name, placed.file, placed.bytes);
-  });
 }
 
 /** The id of a key that trust/keys.json lists, by its file's name here or by its id; null when it lists no such key. */
