@@ -152,7 +152,6 @@ export class Agent {
     await this.openAll();
     for (const component of this.components)
       await this.#guarded(component.product, () => blockAtStart(this.parts.world, this.manners, component));
-    await this.#settleHistory();
     await this.#exclusive(() => this.#recoverAll(false));
     await collectDownloads(this.parts.world, this.parts.folder, this.components);
     await this.board.write();
@@ -171,6 +170,7 @@ export class Agent {
         await this.#open(name);
       });
     }
+    await this.#settleHistory();
   }
 
   status(): Promise<Status> {
@@ -562,6 +562,7 @@ export class Agent {
       world: this.parts.world,
       manners: this.manners,
       prompter: this.prompter,
+      grounded: this.parts.grounded !== undefined,
       components: () => this.components,
       update: (component) => this.#update(component, false),
       guarded: (product, action) => this.#guarded(product, action),

@@ -44,13 +44,14 @@ type Options = {
   readonly artifact?: Partial<Artifact>;
   readonly manifest?: Partial<ReleaseManifest>;
   readonly staged?: boolean;
+  readonly diskFloor?: number;
   readonly verifyPublisher?: World["verifyPublisher"];
   readonly documents?: Readonly<Record<string, Uint8Array>>;
 };
 
 /** One artifact of a release, as it lies on a device's disk. */
 async function arrived(options: Options = {}) {
-  const { bytes = archive, staged = false, documents = {} } = options;
+  const { bytes = archive, staged = false, diskFloor = 0, documents = {} } = options;
   const disk = new MemoryDisk();
   const layout = layoutOf("/agent/components/shop");
   await makeComponent(disk, layout);
@@ -69,6 +70,7 @@ async function arrived(options: Options = {}) {
   const asked: string[] = [];
   const world = {
     disk,
+    background: disk,
     clock: { now: () => 0 },
     platform: { os: "linux", arch: "x64", libc: "glibc", osVersion: "6.1", hardware: null },
     zip: {
@@ -78,10 +80,12 @@ async function arrived(options: Options = {}) {
     },
     verifyPublisher: options.verifyPublisher ?? null,
   };
+  const settings = { diskFloor };
   const component = {
     product: "shop",
     world,
     layout,
+    settings,
     isWhole: async () => staged,
     state: { committed: null },
   };
@@ -134,6 +138,16 @@ describe("room on the disk", () => {
       missing((length) => needed(length) - 1),
       { code: "agent/no-space" },
     );
+  });
+
+  it("that the owner wants to stay free is never undercut", async () => {
+    const made = await arrived({ diskFloor: 10 * MARGIN });
+    await made.disk.removeFile(made.path);
+    const enough = made.artifact.length + 1000 + 10 * MARGIN;
+    made.disk.free = async () => enough - 1;
+    await assert.rejects(reserveSpace(made.arrival), { code: "agent/no-space" });
+    made.disk.free = async () => enough;
+    await reserveSpace(made.arrival);
   });
 
   it("that is left alone is an eighth of what is written, and neither less than 256 KiB nor more than 16 MiB", () => {

@@ -72,7 +72,8 @@ export async function reserveSpace(arrival: Arrival): Promise<void> {
     (await statOrNull(disk, `${partOf(arrival.downloads, arrival.attempt)}.part`));
   const present = found?.size ?? 0;
   const written = Math.max(0, artifact.length - present) + artifact.unpackedLength;
-  const needed = written + marginFor(written);
+  const { diskFloor } = arrival.component.settings;
+  const needed = written + Math.max(marginFor(written), diskFloor);
   const free = await disk.free(arrival.component.layout.folder);
   if (free >= needed) return;
   throw new AgentError(
@@ -97,9 +98,10 @@ export async function fetchArtifact(arrival: Arrival): Promise<Downloaded> {
 export async function checkBytes(arrival: Arrival): Promise<void> {
   if (await staged(arrival)) return;
   const { artifact } = planOf(arrival);
-  const { disk } = arrival.component.world;
+  const { disk, background } = arrival.component.world;
   const running = new RunningDigests();
-  for await (const part of readFile(disk, partOf(arrival.downloads, arrival.attempt))) running.update(part);
+  for await (const part of readFile(background, partOf(arrival.downloads, arrival.attempt)))
+    running.update(part);
   const { sha256, sha512 } = running.digests();
   if (running.length === artifact.length && sha256 === artifact.sha256 && sha512 === artifact.sha512) return;
   await disk.removeFile(partOf(arrival.downloads, arrival.attempt));
@@ -170,7 +172,7 @@ export async function stageArtifact(arrival: Arrival): Promise<string> {
   const called = programsOfKind(component);
   const name = artifactFileName(artifact);
   return stage(
-    world.disk,
+    world.background,
     layout,
     {
       product,

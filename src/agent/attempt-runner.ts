@@ -40,10 +40,11 @@ import { lookAtPrograms, startAndWatchNew, startOld } from "./attempt-start.ts";
 import type { Component } from "./component.ts";
 import type { Stage, Verdict } from "../manners/decide.ts";
 import { waitError, type Wait } from "./manners.ts";
+import { handsOver, stopForTheWayBack } from "./hand-over.ts";
 import { AgentError, codeOf, sentenceOf } from "./errors.ts";
+import { cleanUpByHandler, stepOfHandler } from "./handler.ts";
 import { removeBeside } from "./fetch-by-patch.ts";
 import type { Downloaded } from "./ports.ts";
-import { cleanUpByHandler, stepOfHandler } from "./handler.ts";
 import type { RecallWatch } from "./recall-watch.ts";
 import { probe } from "./watch.ts";
 
@@ -220,14 +221,19 @@ class Runner {
       case "prepare-snapshot":
         // Room for what the journal will say of this try: a switch that began is always written to its end.
         await component.journal.reserve(recentRecords);
+        // Data that two versions write at once has no state that could be copied.
+        if (await handsOver(component, attempt)) return;
         return this.#snapshots.prepare();
       case "look-at-old":
         return this.#lookAtOld();
       case "note-activating":
         return attempt.activating ? undefined : component.note({ event: "activating", ...id });
       case "stop":
+        if (state === "rolling-back") return stopForTheWayBack(component, attempt);
+        if (await handsOver(component, attempt)) return;
         return component.stop();
       case "snapshot":
+        if (await handsOver(component, attempt)) return;
         return this.#snapshots.take();
       case "switch-forward":
         return this.#switchForward();
@@ -351,8 +357,9 @@ class Runner {
     // Only of what ran: else the output is that of the version before.
     if (!RAN.has(code)) return reason;
     const { logs } = this.#component.world;
-    const { log } = this.#component.layout;
-    const words = lastWords(await logs.head(log, FIRST_PART), await logs.tail(log, LAST_PART));
+    const { layout, logFrom } = this.#component;
+    const head = await logs.head(layout.log, FIRST_PART, logFrom);
+    const words = lastWords(head, await logs.tail(layout.log, LAST_PART, logFrom));
     return sentenceOf(`${reason.slice(0, 300)}${words}`);
   }
 

@@ -3,17 +3,19 @@
 import { FAILED, ReportedError } from "../core/errors.ts";
 import { SECOND } from "../core/instant.ts";
 import { ProcessError } from "../process/errors.ts";
+import type { ProbationRules } from "../process/probation.ts";
 import { programsOfKind } from "../release/component-kind.ts";
 import type { Attempt } from "../slot/attempt.ts";
 import type { SlotId } from "../slot/layout.ts";
 import type { Component } from "./component.ts";
+import { handsBack, handsOver, startBeside } from "./hand-over.ts";
 import { sentenceOf } from "./errors.ts";
 import { installByHandler, stepOfHandler } from "./handler.ts";
 import { alignOutside, alignOutsideLater, lookOutside } from "./outside.ts";
 import { recallTrouble } from "./heed-recalls.ts";
 import type { RecallWatch } from "./recall-watch.ts";
 import { tellReaders, tellReadersAgain } from "./reload.ts";
-import { askedPort, isService, portOf, rulesOf, type RunSpec } from "./run-spec.ts";
+import { askedPort, isService, portOf, rulesOf, socketsOf, type RunSpec } from "./run-spec.ts";
 import { isDamage } from "./slot-guard.ts";
 import { watch } from "./watch.ts";
 
@@ -48,10 +50,15 @@ export async function startAndWatchNew(
     component.note({ event: "starting", attempt, number: (component.attempt?.starts ?? 0) + 1, boot });
   // A service that survived its agent is watched on; a job cannot tell its exit code to a stranger and is run again.
   if (!(isService(run) && (await component.adopt(to, run)))) {
-    await component.stop();
-    await refuseTakenPort(component, to, run);
-    await note();
-    await component.start(to, run);
+    if (await handsOver(component, current)) {
+      await note();
+      await startBeside(component, to, run);
+    } else {
+      await component.stop();
+      await refuseTakenPort(component, to, run);
+      await note();
+      await component.start(to, run);
+    }
   }
   await installByHandler(component, current, signal);
   await tellReaders(component, to, run, signal);
@@ -59,10 +66,22 @@ export async function startAndWatchNew(
   component.probationEnds =
     component.world.clock.now() + (rules.startSeconds + rules.probationSeconds) * SECOND;
   const recalling = recalls();
-  const verdict = await watch(component, to, run, rules, note, signal, recalling).finally(() =>
-    recalling?.end(),
-  );
-  if (verdict.kind === "failed") throw new RolledBack(verdict.code, verdict.reason);
+  const judge = async (by: ProbationRules): Promise<void> => {
+    const verdict = await watch(component, to, run, by, note, signal, recalling);
+    if (verdict.kind === "failed") throw new RolledBack(verdict.code, verdict.reason);
+  };
+  try {
+    if ((await component.company.staying()).length > 0) {
+      // The one before serves until this one was seen to; then it is let go, and the probation proper begins.
+      await judge({ ...rules, probationSeconds: 0 });
+      await component.world.atPoint("hand-over:ready");
+      await component.letOthersGo();
+      await component.world.atPoint("hand-over:let-go");
+    }
+    await judge(rules);
+  } finally {
+    recalling?.end();
+  }
   await stepOfHandler(component, current, "commit", signal);
 }
 
@@ -90,6 +109,8 @@ async function refuseTakenPort(component: Component, id: SlotId, run: RunSpec): 
   const { world, product, settings } = component;
   if (run.health?.kind !== "http" || askedPort(run, settings) !== null) return;
   const port = portOf(run.health, await component.environmentOf(id, run), product);
+  // What listens there is the socket that the agent holds for it.
+  if (socketsOf(run, settings).some(({ place }) => place.kind === "tcp" && place.port === port)) return;
   const by = await world.localPorts.takenBy(port);
   if (by === null) return;
   throw new ProcessError(
@@ -109,9 +130,12 @@ export async function startOld(component: Component, attempt: Attempt, signal: A
   await stepOfHandler(component, attempt, "rollback", signal).catch(onlyDamage);
   await alignOutsideLater(component);
   await tellReadersAgain(component, from, to, signal);
-  if (from === null || component.withheld?.why === "overdue") return;
-  const run = await startIfWhole(component, from);
-  if (run === null) return;
+  if (from === null) return;
+  // After the deadline of a policy the old version serves no more; what was bad does not either.
+  if (component.withheld?.why === "overdue") return component.stop();
+  const run = await startIfWhole(component, from, await handsBack(component, attempt));
+  // What was bad serves nobody any longer, whatever is in the way of the version before.
+  if (run === null) return component.stop();
   // Only to report the truth: going back is finished whatever it shows, and its keeper goes on trying.
   const rules = { ...rulesOf(run, false), probationSeconds: 0 };
   const restart = async (): Promise<void> => {};
@@ -126,14 +150,17 @@ export async function startOld(component: Component, attempt: Attempt, signal: A
       message: verdict.reason,
     });
   }
+  await component.letOthersGo();
 }
 
-/** Null if there is nothing to start, or nothing that may be started: then the attempt ends all the same, and a repair follows. */
-async function startIfWhole(component: Component, id: SlotId): Promise<RunSpec | null> {
+/** `beside`: what serves now does so until this one does. Null if there is nothing to start, or nothing that may be started: then the attempt ends all the same, and a repair follows. */
+async function startIfWhole(component: Component, id: SlotId, beside: boolean): Promise<RunSpec | null> {
   try {
     const run = await component.runOf(id);
     if (!isService(run)) return null;
-    if (!(await component.adopt(id, run))) await component.start(id, run);
+    if (await component.adopt(id, run)) return run;
+    if (beside) await startBeside(component, id, run);
+    else await component.start(id, run);
     return run;
   } catch (error) {
     if (error instanceof ProcessError) {

@@ -180,6 +180,8 @@ const LOCAL: ReadonlySet<string> = new Set<DiskErrorCode | SlotErrorCode | Agent
     "process/handler-waits",
     "process/no-handler",
     "process/no-port",
+    "process/no-socket",
+    "process/no-user",
     "process/port-taken",
     "process/will-not-stop",
   ],

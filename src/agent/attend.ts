@@ -1,19 +1,21 @@
 // What manners ask between two checks: warnings in time, prompts for people, an old version that may not run, and an update whose turn has come.
 
 import { compareVersions, parseVersion } from "../core/version.ts";
-import { formatInstant, SECOND } from "../core/instant.ts";
+import { formatInstant, MINUTE, SECOND } from "../core/instant.ts";
 import { KINDS } from "../manners/policy.ts";
 import type { Component } from "./component.ts";
 import { NO_WISH, type Looked, type Manners } from "./manners.ts";
 import type { Prompter } from "./prompter.ts";
 import type { World } from "./ports.ts";
-import { finish, type ComponentResult, type Update } from "./update-component.ts";
+import { activateReady, type ComponentResult, type Update } from "./update-component.ts";
 
 /** What attending needs of the agent. */
 export interface Attended {
   readonly world: World;
   readonly manners: Manners;
   readonly prompter: Prompter;
+  /** Something of this device has to be mended before anything is updated. */
+  readonly grounded: boolean;
   components(): readonly Component[];
   update(component: Component): Update;
   guarded(product: string, action: () => Promise<void>): Promise<void>;
@@ -45,16 +47,24 @@ async function attendTo(device: Attended, component: Component): Promise<void> {
     await withholdIfOverdue(device, component, looked);
     await device.prompter.askAbout(looked);
   }
-  if (!(await hasTurn(device, component))) return;
+  if (device.grounded || isTried(device, component) || !(await hasTurn(device, component))) return;
+  tried.set(component, device.world.clock.monotonic());
   // Once more by what the server says now, if it can be reached; then by what was accepted, which is verified and durable.
   await device.check();
   if (!(await hasTurn(device, component))) return;
   const result = await device.exclusive(async () =>
-    isReady(component) ? finish(device.update(component), "ready", null) : null,
+    isReady(component) ? activateReady(device.update(component)) : null,
   );
-  if (result === null) return;
-  if (result.result === "updated") await manners.settled(component, "update");
-  await device.done(result);
+  if (result !== null) await device.done(result);
+}
+
+/** What did not come to an end is tried again after a minute at the earliest: each try asks the server. */
+const TRY_EVERY = MINUTE;
+const tried = new WeakMap<Component, number>();
+
+function isTried({ world }: Attended, component: Component): boolean {
+  const last = tried.get(component);
+  return last !== undefined && world.clock.monotonic() < last + TRY_EVERY;
 }
 
 /** All is at hand and written down, and nothing of it has begun. */

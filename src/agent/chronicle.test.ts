@@ -100,8 +100,8 @@ describe("the log of a device", () => {
           assert.deepEqual(ends, begins, "one end for each begin");
           assert.equal(new Set(ends).size, ends.length);
         },
-        { states: 2, stride: 9 },
+        { states: 1, stride: 11 },
       );
-      assert.ok(cases > 30, `${cases} cases`);
+      assert.ok(cases > 15, `${cases} cases`);
     });
 });

@@ -4,9 +4,11 @@ import { parentOf } from "../core/disk.ts";
 import { UpkeepError } from "../core/errors.ts";
 import { formatInstant, type Instant } from "../core/instant.ts";
 import {
+  besideSlots,
   findProcess,
   forgetProcess,
   recordedSlot,
+  recordProcess,
   startProcess,
   type ProcessRoom,
   type Supervised,
@@ -24,7 +26,10 @@ import { recover, rightfulSlot, type LinkPlace, type Recovery } from "../slot/re
 import type { Uninstalled } from "../slot/uninstalled.ts";
 import { namedSlots, recordOf, saveState, withoutSkips, type ComponentState } from "../slot/state.ts";
 import type { World } from "./ports.ts";
+import { Company, isAlive } from "./company.ts";
+import { ComponentSockets } from "./component-sockets.ts";
 import { givePort, readGiven, type GivenPorts, type PortRoom } from "./given-port.ts";
+import { Readiness } from "./readiness.ts";
 import { askedPort, environmentOf, isService, launchOf, type Place, type RunSpec } from "./run-spec.ts";
 import type { ComponentSettings } from "./settings.ts";
 import { isDamage, SlotGuard } from "./slot-guard.ts";
@@ -60,6 +65,13 @@ export class Component {
   uninstalled: Uninstalled | null = null;
   /** Set when the journal had to be put aside; to be told once. */
   damage: UpkeepError | null = null;
+  /** The port that each slot was given, once it was looked up. */
+  readonly #given = new Map<string, GivenPorts>();
+  /** Where in the log the output of what serves begins; before it stands that of the version that it was started beside. */
+  logFrom = 0;
+  readonly company: Company;
+  readonly readiness: Readiness;
+  readonly #sockets: ComponentSockets;
   /** What is not as it should be outside of the component's folder; null if nothing is known to be. */
   outside: { readonly code: string; readonly reason: string } | null = null;
   /** Learns of each event after it was written down. */
@@ -68,8 +80,6 @@ export class Component {
   neighbor: (product: string) => Component | undefined = () => undefined;
   /** The slot whose public copy was read back in this process. */
   copyVerified: string | null = null;
-  /** The ports that what runs was given; null until they are looked up. */
-  #given: GivenPorts | null = null;
 
   constructor(
     world: World,
@@ -86,6 +96,9 @@ export class Component {
     this.journal = journal;
     this.#state = state;
     this.guard = new SlotGuard(this);
+    this.company = new Company(this);
+    this.#sockets = new ComponentSockets(this);
+    this.readiness = new Readiness(world.disk, layout.ready);
   }
 
   get state(): ComponentState {
@@ -104,7 +117,7 @@ export class Component {
 
   get processRoom(): ProcessRoom {
     const { disk, random, processes } = this.world;
-    return { disk, random, host: processes, path: this.layout.process };
+    return { disk, random, host: processes, path: this.layout.process, beside: this.layout.beside };
   }
 
   async note(event: JournalEvent): Promise<void> {
@@ -162,9 +175,14 @@ export class Component {
   async currentId(): Promise<SlotId | null> {
     const link = await readCurrent(this.world.disk, this.layout);
     if (link === null || !/^slots\/[^/]+$/.test(link)) return null;
+    return this.knownSlot(link.slice("slots/".length)) ?? this.#strayId(link);
+  }
+
+  /** The slot of this name, by what is remembered. */
+  knownSlot(name: string): SlotId | null {
     const begin = this.attempt?.begin;
     const known = [begin?.to ?? null, begin?.from ?? null, ...namedSlots(this.#state)];
-    return known.find((id) => id !== null && linkTarget(id) === link) ?? this.#strayId(link);
+    return known.find((id) => id !== null && slotName(id) === name) ?? null;
   }
 
   async #strayId(link: string): Promise<SlotId | null> {
@@ -201,15 +219,36 @@ export class Component {
     return { product: this.product, slot: slotPath(this.layout, id), data, components, locks, log };
   }
 
-  /** Takes over the slot's process if it runs already and was started as it would be now. */
+  /** Takes over the slot's process if it runs already, as what serves or beside it, and was started as it would be now. */
   async adopt(id: SlotId, run: RunSpec): Promise<boolean> {
     if (run.entryPoint === undefined) return false;
     const { digest } = this.#launch(id, run, run.entryPoint);
-    const found = this.supervised ?? (await findProcess(this.processRoom));
-    if (found === null || found.slot !== slotName(id) || found.launch !== digest || !(await isAlive(found)))
-      return false;
+    await this.noticeRunning();
+    for (const found of [this.supervised, ...(await this.company.staying())]) {
+      if (found === null || found.slot !== slotName(id) || found.launch !== digest) continue;
+      if (!(await isAlive(found))) continue;
+      if (found !== this.supervised) await this.#promote(found);
+      await this.#sockets.regain(run, found);
+      return true;
+    }
+    return false;
+  }
+
+  /** What ran beside serves from now on; what served stays beside it. Each is in one of the two records at every instant. */
+  async #promote(found: Supervised): Promise<void> {
+    const before = this.supervised;
+    if (before !== null && (await isAlive(before))) await this.company.join(before);
+    await recordProcess(this.processRoom, found);
     this.supervised = found;
-    return true;
+    await this.company.part(found);
+  }
+
+  /** What a hand-over left beside what serves answers what it has begun, and ends; then its sockets are closed. Nobody waits for it. */
+  async letOthersGo(): Promise<void> {
+    await this.company.letAllGo();
+    void this.company.alone().then(async () => {
+      if ((await this.company.list()).length === 0) await this.#sockets.closeUnused();
+    });
   }
 
   /**
@@ -224,11 +263,78 @@ export class Component {
     if (run.entryPoint !== undefined) await this.guard.beforeStart(id);
     await this.#stop();
     if (run.entryPoint === undefined) return;
-    const variable = askedPort(run, this.settings);
-    this.#given = variable === null ? {} : await givePort(this.#portRoom, variable);
-    const { spec, digest } = this.#launch(id, run, run.entryPoint, this.#given);
+    await this.#rotate();
+    await this.#spawn(id, run, run.entryPoint, null);
+    await this.#sockets.closeUnused();
+  }
+
+  /** Starts once more what served and ended; what is beside it goes on. Errors: as those of `start`. */
+  startAgain(id: SlotId, run: RunSpec): Promise<void> {
+    return this.#inTurn(() => this.#startAgain(id, run));
+  }
+
+  async #startAgain(id: SlotId, run: RunSpec): Promise<void> {
+    if (run.entryPoint === undefined) return;
+    await this.guard.beforeStart(id);
+    await this.#stopServing();
+    const [beside = null] = await this.company.staying();
+    if (beside === null) await this.#rotate();
+    await this.#spawn(id, run, run.entryPoint, beside);
+  }
+
+  /** Starts the slot's service beside what serves, which is kept as company and goes on whatever comes of it. Errors: as those of `start`. */
+  startBeside(id: SlotId, run: RunSpec): Promise<void> {
+    return this.#inTurn(async () => {
+      if (run.entryPoint === undefined) return;
+      await this.guard.beforeStart(id);
+      await this.noticeRunning();
+      const serving = this.supervised;
+      const before = serving !== null && (await isAlive(serving)) ? serving : null;
+      if (before !== null) await this.company.join(before);
+      const [beside = null] = await this.company.staying();
+      this.logFrom = await this.world.logs.size(this.layout.log);
+      try {
+        await this.#spawn(id, run, run.entryPoint, before ?? beside);
+      } catch (error) {
+        this.supervised = null;
+        if (beside !== null) await this.#promote(before ?? beside);
+        throw error;
+      }
+    });
+  }
+
+  /** Takes away what serves, at once, and goes on with what is beside it. Errors: `process/will-not-stop`, `disk/*`. */
+  goOnWith(found: Supervised): Promise<void> {
+    return this.#inTurn(async () => {
+      const serving = this.supervised;
+      if (found === serving) return;
+      await this.#promote(found);
+      if (serving !== null) await this.company.dismiss(serving, this.settings.stopMs);
+    });
+  }
+
+  async #rotate(): Promise<void> {
     await this.world.logs.rotate(this.layout.log);
-    this.supervised = await startProcess(this.processRoom, slotName(id), digest, spec);
+    this.logFrom = 0;
+  }
+
+  /** `from`: what runs and may hold the sockets since an earlier agent. */
+  async #spawn(
+    id: SlotId,
+    run: RunSpec,
+    entryPoint: NonNullable<RunSpec["entryPoint"]>,
+    from: Supervised | null,
+  ): Promise<void> {
+    const slot = slotName(id);
+    const variable = askedPort(run, this.settings);
+    const given = variable === null ? {} : await givePort(this.#portRoom, variable, slot);
+    this.#given.set(slot, given);
+    const sockets = await this.#sockets.hold(run, from);
+    const { spec, digest } = this.#launch(id, run, entryPoint, given);
+    const launch = sockets.length === 0 ? spec : { ...spec, sockets };
+    const alive = [...(await this.company.list()), ...(from === null ? [] : [from])];
+    const ready = run.handOver?.ready === "notify" ? await this.readiness.prepare(alive) : null;
+    this.supervised = await startProcess(this.processRoom, slot, digest, launch, ready);
     this.#restart = { ...this.#restart, startedAt: this.world.clock.monotonic(), dueAt: null };
   }
 
@@ -238,11 +344,13 @@ export class Component {
    */
   async keepRunning(): Promise<void> {
     const id = await this.currentId();
-    if (id === null || this.withheld !== null) return this.stop();
+    if (id === null || this.withheld !== null) return this.#rest();
     try {
       const run = await this.runOf(id);
-      if (!isService(run)) return await this.stop();
+      if (!isService(run)) return await this.#rest();
       if (!(await this.adopt(id, run))) await this.start(id, run);
+      // What a hand-over left that was not carried to its end.
+      await this.letOthersGo();
     } catch (error) {
       if (error instanceof ProcessError) this.startLater();
       if (!isDamage(error)) throw error;
@@ -255,6 +363,11 @@ export class Component {
       if (found === null || found.slot !== slotName(id) || !(await isAlive(found))) return this.stop();
       this.supervised = found;
     }
+  }
+
+  async #rest(): Promise<void> {
+    await this.stop();
+    await this.#sockets.closeAll();
   }
 
   /** Takes note of a process that an earlier agent left running, whatever slot it is from. */
@@ -278,10 +391,10 @@ export class Component {
 
   /** What a program of the slot finds in its environment: its service and its probe alike. */
   async environmentOf(id: SlotId, run: RunSpec): Promise<Readonly<Record<string, string>>> {
-    this.#given ??= await readGiven(this.#portRoom);
     const variable = askedPort(run, this.settings);
-    const port = variable === null ? undefined : this.#given[variable];
-    const given = port === undefined ? {} : { [variable!]: port };
+    const slot = slotName(id);
+    const given =
+      variable === null ? {} : (this.#given.get(slot) ?? (await readGiven(this.#portRoom, variable, slot)));
     return environmentOf(run, this.place(id), this.settings, this.world.environment, given);
   }
 
@@ -311,7 +424,7 @@ export class Component {
         try {
           const id = await this.currentId();
           const run = id === null ? null : await this.runOf(id);
-          if (id !== null && run !== null && isService(run)) await this.#start(id, run);
+          if (id !== null && run !== null && isService(run)) await this.#startAgain(id, run);
         } catch (error) {
           // A damaged slot is not tried again: it is replaced.
           if (isDamage(error)) return this.#putDown();
@@ -351,6 +464,10 @@ export class Component {
   }
 
   async #stop(): Promise<void> {
+    await Promise.all([this.#stopServing(), this.company.dismissAll(this.settings.stopMs)]);
+  }
+
+  async #stopServing(): Promise<void> {
     const found = this.supervised ?? (await findProcess(this.processRoom));
     if (found !== null) await found.process.stop(this.settings.stopMs);
     this.supervised = null;
@@ -388,7 +505,8 @@ export class Component {
     }
     const link = await readCurrent(this.world.disk, this.layout);
     if (link !== null && link.startsWith("slots/")) keep.add(link.slice("slots/".length));
-    for (const slot of [this.supervised?.slot, await recordedSlot(this.processRoom)])
+    const recorded = [await recordedSlot(this.processRoom), ...(await besideSlots(this.processRoom))];
+    for (const slot of [this.supervised?.slot, ...recorded])
       if (slot !== undefined && slot !== null) keep.add(slot);
     await collectGarbage(this.world.disk, this.layout, { slots: keep, snapshots });
   }
@@ -396,11 +514,4 @@ export class Component {
   at(): string {
     return formatInstant(this.world.clock.now());
   }
-}
-
-/** True if the process has not ended; asks without waiting. */
-export async function isAlive(found: Supervised): Promise<boolean> {
-  const pending = Symbol("pending");
-  const first = await Promise.race([found.process.exited, Promise.resolve(pending)]);
-  return first === pending;
 }

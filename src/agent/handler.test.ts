@@ -279,6 +279,7 @@ describe("an agent that is killed while a handler works", () => {
           return { code: null, signal: null };
         }),
         stop: async () => void order.push("nothing of it is left"),
+        await: async () => {},
       };
     };
     handlers.carriedOut = ({ step }) => order.push(step);

@@ -189,7 +189,13 @@ async function versionOf(component: Component, id: SlotId | null): Promise<Handl
 }
 
 function roomOf({ world, layout }: Component): ProcessRoom {
-  return { disk: world.disk, random: world.random, host: world.processes, path: layout.handler };
+  return {
+    disk: world.disk,
+    random: world.random,
+    host: world.processes,
+    path: layout.handler,
+    beside: `${layout.handler}.beside`,
+  };
 }
 
 /** What an agent that was killed had started goes on: it is given its time, and there are never two of it. */

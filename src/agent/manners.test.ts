@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { writeAtomic } from "../core/disk.ts";
+import { DiskError, writeAtomic } from "../core/disk.ts";
 import { toUtf8 } from "../core/bytes.ts";
 import { DAY, formatInstant, HOUR, MINUTE, parseInstant } from "../core/instant.ts";
 import type { Line } from "../manners/policy.ts";
@@ -156,6 +156,37 @@ describe("an update that waits", () => {
     await site.pass(2 * HOUR);
     assert.equal(site.running, "1.0.0");
     assert.equal((await site.status()).wait?.rule, "server-hold");
+  });
+
+  it("is not tried again and again when this machine is in its way", async () => {
+    const site = await Site.with([ASK]);
+    await site.offer("1.1.0");
+    await site.check();
+    await site.agent.manners.answer("shop", "accept", 0);
+    const checks = site.world.fleet.checkIns.length;
+    let tries = 0;
+    site.world.atPoint = async (name) => {
+      if (name !== "before activating:look-at-old") return;
+      tries++;
+      throw new DiskError("disk/io", "The disk is in the way.");
+    };
+    for (let i = 0; i < 24; i++) await site.pass(5000);
+    assert.ok(tries >= 1 && tries <= 3, `${tries} tries in two minutes`);
+    assert.ok(site.world.fleet.checkIns.length - checks <= 3, "nor is the server asked each time");
+    site.world.atPoint = async () => {};
+    await site.pass(HOUR);
+    assert.equal(site.running, "1.1.0");
+  });
+
+  it("stays where it is while something of the device has to be mended", async () => {
+    const site = await Site.with([ASK]);
+    await site.offer("1.1.0");
+    await site.check();
+    await site.agent.manners.answer("shop", "accept", 0);
+    site.world.grounded = new DiskError("disk/io", "Others may write the folder.");
+    await site.restart("killed");
+    await site.pass(DAY);
+    assert.equal(site.running, "1.0.0");
   });
 
   it("lets a security release through at once where only features wait", async () => {

@@ -47,6 +47,9 @@ import type { Settings } from "./settings.ts";
 /** A wait as it is shown, kept and reported. */
 export type Wait = Extract<Verdict, { do: "wait" }>;
 
+/** Warnings about one update that are remembered; the first one counts. */
+const MOST_WARNINGS = 64;
+
 /** How an operator's wish bears on the decision. */
 export type Wish = { readonly byHand: boolean; readonly asked: boolean };
 export const NO_WISH: Wish = { byHand: false, asked: false };
@@ -263,7 +266,7 @@ export class Manners {
     const due = warningsDue(situation, policy, given);
     if (due.length === 0) return null;
     const at = formatInstant(situation.now);
-    const warned = [...pending.warned, ...due.map((lead) => ({ lead, at }))];
+    const warned = [...pending.warned, ...due.map((lead) => ({ lead, at }))].slice(0, MOST_WARNINGS);
     await this.revise(pending, { warned });
     const first = parseInstant(warned[0]!.at);
     return deadlineOf({ ...situation, warned: first }, policy);

@@ -18,6 +18,9 @@ export type Owned = {
   readonly components: readonly Component[];
 };
 
+/** Holds and opt-outs that are remembered, of products that a device may not even have. */
+const MOST = 200;
+
 /** Holds and opt-outs as they stand. */
 export type OwnerWord = {
   readonly holds: readonly { readonly scope: string; readonly until: string | null }[];
@@ -28,7 +31,7 @@ export type OwnerWord = {
 export async function hold({ manners }: Owned, scope: string, until: Instant | null): Promise<OwnerWord> {
   const others = manners.memory.holds.filter((one) => one.scope !== scope);
   const next = { scope, until: until === null ? null : formatInstant(until) };
-  await manners.change({ holds: [...others, next] });
+  await manners.change({ holds: [...others, next].slice(-MOST) });
   return wordOf(manners);
 }
 
@@ -46,7 +49,7 @@ export async function release(
 /** Nothing is fetched or activated by itself, but what the deadline of a signed policy asks for. Errors: `disk/*`. */
 export async function optOut({ manners }: Owned, scope: string): Promise<OwnerWord> {
   const others = manners.memory.optedOut.filter((one) => one !== scope);
-  await manners.change({ optedOut: [...others, scope] });
+  await manners.change({ optedOut: [...others, scope].slice(-MOST) });
   return wordOf(manners);
 }
 

@@ -11,9 +11,10 @@ import type { ReportResult } from "../message/reports.ts";
 import type { LicenseVerdict } from "../message/licenses.ts";
 import type { SealedEvent, Wake } from "../message/wake.ts";
 import type { Surroundings } from "../manners/ports.ts";
-import type { HandlerHost, LocalPorts, ProcessHost, Probes } from "../process/ports.ts";
+import type { HandlerHost, LocalPorts, ProcessHost, ProcessIdentity, Probes } from "../process/ports.ts";
 import type { Artifact, PublisherPin } from "../release/manifest.ts";
 import type { Platform } from "../release/platform.ts";
+import type { SocketPlace } from "../release/sockets.ts";
 import type { VerifiedSource } from "../slot/attempt.ts";
 import type { BytesBy } from "../slot/journal-event.ts";
 import type { DataTrees } from "../slot/data-trees.ts";
@@ -165,13 +166,26 @@ export type DeviceIdentity = {
   readonly key: DsseSigner;
 };
 
+/** Sockets that this agent holds for its components: bound by it, and listened on by the programs that inherit them. */
+export interface HeldSockets {
+  /**
+   * The descriptor of the socket at this place, bound if it is not held yet. `owner` is the folder of the component. `from` is a program that may hold it since an earlier agent:
+   * then it is taken from there, so that no connection which waits is lost. Errors: `process/port-taken`, `process/no-socket`.
+   */
+  hold(owner: string, place: SocketPlace, from: ProcessIdentity | null): Promise<number>;
+  /** Closes what is held for the component at other places. */
+  keepOnly(owner: string, places: readonly SocketPlace[]): Promise<void>;
+}
+
 /** Bounds and reads what components write. */
 export interface Logs {
   /** Puts the log of the last run aside, so that the next one begins with nothing. */
   rotate(path: string): Promise<void>;
   bound(path: string, limit: number): Promise<void>;
-  head(path: string, limit: number): Promise<string>;
-  tail(path: string, limit: number): Promise<string>;
+  /** `from`: what stands before it is of another program. */
+  head(path: string, limit: number, from: number): Promise<string>;
+  tail(path: string, limit: number, from: number): Promise<string>;
+  size(path: string): Promise<number>;
 }
 
 /** One structured line: what happened, with facts. */
@@ -185,6 +199,8 @@ export type World = {
   /** What the agent says of itself, and the features that it acts upon. */
   readonly program: Program;
   readonly disk: Disk;
+  /** The same disk for work that may take its time: verifying and unpacking. */
+  readonly background: Disk;
   readonly clock: Clock;
   readonly random: Random;
   readonly processes: ProcessHost;
@@ -192,6 +208,7 @@ export type World = {
   readonly handlers: HandlerHost;
   readonly localPorts: LocalPorts;
   readonly surroundings: Surroundings;
+  readonly sockets: HeldSockets;
   readonly logs: Logs;
   readonly zip: ZipReader;
   readonly trees: DataTrees;

@@ -6,8 +6,10 @@ import { toUtf8 } from "../core/bytes.ts";
 import { checkSchema, versionSchema, z } from "../core/schema.ts";
 import type { Launch } from "../process/component-process.ts";
 import { ProcessError } from "../process/errors.ts";
+import type { RunAs } from "../process/ports.ts";
 import type { ProbationRules } from "../process/probation.ts";
 import { healthSchema, releaseSchema, type Health, type ReleaseManifest } from "../release/manifest.ts";
+import { parseSocketPlace, type SocketPlace } from "../release/sockets.ts";
 import type { GivenPorts } from "./given-port.ts";
 import type { ComponentSettings } from "./settings.ts";
 
@@ -19,17 +21,21 @@ const runSchema = z.strictObject({
   health: z.exactOptional(healthSchema),
   /** What it needs of other products, for as long as it is installed. Absent in what older agents staged. */
   dependencies: z.exactOptional(releaseSchema.shape.dependencies),
+  sockets: releaseSchema.shape.sockets,
+  handOver: releaseSchema.shape.handOver,
 });
 export type RunSpec = z.infer<typeof runSchema>;
 
 export function runOf(manifest: ReleaseManifest): Json {
-  const { version, component, entryPoint, health, dependencies } = manifest;
+  const { version, component, entryPoint, health, dependencies, sockets, handOver } = manifest;
   const run = {
     version,
     ...(component === undefined ? {} : { component }),
     ...(entryPoint === undefined ? {} : { entryPoint }),
     ...(health === undefined ? {} : { health }),
     ...(dependencies.length === 0 ? {} : { dependencies }),
+    ...(sockets === undefined ? {} : { sockets }),
+    ...(handOver === undefined ? {} : { handOver }),
   };
   return run as unknown as Json;
 }
@@ -62,6 +68,18 @@ export function askedPort(run: RunSpec, settings: ComponentSettings): string | n
   if (health?.kind !== "http" || typeof health.port === "number") return null;
   const { env } = health.port;
   return settings.env[env] === undefined && entryPoint?.env?.[env] === undefined ? env : null;
+}
+
+/** A socket that a version wants, and where it is to be bound on this device. */
+export type WantedSocket = { readonly name: string; readonly place: SocketPlace };
+
+/** In the order of the release; an address that the owner set is stronger. */
+export function socketsOf(run: RunSpec, settings: ComponentSettings): readonly WantedSocket[] {
+  return (run.sockets ?? []).map(({ name, address }) => ({
+    name,
+    // Both were judged at their doors.
+    place: parseSocketPlace(settings.sockets[name] ?? address)!,
+  }));
 }
 
 /** What every component finds in its environment besides what its release and the operator set. Nothing else of the agent's own gets through. */
@@ -99,6 +117,8 @@ export function environmentOf(
   return {
     ...env,
     ...passedOn(host),
+    // The home of the agent's user is not that of another.
+    ...(settings.runAs === null ? {} : { HOME: place.data, USER: settings.runAs.user }),
     ...run.entryPoint?.env,
     ...settings.env,
     UPKEEP_PRODUCT: place.product,
@@ -108,6 +128,11 @@ export function environmentOf(
     UPKEEP_LOCKS: place.locks,
     UPKEEP_COMPONENTS: place.components,
   };
+}
+
+/** Whose rights every program of the slot has, its service and its probe alike. */
+export function asOf(place: Place, { runAs }: ComponentSettings): { readonly as?: RunAs } {
+  return runAs === null ? {} : { as: { ...runAs, data: place.data } };
 }
 
 /** The launch of a slot's entry point, and a digest of it: a running process with another one was started otherwise. */
@@ -120,9 +145,18 @@ export function launchOf(
 ): { readonly spec: Launch; readonly digest: string } {
   const [program, ...args] = run.entryPoint.command;
   const env = environmentOf(run, place, settings, host, given);
-  const spec = { program: `${place.slot}/${program!}`, args, cwd: place.slot, env, log: place.log };
+  const as = asOf(place, settings);
+  const spec = { program: `${place.slot}/${program!}`, args, cwd: place.slot, env, log: place.log, ...as };
   // Of the host's own environment only what was set on purpose counts: a changed PATH is no reason to restart.
-  const digest = sha256Hex(toUtf8(JSON.stringify([place.slot, run.entryPoint, settings.env])));
+  const sockets = socketsOf(run, settings);
+  const parts = [
+    place.slot,
+    run.entryPoint,
+    settings.env,
+    ...(sockets.length === 0 ? [] : [sockets]),
+    ...(settings.runAs === null ? [] : [settings.runAs]),
+  ];
+  const digest = sha256Hex(toUtf8(JSON.stringify(parts)));
   return { spec, digest };
 }
 

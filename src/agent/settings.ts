@@ -4,8 +4,11 @@ import { parentOf } from "../core/disk.ts";
 import { DAY, SECOND } from "../core/instant.ts";
 import type { Json } from "../core/json.ts";
 import { AgentError } from "./errors.ts";
+import { budgetSchema } from "../manners/budget.ts";
 import { ownPolicySchema } from "./manners-settings.ts";
 import { checkSchema, nameSchema, z } from "../core/schema.ts";
+import type { RunAs } from "../process/ports.ts";
+import { NO_PLACE, parseSocketPlace } from "../release/sockets.ts";
 import { isSlotPath } from "../release/slot-path.ts";
 import type { CommandPlaces } from "../slot/command-folder.ts";
 
@@ -108,6 +111,8 @@ export const settingsSchema = z.strictObject({
   ),
   /** When updates are activated here, and who is asked. */
   policy: z.exactOptional(ownPolicySchema),
+  /** What work in the background may use. */
+  budget: z.exactOptional(budgetSchema),
   /** What is read before a component is started: every byte, or only of files that changed since they were read last. */
   verify: z.exactOptional(z.enum(["always", "changed"])),
   /** Where command-line programs become reachable to the users of this machine, such as /usr/local/bin; without it, nowhere. */
@@ -124,6 +129,22 @@ export const settingsSchema = z.strictObject({
         env: z.exactOptional(environmentSchema),
         /** Seconds that the component has to end after SIGTERM. */
         stopSeconds: z.exactOptional(seconds(0, 3600)),
+        /** Addresses in place of those of the release, by the names of its sockets: `tcp:8080`, `tcp:127.0.0.1:8080`, `unix:/PATH`. */
+        sockets: z.exactOptional(
+          z.record(
+            z.string().check(z.maxLength(64)),
+            z.string().check(z.refine((text) => parseSocketPlace(text) !== null, NO_PLACE)),
+          ),
+        ),
+        /** The user that it runs as, a name or a number; `own` for a number that is nobody else's. Absent: the agent's own user. */
+        runAs: z.exactOptional(
+          z
+            .string()
+            .check(z.regex(/^(?:[a-z_][a-z0-9_.-]{0,31}|\d{1,10})$/, "is neither a user nor a number")),
+        ),
+        /** With `runAs`: how much memory and how many processes it may have at most. */
+        memoryBytes: z.exactOptional(z.number().check(z.int(), z.minimum(1024 ** 2))),
+        processes: z.exactOptional(z.number().check(z.int(), z.minimum(1), z.maximum(1_000_000))),
         /** Largest data folder that is copied before an update; 0 switches copies off. */
         snapshotBytes: z.exactOptional(z.number().check(z.int(), z.minimum(0))),
       }),
@@ -136,6 +157,11 @@ export type ComponentSettings = {
   readonly env: Readonly<Record<string, string>>;
   readonly stopMs: number;
   readonly snapshotBytes: number;
+  /** Bytes of the volume that no update takes. */
+  readonly diskFloor: number;
+  readonly sockets: Readonly<Record<string, string>>;
+  /** Null: as the agent itself. */
+  readonly runAs: Omit<RunAs, "data"> | null;
   readonly verify: NonNullable<Settings["verify"]>;
   /** Null: command-line programs are installed, and reachable nowhere. */
   readonly commands: CommandPlaces | null;
@@ -159,6 +185,14 @@ export const DEFAULT_START_SPREAD = 2;
 export function parseSettings(value: Json): Settings {
   const settings = checkSchema(settingsSchema, value, "settings of the agent");
   for (const mirror of settings.mirrors ?? []) refuseClear(mirror, settings);
+  for (const [product, { runAs, memoryBytes, processes }] of Object.entries(settings.components ?? {}))
+    if (runAs === undefined && (memoryBytes !== undefined || processes !== undefined))
+      throw new AgentError(
+        "agent/bad-settings",
+        `components.${product} has limits and no separate user: the limits of the agent's user would hold for the agent as well.`,
+        { product },
+        { hint: `Set components.${product}.runAs, for example to "own".` },
+      );
   return settings;
 }
 
@@ -181,6 +215,9 @@ export function componentSettings(settings: Settings, product: string): Componen
     env: own?.env ?? {},
     stopMs: (own?.stopSeconds ?? 10) * SECOND,
     snapshotBytes: own?.snapshotBytes ?? 1024 ** 3,
+    diskFloor: settings.budget?.diskFloor ?? 0,
+    sockets: own?.sockets ?? {},
+    runAs: runAsOf(own),
     // A bit that rots changes no time of its file: only reading finds it.
     verify: settings.verify ?? "always",
     commands: commandPlaces(settings),
@@ -197,6 +234,16 @@ export function componentSettings(settings: Settings, product: string): Componen
         },
       ]),
     ),
+  };
+}
+
+function runAsOf(own: NonNullable<Settings["components"]>[string] | undefined): ComponentSettings["runAs"] {
+  if (own?.runAs === undefined) return null;
+  const { memoryBytes, processes } = own;
+  return {
+    user: own.runAs,
+    ...(memoryBytes === undefined ? {} : { memoryBytes }),
+    ...(processes === undefined ? {} : { processes }),
   };
 }
 

@@ -123,6 +123,11 @@ export async function componentStatus(
   };
 }
 
+/** A repair says what is damaged, too. */
+function waitingSentence(wait: Wait, idle: string): string {
+  return wait.rule === "repair-grace" ? idle : `${wait.reason} \`${wait.command}\` changes it.`;
+}
+
 /** By the journal; fetched from one source alone, that source has all of it. */
 function fetchedBy({ attempt }: Component): ComponentStatus["fetched"] {
   const verified = attempt?.verified ?? null;
@@ -132,11 +137,6 @@ function fetchedBy({ attempt }: Component): ComponentStatus["fetched"] {
     ...(by ?? (source === "none" ? {} : { [source]: bytes })),
     ...(detour === undefined ? {} : { detour }),
   };
-}
-
-/** A repair says what is damaged, too. */
-function waitingSentence(wait: Wait, idle: string): string {
-  return wait.rule === "repair-grace" ? idle : `${wait.reason} \`${wait.command}\` changes it.`;
 }
 
 function recalledSentence(recalled: ReturnType<typeof recalledHere>): string {

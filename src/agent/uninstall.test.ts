@@ -137,6 +137,24 @@ describe("an uninstalled component", () => {
     await assert.rejects(agent.takeBack("none"), { code: "agent/not-installed" });
   });
 
+  it("is stopped without an agent that stays, and nothing else is started or stopped for it", async () => {
+    const { world } = await device();
+    await offer(world, "till", "1.0.0", "well");
+    const before = await world.open();
+    await before.start();
+    await before.check("operator");
+    // Killed: what runs goes on running.
+    world.restart(world.disk.clone(), "killed");
+    for (const program of world.processes.running.filter((one) => one.includes("/till/")))
+      world.processes.kill(program);
+    const started = world.processes.started.length;
+    const agent = await world.open();
+    await agent.openAll();
+    await agent.uninstall("shop", false);
+    await agent.leave();
+    assert.deepEqual([world.running, world.processes.started.length], [[], started]);
+  });
+
   it("loses its commands, and nobody else's", async () => {
     const world = new AgentWorld();
     world.settings = { ...world.settings, commandFolder: "/bin" };

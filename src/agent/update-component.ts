@@ -350,6 +350,31 @@ async function install(update: Update, offer: Offer, artifact: Artifact): Promis
   }
   const before = component.openAttempt?.postponed ?? 0;
   const result = await finish(update, "downloading", null, { manifest, artifact, releases: offer.releases });
+  return concluded(update, manifestSha256, before, result);
+}
+
+/**
+ * Goes on with an update that is ready and has its turn, by what was accepted when it came; null while its last try on this machine is
+ * too short a time ago. Errors: `agent/interrupted`, `disk/*`.
+ */
+export async function activateReady(update: Update): Promise<ComponentResult | null> {
+  const { component, refusals } = update;
+  const { begin, postponed } = component.openAttempt!;
+  if (begin.damage === "repair") return finish(update, "ready", null);
+  const known = refusals.get(component.product);
+  if (known?.key === begin.manifestSha256 && component.world.clock.now() < known.again) return null;
+  return concluded(update, begin.manifestSha256, postponed, await finish(update, "ready", null));
+}
+
+/** What a try leaves behind: a pause before the next one, or nothing more to wait for. */
+async function concluded(
+  update: Update,
+  manifestSha256: string,
+  before: number,
+  result: ComponentResult,
+): Promise<ComponentResult> {
+  const { component, refusals } = update;
+  const known = refusals.get(component.product);
   // A try that stopped what runs is not repeated at each check.
   const postponed = (component.openAttempt?.postponed ?? 0) > before;
   // What was taken back is skipped until something newer comes: there is no next try to announce.

@@ -14,7 +14,7 @@ import type { SlotId } from "../slot/layout.ts";
 import type { Trouble } from "./attempt-table.ts";
 import type { Component } from "./component.ts";
 import type { RecallWatch } from "./recall-watch.ts";
-import { portOf, type RunSpec } from "./run-spec.ts";
+import { asOf, portOf, type RunSpec } from "./run-spec.ts";
 
 const RESTART_PAUSE = 1000;
 const STARTING_INTERVAL = 500;
@@ -49,7 +49,7 @@ export async function watch(
     if (verdict.kind === "restart") {
       await clock.sleep(RESTART_PAUSE, signal);
       await beforeRestart();
-      await component.start(id, run);
+      await component.startAgain(id, run);
       state = restarted(state, clock.monotonic());
     } else if (verdict.kind !== "watch") return verdict;
   }
@@ -118,15 +118,29 @@ export async function probe(component: Component, id: SlotId, run: RunSpec): Pro
   const { health } = run;
   const place = component.place(id);
   const env = await component.environmentOf(id, run);
+  if (run.handOver?.ready === "notify" && !(await component.readiness.hasSaid(component.supervised)))
+    return { kind: "sick", reason: "the program has not said READY=1" };
   switch (health?.kind) {
     case "http": {
       const timeout = health.timeoutSeconds * 1000;
       const by = component.supervised?.process.identity ?? null;
-      return readHttp(await world.probes.http(portOf(health, env, product), health.path, timeout, by));
+      const port = portOf(health, env, product);
+      // Of two that accept from one socket, the answer of this one counts.
+      const both = by !== null && (await component.company.list()).length > 0;
+      const answer = both
+        ? world.probes.httpOf(port, health.path, timeout, by)
+        : world.probes.http(port, health.path, timeout, by);
+      return readHttp(await answer);
     }
     case "command": {
       const [program, ...args] = health.command;
-      const spec = { program: `${place.slot}/${program!}`, args, cwd: place.slot, env };
+      const spec = {
+        program: `${place.slot}/${program!}`,
+        args,
+        cwd: place.slot,
+        env,
+        ...asOf(place, component.settings),
+      };
       return readCommand(await world.probes.command(spec, health.timeoutSeconds * 1000));
     }
     case "exit-code":

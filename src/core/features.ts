@@ -10,6 +10,8 @@ export const FEATURES = {
   "follow-until": "0.1.0",
   /** `mark` in a check-in and its answer. */
   "check-in-mark": "0.1.0",
+  /** `sockets` in a release: the program inherits them. */
+  sockets: "0.1.0",
   /** `auditHead` in a check-in and its answer. */
   "audit-head": "0.1.0",
   /** `messageKey` in a check-in and its answer, and messages that are sealed for it (spec/message.md). */

@@ -7,6 +7,7 @@ export {
   type SystemAgent,
   type SystemAgentOptions,
 } from "../apps/agent/embed.ts";
+export { drain, listener, ready, whenDraining } from "../apps/agent/hosted.ts";
 export type { CheckResult } from "../agent/check-result.ts";
 export type { ComponentResult } from "../agent/update-component.ts";
 export { AgentError, type AgentErrorCode } from "../agent/errors.ts";

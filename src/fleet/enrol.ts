@@ -23,7 +23,15 @@ export const DEFAULT_GROUP = "default";
 export async function addToken(
   records: FleetRecords,
   now: Instant,
-  token: { readonly id: string; readonly secret: string; readonly group: string; readonly life: number },
+  token: {
+    readonly id: string;
+    readonly secret: string;
+    readonly group: string;
+    readonly life: number;
+    /** Devices that it may enroll; one when not given. */
+    readonly uses?: number;
+    readonly approval?: boolean;
+  },
   actor = "operator",
 ): Promise<Token> {
   const row: Token = {
@@ -35,13 +43,21 @@ export async function addToken(
     failures: 0,
     used: null,
     usedBy: null,
+    uses: token.uses ?? 1,
+    usedCount: 0,
+    approval: token.approval ?? false,
   };
   await records.addToken(row);
   await appendAudit(records, now, {
     actor,
     action: "token/made",
     subject: token.id,
-    facts: { group: token.group, expires: row.expires },
+    facts: {
+      group: token.group,
+      expires: row.expires,
+      ...(row.uses === 1 ? {} : { uses: row.uses }),
+      ...(row.approval ? { approval: true } : {}),
+    },
   });
   return row;
 }
@@ -80,30 +96,19 @@ export async function enrol(
   const refusal = checkToken(token, request.token.secret, now);
   if (refusal !== null || token === null) return refuse(records, now, token, refusal ?? unknownToken());
 
-  if (token.usedBy !== null) {
-    const device = await records.device(token.usedBy);
-    const again =
-      device !== null &&
-      device.status === "active" &&
-      device.spki === applicant.spki &&
-      device.reportKey === applicant.reportKey;
-    if (again) {
-      const { certificateEnds } = request;
-      await records.changeDevice(device.id, { certificateEnds });
-      return { ok: true, device: { ...device, certificateEnds }, again: true };
-    }
-    return refuse(
-      records,
-      now,
-      token,
-      new FleetError(
-        "fleet/token-used",
-        "This enrollment token was used already: either it was pasted twice, or somebody else used it first.",
-        { token: token.id, device: token.usedBy },
-        { hint: "If no device of yours used it, revoke the device it made; then make a new token." },
-      ),
-    );
+  const known = await records.deviceBySpki(applicant.spki);
+  const again =
+    known !== null &&
+    known.token === token.id &&
+    known.status !== "revoked" &&
+    known.spki === applicant.spki &&
+    known.reportKey === applicant.reportKey;
+  if (again) {
+    const { certificateEnds } = request;
+    await records.changeDevice(known.id, { certificateEnds });
+    return { ok: true, device: { ...known, certificateEnds }, again: true };
   }
+  if (token.usedCount >= token.uses) return refuse(records, now, token, usedUp(token));
   const taken =
     (await records.deviceBySpki(applicant.spki)) ?? (await records.deviceByReportKey(applicant.reportKey));
   if (taken !== null) return refuse(records, now, token, keyInUse());
@@ -112,7 +117,7 @@ export async function enrol(
     id: request.id,
     name: applicant.name,
     group: token.group,
-    status: "active",
+    status: token.approval ? "pending" : "active",
     enrolled: now,
     token: token.id,
     platform: applicant.platform,
@@ -128,14 +133,36 @@ export async function enrol(
     lastReport: null,
   };
   await records.addDevice(device);
-  await records.changeToken(token.id, { used: now, usedBy: device.id });
+  await records.changeToken(token.id, {
+    used: now,
+    usedBy: device.id,
+    usedCount: token.usedCount + 1,
+  });
   await appendAudit(records, now, {
     actor: `token:${token.id}`,
     action: "device/enrolled",
     subject: device.id,
-    facts: { name: device.name, group: device.group, spki: device.spki },
+    facts: {
+      name: device.name,
+      group: device.group,
+      spki: device.spki,
+      ...(device.status === "pending" ? { pending: true } : {}),
+    },
   });
   return { ok: true, device, again: false };
+}
+
+function usedUp({ id, uses, usedBy }: Token): FleetError {
+  return new FleetError(
+    "fleet/token-used",
+    uses === 1
+      ? "This enrollment token was used already: either it was pasted twice, or somebody else used it first."
+      : `This enrollment token has enrolled all ${uses} devices that it was made for.`,
+    { token: id, device: usedBy },
+    uses === 1
+      ? { hint: "If no device of yours used it, revoke the device it made; then make a new token." }
+      : { hint: "Make a new token with `upkeep token new --uses`." },
+  );
 }
 
 function checkToken(token: Token | null, secret: string, now: Instant): FleetError | null {
@@ -264,6 +291,37 @@ export async function revoke(
     facts: { name: device.name },
   });
   return { ...device, status: "revoked", nextSpki: null };
+}
+
+/** A person has looked at the device: from now on it gets assignments. Errors: `fleet/unknown-device`, `fleet/device-revoked`. */
+export async function approveDevice(
+  records: FleetRecords,
+  now: Instant,
+  id: string,
+  actor: string,
+): Promise<{ readonly device: Device; readonly fresh: boolean }> {
+  const device = await records.device(id);
+  if (device === null) throw unknownDevice(id);
+  if (device.status === "revoked") throw revoked(id);
+  if (device.status === "active") return { device, fresh: false };
+  await records.changeDevice(id, { status: "active" });
+  await appendAudit(records, now, {
+    actor,
+    action: "device/approved",
+    subject: id,
+    facts: { name: device.name, group: device.group, spki: device.spki },
+  });
+  return { device: { ...device, status: "active" }, fresh: true };
+}
+
+/** Why a device that nobody approved yet is not answered. */
+export function pending(id: string): FleetError {
+  return new FleetError(
+    "fleet/device-pending",
+    "This device is enrolled, and waits until an operator approves it.",
+    { device: id },
+    { hint: `\`upkeep device approve ${id}\` on the operator's machine.` },
+  );
 }
 
 export function unknownDevice(id: string): FleetError {

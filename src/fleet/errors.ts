@@ -22,6 +22,7 @@ export type FleetErrorCode =
   | "fleet/no-message-key"
   | "fleet/unknown-release"
   | "fleet/unknown-product"
+  | "fleet/device-pending"
   | "fleet/device-revoked"
   | "fleet/token-unknown"
   | "fleet/token-used"
@@ -65,6 +66,7 @@ export const FLEET_ERRORS = {
   "fleet/no-message-key": FAILED,
   "fleet/unknown-release": FAILED,
   "fleet/unknown-product": FAILED,
+  "fleet/device-pending": PENDING,
   "fleet/device-revoked": REFUSED,
   "fleet/token-unknown": REFUSED,
   "fleet/token-used": REFUSED,

@@ -6,7 +6,7 @@ import type { DeviceStatus } from "./records.ts";
 
 /**
  * `new`: enrolled, never checked in. `late`: missed a check-in. `dead`: missed many. Of one that is heard: `held`: nothing is changed on it
- * for now, by its owner or by its group; `opted-out`: its owner declines updates; `disabled`: updates are switched off there.
+ * for now, by its owner or by its group; `opted-out`: its owner declines updates; `disabled`: updates are switched off there. `pending`: waits for approval.
  */
 export const LIVENESS = [
   "new",
@@ -16,6 +16,7 @@ export const LIVENESS = [
   "held",
   "opted-out",
   "disabled",
+  "pending",
   "revoked",
 ] as const;
 export type Liveness = (typeof LIVENESS)[number];
@@ -39,7 +40,7 @@ export function liveness(
   interval: number,
   now: Instant,
 ): Liveness {
-  if (device.status === "revoked") return "revoked";
+  if (device.status !== "active") return device.status;
   // A sighting from ahead of now was made by a clock that was wrong: it says that the device was there, and not when.
   const seen = [device.lastSeen, device.enrolled].find((at) => at !== null && !isAhead(at, now)) ?? 0;
   const silent = now - seen;

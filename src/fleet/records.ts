@@ -8,7 +8,8 @@ import type { UpdateStanding } from "../message/check-in.ts";
 import type { PlatformFacts, Running } from "../message/common.ts";
 import type { MessageKind, MessageTime } from "../message/sealed/body.ts";
 
-export type DeviceStatus = "active" | "revoked";
+/** `pending`: enrolled by a token that asks for approval, and not approved yet. */
+export type DeviceStatus = "active" | "pending" | "revoked";
 
 export type Device = {
   readonly id: string;
@@ -81,8 +82,14 @@ export type Token = {
   readonly expires: Instant;
   /** Bad secrets offered so far. */
   readonly failures: number;
+  /** When it was used last, and for which device. */
   readonly used: Instant | null;
   readonly usedBy: string | null;
+  /** How many devices it may enroll, and how many it has enrolled. */
+  readonly uses: number;
+  readonly usedCount: number;
+  /** Devices that it enrolls wait until a person approves them. */
+  readonly approval: boolean;
 };
 
 /** A report that was verified and is kept as it came. */

@@ -127,7 +127,7 @@ export type RosterDevice = {
   readonly id: string;
   readonly name: string;
   readonly group: string;
-  readonly status: "active" | "revoked";
+  readonly status: "active" | "pending" | "revoked";
   readonly enrolled: Instant;
   readonly lastSeen: Instant | null;
   /** `linux-x64-glibc`. */

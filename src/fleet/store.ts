@@ -101,9 +101,12 @@ export interface FleetRecords extends RolloutRecords {
   tokens(limit: number): Promise<readonly Token[]>;
   addToken(token: Token): Promise<void>;
   dropToken(id: string): Promise<void>;
-  /** Not used and not expired, of one group. */
+  /** Not used up and not expired, of one group. */
   openTokens(group: string, now: Instant): Promise<readonly Token[]>;
-  changeToken(id: string, patch: Partial<Pick<Token, "failures" | "used" | "usedBy">>): Promise<void>;
+  changeToken(
+    id: string,
+    patch: Partial<Pick<Token, "failures" | "used" | "usedBy" | "usedCount">>,
+  ): Promise<void>;
 
   report(device: string, id: string): Promise<StoredReport | null>;
   addReport(report: StoredReport): Promise<void>;

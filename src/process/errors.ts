@@ -7,6 +7,8 @@ export type ProcessErrorCode =
   | "process/wrong-program"
   | "process/port-taken"
   | "process/no-port"
+  | "process/no-socket"
+  | "process/no-user"
   | "process/exited"
   | "process/unhealthy"
   | "process/unknown-too-long"
@@ -28,6 +30,8 @@ export const PROCESS_ERRORS = {
   "process/wrong-program": REFUSED,
   "process/port-taken": TRANSIENT,
   "process/no-port": TRANSIENT,
+  "process/no-socket": TRANSIENT,
+  "process/no-user": TRANSIENT,
   "process/exited": FAILED,
   "process/unhealthy": FAILED,
   "process/unknown-too-long": FAILED,

@@ -20,6 +20,11 @@ export interface RunningProcess {
   readonly exited: Promise<Exit>;
   /** Asks the whole group to end, waits up to `graceMs`, then kills it and everything that carries the token. Resolves when nothing of it is left. */
   stop(graceMs: number): Promise<void>;
+  /**
+   * The same for one that an earlier agent asked already, or was about to: a second SIGTERM ends many programs at once, so it comes only
+   * after half of the time.
+   */
+  await(graceMs: number): Promise<void>;
 }
 
 export type SpawnSpec = {
@@ -32,7 +37,29 @@ export type SpawnSpec = {
   /** Output and errors are appended here; the process writes by itself, so it outlives the agent. */
   readonly log: string;
   readonly token: string;
+  /** Inherited as descriptors 3, 4, … in this order, by the convention of sd_listen_fds(3). */
+  readonly sockets?: readonly InheritedSocket[];
+  /** Absent: as the agent itself. */
+  readonly as?: RunAs;
+  /** Where the program says that it serves; absent if nobody waits for that. */
+  readonly ready?: ReadyPlace;
 };
+
+/** Whose rights a program has, and what it may use up. */
+export type RunAs = {
+  /** A name or number of this machine; `own` for a number that is nobody else's. */
+  readonly user: string;
+  /** The folder that it may write, and nobody else but root may read. */
+  readonly data: string;
+  readonly memoryBytes?: number;
+  readonly processes?: number;
+};
+
+/** `descriptor` is a number of the agent's own process. */
+export type InheritedSocket = { readonly name: string; readonly descriptor: number };
+
+/** A file that the program may write `READY=1` to, and a socket for what speaks sd_notify(3). */
+export type ReadyPlace = { readonly file: string; readonly socket: string };
 
 /**
  * Why a program cannot be started. `process/wrong-program`: no machine like this one ever could, so the release is at fault.
@@ -93,6 +120,11 @@ export interface Probes {
    * is that of `by` or of a process that belongs to it, where the system can tell who listens; null: nothing of the component runs.
    */
   http(port: number, path: string, timeoutMs: number, by: ProcessIdentity | null): Promise<HttpAnswer>;
+  /**
+   * The same while two versions accept from one socket: asks again and again until one of `by` took the connection, as the kernel's tables
+   * say, and is a `timeout` if none did.
+   */
+  httpOf(port: number, path: string, timeoutMs: number, by: ProcessIdentity): Promise<HttpAnswer>;
   /** Runs to its end in a group of its own; kept output is bounded. */
   command(spec: Omit<SpawnSpec, "log" | "token">, timeoutMs: number): Promise<CommandAnswer>;
 }

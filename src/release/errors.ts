@@ -10,6 +10,7 @@ export type ReleaseErrorCode =
   | "release/wrong-document"
   | "release/ambiguous-artifacts"
   | "release/bad-command"
+  | "release/bad-hand-over"
   | "release/bad-kind"
   | "release/bad-keys"
   | "release/empty"
@@ -25,6 +26,7 @@ export const RELEASE_ERRORS = {
   "release/wrong-document": REFUSED,
   "release/ambiguous-artifacts": REFUSED,
   "release/bad-command": REFUSED,
+  "release/bad-hand-over": REFUSED,
   "release/bad-kind": REFUSED,
   "release/bad-keys": REFUSED,
   "release/empty": USAGE,

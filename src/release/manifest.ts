@@ -17,6 +17,7 @@ import { parseRange } from "../core/version.ts";
 import { componentSchema, kindTrouble } from "./component-kind.ts";
 import { ReleaseError } from "./errors.ts";
 import { selectorKey, selectorShape } from "./platform.ts";
+import { handOverSchema, SOCKETS_FEATURE, socketsSchema } from "./sockets.ts";
 import { commandSchema, programSchema, seconds, text } from "./slot-path.ts";
 import { parseTargetName } from "./target-names.ts";
 import type { DocumentKeys } from "./trusted-keys.ts";
@@ -162,6 +163,10 @@ export const releaseSchema = growing({
   /** Absent only when nothing is started. */
   health: z.exactOptional(healthSchema),
   dependencies: z.array(dependencySchema).check(z.maxLength(64)),
+  /** What the agent listens on for it; every version inherits the same sockets. Needs the feature `sockets`. */
+  sockets: z.exactOptional(socketsSchema),
+  /** The next version starts beside this one. Absent: this one ends first. */
+  handOver: z.exactOptional(handOverSchema),
   publisher: z.exactOptional(publisherSchema),
   /** It comes with a license only: one with these editions, that covers the day of publication or this earlier one. Security releases come to all. */
   license: z.exactOptional(
@@ -295,7 +300,31 @@ function checkRelease(manifest: ReleaseManifest): ReleaseManifest {
       { kind: manifest.health.kind },
     );
   }
+  checkServing(manifest);
   return manifest;
+}
+
+/** Sockets and a hand-over are for what keeps running, and a new version has to be seen to serve before the one before it ends. */
+function checkServing({ entryPoint, health, sockets, handOver, needs }: ReleaseManifest): void {
+  if (sockets === undefined && handOver === undefined) return;
+  if (entryPoint === undefined || health === undefined || health.kind === "exit-code")
+    throw new ReleaseError(
+      "release/bad-hand-over",
+      "Only a service that keeps running has sockets or hands over to the next version.",
+      {},
+    );
+  if (handOver?.ready === "probe" && health.kind === "running")
+    throw new ReleaseError(
+      "release/bad-hand-over",
+      "A hand-over needs a way to see that the new version serves: an http or command probe, or its own word (ready = notify).",
+      { health: health.kind },
+    );
+  if (sockets !== undefined && needs?.features.includes(SOCKETS_FEATURE) !== true)
+    throw new ReleaseError(
+      "release/bad-hand-over",
+      `A release with sockets needs the feature ${SOCKETS_FEATURE}: an agent that does not know it would start the program without them.`,
+      {},
+    );
 }
 
 /** The path inside the slot that an artifact of format `file` is installed under. */

@@ -46,6 +46,10 @@ export type Layout = {
   readonly data: string;
   readonly snapshots: string;
   readonly process: string;
+  /** What runs beside it during a hand-over. */
+  readonly beside: string;
+  /** Where programs say that they serve. */
+  readonly ready: string;
   /** Ports that the agent gave, to give the same again. */
   readonly ports: string;
   /** Files by which an application says "not now". */
@@ -77,6 +81,8 @@ export function layoutOf(folder: string): Layout {
     data: `${folder}/data`,
     snapshots: `${folder}/snapshots`,
     process: `${folder}/process.json`,
+    beside: `${folder}/process.beside.json`,
+    ready: `${folder}/ready`,
     ports: `${folder}/ports.json`,
     locks: `${folder}/locks`,
     checked: `${folder}/checked.json`,

@@ -108,6 +108,7 @@ export class AgentWorld {
     const world: World = {
       program: this.program,
       disk,
+      background: disk,
       clock,
       random: scriptedRandom(this.seed + this.#starts),
       processes,
@@ -125,11 +126,13 @@ export class AgentWorld {
         },
         lives: async ({ pid }) => this.living.has(pid),
       },
+      sockets: processes,
       logs: {
         rotate: async () => {},
         bound: async () => {},
         head: async () => "last words",
         tail: async () => "last words",
+        size: async () => 0,
       },
       zip: zipReader,
       trees: diskTrees(disk, () => this.refusedData),

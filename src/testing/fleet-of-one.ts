@@ -154,6 +154,12 @@ export class FleetOfOne implements Repository, UpdateServer {
     return published;
   }
 
+  /** Signs another manifest for a release that was published. */
+  async replace(manifest: ReleaseManifest): Promise<void> {
+    const { product, version } = manifest;
+    this.targets.set(releaseTarget(product, version), await signRelease(manifest, [this.publisher]));
+  }
+
   /** Adds a patch to a release that was published, and returns the patch's target. */
   async addPatch(manifest: ReleaseManifest, from: ReleaseManifest): Promise<string> {
     const [artifact, base] = [manifest.artifacts[0]!, from.artifacts[0]!];
@@ -171,12 +177,6 @@ export class FleetOfOne implements Repository, UpdateServer {
     const artifacts = [{ ...artifact, deltas: [...deltas, added] }];
     this.targets.set(document, await signRelease({ ...manifest, artifacts }, [this.publisher]));
     return target;
-  }
-
-  /** Signs another manifest for a release that was published. */
-  async replace(manifest: ReleaseManifest): Promise<void> {
-    const { product, version } = manifest;
-    this.targets.set(releaseTarget(product, version), await signRelease(manifest, [this.publisher]));
   }
 
   /** Moves the channel, and assigns the release. */

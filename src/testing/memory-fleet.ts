@@ -114,7 +114,7 @@ export class MemoryFleet implements FleetRecords {
   addToken = async (token: Token) => void this.tokenRows.set(token.id, token);
   dropToken = async (id: string) => void this.tokenRows.delete(id);
   openTokens: FleetRecords["openTokens"] = async (group, now) =>
-    [...this.tokenRows.values()].filter((t) => t.group === group && t.used === null && t.expires > now);
+    [...this.tokenRows.values()].filter((t) => t.group === group && t.usedCount < t.uses && t.expires > now);
   changeToken: FleetRecords["changeToken"] = async (id, patch) =>
     void this.tokenRows.set(id, { ...this.tokenRows.get(id)!, ...patch });
 

@@ -2,6 +2,7 @@
 
 import { fromUtf8, toUtf8 } from "../core/bytes.ts";
 import { DiskError, type Disk } from "../core/disk.ts";
+import type { HeldSockets } from "../agent/ports.ts";
 import { ProcessError } from "../process/errors.ts";
 import type {
   CommandAnswer,
@@ -16,6 +17,7 @@ import type {
   SpawnSpec,
   Unfit,
 } from "../process/ports.ts";
+import type { SocketPlace } from "../release/sockets.ts";
 
 /**
  * Words in a program's text: `well` answers 200, `sick` answers 500, `busy` answers 429, `crash` ends with 1 at once, `job` ends with 0,
@@ -32,7 +34,7 @@ type Entry = {
   ended: boolean;
 };
 
-export class MemoryProcesses implements ProcessHost, Probes, LocalPorts {
+export class MemoryProcesses implements ProcessHost, Probes, LocalPorts, HeldSockets {
   readonly #boot: string;
   #disk: Disk;
   #entries: Entry[] = [];
@@ -102,6 +104,7 @@ export class MemoryProcesses implements ProcessHost, Probes, LocalPorts {
     this.started.push(spec.program);
     this.texts.push(text);
     if (text.includes("migrate")) await this.#migrate(spec);
+    if (spec.ready !== undefined) await this.#say(spec.ready.file, text.includes("ready") ? "READY=1\n" : "");
     const identity = { pid: this.#next, startTime: String(this.#next), boot: this.#boot, token: spec.token };
     this.#next++;
     const { promise: exited, resolve: end } = Promise.withResolvers<Exit>();
@@ -130,6 +133,29 @@ export class MemoryProcesses implements ProcessHost, Probes, LocalPorts {
     return { kind: "status", status: entry.text.includes("busy") ? 429 : 200 };
   }
 
+  async httpOf(port: number, path: string, timeoutMs: number, by: ProcessIdentity): Promise<HttpAnswer> {
+    const entry = this.#entries.find(({ identity }) => identity.token === by.token);
+    if (entry === undefined || entry.ended) return this.http(port, path, timeoutMs, null);
+    if (entry.text.includes("sick")) return { kind: "status", status: 500 };
+    return this.http(port, path, timeoutMs, by);
+  }
+
+  /** Sockets that are held, by component and address, with the program that each was taken from. */
+  readonly held = new Map<string, string | null>();
+
+  async hold(owner: string, place: SocketPlace, from: ProcessIdentity | null): Promise<number> {
+    const key = `${owner} ${JSON.stringify(place)}`;
+    const program = this.#entries.find(({ identity }) => identity.token === from?.token)?.spec.program;
+    if (!this.held.has(key)) this.held.set(key, program ?? null);
+    return 100 + [...this.held.keys()].indexOf(key);
+  }
+
+  async keepOnly(owner: string, places: readonly SocketPlace[]): Promise<void> {
+    const kept = new Set(places.map((place) => `${owner} ${JSON.stringify(place)}`));
+    for (const key of this.held.keys())
+      if (key.startsWith(`${owner} `) && !kept.has(key)) this.held.delete(key);
+  }
+
   async command(spec: Omit<SpawnSpec, "log" | "token">): Promise<CommandAnswer> {
     const text = fromUtf8(await this.#disk.read(spec.program, 1_000_000));
     this.texts.push(text);
@@ -152,21 +178,24 @@ export class MemoryProcesses implements ProcessHost, Probes, LocalPorts {
   }
 
   #handle(entry: Entry): RunningProcess {
-    return {
-      identity: entry.identity,
-      exited: entry.exited,
-      stop: async () => {
-        // An agent that lost power stops nobody.
-        await this.#disk.stat("/");
-        this.#end(entry, { code: null, signal: "SIGTERM" });
-      },
+    const stop = async (): Promise<void> => {
+      // An agent that lost power stops nobody.
+      await this.#disk.stat("/");
+      this.#end(entry, { code: null, signal: "SIGTERM" });
     };
+    return { identity: entry.identity, exited: entry.exited, stop, await: stop };
   }
 
   #end(entry: Entry, exit: Exit): void {
     if (entry.ended) return;
     entry.ended = true;
     entry.end(exit);
+  }
+
+  async #say(file: string, word: string): Promise<void> {
+    const out = await this.#disk.open(file, "write");
+    await out.write(0, toUtf8(word));
+    await out.close();
   }
 
   async #migrate(spec: SpawnSpec): Promise<void> {

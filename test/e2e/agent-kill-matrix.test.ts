@@ -20,6 +20,8 @@ type Scenario = {
   readonly action: (agent: Agent) => Promise<unknown>;
   /** Versions that may run once recovery is through and the server is still away; null: nothing. */
   readonly mayRun: readonly (string | null)[];
+  /** What the owner does before the next check, whatever was remembered. */
+  readonly settle?: (agent: Agent) => Promise<unknown>;
   /** After one more check. */
   readonly runs: string | null;
   readonly data: string;
@@ -78,6 +80,23 @@ const SCENARIOS: { readonly [name: string]: Scenario } = {
     runs: "1.0.0",
     data: "kept",
     report: { to: "1.1.0", outcome: "rolled-back" },
+  },
+  "an update that waits in ready, and has its turn": {
+    prepare: async (world) => {
+      await install(world);
+      await offer(world, "1.1.0", "well migrate");
+    },
+    action: async (agent) => {
+      await agent.manners.change({ holds: [{ scope: "shop", until: null }] });
+      await agent.check("schedule");
+      await agent.manners.change({ holds: [] });
+      await agent.attend();
+    },
+    mayRun: ["1.0.0", "1.1.0"],
+    settle: (agent) => agent.manners.change({ holds: [] }),
+    runs: "1.1.0",
+    data: "1.1.0",
+    report: { to: "1.1.0", outcome: "success" },
   },
   "a repair of a damaged slot": {
     prepare: async (world) => {
@@ -181,6 +200,7 @@ async function assertSafe(world: AgentWorld, scenario: Scenario, where: string):
   // Then the next check, with no human in between.
   world.fleet.serverDown = false;
   world.fleet.repositoryDown = false;
+  await scenario.settle?.(agent);
   const result = await agent.check("schedule");
   assert.equal(result.failure, null, `${where}: ${result.failure?.message}`);
   assert.deepEqual(world.running, scenario.runs === null ? [] : [scenario.runs], where);

@@ -174,7 +174,7 @@ describe("a device with components of every kind", { skip: hasDpkg ? false : "ne
     await eventually(
       "all are current",
       () => {
-        site.update();
+        // Wake-ups bring them.
         return installed() === "1.1.0" && call() === "shopctl 1.1.0" && read() === "prices 1.1.0"
           ? true
           : null;
@@ -229,6 +229,30 @@ describe("a device with components of every kind", { skip: hasDpkg ? false : "ne
     }
     const alarms = site.ok(site.upkeep(site.operator, "fleet", "alarms", "--json")).stdout;
     assert.match(alarms, /agent\/uninstalled/);
+  });
+
+  it("lets a handler that outlived its agent end before it is asked again", async () => {
+    const trace = join(site.folder, "trace");
+    const slow = write(
+      "slow-handler",
+      `#!/bin/sh\nstep=$(sed 's/.*"step":"\\([a-z]*\\)".*/\\1/')\necho "begin $step" >> ${trace}\n[ $step = install ] && sleep 3\necho "end $step" >> ${trace}\necho '{"format":1}'\n`,
+      0o755,
+    );
+    appendFileSync(join(site.device, "agent.toml"), `[handlers.slow]\nprogram = "${slow}"\n`);
+    add("slow", "1.0.0", write("slow.img", "image"), "--as-file", "--kind", "handler", "--handler", "slow");
+    site.ok(site.upkeep(site.operator, "fleet", "assign", "default", "slow", "stable"));
+    const lines = (): readonly string[] =>
+      existsSync(trace) ? readFileSync(trace, "utf8").trim().split("\n") : [];
+    site.startAgent();
+    await eventually("the handler works", () => (lines().includes("begin install") ? true : null));
+    await site.stopAgent("SIGKILL");
+    assert.equal(lines().at(-1), "begin install", "it goes on alone");
+    assert.equal(site.update().status, 0);
+    const steps = ["prepare", "install", "install", "verify", "commit", "cleanup"];
+    assert.deepEqual(
+      lines(),
+      steps.flatMap((step) => [`begin ${step}`, `end ${step}`]),
+    );
   });
 
   it("installs it again when its owner takes that back, with the data that was left", async () => {

@@ -149,13 +149,17 @@ export async function rollBackOnce(
   return withAgent(options, signal, (agent) => agent.rollBack(product));
 }
 
+/** Uninstalls without a running agent: no other component is started or stopped for it. */
 export async function uninstallOnce(
   options: WiringOptions,
   product: string,
   purge: boolean,
   signal?: AbortSignal,
 ): Promise<Awaited<ReturnType<Agent["uninstall"]>>> {
-  return withAgent(options, signal, (agent) => agent.uninstall(product, purge));
+  return withOpened(options, (agent) => {
+    signal?.addEventListener("abort", () => agent.interrupt(), { once: true });
+    return agent.uninstall(product, purge);
+  });
 }
 
 export async function takeBackOnce(
@@ -168,11 +172,18 @@ export async function takeBackOnce(
 
 /** Reads back what is installed without a running agent: nothing is started, stopped or repaired by it. */
 export async function verifyOnce(options: WiringOptions): Promise<Awaited<ReturnType<Agent["verify"]>>> {
+  return withOpened(options, (agent) => agent.verify());
+}
+
+/** Without a running agent, and without starting what is installed. */
+async function withOpened<T>(options: WiringOptions, action: (agent: Agent) => Promise<T>): Promise<T> {
   return withWired(options, async ({ agent }) => {
     await agent.openAll();
-    const findings = await agent.verify();
-    await agent.leave();
-    return findings;
+    try {
+      return await action(agent);
+    } finally {
+      await agent.leave();
+    }
   });
 }
 

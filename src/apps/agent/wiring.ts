@@ -1,5 +1,9 @@
 // Joins the agent to this machine: disk, clock, processes, network, identity.
 
+import type { Disk } from "../../core/disk.ts";
+import { usedCpuMs } from "../../io/system/surroundings.ts";
+import { bandwidthAt, CpuPace, pacedDisk, type Budget } from "../../manners/budget.ts";
+import { RateLimit } from "../../mirror/rate.ts";
 import { openAgent, type Agent } from "../../agent/agent.ts";
 import type { LogLine, Repository, World } from "../../agent/ports.ts";
 import { openMailbox } from "../../agent/mailbox.ts";
@@ -22,7 +26,8 @@ import { httpSource } from "../../io/source/http.ts";
 import { systemHandlers } from "../../io/system/handlers.ts";
 import type { Log } from "../../io/system/log.ts";
 import { thisPlatform } from "../../io/system/platform.ts";
-import { boundLog, logHead, logTail, rotateLog } from "../../io/system/output-file.ts";
+import { boundLog, logHead, logSize, logTail, rotateLog } from "../../io/system/output-file.ts";
+import { systemSockets } from "../../io/system/held-sockets.ts";
 import { hasLittleToDo, spaceAt } from "../../io/system/burden.ts";
 import { systemPorts } from "../../io/system/listeners.ts";
 import { systemProbes } from "../../io/system/probes.ts";
@@ -75,16 +80,20 @@ export type Wired = {
 export async function wireAgent(options: WiringOptions): Promise<Wired> {
   const { folder } = options;
   const { settings, identity, hurdle } = await readFolder(systemDisk, folder);
-  const world = worldOf(options);
+  const world = worldOf(options, settings.budget);
   return identity === null
     ? wireAlone(folder, settings, world, hurdle!)
     : wireConnected(options, settings, identity, world, hurdle);
 }
 
-function worldOf({ folder, log, selfCheck, environment, atPoint }: WiringOptions): World {
+function worldOf(
+  { folder, log, selfCheck, environment, atPoint }: WiringOptions,
+  budget: Budget = {},
+): World {
   return {
     program: ownProgram(),
     disk: systemDisk,
+    background: backgroundDisk(budget),
     clock: systemClock,
     random: systemRandom,
     processes: systemProcesses,
@@ -92,7 +101,8 @@ function worldOf({ folder, log, selfCheck, environment, atPoint }: WiringOptions
     handlers: systemHandlers,
     localPorts: systemPorts,
     surroundings: systemSurroundings,
-    logs: { rotate: rotateLog, bound: boundLog, head: logHead, tail: logTail },
+    sockets: systemSockets,
+    logs: { rotate: rotateLog, bound: boundLog, head: logHead, tail: logTail, size: logSize },
     zip: zipReader,
     trees: systemTrees(),
     platform: thisPlatform(),
@@ -105,6 +115,11 @@ function worldOf({ folder, log, selfCheck, environment, atPoint }: WiringOptions
     log: ({ level, event, ...facts }: LogLine) => log(level, `agent/${event}`, facts as Facts),
     atPoint: atPoint ?? (async () => {}),
   };
+}
+
+function backgroundDisk({ cpuShare }: Budget): Disk {
+  if (cpuShare === undefined) return systemDisk;
+  return pacedDisk(systemDisk, new CpuPace(systemClock, usedCpuMs, cpuShare));
 }
 
 async function wireConnected(
@@ -155,6 +170,10 @@ async function wireConnected(
   const store = diskStore(systemDisk, `${folder}/tuf`, storeLock(`${folder}/tuf/lock`, systemClock));
   const brought: (() => void)[] = [];
   const copies = settingsMirrors(settings, proxies);
+  const { budget = {} } = settings;
+  const zone = settings.policy?.zone ?? systemSurroundings.zone();
+  // One for all downloads of this agent.
+  const rate = new RateLimit(systemClock, () => bandwidthAt(budget, systemClock.now(), zone));
   const client = (mirrors: readonly Mirror[]): TufClient =>
     openRepository({
       mirrors,
@@ -162,6 +181,7 @@ async function wireConnected(
       clock: systemClock,
       random: systemRandom,
       trustedRoot: identity.root,
+      rate,
     });
   const origins = sources.map((source) => mirrorAt(below(source, "repository")));
   const mirrors = [...origins, ...copies.map((copy) => mirrorAt(copy.source))];
@@ -186,7 +206,7 @@ async function wireConnected(
     identity: self,
     mail: { mailbox, keys },
     timestampVersion: async () => (await store.loadKnownTime())?.versions.timestamp ?? null,
-    repository: agentRepository(client(mirrors), store, systemDisk, wordFor),
+    repository: agentRepository(client(mirrors), store, world.background, wordFor),
     server: connection,
     trust,
     settings,

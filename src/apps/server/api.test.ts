@@ -12,7 +12,7 @@ import { toBase64Url } from "../../core/bytes.ts";
 import { DAY } from "../../core/instant.ts";
 import { raiseAlarm } from "../../fleet/alarms.ts";
 import { assign } from "../../fleet/assign.ts";
-import { addToken, enrol } from "../../fleet/enrol.ts";
+import { addToken, approveDevice, enrol } from "../../fleet/enrol.ts";
 import type { Device } from "../../fleet/records.ts";
 import { wake } from "../../fleet/wake.ts";
 import { newToken } from "../../identity/token.ts";
@@ -110,7 +110,7 @@ async function oneDevice() {
     clock: systemClock,
     random: systemRandom,
     metrics: new Metrics(),
-    trust: undefined as never,
+    trust: { isRevoked: () => false } as never,
     findRelease: async () => null,
   } satisfies ApiOptions);
   const checkIn = async (
@@ -123,7 +123,7 @@ async function oneDevice() {
     return api.handlers.checkIn({ address, headers } as Call, request, device);
   };
   const alarms = async () => (await store.read((records) => records.alarms(10))).map(({ code }) => code);
-  return { store, view, id, checkIn, alarms, path };
+  return { store, view, api, id, checkIn, alarms, path };
 }
 const platform = { os: "linux", arch: "x64" } as const;
 
@@ -168,6 +168,24 @@ describe("the head of the audit log", () => {
     await checkIn({ agent, auditHead: { ...auditHead!, hash: "f".repeat(64) } });
     await view.flush();
     assert.deepEqual(await alarms(), []);
+    await store.close();
+  });
+});
+
+describe("a device that nobody approved yet", () => {
+  it("is answered nothing by any call, and everything once it is approved", async () => {
+    const { store, view, api, id } = await oneDevice();
+    await store.transaction((records) => records.changeDevice(id, { status: "pending" }));
+    const call = {
+      certificate: { spki: "3".repeat(64), authority: "a", expired: false, early: false },
+      headers: {},
+      notes: {},
+    } as unknown as Call;
+    await assert.rejects(api.identify(call), { code: "fleet/device-pending" });
+    await assert.rejects(api.identify(call, "device-even-expired"), { code: "fleet/device-pending" });
+    await store.transaction((records) => approveDevice(records, 1, id, "operator:kim"));
+    await view.load();
+    assert.equal((await api.identify(call)).id, id);
     await store.close();
   });
 });

@@ -12,7 +12,7 @@ import type { Certificate } from "../../der/x509.ts";
 import type { ListedRelease } from "../../fleet/decide.ts";
 import { isOurs, signHead } from "../../fleet/audit-head.ts";
 import type { AuditHead } from "../../message/audit-head.ts";
-import { adoptNextKey, enrol, renew, revoked } from "../../fleet/enrol.ts";
+import { adoptNextKey, enrol, pending, renew, revoked } from "../../fleet/enrol.ts";
 import { FleetError } from "../../fleet/errors.ts";
 import { releasesIn, takeReport, type Intake, type IsListed } from "../../fleet/intake.ts";
 import { Quotas, type Quota } from "../../fleet/quota.ts";
@@ -93,7 +93,7 @@ export type ApiOptions = {
 export type Api = {
   /**
    * The active device that shows this certificate.
-   * Errors: `http/no-certificate`, `http/authority-revoked`, `http/certificate-expired`, `http/unknown-device`, `fleet/device-revoked`.
+   * Errors: `http/no-certificate`, `http/authority-revoked`, `http/certificate-expired`, `http/unknown-device`, `fleet/device-pending`, `fleet/device-revoked`.
    */
   identify(call: Call, as?: Exclude<Caller, "anyone">): Promise<Device>;
   readonly handlers: {
@@ -191,6 +191,7 @@ export function serverApi(options: ApiOptions): Api {
       );
     }
     call.notes["device"] = device.id;
+    if (device.status === "pending") throw pending(device.id);
     if (device.status !== "active") throw revoked(device.id);
     if (device.nextSpki === certificate.spki && !certificate.expired && !certificate.early) {
       const used = { device: device.id, spki: certificate.spki, certificateEnds: certificate.notAfter };

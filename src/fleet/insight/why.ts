@@ -18,6 +18,7 @@ export type WhyRule =
   | "runs-newer"
   | "failed"
   | "never-seen"
+  | "not-admitted"
   | "away"
   | "late"
   | "frozen"
@@ -93,6 +94,13 @@ export function why(facts: WhyFacts): Why {
     failure: rule === "failed" ? facts.failed : null,
   });
 
+  if (device.status === "pending")
+    return answer(
+      "waits",
+      "not-admitted",
+      device.enrolled,
+      "It waits until a person approves its enrollment.",
+    );
   if (device.status === "revoked") return answer("revoked", "revoked", null, "The device was revoked.");
   const order = target === null || running === null ? -1 : compare(running, target);
   if (order === 0) return answer("current", "runs-it", null, `It runs ${running!}.`);

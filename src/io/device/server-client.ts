@@ -155,6 +155,8 @@ const HINTS: { readonly [code: string]: string } = {
   "fleet/token-used": "Ask for a new token. If no device of yours used this one, say so: somebody else did.",
   "fleet/token-unknown":
     "Check that the token was copied whole and that it was made for this server, or ask for a new one.",
+  "fleet/device-pending":
+    "Ask an operator to approve it: `upkeep device list --state pending` shows it there.",
   "fleet/device-revoked":
     "An operator revoked this device. To bring it back, enroll it again with a new token and new keys.",
   "fleet/key-in-use": "These keys belong to a device already: enroll with an empty data folder.",

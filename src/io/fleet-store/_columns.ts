@@ -63,6 +63,9 @@ export const COLUMNS = {
     failures: "whole",
     used: "whole?",
     used_by: "text?",
+    uses: "whole",
+    used_count: "whole",
+    approval: "whole",
   },
   report: {
     device: "text",

@@ -3,7 +3,7 @@
 import type { Kysely } from "kysely";
 import { platformWord } from "../../fleet/platform-word.ts";
 import { NO_LABELS, type Labels } from "../../fleet/label-record.ts";
-import type { Rollout, RolloutDevice, RolloutResult } from "../../fleet/rollout-record.ts";
+import type { RosterDevice, Rollout, RolloutDevice, RolloutResult } from "../../fleet/rollout-record.ts";
 import type { RolloutRecords } from "../../fleet/rollout-store.ts";
 import type { PlatformFacts } from "../../message/common.ts";
 import type { Tables } from "./schema.ts";
@@ -140,7 +140,7 @@ export function rolloutRecords(tx: Kysely<Tables>): RolloutRecords {
         id: row.id,
         name: row.name,
         group: row.group_name,
-        status: row.status as "active" | "revoked",
+        status: row.status as RosterDevice["status"],
         enrolled: row.enrolled,
         lastSeen: row.last_seen,
         platform: wordOf(row.platform_json),

@@ -80,6 +80,10 @@ export function tokenOf(row: Tables["token"]): Token {
     failures: row.failures,
     used: row.used,
     usedBy: row.used_by,
+    uses: row.uses,
+    // One that was taken from an older dump has been used once if it names a device.
+    usedCount: Math.max(row.used_count, row.used_by === null ? 0 : 1),
+    approval: row.approval !== 0,
   };
 }
 

@@ -115,6 +115,9 @@ export function stateRecords(tx: Kysely<Tables>): StateRecords {
           failures: t.failures,
           used: t.used,
           used_by: t.usedBy,
+          uses: t.uses,
+          used_count: t.usedCount,
+          approval: t.approval ? 1 : 0,
         })
         .execute();
     },
@@ -127,7 +130,7 @@ export function stateRecords(tx: Kysely<Tables>): StateRecords {
           .selectFrom("token")
           .selectAll()
           .where("group_name", "=", group)
-          .where("used", "is", null)
+          .where((e) => e("used_count", "<", e.ref("uses")))
           .where("expires", ">", now)
           .orderBy("id")
           .execute()
@@ -137,6 +140,7 @@ export function stateRecords(tx: Kysely<Tables>): StateRecords {
         ...(p.failures === undefined ? {} : { failures: p.failures }),
         ...(p.used === undefined ? {} : { used: p.used }),
         ...(p.usedBy === undefined ? {} : { used_by: p.usedBy }),
+        ...(p.usedCount === undefined ? {} : { used_count: p.usedCount }),
       };
       await tx.updateTable("token").set(change).where("id", "=", id).execute();
     },

@@ -362,6 +362,7 @@ describe("a store of an earlier version", () => {
     const raw = new DatabaseSync(path);
     for (const table of LICENSE_TABLES.toReversed()) raw.exec(`drop table ${table}`);
     raw.exec(`drop table alarm; drop table check_in_line; alter table device drop column agent_json; alter table device drop column standing; delete from schema_step where step > 1;
+      alter table token drop column uses; alter table token drop column used_count; alter table token drop column approval;
       drop table device_label; drop table rollout_device; drop table rollout; drop index component_by_product; drop index audit_by_subject; drop table message_key; drop table message_order;
       create table alarm (device text not null, code text not null, first bigint not null, last bigint not null,
         count integer not null, detail text not null, constraint alarm_key primary key (device, code));

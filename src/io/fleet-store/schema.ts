@@ -6,6 +6,7 @@ import { messagesStep } from "./_step-messages.ts";
 import type { TextType } from "./_text-type.ts";
 import { makeLabelTables, type LabelTables } from "./_label-tables.ts";
 import { makeRolloutTables, type RolloutTables } from "./_rollout-tables.ts";
+import { addTokenColumns, type TokenColumns } from "./_token-columns.ts";
 import { licenseStep, LICENSE_TABLES, type LicenseTables } from "./schema-licenses.ts";
 
 /** Instants are milliseconds; texts ending in `_json` hold JSON that this program wrote. */
@@ -51,7 +52,7 @@ export interface Tables extends LabelTables, RolloutTables, LicenseTables {
     hold_until: number | null;
     changed: number;
   };
-  token: {
+  token: TokenColumns & {
     id: string;
     secret_sha256: string;
     group_name: string;
@@ -272,6 +273,11 @@ const STEPS: readonly Step[] = [
   licenseStep,
   messagesStep,
   makeLabelTables,
+  async (tx) => {
+    await addTokenColumns(tx);
+    // Those that were used are used up.
+    await tx.updateTable("token").set({ used_count: 1 }).where("used_by", "is not", null).execute();
+  },
 ];
 
 /** The step that this program's tables are at. */
@@ -285,7 +291,11 @@ const RAISES: readonly Raise[] = [
   { alarm: { about: "", acknowledged_by: null, acknowledged_at: null, ended: null } },
   { device: { agent_json: null } },
   {},
+  {},
   { device: { standing: null } },
+  {},
+  // One that was used is known by its device, whatever the count says.
+  { token: { uses: 1, used_count: 0, approval: 0 } },
 ];
 
 /** A row that was written at `step`, as a row of the newest step. */

@@ -101,6 +101,7 @@ const FLEET: { readonly [C in Exclude<FleetErrorCode, StoreCode>]?: number } = {
   "fleet/token-unknown": 403,
   "fleet/token-used": 403,
   "fleet/token-expired": 403,
+  "fleet/device-pending": 403,
   "fleet/device-revoked": 403,
   "fleet/key-in-use": 409,
   "fleet/bad-proof": 400,

@@ -3,6 +3,7 @@
 import { readdir, readFile, readlink } from "node:fs/promises";
 import { createServer } from "node:net";
 import type { LocalPorts, ProcessIdentity } from "../../process/ports.ts";
+import type { SocketPlace } from "../../release/sockets.ts";
 import { familyOf } from "./proc.ts";
 
 /** TCP_LISTEN of include/net/tcp_states.h. */
@@ -20,21 +21,119 @@ const PLACES = [
 
 /** Inodes of the sockets one of which takes a connection to 127.0.0.1 at this port; null where that cannot be seen. */
 async function listenersAt(port: number): Promise<readonly string[] | null> {
-  const wanted = port.toString(16).toUpperCase().padStart(4, "0");
+  const table = await socketTable();
+  if (table === null) return null;
   const found = new Map<string, string[]>();
+  for (const { state, local, inode } of table)
+    if (state === LISTEN && local.port === port)
+      found.set(local.address, [...(found.get(local.address) ?? []), inode]);
+  return PLACES.map((place) => found.get(place)).find((inodes) => inodes !== undefined) ?? [];
+}
+
+/** Inodes of the sockets that listen at exactly this place. */
+export async function listenersOf(place: SocketPlace): Promise<readonly string[]> {
+  if (place.kind === "unix") return unixListeners(place.path);
+  const { host, port } = place;
+  const wanted = host === null ? ["0".repeat(8), "0".repeat(32)] : [inHex(host)];
+  const found = await socketTable();
+  return (found ?? [])
+    .filter((one) => one.state === LISTEN && one.local.port === port && wanted.includes(one.local.address))
+    .map(({ inode }) => inode);
+}
+
+/** /proc/net/unix: the inode is the seventh field, the path the eighth; flag 00010000 (__SO_ACCEPTCON) says that it listens. */
+async function unixListeners(path: string): Promise<readonly string[]> {
+  const text = await readFile("/proc/net/unix", "latin1").catch(() => "");
+  return text
+    .split("\n")
+    .map((line) => line.trim().split(/\s+/))
+    .filter((fields) => fields[7] === path && fields[3] === "00010000")
+    .map((fields) => fields[6]!);
+}
+
+/** An address as the kernel's tables write it: words of four bytes, each in the order of this machine (little endian). */
+function inHex(host: string): string {
+  const bytes = host.includes(":") ? bytesOf6(host) : host.split(".").map(Number);
+  const words = Array.from({ length: bytes.length / 4 }, (_, i) => bytes.slice(4 * i, 4 * i + 4));
+  return words
+    .flatMap((word) => word.toReversed())
+    .map((byte) => byte.toString(16).padStart(2, "0"))
+    .join("")
+    .toUpperCase();
+}
+
+function bytesOf6(host: string): number[] {
+  // The parser of addresses writes each in one way, without version 4 at its end.
+  const [head = "", tail] = new URL(`http://[${host}]`).hostname.slice(1, -1).split("::");
+  const groups = (text: string): number[] =>
+    text === "" ? [] : text.split(":").map((group) => Number.parseInt(group, 16));
+  const [before, after] = [groups(head), tail === undefined ? [] : groups(tail)];
+  const all = [...before, ...Array<number>(8 - before.length - after.length).fill(0), ...after];
+  return all.flatMap((group) => [group >> 8, group & 255]);
+}
+
+type Entry = {
+  readonly local: { readonly address: string; readonly port: number };
+  readonly remote: { readonly port: number };
+  readonly state: string;
+  readonly inode: string;
+};
+
+/** What /proc/net/tcp and tcp6 say; null where they are not to be had. */
+async function socketTable(): Promise<readonly Entry[] | null> {
+  const out: Entry[] = [];
   let seen = false;
   for (const table of ["/proc/net/tcp", "/proc/net/tcp6"]) {
     const text = await readFile(table, "latin1").catch(() => null);
     if (text === null) continue;
     seen = true;
     for (const line of text.split("\n").slice(1)) {
-      const [, local = "", , state, , , , , , inode = ""] = line.trim().split(/\s+/);
-      const [address = "", at] = local.split(":");
-      if (state === LISTEN && at === wanted) found.set(address, [...(found.get(address) ?? []), inode]);
+      const [, local = "", remote = "", state = "", , , , , , inode = ""] = line.trim().split(/\s+/);
+      const [address = "", port = ""] = local.split(":");
+      out.push({
+        local: { address, port: Number.parseInt(port, 16) },
+        remote: { port: Number.parseInt(remote.split(":")[1] ?? "", 16) },
+        state,
+        inode,
+      });
     }
   }
-  if (!seen) return null;
-  return PLACES.map((place) => found.get(place)).find((inodes) => inodes !== undefined) ?? [];
+  return seen ? out : null;
+}
+
+/**
+ * Who accepted the connection from the port `from` of this machine to the port `to`: a process of the component, another, or nobody yet:
+ * while it waits in the queue it belongs to no process. `unknown` where the system does not say.
+ */
+export async function acceptedBy(
+  to: number,
+  from: number,
+  by: ProcessIdentity,
+): Promise<"ours" | "other" | "not-yet" | "unknown"> {
+  const table = await socketTable();
+  if (table === null) return "unknown";
+  const found = table.filter((one) => one.local.port === to && one.remote.port === from);
+  const inodes = new Set(found.map(({ inode }) => inode).filter((inode) => inode !== "0"));
+  if (inodes.size === 0) return "not-yet";
+  if ((await socketIn(by.pid, inodes)) !== null) return "ours";
+  for (const pid of await familyOf(by)) if ((await socketIn(pid, inodes)) !== null) return "ours";
+  return "other";
+}
+
+/** The descriptor by which the process holds one of the sockets; null if it holds none, or nobody lets us look. */
+export async function socketIn(pid: number, inodes: ReadonlySet<string>): Promise<number | null> {
+  for (const name of await readdir(`/proc/${pid}/fd`).catch(() => [])) {
+    const target = await readlink(`/proc/${pid}/fd/${name}`).catch(() => "");
+    const inode = /^socket:\[(\d+)\]$/.exec(target)?.[1];
+    if (inode !== undefined && inodes.has(inode)) return Number(name);
+  }
+  return null;
+}
+
+/** Who listens on the port, in words, as far as it can be seen. */
+export async function holderOfPort(port: number): Promise<string | null> {
+  const listeners = await listenersAt(port);
+  return listeners === null ? null : holderOf(new Set(listeners));
 }
 
 /** Sockets that the process holds open; null if nobody lets us look. */
@@ -90,8 +189,7 @@ async function holderOf(inodes: ReadonlySet<string>): Promise<string | null> {
 export const systemPorts: LocalPorts = {
   takenBy: async (port) => {
     if (!(await isInUse(port, "127.0.0.1"))) return null;
-    const listeners = await listenersAt(port);
-    return (listeners === null ? null : await holderOf(new Set(listeners))) ?? "another program";
+    return (await holderOfPort(port)) ?? "another program";
   },
   isFree: async (port) => {
     for (const host of ["127.0.0.1", "0.0.0.0", "::"]) if (await isInUse(port, host)) return false;
@@ -100,7 +198,7 @@ export const systemPorts: LocalPorts = {
 };
 
 /** Asked by trying; a refusal for another reason (no version 6, a port for root) says nothing about the port. */
-function isInUse(port: number, host: string): Promise<boolean> {
+export function isInUse(port: number, host: string): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();
     server.once("error", (error: NodeJS.ErrnoException) => resolve(error.code === "EADDRINUSE"));

@@ -1,6 +1,6 @@
 // What components write: each run's output begins with nothing, is kept within a bound, and can be read in part.
 
-import { open, rename } from "node:fs/promises";
+import { open, rename, stat } from "node:fs/promises";
 
 /** The log of the run before is kept as `<path>.1`, one only. */
 export async function rotateLog(path: string): Promise<void> {
@@ -32,14 +32,18 @@ export async function boundLog(path: string, limit: number): Promise<void> {
   }
 }
 
-/** The first bytes of a log; nothing if there is none. */
-export function logHead(path: string, limit: number): Promise<string> {
-  return part(path, () => [0, limit]);
+/** The first bytes of a log from `from` on, or of all of it if it was emptied since; nothing if there is none. */
+export function logHead(path: string, limit: number, from = 0): Promise<string> {
+  return part(path, (size) => [from > size ? 0 : from, limit]);
 }
 
-/** The last bytes of a log; nothing if there is none. */
-export function logTail(path: string, limit: number): Promise<string> {
-  return part(path, (size) => [Math.max(0, size - limit), limit]);
+/** The last bytes of a log, none from before `from`; nothing if there is none. */
+export function logTail(path: string, limit: number, from = 0): Promise<string> {
+  return part(path, (size) => [Math.max(from > size ? 0 : from, size - limit), limit]);
+}
+
+export async function logSize(path: string): Promise<number> {
+  return (await stat(path).catch(() => null))?.size ?? 0;
 }
 
 async function part(path: string, place: (size: number) => readonly [number, number]): Promise<string> {

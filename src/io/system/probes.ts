@@ -3,12 +3,17 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
 import { request } from "node:http";
-import type { CommandAnswer, HttpAnswer, Probes, SpawnSpec } from "../../process/ports.ts";
-import { strangerAt } from "./listeners.ts";
+import { connect, type Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { ProcessError } from "../../process/errors.ts";
+import type { CommandAnswer, HttpAnswer, ProcessIdentity, Probes, SpawnSpec } from "../../process/ports.ts";
+import { acceptedBy, strangerAt } from "./listeners.ts";
 import { lookAtProgram } from "./program-look.ts";
 import { signalTo } from "./process.ts";
+import { confined, prepareUser, type User } from "./run-as.ts";
 
 const KEPT_OUTPUT = 4096;
+const BETWEEN_TRIES = 20;
 
 export const systemProbes: Probes = {
   http: async (port, path, timeoutMs, by) => {
@@ -19,9 +24,19 @@ export const systemProbes: Probes = {
       by === null ? "nobody of this component, which does not run" : await strangerAt(port, by);
     return stranger === null ? answer : { kind: "stranger", what: `on port ${port} is that of ${stranger}` };
   },
+  httpOf: async (port, path, timeoutMs, by) => {
+    for (const end = performance.now() + timeoutMs; ;) {
+      const left = end - performance.now();
+      if (left <= 0) return { kind: "timeout", what: "was answered by the version before only" };
+      const socket = await connection(port, left, by);
+      if (socket === "stranger") await delay(BETWEEN_TRIES);
+      else if (typeof socket === "string") return { kind: socket, what: WHAT[socket] };
+      else return httpProbe(port, path, Math.max(1, end - performance.now()), socket);
+    }
+  },
   command: async (spec, timeoutMs) => {
     const unfit = await lookAtProgram(spec);
-    if (unfit === null) return commandProbe(spec, timeoutMs);
+    if (unfit === null) return probeAs(spec, timeoutMs);
     if (unfit.code === "process/cannot-start") return { kind: "not-started", what: unfit.reason };
     // As a shell would say it: not there, or not to be started.
     const code = existsSync(spec.program) ? 126 : 127;
@@ -29,11 +44,55 @@ export const systemProbes: Probes = {
   },
 };
 
-function httpProbe(port: number, path: string, timeoutMs: number): Promise<HttpAnswer> {
+const WHAT = {
+  refused: "refused the connection",
+  timeout: "did not accept the connection in time",
+} as const;
+
+/** A connection that a process of the component has accepted, as far as the system says who did. */
+function connection(
+  port: number,
+  timeoutMs: number,
+  by: ProcessIdentity,
+): Promise<Socket | "stranger" | keyof typeof WHAT> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: "127.0.0.1", port });
+    const state = { over: false };
+    const done = (answer: Socket | "stranger" | keyof typeof WHAT): void => {
+      state.over = true;
+      clearTimeout(timer);
+      if (answer !== socket) socket.destroy();
+      resolve(answer);
+    };
+    const timer = setTimeout(() => done("timeout"), timeoutMs);
+    socket.once("error", () => done("refused"));
+    socket.once("connect", () => {
+      const look = async (): Promise<void> => {
+        while (!state.over) {
+          const accepted = await acceptedBy(port, socket.localPort ?? 0, by);
+          if (state.over) return;
+          if (accepted === "not-yet") await delay(5);
+          else return done(accepted === "other" ? "stranger" : socket);
+        }
+      };
+      void look();
+    });
+  });
+}
+
+function httpProbe(port: number, path: string, timeoutMs: number, over?: Socket): Promise<HttpAnswer> {
   return new Promise((resolve) => {
     const call = request(
       // A connection of its own each time: a kept one would say nothing about accepting new ones.
-      { host: "127.0.0.1", port, path, method: "GET", agent: false, headers: { connection: "close" } },
+      {
+        host: "127.0.0.1",
+        port,
+        path,
+        method: "GET",
+        agent: false,
+        headers: { connection: "close" },
+        ...(over === undefined ? {} : { createConnection: () => over }),
+      },
       (answer) => {
         resolve({ kind: "status", status: answer.statusCode ?? 0 });
         answer.destroy();
@@ -55,12 +114,30 @@ function httpProbe(port: number, path: string, timeoutMs: number): Promise<HttpA
   });
 }
 
-function commandProbe(spec: Omit<SpawnSpec, "log" | "token">, timeoutMs: number): Promise<CommandAnswer> {
+/** As the user that the component runs as: its probe is a program of the same release. */
+async function probeAs(spec: Omit<SpawnSpec, "log" | "token">, timeoutMs: number): Promise<CommandAnswer> {
+  if (spec.as === undefined) return commandProbe(spec, [spec.program, spec.args], null, timeoutMs);
+  try {
+    const user = await prepareUser(spec.as);
+    return await commandProbe(spec, confined(spec.as, [spec.program, spec.args]), user, timeoutMs);
+  } catch (error) {
+    if (error instanceof ProcessError) return { kind: "not-started", what: error.message };
+    throw error;
+  }
+}
+
+function commandProbe(
+  spec: Omit<SpawnSpec, "log" | "token">,
+  [program, args]: readonly [string, readonly string[]],
+  user: User | null,
+  timeoutMs: number,
+): Promise<CommandAnswer> {
   return new Promise((resolve) => {
     let output = "";
     let child: ChildProcess;
     try {
-      child = spawn(spec.program, spec.args, {
+      child = spawn(program, args, {
+        ...(user === null ? {} : { uid: user.uid, gid: user.gid }),
         cwd: spec.cwd,
         env: spec.env,
         detached: true,

@@ -5,12 +5,23 @@ import { existsSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { ProcessError } from "../../process/errors.ts";
-import type { Exit, ProcessHost, ProcessIdentity, SpawnSpec } from "../../process/ports.ts";
+import type {
+  Exit,
+  InheritedSocket,
+  ProcessHost,
+  ProcessIdentity,
+  RunningProcess,
+  SpawnSpec,
+} from "../../process/ports.ts";
 import { bootId, carriersOf, hasProc, isLiving, processFacts, sameBoot } from "./proc.ts";
 import { lookAtProgram } from "./program-look.ts";
+import { confined, prepareUser } from "./run-as.ts";
+import { hearReadiness, type Heard } from "./readiness.ts";
 import { remind } from "./remind.ts";
 
 const POLL_MS = 100;
+/** How long the end of a program is looked for often. */
+const OFTEN_MS = 2000;
 /** How long what an earlier agent left has to end where it cannot be taken over. */
 const STRAY_GRACE_MS = 2000;
 
@@ -31,14 +42,20 @@ export const systemProcesses: ProcessHost = {
       );
     const log = await open(spec.log, "a", 0o640);
     let child: ChildProcess;
+    let heard: Heard | null = null;
     let exited: Promise<Exit>;
     try {
-      const [program, args] = await endingWithUs(spec);
+      const user = spec.as === undefined ? null : await prepareUser(spec.as);
+      const inner = await endingWithUs(spec);
+      const [program, args] = withOwnNumber(spec, spec.as === undefined ? inner : confined(spec.as, inner));
+      const sockets = spec.sockets ?? [];
+      if (spec.ready !== undefined) heard = await hearReadiness(spec.ready);
       child = spawn(program, args, {
         cwd: spec.cwd,
-        env: spec.env,
+        env: { ...spec.env, ...socketVariables(sockets), ...heard?.env },
         detached: true,
-        stdio: ["ignore", log.fd, log.fd],
+        ...(user === null ? {} : { uid: user.uid, gid: user.gid }),
+        stdio: ["ignore", log.fd, log.fd, ...sockets.map(({ descriptor }) => descriptor)],
       });
       // Before anything is awaited: a program that ends at once ends while the log is closed below.
       exited = new Promise((resolve) => {
@@ -48,7 +65,10 @@ export const systemProcesses: ProcessHost = {
         child.once("spawn", resolve);
         child.once("error", reject);
       });
+      heard?.listenTo(child.pid!);
     } catch (cause) {
+      heard?.listenTo(null);
+      if (cause instanceof ProcessError) throw cause;
       throw new ProcessError(
         "process/cannot-start",
         `${spec.program} cannot be started (${(cause as NodeJS.ErrnoException).code ?? "unknown"}).`,
@@ -63,7 +83,7 @@ export const systemProcesses: ProcessHost = {
     const pid = child.pid!;
     const startTime = (await processFacts(pid))?.startTime ?? "ended";
     const identity = { pid, startTime, boot: await bootId(), token: spec.token };
-    return { identity, exited, stop: (graceMs) => stop(identity, graceMs) };
+    return running(identity, exited);
   },
   find: async ({ pid, startTime, boot, token }) => {
     if (!sameBoot(boot, await bootId())) return null;
@@ -82,9 +102,21 @@ export const systemProcesses: ProcessHost = {
       for (const { pid } of await carriersOf(token)) signalTo(pid, "SIGKILL");
       return null;
     }
-    return { identity, exited: gone(identity), stop: (graceMs) => stop(identity, graceMs) };
+    return running(identity, gone(identity));
   },
 };
+
+function running(identity: ProcessIdentity, exited: Promise<Exit>): RunningProcess {
+  return {
+    identity,
+    exited,
+    stop: (graceMs) => stop(identity, graceMs),
+    await: async (graceMs) => {
+      if (await isOver(identity, graceMs / 2)) return;
+      await stop(identity, graceMs / 2);
+    },
+  };
+}
 
 const SETPRIV = ["/usr/bin/setpriv", "/bin/setpriv"];
 
@@ -96,6 +128,27 @@ async function endingWithUs({ program, args }: SpawnSpec): Promise<readonly [str
   const setpriv = process.platform === "linux" ? SETPRIV.find((path) => existsSync(path)) : undefined;
   if (setpriv === undefined || (await hasProc())) return [program, args];
   return [setpriv, ["--pdeathsig", "SIGKILL", "--", program, ...args]];
+}
+
+/** sd_listen_fds(3): how many there are, and their names. */
+function socketVariables(sockets: readonly InheritedSocket[]): Readonly<Record<string, string>> {
+  if (sockets.length === 0) return {};
+  return { LISTEN_FDS: String(sockets.length), LISTEN_FDNAMES: sockets.map(({ name }) => name).join(":") };
+}
+
+const SHELL = "/bin/sh";
+const OWN_NUMBER = 'LISTEN_PID=$$; export LISTEN_PID; exec "$0" "$@"';
+
+/**
+ * LISTEN_PID is the number of the very process that runs the program, which nobody knows before it exists: a shell sets it and becomes the
+ * program, under the same number. Nothing of the release is read as a command. Without a shell the variable is left out.
+ */
+function withOwnNumber(
+  { sockets = [] }: SpawnSpec,
+  [program, args]: readonly [string, readonly string[]],
+): readonly [string, readonly string[]] {
+  if (sockets.length === 0 || !existsSync(SHELL)) return [program, args];
+  return [SHELL, ["-c", OWN_NUMBER, program, ...args]];
 }
 
 /** What an agent that was killed left behind where nothing tells processes apart: ended, so that there are never two of it. */
@@ -113,10 +166,7 @@ async function gone(identity: ProcessIdentity): Promise<Exit> {
 async function stop(identity: ProcessIdentity, graceMs: number): Promise<void> {
   const { pid, token } = identity;
   if (await isLiving(identity)) signalTo(-pid, "SIGTERM");
-  for (let waited = 0; waited < graceMs; waited += 40) {
-    if (!(await isLiving(identity)) && (await carriersOf(token)).length === 0) return;
-    await delay(40);
-  }
+  if (await isOver(identity, graceMs)) return;
   // Whoever is left of the group, and whoever left the group but carries the token.
   for (let round = 0; round < 250; round++) {
     const left = await carriersOf(token);
@@ -131,6 +181,17 @@ async function stop(identity: ProcessIdentity, graceMs: number): Promise<void> {
     `The process ${pid} cannot be ended, not even by SIGKILL.`,
     { pid },
   );
+}
+
+/** Waits until nothing of it is left; false if that takes longer. */
+async function isOver(identity: ProcessIdentity, graceMs: number): Promise<boolean> {
+  // Looked at often at first, for most programs end at once; one that drains for an hour is not asked about every moment.
+  for (let waited = 0, pause = 40; waited < graceMs; waited += pause) {
+    if (!(await isLiving(identity)) && (await carriersOf(identity.token)).length === 0) return true;
+    if (waited >= OFTEN_MS) pause = 500;
+    await delay(Math.min(pause, graceMs - waited));
+  }
+  return false;
 }
 
 /** One that is gone, or is not ours, is no error. */

@@ -44,6 +44,12 @@ const PASSED_ON = [
   "DBUS_SESSION_BUS_ADDRESS",
 ];
 
+/** Milliseconds of processor time that this process has used, in all its threads (getrusage(2)). */
+export function usedCpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
 /** proc(5): seconds since the boot, time asleep included (CLOCK_BOOTTIME). */
 async function bootTime(): Promise<number> {
   const text = await readOrNull("/proc/uptime");

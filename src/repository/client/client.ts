@@ -10,6 +10,7 @@ import type { JsonObject } from "../../core/json.ts";
 import type { Random } from "../../core/random.ts";
 import { downloadFile, type Progress } from "../../mirror/download.ts";
 import { DEFAULT_RETRY, fetchFirst, type RetryPolicy, type RetryTools } from "../../mirror/fetch.ts";
+import { limited, type RateLimit } from "../../mirror/rate.ts";
 import { METADATA_SPEED, TARGET_SPEED, withSpeedFloor, type SpeedFloor } from "../../mirror/speed.ts";
 import { below, type Source } from "../../mirror/source.ts";
 import { DEFAULT_LIMITS, type Limits } from "../limits.ts";
@@ -44,6 +45,8 @@ export type RepositoryOptions = {
   readonly retry?: RetryPolicy;
   readonly metadataSpeed?: SpeedFloor;
   readonly targetSpeed?: SpeedFloor;
+  /** The cap on the bandwidth of artifacts; metadata is small and goes without. */
+  readonly rate?: RateLimit;
 };
 
 export type RefreshResult = {
@@ -238,7 +241,7 @@ export function openRepository(options: RepositoryOptions): Repository {
       sources: [
         ...sources.map((source) => withSpeedFloor(source, clock, floor)),
         ...established().mirrors.map((mirror) => mirror.targets),
-      ],
+      ].map((source) => (options.rate === undefined ? source : limited(source, options.rate))),
       from: info.path,
       to: path,
       length: info.length,

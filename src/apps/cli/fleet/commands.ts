@@ -298,6 +298,14 @@ export const deviceNoun: NounSpec = {
       run: async (call) => (await devices()).deviceMove(call),
     },
     {
+      name: "approve",
+      about: "approve devices that enrolled with a token that asks for it",
+      details: "device list --state pending shows who waits; compare names and keys with what you expect.",
+      arguments: [{ name: "<device...>", about: "names, ids, or starts of ids" }],
+      examples: ["upkeep device approve till-7 till-8"],
+      run: async (call) => (await devices()).deviceApprove(call),
+    },
+    {
       name: "revoke",
       about: "revoke a device: the server refuses its keys",
       details:
@@ -328,16 +336,18 @@ export const deviceNoun: NounSpec = {
 
 export const tokenNoun: NounSpec = {
   name: "token",
-  about: "make one-time enrollment tokens",
+  about: "make enrollment tokens",
   commands: [
     {
       name: "new",
-      about: "make a token that enrolls one device",
+      about: "make a token that enrolls a device, or several",
       details:
         "It is shown once. Hand it to the device in UPKEEP_TOKEN, in a file or on stdin, never as an argument.",
       options: [
         { flags: "--group <group>", about: "where the device will belong", default: "default" },
         { flags: "--hours <n>", about: "how long it can be used, 1 to 168", default: "24" },
+        { flags: "--uses <n>", about: "how many devices it enrolls, 1 to 10000", default: "1" },
+        { flags: "--approve", about: "devices wait until a person approves each: upkeep device approve" },
         {
           flags: "--out <file>",
           about: "write it into a new file (mode 0600) for agent enroll --token-file",
@@ -348,6 +358,7 @@ export const tokenNoun: NounSpec = {
         "upkeep token new",
         "upkeep token new --group tills --hours 1",
         "upkeep token new --out till-7.token",
+        "upkeep token new --group tills --uses 200 --approve --out site.token",
       ],
       run: async (call) => (await tokens()).tokenNew(call),
     },

@@ -5,7 +5,7 @@ import type { Json } from "../../../core/json.ts";
 import { z } from "../../../core/schema.ts";
 import { moveDevice } from "../../../fleet/assign.ts";
 import { findDevice, removeDevice, renameDevice } from "../../../fleet/devices.ts";
-import { DEFAULT_INTERVAL, revoke } from "../../../fleet/enrol.ts";
+import { approveDevice, DEFAULT_INTERVAL, revoke } from "../../../fleet/enrol.ts";
 import { deviceState, isAhead, isHeld, liveness, type Liveness } from "../../../fleet/liveness.ts";
 import type { Device, DeviceComponent } from "../../../fleet/records.ts";
 import { lineSchema } from "../../../message/common.ts";
@@ -117,6 +117,26 @@ export async function deviceMove(call: Call): Promise<Result> {
     return found;
   });
   return { text: `${device.id} (${device.name}) is in ${group}.`, json: { device: device.id, group } };
+}
+
+export async function deviceApprove(call: Call): Promise<Result> {
+  const done = await withFleet(call, async (records, now) => {
+    const done: { device: Device; fresh: boolean }[] = [];
+    for (const name of call.argumentsFrom(0)) {
+      const { id } = await findDevice(records, name);
+      done.push(await approveDevice(records, now, id, actor()));
+    }
+    return done;
+  });
+  return {
+    text: done
+      .map(
+        ({ device: { id, name }, fresh }) =>
+          `${id} (${name}) ${fresh ? "is approved" : "was approved already"}.`,
+      )
+      .join("\n"),
+    json: { devices: done.map(({ device: { id, name }, fresh }) => ({ device: id, name, approved: fresh })) },
+  };
 }
 
 export async function deviceRename(call: Call): Promise<Result> {

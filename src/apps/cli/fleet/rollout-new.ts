@@ -133,7 +133,7 @@ async function fatesOf(records: FleetReads, plan: RolloutPlan, now: Instant): Pr
       const order = runs === null ? -1 : compareVersions(parseVersion(runs), parseVersion(version));
       const no =
         device.status !== "active"
-          ? "revoked"
+          ? device.status
           : !concerns(plan, group)
             ? `the group ${group} is not in the rollout`
             : !assigned.has(group)

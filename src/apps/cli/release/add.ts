@@ -4,6 +4,7 @@ import { basename, resolve } from "node:path";
 import { DETACHED_SUFFIX, readDetached } from "../../../artifact/detached/detached.ts";
 import { toHex, toUtf8 } from "../../../core/bytes.ts";
 import { exists, type Disk } from "../../../core/disk.ts";
+import { needsOf } from "../../../core/growth.ts";
 import { formatInstant, parseInstant } from "../../../core/instant.ts";
 import { showName } from "../../../core/raw-name.ts";
 import { compareVersions, parseVersion } from "../../../core/version.ts";
@@ -13,6 +14,7 @@ import { SIGNATURE_LIMIT, type ReleaseManifest } from "../../../release/manifest
 import { cannotRun, contradiction, programKind, programPlatform } from "../../../release/program-header.ts";
 import { formatSelector, parseSelector, type Selector } from "../../../release/platform.ts";
 import type { NamedKey, RoleSetup } from "../../../repository/publish/new-repository.ts";
+import { SOCKETS_FEATURE } from "../../../release/sockets.ts";
 import { productRole } from "../../../release/target-names.ts";
 import { addRelease, type NewArtifact } from "../../../repository/publish/release-publisher.ts";
 import { listReleases } from "../../../repository/publish/release-reader.ts";
@@ -69,10 +71,12 @@ export async function releaseAdd(call: Call): Promise<Result> {
         ...optional("minimumFrom", call.text("minimum-from")),
         ...optional("floor", call.text("floor")),
         artifacts,
-        ...needsOfKind(settings.component),
+        ...needsOfSettings(settings),
         ...optional("component", settings.component),
         ...optional("entryPoint", settings.entryPoint),
         ...optional("health", settings.health),
+        ...optional("sockets", settings.sockets),
+        ...optional("handOver", settings.handOver),
         ...optional("publisher", settings.publisher),
         dependencies: [...(settings.dependencies ?? []), ...call.list("needs").map(parseDependency)],
         ...optional("notes", notes),
@@ -121,6 +125,12 @@ export async function releaseAdd(call: Call): Promise<Result> {
     ]);
     for (const path of left) await context.disk.removeFile(path).catch(() => {});
   }
+}
+
+/** What a device has to know to install and start it. */
+function needsOfSettings({ component, sockets }: ReleaseSettings): Pick<ReleaseManifest, "needs"> {
+  const ofKind = needsOfKind(component);
+  return sockets === undefined ? ofKind : { needs: needsOf([SOCKETS_FEATURE], ofKind.needs) };
 }
 
 function moveLine(product: string, version: string, channel: string, before: string | null): string {

@@ -60,6 +60,21 @@ export const releaseNoun: NounSpec = {
         },
         { flags: "--probation <seconds>", about: "how long it must stay healthy before it is committed" },
         { flags: "--start-grace <seconds>", about: "how long it may take to start" },
+        {
+          flags: "--socket <NAME=ADDRESS>",
+          about:
+            "a socket that devices listen on for it and every version inherits: tcp:PORT, tcp:ADDRESS:PORT or unix:/run/PATH",
+          repeat: true,
+        },
+        {
+          flags: "--hand-over",
+          about: "the next version starts beside this one, which ends once that one serves",
+        },
+        {
+          flags: "--drain <seconds>",
+          about: "with --hand-over: how long this version has to answer what it has begun (30)",
+        },
+        { flags: "--notify", about: "with --hand-over: it says by itself when it serves (READY=1)" },
         { flags: "--security", about: "it closes a security hole" },
         { flags: "--licensed", about: "it comes with a license only (a security release comes to all)" },
         { flags: "--edition <name>", about: "and only with one of this edition", repeat: true },
@@ -74,7 +89,7 @@ export const releaseNoun: NounSpec = {
         { flags: "--notes-file <file>", about: "release notes" },
         {
           flags: "--config <file>",
-          about: "TOML with component, entryPoint, health, publisher, dependencies",
+          about: "TOML with component, entryPoint, health, publisher, dependencies, sockets, handOver",
         },
         {
           flags: "--cert <name>",
@@ -101,6 +116,7 @@ export const releaseNoun: NounSpec = {
       ],
       examples: [
         'upkeep release add shop 1.0.0 ./dist --run "bin/shop --serve" --health http:/health --promote',
+        "upkeep release add shop 1.1.0 ./dist --socket http=tcp:8080 --hand-over --drain 60 --promote",
         "upkeep release add tool 2.1.0 linux-x64=build/tool windows-x64=build/tool.exe --health exit-code",
         "upkeep release add shopctl 1.4.0 ./dist --kind command --command bin/shopctl --promote",
         "upkeep release add tables 7.0.0 ./tables --kind data --reload signal:shop --promote",

@@ -125,6 +125,12 @@ export async function releaseShow(call: Call): Promise<Result> {
     ["kind", kindOf(manifest)],
     ["runs", manifest.entryPoint?.command.join(" ")],
     ["health", manifest.health?.kind],
+    ["sockets", manifest.sockets?.map(({ name, address }) => `${name}=${address}`).join(", ")],
+    [
+      "hand-over",
+      manifest.handOver &&
+        `seen by ${manifest.handOver.ready}, drains for ${manifest.handOver.drainSeconds} s`,
+    ],
     ["needs", manifest.dependencies.map((d) => `${d.product} ${d.range}`).join(", ") || undefined],
     ["document", `SHA-256 ${reference.sha256}`],
   ];

@@ -7,6 +7,7 @@ import type { Json } from "../../../core/json.ts";
 import { checkSchema, z } from "../../../core/schema.ts";
 import type { ComponentKind } from "../../../release/component-kind.ts";
 import { releaseSchema, type Health, type ReleaseManifest } from "../../../release/manifest.ts";
+import { handOverSchema, socketsSchema } from "../../../release/sockets.ts";
 import type { NewArtifact } from "../../../repository/publish/release-publisher.ts";
 import type { Call } from "../../framework/command.ts";
 import { CliError, usage } from "../../framework/errors.ts";
@@ -21,7 +22,10 @@ const TIMINGS = {
   probationSeconds: 60,
 } as const;
 
-export type ReleaseSettings = Pick<ReleaseManifest, "component" | "entryPoint" | "health" | "publisher"> &
+export type ReleaseSettings = Pick<
+  ReleaseManifest,
+  "component" | "entryPoint" | "health" | "publisher" | "sockets" | "handOver"
+> &
   Partial<Pick<ReleaseManifest, "dependencies">>;
 
 /** Wishes of the command line before those of the file, before what the earlier release had. */
@@ -82,11 +86,13 @@ export async function settingsOf(
     kind: "running",
     ...TIMINGS,
   };
+  const serving = health.kind === "exit-code" ? {} : servingOf(call, config, earlier, pick);
   told();
   return {
     ...optional("component", component),
     entryPoint,
     ...optional("health", timed(call, health)),
+    ...serving,
     ...common,
   };
 }
@@ -141,12 +147,43 @@ function parseHealth(text: string): Health {
   );
 }
 
+/** Longest drain that is assumed when none is given. */
+const DRAIN_SECONDS = 30;
+
+/** Sockets and the hand-over, from the command line, the file, or the release before. */
+function servingOf(
+  call: Call,
+  config: ReleaseSettings,
+  earlier: ReleaseManifest | null,
+  pick: <T>(what: string, given: T | undefined, before: T | undefined) => T | undefined,
+): Pick<ReleaseSettings, "sockets" | "handOver"> {
+  const given = call.list("socket").map((text) => {
+    const at = text.indexOf("=");
+    if (at <= 0)
+      throw usage(`"${text.slice(0, 60)}" is not NAME=ADDRESS.`, "Write for example http=tcp:8080.");
+    return { name: text.slice(0, at), address: text.slice(at + 1) };
+  });
+  const sockets = pick("sockets", given.length === 0 ? config.sockets : given, earlier?.sockets);
+  const drain = call.whole("drain", 0, 86_400);
+  const ready = call.flag("notify") ? ("notify" as const) : undefined;
+  const asked = call.flag("hand-over");
+  if (!asked && (drain !== undefined || ready !== undefined))
+    throw usage("--drain and --notify say how a version hands over.", "Give --hand-over as well.");
+  const wanted: ReleaseSettings["handOver"] = asked
+    ? { drainSeconds: drain ?? DRAIN_SECONDS, ready: ready ?? "probe" }
+    : config.handOver;
+  const handOver = pick("hand-over", wanted, earlier?.handOver);
+  return { ...optional("sockets", sockets), ...optional("handOver", handOver) };
+}
+
 const configSchema = z.strictObject({
   component: releaseSchema.shape.component,
   entryPoint: z.exactOptional(releaseSchema.shape.entryPoint),
   health: z.exactOptional(z.looseObject({ kind: z.string() })),
   publisher: z.exactOptional(releaseSchema.shape.publisher),
   dependencies: z.exactOptional(releaseSchema.shape.dependencies),
+  sockets: z.exactOptional(socketsSchema),
+  handOver: z.exactOptional(handOverSchema),
 });
 
 async function configOf(call: Call): Promise<ReleaseSettings> {
@@ -162,12 +199,14 @@ async function configOf(call: Call): Promise<ReleaseSettings> {
   commandsFromTop(value);
   const config = checkSchema(configSchema, value as Json, `release settings in ${path}`);
   const { health, ...rest } = config;
-  const { component, entryPoint, publisher, dependencies } = rest;
+  const { component, entryPoint, publisher, dependencies, sockets, handOver } = rest;
   return {
     ...optional("component", component),
     ...optional("entryPoint", entryPoint),
     ...optional("publisher", publisher),
     ...optional("dependencies", dependencies),
+    ...optional("sockets", sockets),
+    ...optional("handOver", handOver),
     // Timings that are not written down are the usual ones; the manifest's own schema judges the result.
     ...(health === undefined ? {} : { health: { ...TIMINGS, ...health } as unknown as Health }),
   };
