@@ -98,6 +98,7 @@ async function arrived(options: Options = {}) {
       artifact,
       releases: {
         timestampSha256: null,
+        freshUntil: null,
         notices: [],
         document: async (name, limit) => {
           asked.push(`${name} ${limit}`);

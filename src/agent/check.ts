@@ -178,6 +178,7 @@ export async function askWhatToRun(
     nonce,
     // Asking may have taken long; the answer is judged by the time of its arrival.
     now: world.clock.now(),
+    freshUntil: releases.freshUntil,
     known,
   });
   await kept.save(envelope);

@@ -24,6 +24,8 @@ import type { ZipReader } from "../slot/unpack.ts";
 export interface Releases {
   /** SHA-256 of the TUF timestamp file that was trusted; null if unknown. */
   readonly timestampSha256: string | null;
+  /** When the TUF timestamp that is trusted now expires; null if unknown. */
+  readonly freshUntil: Instant | null;
   /** What the refresh noticed that people should know and that did not stop it. */
   readonly notices: readonly Notice[];
   /** A small target, verified against TUF metadata. Errors: `repository/*`, `mirror/*`. */

@@ -75,6 +75,8 @@ export function openAssignment(
     readonly device: string;
     readonly nonce: string;
     readonly now: Instant;
+    /** The timestamp that this device trusts is valid until then: where the clock is behind, an assignment may be as late as this. */
+    readonly freshUntil?: Instant | null;
     readonly known?: readonly string[];
   },
 ): Assignment {
@@ -94,7 +96,7 @@ export function openAssignment(
       { expires: assignment.expires, now: formatInstant(now) },
     );
   }
-  refuseFuture(assignment, now);
+  refuseFuture(assignment, Math.max(now, expected.freshUntil ?? now));
   return assignment;
 }
 
@@ -154,6 +156,11 @@ function openForDevice(
   return assignment;
 }
 
+/**
+ * An answer that carries the nonce of the question is no older than the question, whatever the clock says, so a clock that is behind is no
+ * reason to do without updates. How far ahead the answer may be is bounded by what else was signed: no honest server issues assignments under
+ * metadata that has expired.
+ */
 function refuseFuture({ issued }: Assignment, now: Instant): void {
   if (parseInstant(issued) <= now + CLOCK_SKEW) return;
   throw new MessageError(

@@ -102,6 +102,31 @@ describe("an assignment", () => {
     openAssignment(bytes, at("2026-11-21T03:55:00Z"));
   });
 
+  it("that answers this very question is taken by a clock that is behind, up to the end of the trusted metadata", async () => {
+    const bytes = await signAssignment(assignment, director);
+    const yesterday = { ...expected, now: parseInstant("2026-11-20T04:00:00Z") };
+    const until = (text: string) => ({ ...yesterday, freshUntil: parseInstant(text) });
+    openAssignment(bytes, until("2026-11-21T04:00:00Z"));
+    assert.throws(
+      () => openAssignment(bytes, until("2026-11-21T03:54:59Z")),
+      code("message/from-the-future"),
+    );
+    assert.throws(
+      () => openAssignment(bytes, { ...yesterday, freshUntil: null }),
+      code("message/from-the-future"),
+    );
+    // Metadata that has expired makes no clock behind that is right.
+    assert.throws(
+      () =>
+        openAssignment(bytes, {
+          ...expected,
+          now: parseInstant("2026-11-21T05:00:00Z"),
+          freshUntil: parseInstant("2026-11-20T00:00:00Z"),
+        }),
+      code("message/expired"),
+    );
+  });
+
   it("is refused when another key signed it, and when a signed document of another kind is offered", async () => {
     const stranger = localSigner(generateKeyPairSync("ed25519").privateKey, "ed25519");
     const forged = await signAssignment(assignment, stranger);

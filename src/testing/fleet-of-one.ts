@@ -5,7 +5,7 @@ import { gzipSync } from "node:zlib";
 import { concat, toBase64, toBase64Url, toUtf8 } from "../core/bytes.ts";
 import { digestsOf, RunningMerkle, sha256, sha256Hex } from "../core/digest.ts";
 import { makeDirectories, parentOf, statOrNull } from "../core/disk.ts";
-import { formatInstant, MINUTE, parseInstant } from "../core/instant.ts";
+import { formatInstant, MINUTE, parseInstant, type Instant } from "../core/instant.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Disk } from "../core/disk.ts";
 import { localSigner } from "../keys/signer.ts";
@@ -61,6 +61,8 @@ export class FleetOfOne implements Repository, UpdateServer {
   /** Edits the signed envelope. */
   editEnvelope: (envelope: Uint8Array) => Uint8Array = (envelope) => envelope;
   repositoryDown = false;
+  /** When the timestamp of the repository expires. */
+  freshUntil: Instant | null = null;
   /** Thrown by the next refreshes, when set. */
   repositoryTrouble: Error | null = null;
   notices: readonly Notice[] = [];
@@ -208,6 +210,7 @@ export class FleetOfOne implements Repository, UpdateServer {
     const listed = new Map(this.targets);
     return {
       timestampSha256: null,
+      freshUntil: this.freshUntil,
       notices: this.notices,
       document: async (name, limit) => {
         const bytes = listed.get(name);

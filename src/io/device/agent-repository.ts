@@ -30,6 +30,7 @@ export function agentRepository(
       const timestamp = await store.load("timestamp", TIMESTAMP_LIMIT);
       return {
         timestampSha256: timestamp === null ? null : sha256Hex(timestamp),
+        freshUntil: refreshed.expiries.timestamp,
         notices: noticesOf(refreshed),
         document: (target, limit) => client.readTarget(target, limit, signal),
         topDocument: async (target, limit) => {
