@@ -7,14 +7,15 @@ type Limit = { readonly most: number; readonly within: number };
 
 /** What authentic messages may do: the n of "accepted n times". The worst that a thief of the messenger key can do is this. */
 export const BUDGETS: { readonly [K in MessageKind]: readonly Limit[] } = {
+  // Each promotion and each `fleet wake` is one: an operator who mends a release in a hurry must not be left waiting for the schedule.
   "update-check": [
-    { most: 4, within: HOUR },
-    { most: 12, within: DAY },
+    { most: 20, within: HOUR },
+    { most: 60, within: DAY },
   ],
   report: [{ most: 12, within: HOUR }],
   "refresh-trust": [
-    { most: 4, within: HOUR },
-    { most: 12, within: DAY },
+    { most: 20, within: HOUR },
+    { most: 60, within: DAY },
   ],
   "rotate-certificate": [{ most: 2, within: DAY }],
 };

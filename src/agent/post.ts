@@ -1,6 +1,7 @@
 // The post: takes messages from wherever they come, and does the little that a message can ask for.
 
 import { UpkeepError } from "../core/errors.ts";
+import { MINUTE } from "../core/instant.ts";
 import type { MessageAsk } from "../message/sealed/body.ts";
 import type { Correspondence } from "./check.ts";
 import { sentenceOf } from "./errors.ts";
@@ -35,11 +36,16 @@ export type MessagesStatus = {
   readonly dropped: { readonly [D in Drop]?: number };
 };
 
+/** For so long a device may know of news that it cannot read: milliseconds. */
+export const BEHIND_AT_LEAST = 10 * MINUTE;
+
 export class Post {
   readonly #owner: PostOwner;
   readonly mailbox: Mailbox;
   readonly keys: MessageKeys;
   #bell: Ringing | null = null;
+  /** By the monotonic clock; null while this device can read all that messages spoke of. */
+  #behindSince: number | null = null;
   /** Drops by reason, as they were told last. */
   #told: MessagesStatus["dropped"] = {};
 
@@ -101,7 +107,14 @@ export class Post {
   async checked(timestamp: number | null): Promise<readonly Notice[]> {
     await this.#guarded(() => this.mailbox.checked());
     const spoken = this.mailbox.state.timestamp;
-    if (timestamp === null || spoken <= timestamp) return [];
+    if (timestamp === null || spoken <= timestamp) {
+      this.#behindSince = null;
+      return [];
+    }
+    // A message can overtake a check that is under way, and mirrors take their time: only what stays behind is worth an alarm.
+    const now = this.#owner.world.clock.monotonic();
+    this.#behindSince ??= now;
+    if (now - this.#behindSince < BEHIND_AT_LEAST) return [];
     const message = `A signed message spoke of version ${spoken} of the repository's timestamp, and what can be read is version ${timestamp}: a mirror lags behind, or somebody keeps this device from the news (freeze attack).`;
     return [{ code: "message/behind", about: "repository", message, alarm: true }];
   }

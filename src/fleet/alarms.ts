@@ -95,6 +95,9 @@ export async function endUpdateAlarms(
 /** Raised by servers, from what they see; a device says nothing of these. */
 const BY_SERVER = /^(?:device|report|rollout)\//;
 
+/** Somebody changed what must not change: that it was put right again is no reason for nobody to look. It lasts until it is acknowledged. */
+const TAMPERED: ReadonlySet<string> = new Set(["slot/damaged", "location/tampered", "agent/image-refused"]);
+
 /** What a device raised by itself and lists no more is over, whether it is about a product or about none. */
 export async function endReportedAlarms(
   records: FleetRecords,
@@ -104,6 +107,7 @@ export async function endReportedAlarms(
 ): Promise<void> {
   for (const alarm of await records.alarmsOf(device)) {
     if (alarm.ended !== null || BY_SERVER.test(alarm.code)) continue;
+    if (TAMPERED.has(alarm.code) && alarm.acknowledgedAt === null) continue;
     // A check-in that was made before the alarm says nothing of it.
     if (alarm.last > now || lasting.some(({ code, about }) => code === alarm.code && about === alarm.about))
       continue;

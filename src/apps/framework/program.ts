@@ -187,6 +187,8 @@ function settingsOf(settings: Settings | null, terminal: Terminal): Lookup {
 
 function optionOf(given: OptionSpec, set: Setting | undefined): Option {
   const option = new Option(given.flags, describeOption(given));
+  // A flag that begins with "no" is a flag like others: it is asked for by its whole name.
+  option.negate = false;
   if (given.choices !== undefined) option.choices([...given.choices]);
   const value = set ?? given.default;
   if (value !== undefined) option.default(value, set === undefined ? undefined : `${String(set)}, as set`);

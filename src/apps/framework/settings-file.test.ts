@@ -32,6 +32,7 @@ const table: readonly TableEntry[] = [
       { flags: "--hash <name>", about: "", choices: ["sha256", "sha512"] },
       { flags: "--add-cert <file>", about: "", repeat: true },
       { flags: "--yes", about: "" },
+      { flags: "--no-delta", about: "" },
     ],
     run: async (given) => {
       call = given;
@@ -69,6 +70,15 @@ async function run(text: string | null, words: readonly string[], env: { [name: 
   const load = () => loadSettings(table, terminal, systemDisk);
   return { exit: await runProgram({ table, version: "1", load }, words, terminal), err };
 }
+
+describe("a flag that begins with no", () => {
+  it("is a flag like others, false until it is given", async () => {
+    await run(null, ["sign", "--cert", "a"]);
+    assert.equal(call.flag("no-delta"), false);
+    await run(null, ["sign", "--cert", "a", "--no-delta"]);
+    assert.equal(call.flag("no-delta"), true);
+  });
+});
 
 const GOOD = `
 data = "~/fleet"
