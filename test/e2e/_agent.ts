@@ -24,7 +24,7 @@ export type Json = { readonly [name: string]: unknown };
 export async function eventually<T>(
   what: string,
   look: () => T | null | Promise<T | null>,
-  ms = 20_000,
+  ms = 60_000,
 ): Promise<T> {
   for (const end = Date.now() + ms; ;) {
     const found = await look();

@@ -37,14 +37,15 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 const committed = (version: string): Promise<true> =>
   eventually(
     `${version} is committed`,
-    () => (site.attempts().some((one) => one["to"] === version && one["end"] === "committed") ? true : null),
-    30_000,
+    () =>
+      site.attempts().some((one) => one["to"] === version && one["outcome"] === "success") ? true : null,
+    60_000,
   );
 const says = (version: string): Promise<true> =>
   eventually(
     `${version} answers`,
     async () => ((await ask("/").catch(() => null))?.body === version ? true : null),
-    30_000,
+    60_000,
   );
 const alone = (): Promise<true> =>
   eventually("one process is left", () => (site.services().length === 1 ? true : null), 30_000);

@@ -58,7 +58,9 @@ describe("a hospital's machine", { timeout: 170_000 }, () => {
     assert.equal(prompts[0]!["id"], "shop@1.1.0");
     assert.match(String(prompts[0]!["text"]), /kann installiert werden/);
     for (const time of ["1h", "2h"]) site.ok(agent("answer", "shop@1.1.0", "later", "--for", time));
-    assert.match(String(shop()["why"]), /said later to 1\.1\.0/);
+    await eventually("status says who waits", () =>
+      /said later to 1\.1\.0/.test(String(shop()["why"])) ? true : null,
+    );
     assert.equal(agent("update").status, 4, "others act first");
     assert.equal(agent("answer", "shop@9.9.9", "accept").status, 2);
     assert.equal(await site.ask(), "1.0.0");
