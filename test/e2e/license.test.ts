@@ -220,6 +220,10 @@ describe("a license", () => {
     assert.match(said, /^all features/);
     assert.equal((await get("/export"))[0], 200);
     await site.serve();
+    // What comes before it listens again is looked at with the crowd, within the interval of checks.
+    await eventually("the agent listens again", () =>
+      site.status()["wakeUps"] === "connected" ? true : null,
+    );
   });
 
   it("that is revoked leaves the application running with its fallback, its data, and security releases", async () => {

@@ -163,7 +163,7 @@ async function revokeDocumentKey(
   if (empty !== undefined) {
     throw usage(
       `Without this key none is left to sign documents of kind ${empty.kind}.`,
-      "Put another beside it first: upkeep repo rotate releases, director, licenses or leases.",
+      "Put another beside it first: upkeep repo rotate releases, director, licenses, leases or messenger.",
     );
   }
   const next: TrustedKeys = { keys, grants };
