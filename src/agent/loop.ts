@@ -196,6 +196,8 @@ async function listen(agent: Checking, bell: Bell, wakes: WakeUps, signal: Abort
         failures = 0;
         if (wake.type === "sealed") {
           const crowd = opened !== null && world.clock.monotonic() - opened < CATCH_UP;
+          // Only the first one can be what everybody missed; those behind it were made while this device listened.
+          opened = null;
           await post?.deliver(wake.bytes, crowd);
           continue;
         }

@@ -46,7 +46,9 @@ const says = (version: string): Promise<true> =>
     `${version} answers`,
     async () => ((await ask("/").catch(() => null))?.body === version ? true : null),
     60_000,
-  );
+  ).catch((error: unknown) => {
+    throw new Error(site.agentLog.slice(-6000), { cause: error });
+  });
 const alone = (): Promise<true> =>
   eventually("one process is left", () => (site.services().length === 1 ? true : null), 30_000);
 
@@ -118,7 +120,10 @@ describe("a service with a socket of the agent", () => {
 describe("a service under a running agent", () => {
   it("goes through swaps among clients without a failed request, and the agent stays the same process", async () => {
     const agent = site.startAgent();
-    await eventually("the agent runs", () => (site.agentLog.includes("agent/started") ? true : null));
+    // What is published before it listens is looked at with the crowd, within the interval of checks.
+    await eventually("the agent listens", () =>
+      site.agentLog.includes("agent/started") && site.status()["wakeUps"] === "connected" ? true : null,
+    );
     const versions = ["3.0.0", "3.1.0", "3.2.0"];
     const seen = await amongClients(port, async () => {
       for (const version of versions) {

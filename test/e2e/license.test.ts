@@ -220,15 +220,13 @@ describe("a license", () => {
     assert.match(said, /^all features/);
     assert.equal((await get("/export"))[0], 200);
     await site.serve();
-    // What comes before it listens again is looked at with the crowd, within the interval of checks.
-    await eventually("the agent listens again", () =>
-      site.status()["wakeUps"] === "connected" ? true : null,
-    );
   });
 
   it("that is revoked leaves the application running with its fallback, its data, and security releases", async () => {
     const { license } = vendor("license", "revoke", id, "--reason", "not paid", "--publish", "--yes");
     assert.equal(license, id);
+    // The server was away: an agent that has not come back to it yet would look within the interval of its checks.
+    site.update();
     await eventually("the application degrades", () => (said.includes("limited (REVOKED)") ? true : null));
     assert.deepEqual(await get("/notes"), [200, "first\nsecond"]);
     assert.equal((await get("/notes", "third"))[0], 402);
@@ -237,7 +235,7 @@ describe("a license", () => {
     assert.doesNotMatch(site.updateTo("2.0.0").stdout, /updated/);
     site.publish("2.0.1", "", ["--licensed", "--security"]);
     const updated = site.updateTo("2.0.1");
-    assert.match(updated.stdout, /"updated"/);
+    assert.match(updated.stdout, /"running":"2\.0\.1"/);
   });
 
   it("that is bought anew brings everything back, and the audit log tells the story", async () => {
