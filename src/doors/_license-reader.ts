@@ -71,10 +71,12 @@ const REPORT_EVERY = 2000;
  *
  * @example
  * ```ts
+ * import { readFileSync } from "node:fs";
  * import { License } from "upkeep/license";
  *
+ * const trustedRoot = readFileSync("1.root.json");
  * const license = await License.open({ product: "shop", trustedRoot });
- * if (license.has("sso")) startSso();
+ * if (license.has("sso")) console.log("single sign-on is switched on");
  * license.on("change", ({ reason }) => console.log(`the license changed: ${reason}`));
  * ```
  */
