@@ -39,7 +39,8 @@ function upkeep(
     timeout: 60_000,
     env,
   });
-  const text = done.stdout.trim() === "" ? done.stderr : done.stdout;
+  // A server may have something to say before it ends; the last line is why it did.
+  const text = (done.stdout.trim() === "" ? done.stderr : done.stdout).trim().split("\n").at(-1)!;
   const { error, ...json } = JSON.parse(text) as Record<string, unknown> & { error?: { code: string } };
   return { status: done.status, json, code: error?.code ?? "" };
 }

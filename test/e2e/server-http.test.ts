@@ -494,7 +494,7 @@ describe("the description", () => {
     assert.deepEqual(
       [...new Set(namesIn(answers))].sort().join(" "),
       // `server` with `version` and `features` says who speaks, `needs` what a reader has to know, `mark` comes back as it is.
-      "assignment certificates code device features final interval mark message needs result results seq server sha256 version",
+      "assignment auditHead certificates challenge code device features final hash interval lease license licenses mark message messageKey needs notEntitled receipts result results seq sequence server sha256 signature usage version",
     );
   });
 });
