@@ -55,14 +55,25 @@ describe("an alarm that a device raised", () => {
   it("is over when the device lists it no more, also when it is about no product", async () => {
     const records = new MemoryFleet();
     await raise(records, "mirror/unreachable");
-    await raise(records, "slot/damaged", "shop");
-    await raise(records, "slot/damaged", "tills");
-    await endReportedAlarms(records, NOW + 1, "d", [{ code: "slot/damaged", about: "tills" }]);
+    await raise(records, "agent/wrong-release", "shop");
+    await raise(records, "agent/wrong-release", "tills");
+    await endReportedAlarms(records, NOW + 1, "d", [{ code: "agent/wrong-release", about: "tills" }]);
     const left = [...records.alarmRows.values()].filter(({ ended }) => ended === null);
     assert.deepEqual(
       left.map(({ about }) => about),
       ["tills"],
     );
+  });
+
+  it("lasts until somebody looked when it tells of tampering, although the device put it right", async () => {
+    const records = new MemoryFleet();
+    await raise(records, "slot/damaged", "shop");
+    await endReportedAlarms(records, NOW + 1, "d", []);
+    assert.equal(open(records).length, 1);
+    const [row] = records.alarmRows.values();
+    await records.putAlarm({ ...row!, acknowledgedBy: "ann", acknowledgedAt: NOW + 2 });
+    await endReportedAlarms(records, NOW + 3, "d", []);
+    assert.equal(open(records).length, 0);
   });
 
   it("is told apart from what the server saw, which no device can end", async () => {
