@@ -84,7 +84,8 @@ export class Entitlements {
     if (DOCUMENTS.has(file!) || !isVersion(version!)) return;
     const gate = await this.#gateOf(product!, version!).catch((error: unknown) => {
       // No device installs what belongs to no release that can be verified, and the static plane goes on without what it would be asked by.
-      if (!(error instanceof UpkeepError)) throw error;
+      // What is only in the way at the moment (a disk, a repository that is being written) is no permission.
+      if (!(error instanceof UpkeepError) || error.nature !== "refused") throw error;
       this.#log("warn", "license/gate-unread", { product: product!, version: version!, code: error.code });
       return null;
     });
